@@ -1,0 +1,73 @@
+# Thin: every target is one or two commands that can also be typed. `make help` lists them.
+
+WORKERS ?= 4
+ARGS ?=
+
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest -q
+TIERS := integration pid1 budget e2e
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test unit $(TIERS) coverage bench image fmt lint style type arch docs lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9 ]+:.*## / { printf "  %-34s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo '  variables: WORKERS=4 (tests at a time), ARGS= (for pytest), PYTHON= (for the set-up)'
+
+setup: .venv/ready ## virtual environment and nginx; again only when a lock changed
+	@:
+
+.venv/ready: requirements-dev.lock pyproject.toml tools/setup tools/apt-install
+	@tools/setup
+	@touch $@
+
+run: setup ## see it work: three replicas, a reload, a deadline, exit 0
+	@$(BIN)/autoexit-nginx demo
+
+test: setup ## all tests that need nothing but this machine, the quick ones first
+	@$(PYTEST) tests/unit $(ARGS)
+	@$(PYTEST) -n $(WORKERS) --dist worksteal -m 'not container and not e2e and not slow' --ignore=tests/unit $(ARGS)
+
+unit: setup ## the pure floors: no process, no sleep
+	@$(PYTEST) tests/unit $(ARGS)
+
+integration pid1: setup ## real nginx; the same as PID 1
+	@$(PYTEST) -n $(WORKERS) --dist worksteal tests/$@ $(ARGS)
+
+budget e2e: setup ## memory and start-up; a real Nomad (NOMAD=FILE)
+	@$(PYTEST) tests/$@ $(ARGS)
+
+coverage: setup ## branch coverage of the unit tier
+	@$(PYTEST) --cov --cov-report=term tests/unit $(ARGS)
+
+bench: setup ## measure, side by side with the pattern being replaced
+	@$(BIN)/python -m benchmarks
+
+image: ## build the container image
+	@docker build --quiet --tag autoexit-nginx .
+
+fmt: setup ## format, and mend what can be mended
+	@$(BIN)/ruff format --quiet
+	@$(BIN)/ruff check --quiet --fix
+
+lint: style type arch ## all of the three below
+
+style: setup ## ruff
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --quiet --check
+
+type: setup ## mypy
+	@$(BIN)/mypy
+
+arch: setup ## imports only go down
+	@$(BIN)/lint-imports --no-logo
+
+docs: setup ## regenerate the generated parts of README and docs/
+	@$(BIN)/python -m tools.docs
+
+lock: ## resolve the dependencies again (needs uv; ARGS=--upgrade takes what is new)
+	@tools/lock $(ARGS)
+
+clean: ## remove all that the targets above made here
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* build dist
+	@find supervisor tests tools benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

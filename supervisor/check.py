@@ -1,0 +1,104 @@
+"""
+The check: everything a start would do, short of answering on the port.
+"""
+
+import os
+import queue
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from supervisor import launch, machine, process, targets
+from supervisor import settings as table
+from supervisor.discovery import sources
+from supervisor.errors import ExitCode, Problem
+from supervisor.files.configs import Configs
+from supervisor.messages import DiscoveryFailed, Event, SnapshotArrived, SpawnFailed
+from supervisor.model import Plan
+from supervisor.nginx import Nginx, find
+from supervisor.settings import Settings
+from supervisor.targets import Targets
+
+#: How long to wait for the first answer of discovery, in seconds: nobody is kept waiting by it.
+_PATIENCE = 2.0
+
+
+def run(environ: Mapping[str, str]) -> int:
+    """
+    Check settings, discovery, templates and operator's files; print what would be served.
+
+    Returns 0, or raises Problem with code 78, or ExecutableMissing.
+    """
+    settings = table.read(environ, os.path.exists)
+    for given, meant in table.suspects(environ):
+        print(f"warning: {given} is not a setting; did you mean {meant}?", file=sys.stderr)
+    binary = find(settings.nginx_binary)
+    plan = _plan(settings)
+    with tempfile.TemporaryDirectory(prefix="autoexit-nginx-check-") as name:
+        folder = Path(name)
+        folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
+        configs = Configs(
+            folder, launch.renderer(settings, binary, folder), launch.operator_reader(settings)
+        )
+        children = process.Children()
+        nginx = Nginx(binary, folder, children, lambda *_, **__: None)
+        try:
+            bundle, _ = configs.stage(1, plan, 0)
+        except Exception as error:
+            raise Problem(
+                ExitCode.CONFIG, f"cannot stage the configuration: {error}; giving up"
+            ) from error
+        _test(nginx, children, configs.path(1), settings.start_timeout)
+    version = ".".join(map(str, binary.version))
+    listen = ", ".join(machine.listen_directives(settings.listen_address, settings.listen_port))
+    print(f"nginx {version} accepts the configuration; it would listen on {listen}")
+    print(f"mode {plan.mode}, {len(plan.endpoints)} endpoints; upstream.conf would be:\n")
+    print(bundle.files["upstream.conf"].decode(), end="")
+    return ExitCode.OK
+
+
+def _plan(settings: Settings) -> Plan:
+    """Ask discovery once; silence is worth a warning and no more."""
+    inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    following = sources(settings, inbox.put, lambda _: None)
+    known = Targets.expecting(source.name for source in following)
+    for source in following:
+        source.start()
+    until = time.monotonic() + _PATIENCE
+    while not known.heard_all and time.monotonic() < until:
+        try:
+            event = inbox.get(timeout=max(0.0, until - time.monotonic()))
+        except queue.Empty:
+            break
+        if isinstance(event, SnapshotArrived):
+            known = targets.arrived(known, event, 0.0)
+        elif isinstance(event, DiscoveryFailed):
+            print(f"warning: {event.source}: {event.reason}", file=sys.stderr)
+            break
+    return targets.choose(known, settings.max_endpoints)
+
+
+def _test(nginx: Nginx, children: process.Children, config: Path, patience: float) -> None:
+    """Run `nginx -t`, and raise Problem when it does not like what it reads."""
+    started = nginx.spawn_check(config)
+    if isinstance(started, SpawnFailed):
+        raise Problem(ExitCode(started.code), f"{started.reason}; giving up")
+    until = time.monotonic() + patience
+    while (left := until - time.monotonic()) > 0:
+        signal.sigtimedwait({signal.SIGCHLD}, left)
+        for ended in children.reap():
+            if ended.pid == started.pid:
+                said = nginx.witness(ended).said
+                if ended.code:
+                    raise Problem(
+                        ExitCode.CONFIG,
+                        f"cannot use the configuration: {said or ended.code}; giving up",
+                    )
+                return
+    process.send(started.pid, signal.SIGKILL, group=True)
+    raise Problem(
+        ExitCode.UNAVAILABLE, f"cannot test the configuration: nginx -t hangs (over {patience:g} s)"
+    )

@@ -1,0 +1,126 @@
+"""
+The command line: one word, or a command of the image's user.
+
+Each command imports what it needs when it runs, because a health check is started every few
+seconds and must not load what only the service needs.
+"""
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from supervisor import __version__
+from supervisor.errors import ExecutableMissing, ExitCode, Problem
+
+_SUMMARY = """\
+Put the replicas of a service behind one nginx for a limited time, and end cleanly.
+Settings come from the environment: `autoexit-nginx settings` lists them.
+Any other command is executed as it is: `autoexit-nginx nginx -T`, `autoexit-nginx bash`."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """
+    Run one command and return its exit code.
+    """
+    if argv and not argv[0].startswith("-") and argv[0] not in _COMMANDS:
+        return _execute(argv)
+    arguments = _parser().parse_args(argv)
+    try:
+        return _COMMANDS[arguments.command or "run"][0]()
+    except Problem as problem:
+        for line in problem.lines:
+            print(line, file=sys.stderr)
+        return problem.code
+    except ExecutableMissing as missing:
+        print(missing, file=sys.stderr)
+        return missing.code
+    except Exception:  # noqa: BLE001 - the documented code for a defect, with all that helps to find it
+        traceback.print_exc()
+        return ExitCode.SOFTWARE
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        print(f"cannot read the command line: {message}; see {self.prog} --help", file=sys.stderr)
+        raise SystemExit(ExitCode.USAGE)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        "autoexit-nginx", description=_SUMMARY, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    for word, (_, meaning) in _COMMANDS.items():
+        commands.add_parser(word, help=meaning, description=meaning)
+    return parser
+
+
+def _run() -> int:
+    from supervisor import launch  # noqa: PLC0415
+
+    return launch.run(os.environ)
+
+
+def _check() -> int:
+    from supervisor import check  # noqa: PLC0415
+
+    return check.run(os.environ)
+
+
+def _settings() -> int:
+    from supervisor import settings  # noqa: PLC0415
+
+    rows = [("variable", "default", "meaning"), *settings.table()]
+    width = max(len(name) for name, _, _ in rows)
+    for name, default, meaning in rows:
+        print(f"{name:<{width}}  {meaning.replace('`', '')}")
+        if default and name != "variable":
+            print(f"{'':<{width}}  default: {default.replace('`', '')}")
+    return ExitCode.OK
+
+
+def _healthcheck() -> int:
+    from supervisor import healthcheck  # noqa: PLC0415
+
+    return healthcheck.run(os.environ)
+
+
+def _demo() -> int:
+    from supervisor import demo  # noqa: PLC0415
+
+    return demo.run()
+
+
+_COMMANDS: dict[str, tuple[Callable[[], int], str]] = {
+    "run": (_run, "serve until the deadline (the default)"),
+    "check": (_check, "test the settings and the configuration, and print what would be served"),
+    "settings": (_settings, "list every setting"),
+    "healthcheck": (
+        _healthcheck,
+        "ask a running supervisor whether nginx answers: exit code 0 or 1",
+    ),
+    "demo": (_demo, "show the whole thing on this machine, in under a minute"),
+}
+
+
+def _execute(argv: Sequence[str]) -> int:
+    """Become another program, as the official nginx image would."""
+    from supervisor import signals  # noqa: PLC0415
+
+    signals.unblock()
+    try:
+        os.execvp(argv[0], list(argv))  # noqa: S606 - what the user of the image asked for
+    except FileNotFoundError:
+        code, trouble = ExitCode.NOT_FOUND, "it does not exist"
+    except OSError as error:
+        code, trouble = ExitCode.NOT_EXECUTABLE, f"{error.strerror}"
+    words = ", ".join(_COMMANDS)
+    print(
+        f"cannot execute {argv[0]!r}: {trouble} (and it is none of {words}); giving up",
+        file=sys.stderr,
+    )
+    return code

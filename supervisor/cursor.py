@@ -1,0 +1,90 @@
+"""
+Where to ask a registry from next, and when: the rules of blocking queries.
+
+Theory: an index belongs to a whole table, so a query may return with nothing new; it can go back
+when the registry is restored; and it can be missing.  What is compared is the answer, never the
+index.  Every failure sends the next query back to the beginning, without an index, so that nothing
+remembered can hide what is true now.  An empty answer that follows a fuller one, or is the first, is
+believed when a second one, asked at least a second later, agrees.
+
+Pure: all spans are in seconds, `chance` is a random number in [0, 1).
+"""
+
+from dataclasses import dataclass, replace
+
+#: Quick answers without news that may follow each other freely, and how fast that credit returns.
+_CREDIT = 4.0
+_CREDIT_PER_SECOND = 1.5
+
+#: Between the starts of any two queries, and between two that cannot block (no usable index).
+_FLOOR = 0.02
+_POLL = 1.0
+
+#: After a first empty answer.
+_DOUBT = 1.05
+
+#: Back-off after failures: the first pause, and its caps when refused and otherwise.
+_FIRST = 0.1
+_REFUSED_CAP = 2.0
+_SILENT_CAP = 5.0
+_RETRY_AFTER_CAP = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """
+    Where one blocking query stands.  Index 0 asks without one, and is answered at once.
+    """
+
+    index: int = 0
+    failures: int = 0
+    credit: float = _CREDIT
+    asked_at: float = 0.0
+    doubts: bool = False
+    believes_empty: bool = False
+
+
+def asking(cursor: Cursor, now: float) -> Cursor:
+    """
+    Note that a query starts.
+    """
+    gained = (now - cursor.asked_at) * _CREDIT_PER_SECOND
+    return replace(cursor, asked_at=now, credit=min(_CREDIT, cursor.credit + gained))
+
+
+def answered(
+    cursor: Cursor, index: int | None, *, is_news: bool, is_empty: bool, now: float
+) -> tuple[Cursor, float, bool]:
+    """
+    Take in an answer: the next cursor, how long to wait, and whether the answer is certain.
+    """
+    if is_empty and not cursor.believes_empty and not cursor.doubts:
+        return replace(cursor, index=0, failures=0, doubts=True), _DOUBT, False
+    usable = index is not None and index > 0
+    credit = cursor.credit if is_news or cursor.doubts else max(0.0, cursor.credit - 1.0)
+    following = replace(
+        cursor,
+        index=index if index is not None and index >= max(1, cursor.index) else 0,
+        failures=0,
+        credit=credit,
+        doubts=False,
+        believes_empty=is_empty,
+    )
+    if not usable:
+        return following, _POLL, True
+    pause = _FLOOR if is_news or credit >= 1.0 else 1.0 / _CREDIT_PER_SECOND
+    return following, max(0.0, cursor.asked_at + pause - now), True
+
+
+def failed(
+    cursor: Cursor, *, refused: bool, retry_after: float | None, chance: float
+) -> tuple[Cursor, float]:
+    """
+    Take in a failure: the next cursor, which asks without an index, and how long to wait.
+    """
+    following = replace(cursor, index=0, failures=cursor.failures + 1, doubts=False)
+    cap = _REFUSED_CAP if refused else _SILENT_CAP
+    pause = min(cap, _FIRST * 2.0 ** min(cursor.failures, 16))
+    if retry_after is not None and retry_after > 0:
+        return following, min(retry_after, _RETRY_AFTER_CAP)
+    return following, pause * (0.5 + chance / 2)

@@ -1,0 +1,40 @@
+"""
+Where endpoints are learned: one source for each service, or one for a list or a file.
+
+A source is a thread that posts what it learns and never ends the program, whatever it meets.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from supervisor.discovery.listed import ListedSource, fixed, from_file
+from supervisor.discovery.nomad import NomadSource
+from supervisor.messages import Event
+from supervisor.settings import Settings
+
+
+class Source(Protocol):
+    """
+    What the loop needs of a source.
+    """
+
+    name: str
+
+    def start(self) -> None:
+        """Begin to ask."""
+
+    def requery(self) -> None:
+        """Ask again now, as if nothing were known."""
+
+
+def sources(
+    settings: Settings, post: Callable[[Event], None], hide: Callable[[list[str]], None]
+) -> list[Source]:
+    """
+    Build the sources that the settings name; `hide` is told every token that is read.
+    """
+    if settings.endpoints_file:
+        return [ListedSource("file", from_file(settings.endpoints_file), settings, post)]
+    if settings.endpoints:
+        return [ListedSource("static", fixed(settings.endpoints), settings, post)]
+    return [NomadSource(service, settings, post, hide) for service in settings.service_name]

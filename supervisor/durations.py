@@ -1,0 +1,92 @@
+"""
+The grammar of TTL and DEADLINE: spans of time and instants, as people write them.
+
+Standard library only and no import of this package, so that the same two functions can serve
+in a replica's entrypoint that is shipped without the rest.
+"""
+
+import math
+import re
+from datetime import datetime, timezone
+
+NEVER = frozenset({"0", "never", "none", "off"})
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|[smhdw])")
+_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+_RFC3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+
+#: A thousand years: whatever is longer is a slip of the keyboard.
+LONGEST = 1000 * 365.25 * 86400
+
+
+def parse_span(text: str) -> float:
+    """
+    Read a span such as `90`, `90s`, `1.5h`, `1h30m` or `7d`, and return its seconds.
+
+    A bare number means seconds.  Raises ValueError with what was expected.
+    """
+    text = text.strip()
+    if _NUMBER.fullmatch(text):
+        seconds = float(text)
+    else:
+        parts = _PART.findall(text)
+        if not parts or "".join(number + unit for number, unit in parts) != text:
+            raise ValueError("expected a duration such as 90, 1.5h or 1h30m")
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if not math.isfinite(seconds) or seconds > LONGEST:
+        raise ValueError("expected a duration of at most 1000 years")
+    return seconds
+
+
+def parse_ttl(text: str) -> float | None:
+    """
+    Read a lifetime: a span in seconds, or None for `0`, `never`, `none` and `off`.
+    """
+    if text.strip().lower() in NEVER:
+        return None
+    return parse_span(text) or None
+
+
+def parse_instant(text: str) -> float:
+    """
+    Read an instant, RFC 3339 with its offset or epoch seconds, and return epoch seconds.
+
+    A time without an offset is refused: guessing a time zone ends a service an hour early.
+    """
+    text = text.strip()
+    if _NUMBER.fullmatch(text):
+        instant = float(text)
+    elif _RFC3339.fullmatch(text):
+        try:
+            instant = datetime.fromisoformat(text.upper().replace("Z", "+00:00")).timestamp()
+        except (ValueError, OverflowError) as error:
+            raise ValueError(f"expected a time that exists ({error})") from None
+    else:
+        raise ValueError("expected a time such as 2027-01-31T18:00:00Z or epoch seconds")
+    if not 0 < instant < 253402300800:
+        raise ValueError("expected a time between 1970 and 9999")
+    return instant
+
+
+def format_span(seconds: float) -> str:
+    """
+    Write a span as people read it: `1d2h`, `1h30m`, `4.2s`.
+    """
+    if seconds < 60:
+        return f"{seconds:.3g}s"
+    whole, text = int(seconds), ""
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, whole = divmod(whole, size)
+        if count:
+            text += f"{count}{unit}"
+    return text
+
+
+def format_instant(epoch: float) -> str:
+    """
+    Write an instant as RFC 3339 in UTC, to the second.
+    """
+    return datetime.fromtimestamp(epoch, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,146 @@
+"""
+How the value of one setting is read: text in, value out, ValueError with what was expected.
+
+Everything is matched in full and in ASCII: `int()` takes ` 80 `, `8_0` and Arabic digits, and
+`$` matches before a final newline; a value that reaches a config file must do neither.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable
+
+from supervisor import durations
+from supervisor.admission import Network, Site, parse_site
+
+_SERVICE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_NAMESPACE = re.compile(r"[A-Za-z0-9-]{1,128}")
+_URI_PATH = re.compile(r"/[A-Za-z0-9._~/-]{1,200}")
+_FOLDER = re.compile(r"/[A-Za-z0-9._~+@=/ -]*")
+_SIZE = re.compile(r"([0-9]{1,12})([kKmMgG]?)")
+
+
+def span(text: str) -> float:
+    """Read a duration in seconds; zero is one."""
+    return durations.parse_span(text)
+
+
+def positive_span(text: str) -> float:
+    """Read a duration that is longer than nothing."""
+    seconds = durations.parse_span(text)
+    if not seconds:
+        raise ValueError("expected a duration longer than 0")
+    return seconds
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """Build the reader of a whole number within bounds."""
+
+    def read(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,10}", text) or not low <= int(text) <= high:
+            raise ValueError(f"expected a whole number from {low} to {high}")
+        return int(text)
+
+    return read
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    """Build the reader of one word out of a few."""
+
+    def read(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError(f"expected one of {', '.join(words)}")
+        return text.lower()
+
+    return read
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def services(text: str) -> tuple[str, ...]:
+    """Read service names, comma-separated: Nomad allows letters, digits and dashes."""
+    for name in _listed(text):
+        if not _SERVICE.fullmatch(name):
+            raise ValueError(
+                f"expected Nomad service names (letters, digits, dashes), not {name!r}"
+            )
+    return tuple(dict.fromkeys(_listed(text)))
+
+
+def sites(text: str) -> tuple[Site, ...]:
+    """Read `host:port`, comma-separated."""
+    return tuple(dict.fromkeys(parse_site(part) for part in _listed(text)))
+
+
+def networks(text: str) -> tuple[Network, ...]:
+    """Read CIDRs, comma-separated."""
+    try:
+        return tuple(ipaddress.ip_network(part) for part in _listed(text))
+    except ValueError as error:
+        raise ValueError(f"expected networks such as 10.0.0.0/8 ({error})") from None
+
+
+def addresses(text: str) -> tuple[str, ...]:
+    """Read IP addresses to listen on, comma-separated."""
+    try:
+        found = [ipaddress.ip_address(part.strip("[]")) for part in _listed(text)]
+    except ValueError as error:
+        raise ValueError(f"expected IP addresses ({error})") from None
+    if any("%" in str(address) for address in found):
+        raise ValueError("expected IP addresses without a zone")
+    return tuple(str(address) for address in found)
+
+
+def ready_path(text: str) -> str:
+    """Read a path below /, or `off`."""
+    if text == "off":
+        return ""
+    if not _URI_PATH.fullmatch(text) or "//" in text or "/." in text:
+        raise ValueError("expected a path such as /-/ready, or off")
+    return text
+
+
+def folder(text: str) -> str:
+    """Read an absolute path that can stand in a config file without quoting trouble."""
+    if not _FOLDER.fullmatch(text):
+        raise ValueError("expected an absolute path of letters, digits and ._~+@=/- or blanks")
+    return text.rstrip("/") or "/"
+
+
+def path(text: str) -> str:
+    """Read any path; it never reaches a config file."""
+    return text
+
+
+def size(text: str) -> int:
+    """Read a size such as `0`, `512k`, `20m` or `2g`, and return bytes."""
+    match = _SIZE.fullmatch(text)
+    if not match:
+        raise ValueError("expected a size such as 0, 512k, 20m or 2g")
+    return int(match[1]) << {"": 0, "k": 10, "m": 20, "g": 30}[match[2].lower()]
+
+
+def namespace(text: str) -> str:
+    """Read one Nomad namespace; `*` would answer empty without an error."""
+    if text == "*":
+        raise ValueError("expected one namespace: Nomad answers '*' with an empty list")
+    if not _NAMESPACE.fullmatch(text):
+        raise ValueError("expected a Nomad namespace (letters, digits, dashes)")
+    return text
+
+
+def plain(text: str) -> str:
+    """Take any text that fits into an HTTP header."""
+    if not text.isascii() or not text.isprintable():
+        raise ValueError("expected printable ASCII")
+    return text
+
+
+def nomad_address(text: str) -> str:
+    """Read where Nomad answers: http://host:port or unix:///path."""
+    if re.fullmatch(r"unix:///[!-~]+", text):
+        return text
+    if re.fullmatch(r"http://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?/?", text):
+        return text.rstrip("/")
+    raise ValueError("expected http://host:port or unix:///path (https:// is not supported yet)")

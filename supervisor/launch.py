@@ -1,0 +1,202 @@
+"""
+The start and the last step of a run: put the parts together, then let the loop have it.
+
+What is wrong is found here, before anything runs, and told all at once.
+"""
+
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from supervisor import __version__, lifetime, machine, policy, process, signals
+from supervisor import settings as table
+from supervisor.admin import Admin
+from supervisor.discovery import Source, sources
+from supervisor.durations import format_instant
+from supervisor.errors import ExitCode, Problem
+from supervisor.files import Clerk
+from supervisor.files.configs import Configs
+from supervisor.files.operator import read_operator_files
+from supervisor.files.records import read_record, save_ended
+from supervisor.logs import Log, Writer
+from supervisor.looker import Looker
+from supervisor.loop import Hands, Inbox, Loop, boot_clock
+from supervisor.messages import Exit, Note
+from supervisor.nginx import Binary, Nginx, find
+from supervisor.render import Frame, Renderer
+from supervisor.settings import Settings
+
+#: How long the end may wait for the last file and the last log lines, in seconds.
+_FILES = 0.3
+_LINES = 0.3
+
+
+def run(environ: Mapping[str, str]) -> int:
+    """
+    Serve until the deadline or a signal, and return the exit code.
+
+    Raises Problem or ExecutableMissing when it cannot start.
+    """
+    settings = table.read(environ, os.path.exists)
+    log = Log(Writer(), settings.log_level, _layout(settings))
+    log.hide([settings.nomad_token])
+    log.say("supervisor.started", version=__version__, pid=os.getpid(), serves=_served(settings))
+    for given, meant in table.suspects(environ):
+        log.say("settings.suspect", "warning", variable=given, hint=f"did you mean {meant}?")
+    record, trouble = read_record(Path(settings.state_dir))
+    if trouble:
+        log.say("state.unusable", "warning", reason=trouble)
+    anchor = lifetime.anchor(settings, record, time.time())
+    inbox = Inbox()
+    following = sources(settings, inbox.post, log.hide)
+    state, orders = policy.begin(
+        settings, anchor, [source.name for source in following], boot_clock()
+    )
+    if state.lifetime.is_ending:
+        for order in orders:
+            if isinstance(order, Note):
+                log.say(order.event, order.level, **order.fields)
+            if isinstance(order, Exit):
+                return _farewell(settings, order, log, None)
+    for source in following:
+        source.start()  # first of all: while it asks, the rest is prepared
+    hands = _hands(settings, environ, log, inbox, tuple(following))
+    last = Loop(hands, inbox).run(state, orders)
+    return _farewell(settings, last, log, hands.clerk)
+
+
+def _hands(
+    settings: Settings,
+    environ: Mapping[str, str],
+    log: Log,
+    inbox: Inbox,
+    following: tuple[Source, ...],
+) -> Hands:
+    """Build everything that acts, and start its threads."""
+    folder = claim_runtime(environ)
+    binary = find(settings.nginx_binary)
+    log.say(
+        "nginx.found",
+        path=binary.path,
+        version=".".join(map(str, binary.version)),
+        runtime=str(folder),
+    )
+    process.close_inherited()
+    process.become_subreaper()
+    children = process.Children()
+    configs = Configs(folder, renderer(settings, binary, folder), operator_reader(settings))
+    configs.clear()
+    (folder / "supervisor.sock").unlink(missing_ok=True)
+    hands = Hands(
+        nginx=Nginx(binary, folder, children, log.say),
+        clerk=Clerk(configs, Path(settings.state_dir), inbox.post),
+        configs=configs,
+        looker=Looker(str(folder / "generation.sock"), inbox.post),
+        admin=Admin(str(folder / "supervisor.sock")),
+        log=log,
+        sources=following,
+        port=settings.listen_port,
+    )
+    for part in (hands.nginx, hands.clerk, hands.looker, hands.admin):
+        part.start()
+
+    def on_signal(signum: int) -> None:
+        if signum == signal.SIGCHLD:
+            for ended in children.reap():
+                inbox.post(ended)
+        else:
+            inbox.post_signal(signum)
+
+    signals.listen(on_signal)
+    return hands
+
+
+def claim_runtime(environ: Mapping[str, str]) -> Path:
+    """
+    Find the folder for config and sockets and claim it.  Raises Problem with what was tried.
+    """
+    candidates = table.runtime_candidates(environ, tempfile.gettempdir())
+    folder, troubles = machine.runtime_folder(candidates)
+    if folder is None:
+        tried = [f"cannot use {trouble}" for trouble in troubles]
+        raise Problem(
+            ExitCode.CONFIG, *tried, "no writable RUNTIME_DIR: mount a tmpfs there; giving up"
+        )
+    if machine.lock(folder) is None:
+        raise Problem(
+            ExitCode.CONFIG, f"cannot use {folder}: another autoexit-nginx uses it; giving up"
+        )
+    return folder
+
+
+def renderer(settings: Settings, binary: Binary, folder: Path) -> Renderer:
+    """
+    Build the renderer for this machine and this nginx.  Raises Problem when a template is broken.
+    """
+    files, connections = machine.open_files()
+    frame = Frame(
+        settings=settings,
+        nginx=binary.version,
+        folder=str(folder),
+        workers=machine.worker_count(),
+        open_files=files,
+        connections=connections,
+        listen=machine.listen_directives(settings.listen_address, settings.listen_port),
+        user=machine.worker_user(),
+    )
+    (folder / "temp").mkdir(mode=0o711, exist_ok=True)
+    try:
+        return Renderer(frame, read_templates())
+    except Exception as error:
+        raise Problem(ExitCode.CONFIG, f"cannot use the templates: {error}; giving up") from error
+
+
+def operator_reader(settings: Settings) -> Callable[[], dict[str, bytes]]:
+    """
+    Return what reads the operator's files.
+    """
+    return lambda: read_operator_files(Path(settings.operator_dir))
+
+
+def read_templates() -> dict[str, str]:
+    """
+    Read the templates, from the installed package or from a checkout.
+    """
+    here = Path(__file__).parent
+    folder = here / "templates"
+    if not folder.is_dir():
+        folder = here.parent / "nginx"
+    return {path.name: path.read_text() for path in folder.glob("*.j2")}
+
+
+def _farewell(settings: Settings, last: Exit, log: Log, clerk: Clerk | None) -> int:
+    """Say why it ended, where people and programs look, and return the code."""
+    fields = dict(last.fields)
+    lost = log.dropped or None
+    ended = {"reason": last.reason, "code": last.code, "at": format_instant(time.time()), **fields}
+    ended["log_lines_dropped"] = log.dropped
+    if clerk is None:
+        save_ended(Path(settings.state_dir), ended)
+    else:
+        clerk.finish(ended, _FILES)
+    level = "info" if last.code == ExitCode.OK else "error"
+    log.say(
+        "ended", level, reason=last.reason, code=int(last.code), log_lines_dropped=lost, **fields
+    )
+    log.finish(_LINES)
+    return int(last.code)
+
+
+def _layout(settings: Settings) -> str:
+    return settings.log_format or ("console" if os.isatty(1) else "json")
+
+
+def _served(settings: Settings) -> str:
+    if settings.endpoints_file:
+        return settings.endpoints_file
+    return ",".join(settings.service_name) or ",".join(
+        f"{site.host}:{site.port}" for site in settings.endpoints
+    )

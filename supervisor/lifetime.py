@@ -1,0 +1,177 @@
+"""
+How long the service lives, and how it ends.
+
+Theory: the deadline is an instant on the wall, anchored at the first start and kept in a small
+file; while the process runs it is a reading of the loop's clock, so that nobody's change of the
+wall clock moves it.  Once an end has begun, a ladder of three instants guarantees that it comes:
+nginx is told to QUIT at once, to TERM at the later of half-way and one second before the end,
+and is killed 0.3 s before it.  Each further stop signal climbs one rung.
+
+All instants are seconds on the loop's clock, unless they are called epoch.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from supervisor import durations
+from supervisor.model import Record
+from supervisor.settings import Settings
+
+NEVER = math.inf
+
+#: Before the end of the ladder: the last second belongs to TERM, the last 0.3 s to KILL.
+_TERM_SPARE = 1.0
+_KILL_SPARE = 0.3
+
+#: What a second and a third stop signal leave for the rest of the ladder, in seconds.
+_SECOND = 0.9
+_THIRD = 0.4
+
+
+class Phase(StrEnum):
+    """
+    Where the service is on its way to the end.
+    """
+
+    RUNNING = "running"
+    DRAINING = "draining"
+    TERMINATING = "terminating"
+    KILLING = "killing"
+    ENDED = "ended"
+
+
+#: The only ways from one phase to another; `docs/architecture.md` draws its diagram from this.
+CHANGES: dict[Phase, frozenset[Phase]] = {
+    Phase.RUNNING: frozenset({Phase.DRAINING, Phase.ENDED}),
+    Phase.DRAINING: frozenset({Phase.TERMINATING, Phase.ENDED}),
+    Phase.TERMINATING: frozenset({Phase.KILLING, Phase.ENDED}),
+    Phase.KILLING: frozenset({Phase.ENDED}),
+    Phase.ENDED: frozenset(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """
+    The phase, and the instants at which the next ones begin.
+    """
+
+    phase: Phase = Phase.RUNNING
+    deadline: float = NEVER
+    reason: str = ""
+    stops: int = 0
+    began_at: float = NEVER
+    term_at: float = NEVER
+    kill_at: float = NEVER
+    gone_at: float = NEVER
+    cut: int = 0
+
+    @property
+    def is_ending(self) -> bool:
+        """Tell whether the end has begun: no endpoint change matters any more."""
+        return self.phase is not Phase.RUNNING
+
+    @property
+    def wake_at(self) -> float:
+        """The instant at which the phase changes by itself."""
+        return {
+            Phase.RUNNING: self.deadline,
+            Phase.DRAINING: self.term_at,
+            Phase.TERMINATING: self.kill_at,
+            Phase.KILLING: self.gone_at,
+            Phase.ENDED: NEVER,
+        }[self.phase]
+
+
+def enter(life: Lifetime, phase: Phase) -> Lifetime:
+    """
+    Change the phase, along the table only.
+    """
+    if phase not in CHANGES[life.phase]:
+        raise AssertionError(f"internal error: {life.phase} cannot become {phase}")
+    return replace(life, phase=phase)
+
+
+def drain(life: Lifetime, reason: str, total: float, now: float) -> Lifetime:
+    """
+    Begin the end: open requests have `total` seconds, the ladder included.
+    """
+    return _ladder(replace(enter(life, Phase.DRAINING), reason=reason, began_at=now), total, now)
+
+
+def asked_to_stop(life: Lifetime, total: float, now: float) -> Lifetime:
+    """
+    Count a stop signal and shorten the ladder: the second makes it fast, the third immediate.
+    """
+    life = replace(life, stops=life.stops + 1)
+    if life.stops == 1:
+        if life.phase is Phase.RUNNING:
+            return drain(life, "stop signal", total, now)
+        return _ladder(life, min(total, life.gone_at - now), now)  # the deadline came first
+    if life.stops == 2:
+        gone = min(life.gone_at, now + _SECOND)
+        kill = min(life.kill_at, gone - _KILL_SPARE)
+        return replace(life, term_at=min(life.term_at, now), kill_at=kill, gone_at=gone)
+    return replace(life, term_at=now, kill_at=now, gone_at=min(life.gone_at, now + _THIRD))
+
+
+def _ladder(life: Lifetime, total: float, now: float) -> Lifetime:
+    total = max(0.0, total)
+    term = max(total / 2, total - _TERM_SPARE)
+    kill = max(term, total - _KILL_SPARE)
+    return replace(
+        life,
+        term_at=min(life.term_at, now + term),
+        kill_at=min(life.kill_at, now + kill),
+        gone_at=min(life.gone_at, now + total),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """
+    Where the deadline stands at a start: the record to keep, and what to say about the old one.
+
+    `remaining` is in seconds, None where there is no limit.
+    """
+
+    record: Record
+    remaining: float | None
+    remark: str = ""
+
+
+def anchor(settings: Settings, found: Record | None, wall: float) -> Anchor:
+    """
+    Decide the deadline at a start, from the settings and what an earlier start recorded.
+
+    `wall` is the epoch now.  A record of another allocation does not count (a sticky disk carries
+    it over); a changed TTL or DEADLINE counts from the first start and drops an extension.
+    """
+    origin = _origin(settings)
+    remark = ""
+    if found is not None and found.allocation != settings.nomad_alloc_id:
+        remark, found = "the recorded deadline belongs to another allocation; starting anew", None
+    if found is not None and found.first_start > wall + 1:
+        remark, found = "the recorded first start lies in the future; starting anew", None
+    if found is not None and found.origin == origin:
+        record = found
+    else:
+        first = found.first_start if found else wall
+        if found is not None:
+            remark = f"the setting changed from {found.origin} to {origin}; counting from the first start"
+        record = Record(settings.nomad_alloc_id, first, origin, _deadline(settings, first))
+    end = record.deadline if record.extended_to is None else record.extended_to
+    return Anchor(record, None if end is None else end - wall, remark)
+
+
+def _origin(settings: Settings) -> str:
+    if settings.deadline is not None:
+        return f"DEADLINE={durations.format_instant(settings.deadline)}"
+    return "TTL=never" if settings.ttl is None else f"TTL={durations.format_span(settings.ttl)}"
+
+
+def _deadline(settings: Settings, first_start: float) -> float | None:
+    if settings.deadline is not None:
+        return settings.deadline
+    return None if settings.ttl is None else first_start + settings.ttl

@@ -1,0 +1,153 @@
+"""
+What the program says: structlog, one JSON object a line on stdout.
+
+Lines are handed to one writer thread through a bounded queue: a reader of stdout that has stalled
+blocks the writer and nobody else.  What does not fit is dropped and counted.  A token that must
+not be seen is registered once and cut out of every line, wherever it came from.
+"""
+
+import json
+import logging
+import os
+import queue
+import select
+import threading
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import structlog
+
+_LONGEST_TEXT = 2000
+_QUEUED_LINES = 2000
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+class Writer:
+    """
+    The thread that owns stdout.
+    """
+
+    def __init__(self, descriptor: int = 1) -> None:
+        self._descriptor = descriptor
+        self._lines: queue.Queue[bytes | None] = queue.Queue(_QUEUED_LINES)
+        self.dropped = 0
+        self._told = 0
+        self._thread = threading.Thread(target=self._write_all, name="log writer", daemon=True)
+        self._thread.start()
+
+    def put(self, line: str) -> None:
+        """Hand over a line; never blocks."""
+        try:
+            self._lines.put_nowait(line.encode() + b"\n")
+        except queue.Full:
+            self.dropped += 1
+
+    def finish(self, within: float) -> None:
+        """Wait until all is written, but not longer than `within` seconds."""
+        try:
+            self._lines.put(None, timeout=within)
+        except queue.Full:
+            return
+        self._thread.join(within)
+
+    def _write_all(self) -> None:
+        while (line := self._lines.get()) is not None:
+            if self.dropped > self._told:
+                missed, self._told = self.dropped - self._told, self.dropped
+                line = (
+                    _line({"event": "log.dropped", "level": "warning", "lines": missed}).encode()
+                    + b"\n"
+                    + line
+                )
+            while line:
+                try:
+                    line = line[os.write(self._descriptor, line) :]
+                except BlockingIOError:  # who shares the terminal with us has made it non-blocking
+                    select.select([], [self._descriptor], [])
+                except OSError:  # the reader is gone for good
+                    break
+
+
+class Log:
+    """
+    The one logger: a dotted event id and fields.
+    """
+
+    def __init__(self, writer: Writer, level: str, layout: str) -> None:
+        self._writer = writer
+        self._secrets: tuple[str, ...] = ()
+        render: Any = (
+            structlog.dev.ConsoleRenderer(colors=True) if layout == "console" else _as_json
+        )
+        self._logger = structlog.wrap_logger(
+            _Sink(writer),
+            processors=[_stamp, self._hide, render],
+            wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        )
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Never write these texts."""
+        known = {*self._secrets, *(secret for secret in secrets if len(secret) > 3)}
+        self._secrets = tuple(sorted(known))
+
+    def say(self, event: str, level: str = "info", **fields: Any) -> None:
+        """Write one line."""
+        self._logger.log(
+            _LEVELS[level],
+            event,
+            **{name: value for name, value in fields.items() if value is not None},
+        )
+
+    @property
+    def dropped(self) -> int:
+        """How many lines were lost because nobody read stdout."""
+        return self._writer.dropped
+
+    def finish(self, within: float) -> None:
+        """Wait until all is written, but not longer than `within` seconds."""
+        self._writer.finish(within)
+
+    def _hide(self, _: Any, __: str, fields: dict[str, Any]) -> dict[str, Any]:
+        return {name: self._clean(value) for name, value in fields.items()}
+
+    def _clean(self, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        for secret in self._secrets:
+            value = value.replace(secret, "[hidden]")
+        return value if len(value) <= _LONGEST_TEXT else value[:_LONGEST_TEXT] + "…"
+
+
+class _Sink:
+    """What structlog calls with a finished line."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    def msg(self, line: str) -> None:
+        self._writer.put(line)
+
+    debug = info = warning = error = msg
+
+
+def _stamp(_: Any, level: str, fields: dict[str, Any]) -> dict[str, Any]:
+    now = time.time()
+    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
+    return {
+        "time": f"{moment}.{int(now * 1000) % 1000:03d}Z",
+        "level": level,
+        "event": fields.pop("event"),
+        **fields,
+    }
+
+
+def _as_json(_: Any, __: str, fields: dict[str, Any]) -> str:
+    return _line(fields)
+
+
+def _line(fields: dict[str, Any]) -> str:
+    return json.dumps(fields, default=str)
+
+
+logging.raiseExceptions = False  # a library that logs must never write to our streams

@@ -1,0 +1,142 @@
+"""
+What this machine gives us: processors, open files, addresses, a user for nginx's workers.
+
+nginx's own `worker_processes auto` counts the host's processors and ignores cpusets and quotas: a
+hundred workers on a large host, and a blackout when each keeps one old connection over ten reloads.
+"""
+
+import fcntl
+import grp
+import math
+import os
+import pwd
+import resource
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+
+_MOST_WORKERS = 8
+_MOST_OPEN_FILES = 65536
+_MOST_CONNECTIONS = 8192
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def worker_count(cgroup: Path = _CGROUP) -> int:
+    """
+    Return how many workers suit the processors we may use and the quota we have.
+    """
+    allowed = len(os.sched_getaffinity(0))
+    quota = _quota(cgroup)
+    return max(1, min(_MOST_WORKERS, allowed, allowed if quota is None else math.ceil(quota)))
+
+
+def _quota(cgroup: Path) -> float | None:
+    """Return the processors that the control group grants, of either version, or None."""
+    try:
+        limit, period = (cgroup / "cpu.max").read_text().split()
+        return None if limit == "max" else int(limit) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        pass
+    try:
+        limit = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text()
+        period = (cgroup / "cpu" / "cpu.cfs_period_us").read_text()
+        return int(limit) / int(period) if int(limit) > 0 else None
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
+
+
+def open_files() -> tuple[int, int]:
+    """
+    Return the open files and the connections to grant each worker, within the hard limit.
+    """
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    files = _MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_OPEN_FILES)
+    return files, max(16, min(_MOST_CONNECTIONS, files // 2))
+
+
+def listen_directives(addresses: Iterable[str], port: int) -> tuple[str, ...]:
+    """
+    Return what to listen on, as nginx takes it: all addresses, IPv6 where it can be had.
+    """
+    given = [
+        f"[{address}]:{port}" if ":" in address else f"{address}:{port}" for address in addresses
+    ]
+    if not given:
+        given = [f"0.0.0.0:{port}"] + ([f"[::]:{port}"] if _has_ipv6() else [])
+    return tuple(f"{place} ipv6only=on" if place.startswith("[") else place for place in given)
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::", 0))
+    except OSError:
+        return False
+    return True
+
+
+def worker_user() -> str:
+    """
+    Return `user group` for nginx's workers when we are root; otherwise they run as we do.
+    """
+    if os.geteuid() != 0:
+        return ""
+    for name in ("nginx", "www-data", "nobody"):
+        try:
+            entry = pwd.getpwnam(name)
+            return f"{name} {grp.getgrgid(entry.pw_gid).gr_name}"
+        except KeyError:
+            continue
+    return "root root"
+
+
+def runtime_folder(candidates: Iterable[str]) -> tuple[Path | None, list[str]]:
+    """
+    Make the first of the folders that can be ours and written to; else None, and why not each.
+    """
+    troubles = []
+    mode = 0o711 if os.geteuid() == 0 else 0o700
+    for candidate in candidates:
+        folder = Path(candidate)
+        if len(str(folder)) > 85:  # a socket's path has 107 bytes at most
+            troubles.append(f"{folder}: too long for a socket in it")
+            continue
+        try:
+            _make(folder, mode)
+            probe = folder / ".writable"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            troubles.append(f"{folder}: {error.strerror}")
+            continue
+        return folder, []
+    return None, troubles
+
+
+def _make(folder: Path, mode: int) -> None:
+    for parent in (folder.parent, folder):
+        if not parent.is_dir():
+            parent.mkdir(parents=True, exist_ok=True)
+            parent.chmod(mode)
+    if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
+        # Somebody else's folder in a shared place is a trap; a mount made for us is not.
+        if folder.is_symlink() or folder.stat().st_mode & 0o1000:
+            raise PermissionError(1, "belongs to somebody else")
+        return
+    folder.chmod(mode)
+
+
+def lock(folder: Path) -> int | None:
+    """
+    Claim a runtime folder for this process; None when another supervisor uses it.
+    """
+    descriptor = os.open(
+        folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+    )
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor

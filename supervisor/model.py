@@ -1,0 +1,119 @@
+"""
+The nouns: what the floors above talk about.
+
+All are frozen values, so that a producer's thread can hand them over without a lock, and so
+that two answers that mean the same are equal.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Endpoint:
+    """
+    One place that answers requests: where a replica listens.
+
+    The host is an IP address written anew from its bytes, never the text that was received:
+    this is the only thing from the registry that reaches a config file (see `admission`).
+    """
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Mode(StrEnum):
+    """
+    What the public port does with a request.
+    """
+
+    SERVE = "serve"
+    STARTING = "starting"
+    NO_ENDPOINTS = "no_endpoints"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """
+    What nginx should do: the endpoints, sorted and unique, and the mode.
+
+    Two plans that mean the same are equal, in whatever order the registry listed them; that
+    equality alone decides whether anything changed.
+    """
+
+    endpoints: tuple[Endpoint, ...]
+    mode: Mode
+
+    @property
+    def fingerprint(self) -> str:
+        """
+        A short name of the plan for log lines.
+        """
+        text = "\n".join((self.mode, *map(str, self.endpoints)))
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """
+    The configuration that answered last: what a failed attempt falls back to.
+
+    The digest is over every byte nginx read, the operator's own files included; the
+    generation is the digest with the number of the attempt, as the running nginx says it.
+    The turn says how far the order of servers is rotated.
+    """
+
+    plan: Plan
+    digest: str
+    generation: str
+    attempt: int
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """
+    What must survive a restart: the anchor of the deadline.  Times are epoch seconds.
+
+    The origin tells which setting the deadline came from, so that a changed TTL is noticed; the
+    allocation keeps a sticky disk from ending a new allocation with an old one's deadline.
+    """
+
+    allocation: str
+    first_start: float
+    origin: str
+    deadline: float | None
+    extended_to: float | None = None
+
+
+class ChildKind(StrEnum):
+    """
+    What a child process was started for; `other` is one that was adopted.
+    """
+
+    MASTER = "master"
+    CHECK = "check"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """
+    What readers of the internal socket see; published by the loop, never computed for them.
+
+    `healthy` means that nginx answers its generation; `ready` that it does so and serves
+    endpoints.  `at` is the loop's clock when the view was true.
+    """
+
+    at: float
+    healthy: bool = False
+    ready: bool = False
+    phase: str = "starting"
+    mode: str = "starting"
+    endpoints: int = 0
+    generation: str = ""
+    deadline: float | None = None

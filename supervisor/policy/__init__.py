@@ -1,0 +1,96 @@
+"""
+The behaviour of the program: what each event leads to.
+
+Theory: an event first reaches the machine it is about (`lifetime`, `targets`, `rollout`,
+`master`); `running` and `ending` hold the few rules that cross them.  Then whatever is due by now
+is done, so that no order of events can delay anything: TimePassed does that and no more.
+Nothing here touches the world or reads a clock; tests are lists of events.
+
+The rules that cross the machines:
+- nothing is sent to nginx before its generation has answered, but the signal to end;
+- before the first answer, trouble ends the program (78, 69, 126, 127); after it, trouble is
+  survived as long as anything can be served;
+- once the end has begun, only the end matters.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from supervisor import lifetime
+from supervisor.durations import format_instant
+from supervisor.errors import ExitCode
+from supervisor.lifetime import NEVER, Lifetime, Phase
+from supervisor.master import Master
+from supervisor.messages import Event, Exit, Order, SaveState, leave, note
+from supervisor.policy import ending, running
+from supervisor.policy.shown import shown
+from supervisor.policy.state import Decision, State
+from supervisor.rollout import Rollout
+from supervisor.settings import Settings
+from supervisor.targets import Targets
+
+__all__ = ["State", "begin", "decide"]
+
+
+def begin(
+    settings: Settings, anchor: lifetime.Anchor, sources: Iterable[str], now: float
+) -> Decision:
+    """
+    Make the first state and the first orders; past the deadline the only order is to leave.
+    """
+    record, remaining = anchor.record, anchor.remaining
+    epoch = record.deadline if record.extended_to is None else record.extended_to
+    state = State(
+        settings,
+        Lifetime(deadline=NEVER if remaining is None else now + remaining),
+        Targets.expecting(sources),
+        Rollout(quiet=settings.reload_quiet, interval=settings.reload_interval, tokens_at=now),
+        Master(),
+        started_at=now,
+        deadline_epoch=epoch,
+    )
+    said: list[Order] = [
+        note(
+            "deadline.set",
+            deadline=None if epoch is None else format_instant(epoch),
+            origin=record.origin,
+            remaining=None if remaining is None else round(remaining, 3),
+        )
+    ]
+    if anchor.remark:
+        said.insert(0, note("deadline.anchored", "warning", remark=anchor.remark))
+    if remaining is None or remaining > 0:
+        return state, [*said, SaveState(record)]
+    hint = (
+        f"this is a restart past the deadline; remove {settings.state_dir}/state.json to start anew"
+    )
+    ended = replace(state, lifetime=lifetime.enter(state.lifetime, Phase.ENDED))
+    return ended, [*said, leave(ExitCode.OK, "deadline passed before this start", hint=hint)]
+
+
+def decide(state: State, event: Event, now: float) -> Decision:
+    """
+    Take in an event at an instant, and whatever else is due by then: the new state, the orders.
+    """
+    if state.lifetime.phase is Phase.ENDED:
+        return state, []
+    react = ending.react if state.lifetime.is_ending else running.react
+    state, orders = react(state, event, now)
+    for due in (_deadline, running.keep_up, ending.climb):
+        if not any(isinstance(order, Exit) for order in orders):
+            state, more = due(state, now)
+            orders = [*orders, *more]
+    if any(isinstance(order, Exit) for order in orders):
+        if state.lifetime.phase is not Phase.ENDED:
+            state = replace(state, lifetime=lifetime.enter(state.lifetime, Phase.ENDED))
+        return state, orders
+    state, more = shown(state, now)
+    return state, [*orders, *more]
+
+
+def _deadline(state: State, now: float) -> Decision:
+    """Begin the end when the deadline has come."""
+    if state.lifetime.is_ending or now < state.lifetime.deadline:
+        return state, []
+    life = lifetime.drain(state.lifetime, "deadline", state.settings.drain_timeout, now)
+    return ending.begin(state, life)

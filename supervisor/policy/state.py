@@ -1,0 +1,62 @@
+"""
+All that the program knows, and when it next has to act without being told anything.
+"""
+
+from dataclasses import dataclass
+
+from supervisor import rollout
+from supervisor.lifetime import NEVER, Lifetime
+from supervisor.master import Health, Master
+from supervisor.messages import Order
+from supervisor.model import View
+from supervisor.rollout import Rollout, Step
+from supervisor.settings import Settings
+from supervisor.targets import Targets
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """
+    The machines side by side.  Instants are seconds on the loop's clock, but `deadline_epoch`.
+    """
+
+    settings: Settings
+    lifetime: Lifetime
+    targets: Targets
+    rollout: Rollout
+    master: Master
+    started_at: float
+    deadline_epoch: float | None = None
+    pace: float = 0.0
+    view: View = View(0.0)
+    seen_at: float = -NEVER
+
+    @property
+    def wake_at(self) -> float:
+        """The next instant at which something is due without any event."""
+        if self.lifetime.is_ending:
+            return self.lifetime.wake_at
+        return min(
+            self.lifetime.wake_at,
+            self.master.boot_by,
+            self.master.respawn_at,
+            self.rollout.give_up_at,
+            self.rollout_at,
+            self.dark_at,
+            NEVER if self.rollout.wanted else self.started_at + self.settings.start_wait,
+        )
+
+    @property
+    def rollout_at(self) -> float:
+        """When the next attempt may begin: before the first start, or while nginx answers."""
+        fresh = self.master.health is Health.DOWN and not self.master.ever_answered
+        usable = self.master.health is Health.UP and not self.master.given_up
+        return rollout.due_at(self.rollout) if usable or fresh else NEVER
+
+    @property
+    def dark_at(self) -> float:
+        """When silence of an nginx that should answer counts as a blackout."""
+        return self.rollout.dark_since + rollout.DARK if self.rollout.step is Step.IDLE else NEVER
+
+
+Decision = tuple[State, list[Order]]

@@ -1,0 +1,128 @@
+"""
+Children: started with a clean slate, reaped in one place.
+
+The only `waitpid(-1)` of the house is here.  Two waiters would race, and the loser reads ECHILD as
+"exited with 0": a failing `nginx -t` would look like success.  For the same reason nothing here
+may use `subprocess` or psutil's `wait`.
+
+Spawning and reaping share a lock, so that a child that dies at once is never reaped before it is
+known what it was started for.
+"""
+
+import os
+import threading
+from collections.abc import Sequence
+
+from supervisor import signals
+from supervisor.messages import ChildExited
+from supervisor.model import ChildKind
+
+#: All that a child needs of our environment; the token must not be in /proc/<nginx>/environ.
+_PASSED_ON = ("PATH", "TZ")
+
+_DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class Children:
+    """
+    Every child of this process, by pid, with what it was started for.
+    """
+
+    def __init__(self) -> None:
+        self._kinds: dict[int, ChildKind] = {}
+        self._lock = threading.Lock()
+
+    def spawn(self, kind: ChildKind, argv: Sequence[str], output: int) -> int:
+        """
+        Start a program in a session of its own, stdout and stderr on one descriptor.
+
+        Signals are at their defaults and unblocked, stdin is empty, and no other descriptor is
+        open.  Raises OSError when the program cannot be executed.
+        """
+        with self._lock:
+            pid = os.posix_spawn(
+                argv[0],
+                list(argv),
+                child_environment(),
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_DUP2, output, 1),
+                    (os.POSIX_SPAWN_DUP2, output, 2),
+                ],
+                setsid=True,
+                setsigmask=[],
+                setsigdef=sorted(signals.BLOCKED),
+            )
+            self._kinds[pid] = kind
+        return pid
+
+    def reap(self) -> list[ChildExited]:
+        """
+        Bury every child that has ended, adopted ones included.
+        """
+        ended = []
+        with self._lock:
+            while True:
+                try:
+                    pid, status = os.waitpid(-1, os.WNOHANG)
+                except ChildProcessError:  # no children at all
+                    break
+                if pid == 0:  # children, but none has ended
+                    break
+                ended.append(
+                    ChildExited(pid, self._kinds.pop(pid, ChildKind.OTHER), exit_code(status))
+                )
+        return ended
+
+
+def child_environment() -> dict[str, str]:
+    """
+    Return the little of our environment that a child is given.
+    """
+    passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    return {"PATH": _DEFAULT_PATH, **passed}
+
+
+def exit_code(status: int) -> int:
+    """
+    Turn a wait status into a code as shells do: death by signal n is 128 + n.
+    """
+    code = os.waitstatus_to_exitcode(status)
+    return 128 - code if code < 0 else code
+
+
+def send(pid: int, signum: int, *, group: bool = False) -> None:
+    """
+    Send a signal; a process that is gone already needs none.
+    """
+    try:
+        (os.killpg if group else os.kill)(pid, signum)
+    except (ProcessLookupError, PermissionError):
+        # PermissionError: nothing of ours is left under that number.
+        return
+
+
+def close_inherited() -> None:
+    """
+    Keep descriptors that we inherited from reaching nginx.
+    """
+    for entry in os.listdir("/proc/self/fd"):
+        if int(entry) > 2:
+            try:
+                os.set_inheritable(int(entry), False)
+            except OSError:
+                continue  # the one that listed this folder
+
+
+def become_subreaper() -> None:
+    """
+    Adopt orphans when we are not PID 1, so that workers of a dead master stay ours to end.
+
+    By ctypes, because no library at hand wraps prctl; loaded only here, as PID 1 needs none.
+    """
+    if os.getpid() == 1:
+        return
+    import ctypes  # noqa: PLC0415
+
+    set_child_subreaper = 36  # PR_SET_CHILD_SUBREAPER of <sys/prctl.h>
+    ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0)

@@ -1,0 +1,73 @@
+"""
+What every tier shares: servers that stop with their test, and the catalogue's names.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.catalogue import case_of, unknown
+from tests.support.fake_nginx import FakeNginx
+from tests.support.fake_nomad import FakeNomad
+from tests.support.replica import Replica
+from tests.support.supervised import Supervised
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """
+    Refuse a test that carries an ID which nobody claims.
+    """
+    strangers = unknown(case for item in items if (case := case_of(item.name)))
+    if strangers:
+        msg = f"tests carry IDs that tests/support/catalogue.py does not claim: {strangers}"
+        raise pytest.UsageError(msg)
+
+
+@pytest.fixture
+def nomad() -> Iterator[FakeNomad]:
+    """
+    A Nomad over TCP, with ACLs off.
+    """
+    with FakeNomad() as server:
+        yield server
+
+
+@pytest.fixture
+def replicas() -> Iterator[Callable[..., list[Replica]]]:
+    """
+    Start one replica for each name that it is called with.
+    """
+    with ExitStack() as stack:
+        yield lambda *names: [stack.enter_context(Replica(name)) for name in names]
+
+
+@pytest.fixture
+def supervise(nomad: FakeNomad) -> Iterator[Callable[..., Supervised]]:
+    """
+    Start the program under test: `supervise(TTL="5s", pid1=False)`.
+
+    What it said is shown where the test failed.
+    """
+    started: list[Supervised] = []
+
+    def start(**options: Any) -> Supervised:
+        subject = Supervised(options.pop("nomad", nomad), **options)
+        started.append(subject)
+        return subject.start()
+
+    yield start
+    for subject in reversed(started):
+        sys.stdout.write(subject.said + "\n")
+        subject.close()
+
+
+@pytest.fixture
+def fake_nginx(tmp_path: Path) -> FakeNginx:
+    """
+    An nginx that does as it is told; hand it over as `NGINX_BINARY=str(fake_nginx)`.
+    """
+    return FakeNginx(tmp_path)

@@ -1,0 +1,625 @@
+"""
+The fake is held to what was measured on real agents, or every test on it means nothing.
+"""
+
+import gzip
+import http.client
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support import nomad_faults as faults
+from tests.support.client import Answer, asking, connect, get, read_answer
+from tests.support.fake_nomad import TOKEN, FakeNomad
+from tests.support.nomad_registry import go_duration
+from tests.support.waiting import eventually
+
+WEB = "/v1/service/web"
+UNKNOWN = "7f0c1b9e-3d52-4a8e-9a51-0d6a4f6f2c11"
+
+
+@dataclass
+class Asked:
+    """
+    A query under way in a thread, and when it was answered.
+    """
+
+    thread: threading.Thread
+    began: float
+    ended: float = 0.0
+    answer: Answer | None = None
+    trouble: str = ""
+
+    def result(self, within: float = 5.0) -> Answer:
+        """
+        Wait for the answer.
+        """
+        self.thread.join(within)
+        assert self.answer is not None, self.trouble or "not answered"
+        return self.answer
+
+
+def ask(nomad: FakeNomad, path: str = WEB, **query: object) -> Asked:
+    """
+    Ask in the background and return once the query blocks or was answered.
+    """
+    target = path + "?" + "&".join(f"{name}={value}" for name, value in query.items())
+    before = nomad.blocked
+
+    def work() -> None:
+        try:
+            asked.answer = get(nomad.port, target, timeout=10)
+        except (OSError, http.client.HTTPException) as error:
+            asked.trouble = repr(error)
+        asked.ended = time.monotonic()
+
+    asked = Asked(threading.Thread(target=work, daemon=True), time.monotonic())
+    asked.thread.start()
+    eventually(lambda: nomad.blocked > before or asked.ended, every=0.001)
+    return asked
+
+
+def index_of(answer: Answer) -> int:
+    """
+    The index an answer was given under.
+    """
+    return int(answer.headers["X-Nomad-Index"])
+
+
+def ports(answer: Answer) -> list[int]:
+    """
+    The ports of the instances in an answer.
+    """
+    return sorted(row["Port"] for row in json.loads(answer.body))
+
+
+@pytest.fixture
+def secured(tmp_path: Path) -> Iterator[FakeNomad]:
+    """
+    A Nomad with ACLs on, over TCP and as the Task API.
+    """
+    with FakeNomad(tmp_path / "api.sock", acl=True) as server:
+        yield server
+
+
+def on_socket(nomad: FakeNomad, token: str | None, name: str = "X-Nomad-Token") -> Answer:
+    """
+    Ask the Task API with this token.
+    """
+    assert nomad.socket_path is not None
+    return get(nomad.socket_path, WEB, headers={} if token is None else {name: token})
+
+
+class TestAnswers:
+    """
+    What a plain query gets.
+    """
+
+    def test_an_instance_is_a_row_as_nomad_has_it(self, nomad: FakeNomad) -> None:
+        """
+        A row has the twelve columns of a ServiceRegistration, and no health.
+        """
+        nomad.set("web", [("10.0.0.1", 21234)])
+
+        (row,) = json.loads(get(nomad.port, WEB).body)
+
+        assert {
+            *("ID", "ServiceName", "Namespace", "NodeID", "Datacenter", "JobID", "AllocID"),
+            *("Tags", "Address", "Port", "CreateIndex", "ModifyIndex"),
+        } == set(row)
+        assert ("web", "default", "10.0.0.1", 21234) == (
+            row["ServiceName"],
+            row["Namespace"],
+            row["Address"],
+            row["Port"],
+        )
+
+    def test_headers(self, nomad: FakeNomad) -> None:
+        """
+        Index, last contact and known leader are on every answer.
+        """
+        headers = get(nomad.port, WEB).headers
+
+        assert (str(nomad.index), "0", "true") == (
+            headers["X-Nomad-Index"],
+            headers["X-Nomad-LastContact"],
+            headers["X-Nomad-KnownLeader"],
+        )
+
+    def test_a_missing_service_is_an_empty_list(self, nomad: FakeNomad) -> None:
+        """
+        It is 200 and [], never 404, with an index of at least 1.
+        """
+        nomad.index = 0
+
+        answer = get(nomad.port, WEB)
+
+        assert (200, b"[]", 1) == (answer.status, answer.body, index_of(answer))
+
+    def test_namespaces_are_literal(self, nomad: FakeNomad) -> None:
+        """
+        A service is seen in its own namespace only; * is looked up as a name.
+        """
+        nomad.set("web", [("10.0.0.1", 1)], namespace="prod")
+
+        counts = [
+            len(ports(get(nomad.port, WEB + query)))
+            for query in ("", "?namespace=default", "?namespace=*", "?namespace=prod")
+        ]
+
+        assert [0, 0, 0, 1] == counts
+
+    @pytest.mark.parametrize(
+        "method,target,status,text",
+        [
+            ("GET", WEB + "?index=x", 400, "Invalid index"),
+            ("GET", WEB + "?index=-1", 400, "Invalid index"),
+            ("GET", WEB + "?wait=60", 400, "Invalid wait time"),
+            ("GET", WEB + "?region=mars", 500, "No path to region"),
+            ("GET", "/v1/service/", 400, "Missing service name"),
+            ("PUT", WEB, 405, "Invalid method"),
+            ("GET", "//v1/service/web", 307, ""),
+        ],
+    )
+    def test_mistakes(
+        self, nomad: FakeNomad, method: str, target: str, status: int, text: str
+    ) -> None:
+        """
+        What Nomad does not understand it says in plain text.
+        """
+        answer = get(nomad.port, target, method=method)
+
+        assert (status, text) == (answer.status, answer.text)
+
+    def test_gzip_over_tcp_only(self, secured: FakeNomad) -> None:
+        """
+        TCP compresses where the client accepts it, the Task API never does.
+        """
+        secured.set("web", [("10.0.0.1", 1)])
+        accepting = {"Accept-Encoding": "gzip, deflate", "X-Nomad-Token": TOKEN}
+
+        tcp = get(secured.port, WEB, headers=accepting)
+        plain = get(secured.port, WEB, headers={"X-Nomad-Token": TOKEN})
+        assert secured.socket_path is not None
+        unix = get(secured.socket_path, WEB, headers=accepting)
+
+        assert ["gzip", None, None] == [a.headers["Content-Encoding"] for a in (tcp, plain, unix)]
+        assert gzip.decompress(tcp.body) == plain.body == unix.body
+
+    def test_connections_are_kept(self, nomad: FakeNomad) -> None:
+        """
+        Several requests go over one connection, in order.
+        """
+        with connect(nomad.port) as connection:
+            for _ in range(3):
+                connection.sendall(asking(WEB, headers={"Connection": "keep-alive"}))
+                assert 200 == read_answer(connection).status
+        assert 3 == len(nomad.requests)
+
+    def test_requests_are_noted(self, nomad: FakeNomad) -> None:
+        """
+        The log has method, path, query, headers, listener and time of each request.
+        """
+        before = time.monotonic()
+
+        get(nomad.port, WEB + "?namespace=default&wait=1s", headers={"X-Nomad-Token": "t"})
+
+        (seen,) = nomad.requests
+        assert ("GET", WEB, "tcp") == (seen.method, seen.path, seen.via)
+        assert {"namespace": "default", "wait": "1s"} == seen.query
+        assert "t" == seen.headers["x-nomad-token"]
+        assert before <= seen.at <= time.monotonic()
+
+    @pytest.mark.parametrize(
+        "text,seconds", [("60s", 60), ("1h30m", 5400), ("1.5s", 1.5), ("250ms", 0.25), ("0", 0)]
+    )
+    def test_waits_are_go_durations(self, text: str, seconds: float) -> None:
+        """
+        Durations have units; only a bare zero may go without.
+        """
+        assert seconds == pytest.approx(go_duration(text))
+
+
+class TestBlocking:
+    """
+    What a query with an index gets.
+    """
+
+    def test_it_blocks_until_the_change(self, nomad: FakeNomad) -> None:
+        """
+        A change of the service answers a waiting query at once.
+        """
+        nomad.set("web", [("10.0.0.1", 1)])
+        asked = ask(nomad, index=nomad.index, wait="60s")
+        assert 1 == nomad.blocked
+
+        changed = time.monotonic()
+        nomad.add("web", "10.0.0.2", 2)
+        answer = asked.result()
+
+        assert [1, 2] == ports(answer)
+        assert index_of(answer) == nomad.index
+        assert asked.ended - changed < 0.05
+
+    def test_an_old_index_is_answered_at_once(self, nomad: FakeNomad) -> None:
+        """
+        A query from before the last change does not wait.
+        """
+        nomad.set("web", [("10.0.0.1", 1)])
+
+        assert [1] == ports(ask(nomad, index=nomad.index - 1, wait="60s").result(1))
+
+    def test_the_wait_runs_out(self, nomad: FakeNomad) -> None:
+        """
+        With no change the same answer comes after the wait and at most a sixteenth more.
+        """
+        nomad.set("web", [("10.0.0.1", 1)])
+
+        asked = ask(nomad, index=nomad.index, wait="480ms")
+        answer = asked.result()
+
+        assert ([1], nomad.index) == (ports(answer), index_of(answer))
+        assert 0.48 <= asked.ended - asked.began < 0.48 * 17 / 16 + 0.2
+
+    def test_a_missing_service_blocks(self, nomad: FakeNomad) -> None:
+        """
+        Nothing there is no reason to answer at once; the first instance is.
+        """
+        asked = ask(nomad, index=nomad.index, wait="60s")
+        assert not asked.ended
+
+        nomad.add("web", "10.0.0.1", 1)
+
+        assert [1] == ports(asked.result())
+
+    def test_a_change_elsewhere_does_not_wake(self, nomad: FakeNomad) -> None:
+        """
+        With instances of its own a query sleeps through another service's change.
+        """
+        nomad.set("web", [("10.0.0.1", 1)])
+        before = nomad.index
+
+        asked = ask(nomad, index=before, wait="300ms")
+        nomad.set("other", [("10.0.0.9", 9)])
+        answer = asked.result()
+
+        assert index_of(answer) == before < nomad.index
+        assert asked.ended - asked.began >= 0.3
+
+    def test_a_change_elsewhere_is_seen_by_the_next_query(self, nomad: FakeNomad) -> None:
+        """
+        The index belongs to the table: the next poll returns once with nothing new.
+        """
+        nomad.set("web", [("10.0.0.1", 1)])
+        before = nomad.index
+        nomad.bump()
+
+        answer = ask(nomad, index=before, wait="60s").result(1)
+
+        assert ([1], before + 1) == (ports(answer), index_of(answer))
+
+    def test_a_change_elsewhere_wakes_an_empty_service(self, nomad: FakeNomad) -> None:
+        """
+        With no instance every change in the table answers the query.
+        """
+        asked = ask(nomad, index=nomad.index, wait="60s")
+
+        nomad.bump()
+
+        assert [] == ports(asked.result(1))
+
+    def test_a_restored_snapshot_blocks_on(self, nomad: FakeNomad) -> None:
+        """
+        When the index went back, even a change below the asked index answers nothing.
+        """
+        nomad.set("web", [("10.0.0.1", 1)])
+        asked = ask(nomad, index=nomad.index, wait="400ms")
+
+        nomad.index = 5
+        nomad.add("web", "10.0.0.2", 2)
+        answer = asked.result()
+
+        assert asked.ended - asked.began >= 0.4
+        assert ([1, 2], 6) == (ports(answer), index_of(answer))
+
+    def test_rows_are_served_as_they_are(self, nomad: FakeNomad) -> None:
+        """
+        A registry may hold anything; what a test puts there is what the client gets.
+        """
+        nomad.rows("web", [None, {"Address": "", "Port": 0}, "x"])
+
+        assert [None, {"Address": "", "Port": 0}, "x"] == json.loads(get(nomad.port, WEB).body)
+
+    def test_remove_takes_one_instance(self, nomad: FakeNomad) -> None:
+        """
+        The others stay, with the index they were created at.
+        """
+        nomad.set("web", [("10.0.0.1", 1)])
+        created = nomad.index
+        nomad.add("web", "10.0.0.2", 2)
+        nomad.remove("web", "10.0.0.2", 2)
+
+        (row,) = json.loads(get(nomad.port, WEB).body)
+
+        assert (1, created) == (row["Port"], row["CreateIndex"])
+
+
+class TestTokens:
+    """
+    Who may ask.
+    """
+
+    @pytest.mark.parametrize(
+        "token,status,text",
+        [
+            (None, 401, "Unauthorized"),
+            ("", 401, "Unauthorized"),
+            (UNKNOWN, 403, "Forbidden"),
+            ("junk", 500, "Server error authenticating request"),
+            (TOKEN + "x", 500, "Server error authenticating request"),
+            (TOKEN, 200, "[]"),
+        ],
+    )
+    def test_task_api(self, secured: FakeNomad, token: str | None, status: int, text: str) -> None:
+        """
+        Without a token 401, with an unknown UUID 403, with any other nonsense 500.
+        """
+        answer = on_socket(secured, token)
+
+        assert (status, text) == (answer.status, answer.text)
+
+    def test_bearer(self, secured: FakeNomad) -> None:
+        """
+        An Authorization header is as good as Nomad's own.
+        """
+        assert 200 == on_socket(secured, "Bearer " + TOKEN, "Authorization").status
+
+    @pytest.mark.parametrize("token", ["", UNKNOWN, "junk"])
+    def test_tcp(self, secured: FakeNomad, token: str) -> None:
+        """
+        Over TCP every wrong token is the same 403.
+        """
+        answer = get(secured.port, WEB, headers={"X-Nomad-Token": token})
+
+        assert (403, "Permission denied") == (answer.status, answer.text)
+
+    def test_task_api_without_acls(self, tmp_path: Path) -> None:
+        """
+        With ACLs off the Task API wants a token all the same, and takes any.
+        """
+        with FakeNomad(tmp_path / "api.sock") as nomad:
+            statuses = [on_socket(nomad, token).status for token in (None, "", "anything")]
+
+        assert [401, 401, 200] == statuses
+
+
+class TestAbsence:
+    """
+    What a client sees of a server that goes away and comes back.
+    """
+
+    def test_gone_and_back(self, tmp_path: Path) -> None:
+        """
+        Refused and without a socket while away; back at the same port and path.
+        """
+        nomad = FakeNomad(tmp_path / "api.sock").start()
+        assert nomad.socket_path is not None
+        port = nomad.port
+        nomad.stop()
+
+        with pytest.raises(ConnectionRefusedError):
+            get(port, WEB)
+        with pytest.raises(FileNotFoundError):
+            get(nomad.socket_path, WEB)
+        with nomad:
+            assert port == nomad.port
+            assert 200 == get(port, WEB).status
+            assert 200 == on_socket(nomad, "t").status
+
+    def test_a_killed_agent_leaves_its_socket_file(self, tmp_path: Path) -> None:
+        """
+        After kill -9 the file is there and refuses.
+        """
+        nomad = FakeNomad(tmp_path / "api.sock").start()
+        nomad.stop(leave_file=True)
+
+        with pytest.raises(ConnectionRefusedError):
+            on_socket(nomad, "t")
+
+    def test_open_queries_end_without_an_answer(self, nomad: FakeNomad) -> None:
+        """
+        A blocked query sees the end of its connection at once.
+        """
+        asked = ask(nomad, index=nomad.index, wait="60s")
+
+        nomad.stop()
+        asked.thread.join(2)
+
+        assert "RemoteDisconnected" in asked.trouble
+        eventually(lambda: nomad.blocked == 0)
+
+
+class TestFaults:
+    """
+    What a test can make it do wrong.
+    """
+
+    def test_a_fault_breaks_into_a_blocked_query(self, nomad: FakeNomad) -> None:
+        """
+        A fault meets the query under way, once if so asked, then all is well again.
+        """
+        nomad.set("web", [("10.0.0.1", 1)])
+        asked = ask(nomad, index=nomad.index, wait="60s")
+
+        nomad.fault(faults.status(500, "No cluster leader"), times=1)
+
+        assert (500, "No cluster leader") == (asked.result().status, asked.result().text)
+        assert 200 == get(nomad.port, WEB).status
+
+    def test_faults_in_a_row(self, nomad: FakeNomad) -> None:
+        """
+        Each is played as often as asked, in order; without a number for ever.
+        """
+        nomad.fault(faults.status(404), faults.too_many("7"), times=2)
+        nomad.fault(faults.redirect("http://127.0.0.1:1/"))
+
+        answers = [get(nomad.port, WEB) for _ in range(6)]
+
+        assert [404, 404, 429, 429, 301, 301] == [answer.status for answer in answers]
+        assert "7" == answers[2].headers["Retry-After"]
+        nomad.heal()
+        assert 200 == get(nomad.port, WEB).status
+
+    def test_cut(self, nomad: FakeNomad) -> None:
+        """
+        The connection closes without a byte.
+        """
+        nomad.fault(faults.cut())
+
+        with pytest.raises(http.client.RemoteDisconnected):
+            get(nomad.port, WEB)
+
+    def test_hang(self, nomad: FakeNomad) -> None:
+        """
+        The request is taken and nothing comes.
+        """
+        nomad.fault(faults.hang())
+
+        with pytest.raises(TimeoutError):
+            get(nomad.port, WEB, timeout=0.3)
+
+    def test_raw(self, nomad: FakeNomad) -> None:
+        """
+        The bytes are the test's own.
+        """
+        nomad.fault(faults.raw(b"SSH-2.0-x\r\n"))
+
+        with connect(nomad.port) as connection:
+            connection.sendall(asking(WEB))
+            assert b"SSH-2.0-x\r\n" == connection.recv(100)
+
+    @pytest.mark.parametrize("drip", [faults.header_drip(0.1), faults.body_drip(0.1)])
+    def test_drips(self, nomad: FakeNomad, drip: faults.Fault) -> None:
+        """
+        Each read makes progress and the whole never comes.
+        """
+        nomad.set("web", [("10.0.0.1", 1)])
+        nomad.fault(drip)
+        got = 0
+        with connect(nomad.port, timeout=1) as connection:
+            connection.sendall(asking(WEB))
+            end = time.monotonic() + 0.5
+            while time.monotonic() < end:
+                data = connection.recv(1)
+                assert data
+                got += 1
+
+        assert got < 400
+
+    def test_huge(self, nomad: FakeNomad) -> None:
+        """
+        The list is valid and as large as asked.
+        """
+        nomad.fault(faults.huge(5 * faults.MEGABYTE))
+
+        answer = get(nomad.port, WEB)
+
+        assert 5 * faults.MEGABYTE + 2 == len(answer.body)
+        assert [] == json.loads(answer.body)
+
+    def test_gzip_bomb(self, nomad: FakeNomad) -> None:
+        """
+        Little is sent, much comes out.
+        """
+        nomad.fault(faults.gzip_bomb(20 * faults.MEGABYTE))
+
+        answer = get(nomad.port, WEB)
+
+        assert len(answer.body) < faults.MEGABYTE
+        assert 20 * faults.MEGABYTE < len(gzip.decompress(answer.body))
+
+    @pytest.mark.parametrize("name", faults.GARBAGE)
+    def test_garbage(self, nomad: FakeNomad, name: str) -> None:
+        """
+        It comes under 200 and an honest index.
+        """
+        nomad.fault(faults.body(faults.GARBAGE[name]))
+
+        answer = get(nomad.port, WEB)
+
+        assert (200, nomad.index) == (answer.status, index_of(answer))
+        assert faults.GARBAGE[name] == answer.body
+
+    @pytest.mark.parametrize("value", [None, "0", "-3", "x", "1.5", ""])
+    def test_index(self, nomad: FakeNomad, value: str | None) -> None:
+        """
+        The header says anything, or is missing, and nothing blocks.
+        """
+        nomad.set("web", [("10.0.0.1", 1)])
+        nomad.fault(faults.index_says(value))
+
+        answer = ask(nomad, index=nomad.index, wait="60s").result(1)
+
+        assert ([1], value) == (ports(answer), answer.headers["X-Nomad-Index"])
+
+    def test_at_once(self, nomad: FakeNomad) -> None:
+        """
+        The same index comes back without a wait.
+        """
+        nomad.set("web", [("10.0.0.1", 1)])
+        nomad.fault(faults.at_once())
+
+        answer = ask(nomad, index=nomad.index, wait="60s").result(1)
+
+        assert nomad.index == index_of(answer)
+
+    def test_stale(self, nomad: FakeNomad) -> None:
+        """
+        The headers admit that there is no leader.
+        """
+        nomad.fault(faults.stale(4321))
+
+        headers = get(nomad.port, WEB).headers
+
+        assert ("4321", "false") == (headers["X-Nomad-LastContact"], headers["X-Nomad-KnownLeader"])
+
+    def test_empty_for_one_poll(self, nomad: FakeNomad) -> None:
+        """
+        The list is empty once, under an index as if all were well.
+        """
+        nomad.set("web", [("10.0.0.1", 1)])
+        nomad.fault(faults.empty(), times=1)
+
+        assert [[], [1]] == [ports(get(nomad.port, WEB)) for _ in range(2)]
+
+    def test_truncated(self, nomad: FakeNomad) -> None:
+        """
+        More is promised than comes.
+        """
+        nomad.set("web", [("10.0.0.1", 1)])
+        nomad.fault(faults.truncated())
+
+        with pytest.raises(http.client.IncompleteRead):
+            get(nomad.port, WEB)
+
+
+def test_nothing_is_left_after_a_stop(nomad: FakeNomad) -> None:
+    """
+    No thread outlives its server, however its connections ended.
+    """
+    before: Callable[[], int] = threading.active_count
+    count = before()
+    ask(nomad, index=nomad.index, wait="60s")
+    idle = socket.create_connection(("127.0.0.1", nomad.port))
+    eventually(lambda: before() > count)
+
+    nomad.stop()
+
+    eventually(lambda: before() < count)
+    idle.close()

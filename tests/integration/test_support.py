@@ -1,0 +1,272 @@
+"""
+The tests' own backend, clients and stand-in for nginx do what tests rely on.
+"""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.client import get
+from tests.support.fake_nginx import FakeNginx
+from tests.support.hold import Hold
+from tests.support.replica import Replica
+from tests.support.traffic import Traffic
+from tests.support.waiting import eventually, free_port
+
+CONFIG = """\
+server {{ listen unix:{folder}/other.sock; location = /ready {{ return 200 "ready"; }} }}
+server {{
+  listen "unix:{folder}/internal.sock";
+  location = /-/generation {{ default_type text/plain; return 200 "{name}"; }}
+}}
+"""
+
+
+@pytest.fixture
+def replica() -> Replica:
+    """
+    A replica that was not started.
+    """
+    return Replica("one")
+
+
+class TestReplica:
+    """
+    The backend.
+    """
+
+    def test_it_says_its_name_and_counts(self, replica: Replica) -> None:
+        """
+        GET answers the name, POST its own body; executions are counted by body.
+        """
+        with replica:
+            assert "one" == get(replica.port).text
+            for _ in range(2):
+                assert "job 7" == get(replica.port, "/", method="POST", body=b"job 7").text
+
+        assert 2 == replica.executed[b"job 7"]
+        assert {"GET /": 1, "POST /": 2} == replica.requests
+
+    def test_a_stop_cuts_what_is_open(self, replica: Replica) -> None:
+        """
+        An abrupt stop ends requests under way and refuses; a start takes the port again.
+        """
+        with replica, Hold.slow(replica.port, 30) as slow:
+            eventually(lambda: replica.total)
+            replica.stop()
+
+            assert slow.wait(1) < 5
+            assert slow.answer is None
+            with pytest.raises(ConnectionRefusedError):
+                get(replica.port)
+            replica.start()
+            assert "one" == get(replica.port).text
+
+    def test_a_gentle_stop_lets_finish(self, replica: Replica) -> None:
+        """
+        A stop that is not abrupt refuses, and completes what is under way.
+        """
+        with replica, Hold.slow(replica.port, 0.3) as slow:
+            eventually(lambda: replica.total)
+            replica.stop(abrupt=False)
+
+            slow.wait(2)
+            assert slow.answer is not None
+            assert "one" == slow.answer.text
+
+    def test_streams_and_tunnels_are_seen(self, replica: Replica) -> None:
+        """
+        An event stream completes or not, a websocket echoes and lasts, silence is open.
+        """
+        with (
+            replica,
+            Hold.sse(replica.port, 0.3) as short,
+            Hold.sse(replica.port, 60) as long,
+            Hold.websocket(replica.port) as tunnel,
+            Hold.silent(replica.port) as silent,
+        ):
+            short.wait(2)
+            eventually(lambda: tunnel.status == 101)
+            tunnel.send(b"ping")
+            eventually(lambda: tunnel.received.endswith(b"ping"))
+
+            assert short.answer is not None
+            assert b"data: one" in long.received
+            assert (True, True, True) == (long.open, tunnel.open, silent.open)
+            replica.stop()
+            for hold in (long, tunnel, silent):
+                hold.wait(2)
+            assert long.answer is None
+
+
+def test_traffic_notes_every_request(replicas: Callable[..., list[Replica]]) -> None:
+    """
+    Who answered is counted, and a time without a server shows as failures.
+    """
+    (one,) = replicas("one")
+    with Traffic(one.port, every=0.001) as traffic:
+        eventually(lambda: traffic.answered["one"] > 10)
+        assert [] == traffic.failures
+        one.stop()
+        eventually(lambda: traffic.failures)
+        one.start()
+        back = traffic.failures[-1].at
+        eventually(lambda: traffic.first("one", since=back))
+
+    assert len(traffic.outcomes) == sum(traffic.answered.values()) + len(traffic.failures)
+
+
+def test_an_unmet_wait_says_what_it_last_saw() -> None:
+    """
+    The message of a wait in vain has the purpose and the last value or exception.
+    """
+    with pytest.raises(AssertionError, match=r"a miracle, last \[\]"):
+        eventually(list, within=0.02, what="a miracle")
+    port = free_port()
+    with pytest.raises(AssertionError, match="ConnectionRefused"):
+        eventually(lambda: get(port), within=0.02)
+
+
+class TestFakeNginx:
+    """
+    The stand-in for nginx.
+    """
+
+    @pytest.fixture
+    def config(self, tmp_path: Path) -> Path:
+        """
+        A configuration with a generation to answer.
+        """
+        (tmp_path / "upstream.conf").write_text(CONFIG.format(folder=tmp_path, name="first"))
+        (tmp_path / "nginx.conf").write_text("include upstream.conf;")
+        return tmp_path / "nginx.conf"
+
+    def run(self, fake: FakeNginx, *words: str | Path) -> subprocess.Popen[str]:
+        """
+        Run it as the supervisor does, with next to no environment.
+        """
+        return subprocess.Popen(
+            [str(fake), *map(str, words)],
+            env={"PATH": os.environ["PATH"]},
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def generation(self, config: Path) -> str:
+        """
+        Ask which generation runs.
+        """
+        return get(config.parent / "internal.sock", "/-/generation", timeout=0.3).text
+
+    def test_it_is_the_real_one_unless_told(self, fake_nginx: FakeNginx) -> None:
+        """
+        Without orders it becomes nginx; a told version goes to stderr.
+        """
+        with self.run(fake_nginx, "-v") as real:
+            _, said = real.communicate(timeout=5)
+        assert said.startswith("nginx version: nginx/1.")
+        fake_nginx.now(version="1.27.4")
+        with self.run(fake_nginx, "-V") as told:
+            assert "nginx version: nginx/1.27.4\n" == told.communicate(timeout=5)[1]
+
+    @pytest.mark.parametrize("check,code", [("pass", 0), ("fail", 1)])
+    def test_the_check_says_what_it_is_told(
+        self, fake_nginx: FakeNginx, config: Path, check: str, code: int
+    ) -> None:
+        """
+        -t passes or fails whatever the files say.
+        """
+        fake_nginx.now(check=check)
+
+        with self.run(fake_nginx, "-t", "-c", config) as tested:
+            assert code == tested.wait(5)
+
+        assert 1 == len(fake_nginx.checks)
+        assert [] == fake_nginx.births
+
+    def test_it_answers_its_generation_and_reloads(
+        self, fake_nginx: FakeNginx, config: Path
+    ) -> None:
+        """
+        It serves what its file says, after SIGHUP what it says then, and ends when asked.
+        """
+        fake_nginx.now(run="play")
+        with self.run(fake_nginx, "-c", config) as master:
+            eventually(lambda: self.generation(config) == "first")
+            (config.parent / "upstream.conf").write_text(
+                CONFIG.format(folder=config.parent, name="second")
+            )
+            master.send_signal(signal.SIGHUP)
+            eventually(lambda: self.generation(config) == "second")
+
+            fake_nginx.now(answers=False)
+            with pytest.raises(TimeoutError):
+                self.generation(config)
+
+            fake_nginx.now(heeds=False)
+            master.send_signal(signal.SIGTERM)
+            with pytest.raises(subprocess.TimeoutExpired):
+                master.wait(0.2)
+            fake_nginx.now(heeds=True)
+            master.send_signal(signal.SIGQUIT)
+            assert 0 == master.wait(5)
+
+    @pytest.mark.parametrize(
+        "orders,code",
+        [
+            ({"code": 3}, 3),
+            ({"code": 255}, 255),
+            ({"signal": signal.SIGTERM}, -15),
+            ({"signal": signal.SIGKILL}, -9),
+            ({"signal": signal.SIGSEGV}, -11),
+        ],
+    )
+    def test_it_ends_as_told(
+        self, fake_nginx: FakeNginx, config: Path, orders: dict[str, int], code: int
+    ) -> None:
+        """
+        After its first answer it exits with the code, or dies by the signal.
+        """
+        fake_nginx.now(run="play", when="answered", **orders)
+        with self.run(fake_nginx, "-c", config) as master:
+            eventually(lambda: self.generation(config) == "first")
+            assert code == master.wait(5)
+
+    def test_it_notes_how_it_was_run(self, fake_nginx: FakeNginx, config: Path) -> None:
+        """
+        Words, environment, descriptors and signals are noted as the kernel had them.
+        """
+        fake_nginx.now(run="play", when="started", code=1)
+
+        with self.run(fake_nginx, "-c", config) as master:
+            assert 1 == master.wait(5)
+
+        (birth,) = fake_nginx.births
+        assert master.pid == birth.pid
+        assert ("-c", str(config)) == birth.words
+        assert {"PATH"} == set(birth.environ)
+        assert "/dev/null" == birth.descriptors[0]
+        assert {0, 1, 2} == set(birth.descriptors)
+        assert 0 == birth.blocked
+
+
+def test_the_garbage_is_garbage() -> None:
+    """
+    Not one of the bad bodies is a list with a usable row.
+    """
+    from tests.support.nomad_faults import GARBAGE  # noqa: PLC0415
+
+    for name, body in GARBAGE.items():
+        try:
+            found = json.loads(body)
+        except (ValueError, RecursionError):
+            continue
+        rows = found if isinstance(found, list) else []
+        good = [r for r in rows if isinstance(r, dict) and type(r.get("Port")) is int]
+        assert [] == [r for r in good if isinstance(r.get("Address"), str)], name

@@ -1,0 +1,3 @@
+"""
+What the tests share: real servers, real clients and the real program, nothing mocked.
+"""

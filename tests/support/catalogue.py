@@ -1,0 +1,73 @@
+"""
+The cases this project claims to pass, and which tests run them.
+
+A test carries its case's ID in its name, `test_P01_...`.  The sources are read, not
+imported, so that a test which cannot even be imported here still counts as written.
+"""
+
+import ast
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+TESTS = Path(__file__).parent.parent
+
+
+def _run(letter: str, first: int, last: int) -> set[str]:
+    return {f"{letter}{number:02}" for number in range(first, last + 1)}
+
+
+CLAIMED: frozenset[str] = frozenset(
+    _run("P", 1, 22)
+    | _run("D", 1, 16)
+    | {"D18"}
+    | _run("F", 1, 12)
+    | _run("A", 1, 5)
+    | {"A08", "A09", "A15"}
+    | _run("E", 1, 4)
+    | {"E06"}
+)
+
+
+def case_of(test: str) -> str | None:
+    """
+    Return the ID in a test's name, None where it carries none.
+    """
+    found = re.match(r"test_([A-Z]\d+)(?:_|\[|$)", test)
+    return found[1] if found else None
+
+
+def tests_in(source: str) -> Iterator[str]:
+    """
+    Yield the name of every test function of a module, those in classes too.
+    """
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+            yield node.name
+
+
+def covered(folder: Path = TESTS) -> dict[str, list[str]]:
+    """
+    Return for every ID which a test carries where those tests are.
+    """
+    found: dict[str, list[str]] = {}
+    for path in sorted(folder.rglob("test_*.py")):
+        for test in tests_in(path.read_text()):
+            case = case_of(test)
+            if case is not None:
+                found.setdefault(case, []).append(f"{path.relative_to(folder)}::{test}")
+    return found
+
+
+def missing(found: Mapping[str, list[str]]) -> list[str]:
+    """
+    Return the claimed IDs which no test carries.
+    """
+    return sorted(CLAIMED - found.keys())
+
+
+def unknown(cases: Iterable[str]) -> list[str]:
+    """
+    Return the IDs which nobody claims: a slip of the pen, or a claim to be added.
+    """
+    return sorted(set(cases) - CLAIMED)

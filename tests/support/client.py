@@ -1,0 +1,89 @@
+"""
+A client that hides nothing: one request on one fresh connection.
+
+Libraries retry, pool and follow; what a test claims is about exactly one connection.
+"""
+
+import http.client
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.message import Message
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """
+    A whole answer.
+    """
+
+    status: int
+    headers: Message
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """
+        The body as text.
+        """
+        return self.body.decode("utf-8", "replace")
+
+
+def connect(port: int | Path, host: str = "127.0.0.1", timeout: float = 5.0) -> socket.socket:
+    """
+    Open one connection that sends at once: to a port, or to a unix socket's path.
+    """
+    if isinstance(port, Path):
+        local = socket.socket(socket.AF_UNIX)
+        local.settimeout(timeout)
+        try:
+            local.connect(str(port))
+        except OSError:
+            local.close()
+            raise
+        return local
+    connection = socket.create_connection((host, port), timeout)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
+def asking(
+    path: str, method: str = "GET", body: bytes = b"", headers: Mapping[str, str] | None = None
+) -> bytes:
+    """
+    Return the bytes of a request that asks for the connection to be closed.
+    """
+    lines = {"Host": "test", "Connection": "close", **(headers or {})}
+    if body or method == "POST":
+        lines["Content-Length"] = str(len(body))
+    head = [f"{method} {path} HTTP/1.1", *(f"{n}: {v}" for n, v in lines.items()), "", ""]
+    return "\r\n".join(head).encode() + body
+
+
+def read_answer(connection: socket.socket, method: str = "GET") -> Answer:
+    """
+    Read one whole answer; a cut one raises IncompleteRead or RemoteDisconnected.
+    """
+    response = http.client.HTTPResponse(connection, method=method)
+    with response:
+        response.begin()
+        return Answer(response.status, response.headers, response.read())
+
+
+def get(
+    port: int | Path,
+    path: str = "/",
+    *,
+    host: str = "127.0.0.1",
+    method: str = "GET",
+    body: bytes = b"",
+    headers: Mapping[str, str] | None = None,
+    timeout: float = 5.0,
+) -> Answer:
+    """
+    Ask on a fresh connection to a port, or to a unix socket where a path is given.
+    """
+    with connect(port, host, timeout) as connection:
+        connection.sendall(asking(path, method, body, headers))
+        return read_answer(connection, method)

@@ -1,0 +1,160 @@
+"""
+One start of a program: its process, its output, its end.
+
+A thread starts it and waits for nothing else, so that times are exact however late a
+test asks for them.  The thread also makes the PID namespace: `unshare -pf` of util-linux
+2.38 turns every death by signal into exit code 1, and a direct child hides nothing.
+"""
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+from queue import Queue
+from typing import Literal
+
+from tests.support.journal import Journal
+from tests.support.subjects import Launch
+from tests.support.waiting import eventually
+
+Stdout = Literal["read", "unread", "tty"]
+
+CLONE_NEWPID = 0x20000000
+# In the namespace, all by exec: die with the tests, then see a /proc of one's own.
+INTO = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount-proc")
+
+
+class Launched:
+    """
+    A program in a session of its own, with `pid1` as PID 1 of its own PID namespace.
+
+    `stdout` "unread" is a pipe that is full from the start, "tty" a terminal that is its
+    controlling one.
+    """
+
+    def __init__(self, launch: Launch, *, pid1: bool, stdout: Stdout = "read") -> None:
+        words = [*(INTO if pid1 else ()), "setsid", *(["--ctty"] if stdout == "tty" else [])]
+        self.exited = threading.Event()
+        self.exited_at: float | None = None
+        self._held, theirs = os.openpty() if stdout == "tty" else os.pipe()
+        if stdout == "unread":
+            _fill(theirs)
+        self.started_at = time.monotonic()
+        started: Queue[subprocess.Popen[bytes] | OSError] = Queue()
+
+        def life() -> None:
+            try:
+                if pid1:
+                    _new_pid_namespace()
+                popen = subprocess.Popen(
+                    [*words, *launch.words],
+                    stdin=theirs if stdout == "tty" else subprocess.DEVNULL,
+                    stdout=theirs,
+                    stderr=theirs if stdout == "tty" else subprocess.PIPE,
+                    cwd=launch.folder,
+                    env=launch.environ,
+                )
+            except OSError as error:
+                started.put(error)
+                return
+            started.put(popen)
+            popen.wait()
+            self.exited_at = time.monotonic()
+            self.exited.set()
+
+        threading.Thread(target=life, daemon=True).start()
+        outcome = started.get(timeout=10)
+        os.close(theirs)
+        if isinstance(outcome, OSError):
+            os.close(self._held)
+            raise outcome
+        self._popen = outcome
+        self.pid = outcome.pid
+        self.journal = Journal(
+            os.open(os.devnull, os.O_RDONLY) if stdout == "unread" else os.dup(self._held)
+        )
+        errors = self._popen.stderr
+        self.stderr = Journal(
+            os.open(os.devnull, os.O_RDONLY) if errors is None else os.dup(errors.fileno())
+        )
+        if errors is not None:
+            errors.close()
+        eventually(self._begun, 10, 0.0005, "the program's own first instruction")
+
+    def wait(self, within: float) -> int | None:
+        """
+        Return the exit code, 128+n for a death by signal; None while it runs on.
+        """
+        if not self.exited.wait(within):
+            return None
+        for journal in (self.journal, self.stderr):
+            journal.join(1)
+        code: int = self._popen.returncode
+        return 128 - code if code < 0 else code
+
+    def press(self, keys: bytes) -> None:
+        """
+        Type on its terminal.
+        """
+        os.write(self._held, keys)
+
+    def drain(self) -> bytes:
+        """
+        Return what is in the pipe that nobody read.
+        """
+        os.set_blocking(self._held, False)
+        with contextlib.suppress(BlockingIOError):
+            return os.read(self._held, 1 << 20)
+        return b""
+
+    def kill(self) -> None:
+        """
+        End it for good.
+        """
+        if not self.exited.is_set():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+            if not self.exited.wait(5):
+                self._popen.kill()
+        if self._held >= 0:
+            os.close(self._held)
+            self._held = -1
+
+    def _begun(self) -> bool:
+        """
+        Whether it runs the program itself, no longer what leads there.
+        """
+        if self.exited.is_set():
+            return True  # too short a life to be seen
+        words = Path(f"/proc/{self.pid}/cmdline").read_bytes().split(b"\0")
+        return words[0] not in {b"", b"setpriv", b"unshare", b"setsid"}
+
+
+def _new_pid_namespace() -> None:
+    """
+    Make the next child of this thread the PID 1 of a namespace of its own.
+    """
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWPID) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"cannot make a PID namespace: {os.strerror(code)}")
+
+
+def _fill(pipe: int) -> None:
+    """
+    Fill a pipe of the smallest size, so that the very first line finds no room.
+    """
+    fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 4096)
+    os.set_blocking(pipe, False)
+    try:
+        while True:
+            os.write(pipe, b"\n" * 4096)
+    except OSError as error:
+        if error.errno != errno.EAGAIN:
+            raise
+    os.set_blocking(pipe, True)

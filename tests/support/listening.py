@@ -1,0 +1,108 @@
+"""
+A listening socket that can go away and come back at the same address.
+
+Servers of the standard library take up to half a second to stop and keep their
+connections; the tests need a server that vanishes at once, as a killed one does.
+"""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+Address = tuple[str, int] | Path
+
+
+class Listener:
+    """
+    Accepts on a TCP address or a unix socket and gives each connection a thread.
+    """
+
+    def __init__(self, address: Address, serve: Callable[[socket.socket], None]) -> None:
+        self.address = address
+        self._serve = serve
+        self._lock = threading.Lock()
+        self._listening: socket.socket | None = None
+        self._acceptor: threading.Thread | None = None
+        self._connections: set[socket.socket] = set()
+
+    def open(self) -> None:
+        """
+        Listen; a port chosen by the kernel the first time is kept from then on.
+        """
+        if self._listening is not None:
+            return
+        listening = self._bound()
+        listening.listen(1024)
+        self._listening = listening
+        self._acceptor = threading.Thread(target=self._accept, args=(listening,), daemon=True)
+        self._acceptor.start()
+
+    def close(self, *, cut: bool = True, leave_file: bool = False) -> None:
+        """
+        Refuse from now on; `cut` ends open connections too, as a dead process does.
+
+        `leave_file` keeps a unix socket's file: what kill -9 leaves behind.
+        """
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            with contextlib.suppress(OSError):
+                listening.shutdown(socket.SHUT_RDWR)  # wakes accept()
+            listening.close()
+            if self._acceptor is not None:
+                self._acceptor.join()
+            if isinstance(self.address, Path) and not leave_file:
+                self.address.unlink(missing_ok=True)
+        if cut:
+            with self._lock:
+                for connection in self._connections:
+                    with contextlib.suppress(OSError):
+                        connection.shutdown(socket.SHUT_RDWR)
+
+    def _bound(self) -> socket.socket:
+        if isinstance(self.address, Path):
+            self.address.unlink(missing_ok=True)
+            listening = socket.socket(socket.AF_UNIX)
+            listening.bind(str(self.address))
+            return listening
+        family = socket.AF_INET6 if ":" in self.address[0] else socket.AF_INET
+        listening = socket.socket(family)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind(self.address)
+        except OSError:
+            listening.close()
+            raise
+        self.address = (self.address[0], listening.getsockname()[1])
+        return listening
+
+    def _accept(self, listening: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            with self._lock:
+                self._connections.add(connection)
+            if self._listening is not listening:  # closed while we accepted
+                self._forget(connection)
+                return
+            threading.Thread(target=self._attend, args=(connection,), daemon=True).start()
+
+    def _attend(self, connection: socket.socket) -> None:
+        try:
+            if connection.family != socket.AF_UNIX:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._serve(connection)
+        except OSError:
+            pass  # the other side left
+        finally:
+            self._forget(connection)
+
+    def _forget(self, connection: socket.socket) -> None:
+        with self._lock:
+            self._connections.discard(connection)
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+        connection.close()

@@ -1,0 +1,162 @@
+"""
+The program behind FakeNginx: run as `python -I -S`, with no import but the standard library's.
+"""
+
+import json
+import os
+import re
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+WORKER = "nginx: worker process"
+
+
+def main(folder: Path, real: str, words: list[str]) -> int:
+    """
+    Do what the orders say for this invocation.
+    """
+    orders = told(folder)
+    if {"-v", "-V"} & {*words} and orders["version"]:
+        sys.stderr.write(f"nginx version: nginx/{orders['version']}\n")
+        return 0
+    if "-t" in words and orders["check"] != "real":
+        return check(orders)
+    if orders["run"] == "play" and not {"-v", "-V", "-t", "-T"} & {*words}:
+        return Play(folder, Path(words[words.index("-c") + 1])).run()
+    return os.execv(real, [real, *words])  # noqa: S606 - the point of it
+
+
+def told(folder: Path) -> dict[str, Any]:
+    """
+    Return the present orders.
+    """
+    orders: dict[str, Any] = json.loads((folder / "behaviour.json").read_text())
+    return orders
+
+
+def check(orders: dict[str, Any]) -> int:
+    """
+    Pretend to have tested the configuration.
+    """
+    while orders["check"] == "hang":
+        time.sleep(60)
+    if orders["check"] == "fail":
+        sys.stderr.write(orders["complaint"] + "\n")
+        return 1
+    return 0
+
+
+class Play:
+    """
+    A master that serves its generation on the internal socket, and ends as told.
+    """
+
+    def __init__(self, folder: Path, config: Path) -> None:
+        self._folder = folder
+        self._config = config
+        self._generation = ""
+        self._answered = threading.Event()
+        self._workers: list[int] = []
+        self._pipe = os.pipe()  # ends the workers when we die
+
+    def run(self) -> int:
+        """
+        Serve until ended by orders or by a signal.
+        """
+        signals = {signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
+        signal.pthread_sigmask(signal.SIG_BLOCK, {*signals, signal.SIGUSR1, signal.SIGWINCH})
+        self._load()
+        threading.Thread(target=self._serve, daemon=True).start()
+        threading.Thread(target=self._end, daemon=True).start()
+        while True:
+            number = signal.sigwait(signals)
+            orders = told(self._folder)
+            if number == signal.SIGHUP:
+                if orders["reloads"]:
+                    self._load()
+            elif orders["heeds"]:
+                self._dismiss()
+                return 0
+
+    def _text(self) -> str:
+        """
+        Return the rendered file, else the whole configuration.
+        """
+        rendered = self._config.with_name("upstream.conf")
+        return (rendered if rendered.exists() else self._config).read_text()
+
+    def _load(self) -> None:
+        found = re.search(
+            r"/-/generation\b[^}]*?return\s+200\s+[\"']?([^\"';\s]+)", self._text(), re.DOTALL
+        )
+        self._generation = found[1] if found else ""
+        self._dismiss()
+        for _ in range(told(self._folder)["workers"]):
+            self._workers.append(
+                os.posix_spawn(
+                    "/bin/cat",  # waits on its pipe, and shows the very title
+                    [WORKER],
+                    {},
+                    file_actions=[
+                        (os.POSIX_SPAWN_DUP2, self._pipe[0], 0),
+                        (os.POSIX_SPAWN_CLOSE, self._pipe[1]),
+                    ],
+                    setsigmask=[],
+                )
+            )
+
+    def _dismiss(self) -> None:
+        for pid in self._workers:
+            os.kill(pid, signal.SIGTERM)
+            os.waitpid(pid, 0)
+        self._workers.clear()
+
+    def _serve(self) -> None:
+        before, _, _ = self._text().partition("/-/generation")
+        listens = re.findall(r"listen\s+[\"']?unix:([^\"';\s]+)", before)
+        if not listens:
+            return
+        path = Path(listens[-1])
+        listening = socket.socket(socket.AF_UNIX)
+        path.unlink(missing_ok=True)
+        listening.bind(str(path))
+        path.chmod(0o666)
+        listening.listen(64)
+        silent: list[socket.socket] = []
+        while True:
+            connection, _ = listening.accept()
+            if not told(self._folder)["answers"]:
+                silent.append(connection)  # kept open, never answered
+                continue
+            with connection:
+                connection.recv(65536)
+                body = self._generation.encode()
+                head = (
+                    f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+                )
+                connection.sendall(head.encode() + body)
+            self._answered.set()
+
+    def _end(self) -> None:
+        orders = told(self._folder)
+        if orders["when"] == "never":
+            return
+        if orders["when"] == "answered":
+            self._answered.wait()
+        time.sleep(orders["after"])
+        self._dismiss()
+        sys.stderr.write(orders["complaint"] + "\n")
+        sys.stderr.flush()
+        if orders["signal"]:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {orders["signal"]})
+            signal.pthread_kill(threading.get_ident(), orders["signal"])  # sigwait would get kill's
+        os._exit(orders["code"])
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:]))

@@ -1,0 +1,152 @@
+"""
+The program under test as a real process, started, watched and cleaned away.
+
+With `pid1` it is PID 1 of a namespace of its own, as in a container: signals without a
+handler are dropped, orphans become its children, its end is everyone's.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, Self
+
+import pytest
+
+from tests.support.fake_nomad import Endpoint, FakeNomad
+from tests.support.launched import Launched, Stdout
+from tests.support.namespaces import Population, why_no_unshare
+from tests.support.observed import Observed
+from tests.support.replica import Replica
+from tests.support.subjects import Subject, subject_for
+from tests.support.waiting import free_port
+
+
+class Supervised(Observed):
+    """
+    One subject in a home of its own; it may be started again after it ended.
+
+    `settings` are environment variables; None takes a default one away.
+    """
+
+    def __init__(
+        self,
+        nomad: FakeNomad | None = None,
+        *,
+        pid1: bool = True,
+        stdout: Stdout = "read",
+        subject: Subject | None = None,
+        **settings: str | None,
+    ) -> None:
+        if pid1 and why_no_unshare():
+            pytest.skip(why_no_unshare())
+        self._own_nomad = nomad is None
+        self.nomad = nomad or FakeNomad().start()
+        self.subject = subject or subject_for(self.nomad)
+        self.pid1 = pid1
+        self.stdout: Stdout = stdout
+        home = Path(tempfile.mkdtemp(prefix="ax-", dir="/tmp"))  # short, for unix sockets
+        home.chmod(0o711)  # nginx's workers are somebody else
+        port = int(settings.get("LISTEN_PORT") or free_port())
+        super().__init__(home, Path(settings.get("STATE_DIR") or home / "state"), port)
+        for folder in ("operator/conf.d", "operator/server.d"):
+            (self.home / folder).mkdir(parents=True)
+        self.settings: dict[str, str | None] = {"LISTEN_PORT": str(self.port), **settings}
+
+    # -- life --------------------------------------------------------------------------------
+
+    def start(self) -> Self:
+        """
+        Start it and return once its own first instruction runs; it need not serve yet.
+        """
+        self._end()
+        launch = self.subject.launch(self.home, self._settings())
+        gone = {name for name, value in self.settings.items() if value is None}
+        environ = {name: launch.environ[name] for name in launch.environ.keys() - gone}
+        launch = replace(launch, environ=environ)
+        self._run = Launched(launch, pid1=self.pid1, stdout=self.stdout)
+        self._population = Population(self.pid, f"{self.home}/", pid1=self.pid1)
+        return self
+
+    def signal(self, *numbers: int) -> None:
+        """
+        Send it signals from the host, as a container engine does.
+        """
+        if self._population is not None:
+            self._population.remember()
+        for number in numbers:
+            os.kill(self.pid, number)
+
+    def wait(self, within: float = 10.0) -> int:
+        """
+        Return its exit code once it ended, 128+n for a death by signal.
+        """
+        code = self.run.wait(within)
+        assert code is not None, f"still running after {within:g} s\n{self.said}"
+        return code
+
+    def close(self) -> None:
+        """
+        End whatever is left and remove its home.
+        """
+        self._end()
+        if self._own_nomad:
+            self.nomad.stop()
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- what it is told ---------------------------------------------------------------------
+
+    def offer(self, *endpoints: Replica | Endpoint) -> None:
+        """
+        Make these the service's endpoints, by the registry or as a template would.
+        """
+        pairs = [e.endpoint if isinstance(e, Replica) else e for e in endpoints]
+        if self.subject.offer(pairs) and self._run is not None and self.running:
+            self.signal(signal.SIGHUP)
+
+    def write_in(self, folder: Literal["conf.d", "server.d"], name: str, text: str) -> Path:
+        """
+        Write an operator's file; it counts from the next start or reload on.
+        """
+        path = self.home / "operator" / folder / name
+        path.write_text(text)
+        return path
+
+    def run_inside(self, shell: str, within: float = 10.0) -> str:
+        """
+        Run a shell line in its PID namespace and return the output.
+        """
+        enter = ["nsenter", "-t", str(self.pid), "-p", "-m"] if self.pid1 else []
+        with tempfile.TemporaryFile() as output:  # a pipe would wait for orphans that hold it
+            subprocess.run(
+                [*enter, "sh", "-c", shell],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                timeout=within,
+                check=False,
+            )
+            output.seek(0)
+            return output.read().decode("utf-8", "replace")
+
+    # -- how ---------------------------------------------------------------------------------
+
+    def _settings(self) -> dict[str, str]:
+        kept = {n: v for n, v in os.environ.items() if n in {"PATH", "TZ"} or "COVERAGE" in n}
+        told = {name: value for name, value in self.settings.items() if value is not None}
+        return {"LANG": "C.UTF-8", **kept, **told}
+
+    def _end(self) -> None:
+        if self._population is not None:
+            self._population.kill()
+        if self._run is not None:
+            self._run.kill()

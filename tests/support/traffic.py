@@ -1,0 +1,121 @@
+"""
+Steady traffic in the background, to see whether anyone noticed what was done meanwhile.
+
+Every request is a new connection: on those a reload never lost one, so a single failure
+counts.  Bounded in number and time, since a test machine is shared.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from http.client import HTTPException
+from typing import Self
+
+from tests.support.client import Answer, get
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """
+    One request: when it was sent, how long it took, who answered or what went wrong.
+    """
+
+    at: float
+    took: float
+    status: int
+    name: str
+    trouble: str = ""
+
+
+class Traffic:
+    """
+    Sends requests one after the other until stopped, used up or out of time.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        path: str = "/",
+        *,
+        method: str = "GET",
+        body: bytes = b"",
+        every: float = 0.005,
+        count: int = 20_000,
+        seconds: float = 60.0,
+        good: Collection[int] = (200,),
+        timeout: float = 5.0,
+    ) -> None:
+        self.outcomes: list[Outcome] = []
+        self._ask: Callable[[], Answer] = lambda: get(
+            port, path, method=method, body=body, timeout=timeout
+        )
+        self._every = every
+        self._count = count
+        self._seconds = seconds
+        self._good = frozenset(good)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> Self:
+        """
+        Begin in the background.
+        """
+        self._thread.start()
+        return self
+
+    def stop(self) -> Self:
+        """
+        End after the request under way.
+        """
+        self._stopping.set()
+        self._thread.join()
+        return self
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def failures(self) -> list[Outcome]:
+        """
+        The requests that got no answer, or one with an unwanted status.
+        """
+        return [o for o in list(self.outcomes) if o.trouble or o.status not in self._good]
+
+    @property
+    def answered(self) -> Counter[str]:
+        """
+        How many answers each backend gave, by its body.
+        """
+        return Counter(o.name for o in list(self.outcomes) if not o.trouble)
+
+    def first(self, name: str, since: float = 0.0) -> Outcome | None:
+        """
+        Return the first answer of this backend to a request sent at or after `since`.
+        """
+        return next((o for o in list(self.outcomes) if o.name == name and o.at >= since), None)
+
+    def last(self, name: str) -> Outcome | None:
+        """
+        Return the last answer of this backend.
+        """
+        return next((o for o in reversed(list(self.outcomes)) if o.name == name), None)
+
+    def _run(self) -> None:
+        end = time.monotonic() + self._seconds
+        while len(self.outcomes) < self._count and time.monotonic() < end:
+            self.outcomes.append(self._once())
+            if self._stopping.wait(self._every):
+                return
+
+    def _once(self) -> Outcome:
+        at = time.monotonic()
+        try:
+            answer = self._ask()
+        except (OSError, HTTPException) as error:
+            return Outcome(at, time.monotonic() - at, 0, "", repr(error))
+        return Outcome(at, time.monotonic() - at, answer.status, answer.text)
