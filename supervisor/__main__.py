@@ -10,15 +10,15 @@ signal.pthread_sigmask(
     signal.SIG_BLOCK, signal.valid_signals() - {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT}
 )
 
-import os  # noqa: E402
-import sys  # noqa: E402
+import os
+import sys
 
 
 def main() -> None:
     """
     Run the command line and leave at once: no thread that hangs may hold up the exit.
     """
-    from supervisor import cli, signals  # noqa: PLC0415
+    from supervisor import cli, signals
 
     signals.block()
     code = cli.main(sys.argv[1:])

@@ -82,7 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 2.0
     server: _Server
 
-    def do_GET(self) -> None:  # noqa: N802 - the name that the library calls
+    def do_GET(self) -> None:
         status, text = self.server.admin.answer(self.path)
         body = text.encode()
         self.send_response(status)

@@ -60,19 +60,19 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run() -> int:
-    from supervisor import launch  # noqa: PLC0415
+    from supervisor import launch
 
     return launch.run(os.environ)
 
 
 def _check() -> int:
-    from supervisor import check  # noqa: PLC0415
+    from supervisor import check
 
     return check.run(os.environ)
 
 
 def _settings() -> int:
-    from supervisor import settings  # noqa: PLC0415
+    from supervisor import settings
 
     rows = [("variable", "default", "meaning"), *settings.table()]
     width = max(len(name) for name, _, _ in rows)
@@ -84,13 +84,13 @@ def _settings() -> int:
 
 
 def _healthcheck() -> int:
-    from supervisor import healthcheck  # noqa: PLC0415
+    from supervisor import healthcheck
 
     return healthcheck.run(os.environ)
 
 
 def _demo() -> int:
-    from supervisor import demo  # noqa: PLC0415
+    from supervisor import demo
 
     return demo.run()
 
@@ -109,7 +109,7 @@ _COMMANDS: dict[str, tuple[Callable[[], int], str]] = {
 
 def _execute(argv: Sequence[str]) -> int:
     """Become another program, as the official nginx image would."""
-    from supervisor import signals  # noqa: PLC0415
+    from supervisor import signals
 
     signals.unblock()
     try:

@@ -4,8 +4,8 @@ Where to ask a registry from next, and when: the rules of blocking queries.
 Theory: an index belongs to a whole table, so a query may return with nothing new; it can go back
 when the registry is restored; and it can be missing.  What is compared is the answer, never the
 index.  Every failure sends the next query back to the beginning, without an index, so that nothing
-remembered can hide what is true now.  An empty answer that follows a fuller one, or is the first, is
-believed when a second one, asked at least a second later, agrees.
+remembered can hide what is true now.  An empty answer that follows a fuller one, or is the first,
+is believed when a second one, asked at least a second later, agrees.
 
 Pure: all spans are in seconds, `chance` is a random number in [0, 1).
 """

@@ -58,6 +58,16 @@ def _listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
+def ttl(text: str) -> float | None:
+    """Read a lifetime in seconds; None for one without end."""
+    return durations.parse_ttl(text)
+
+
+def instant(text: str) -> float | None:
+    """Read an instant as epoch seconds; None where none is set."""
+    return durations.parse_instant(text) if text else None
+
+
 def services(text: str) -> tuple[str, ...]:
     """Read service names, comma-separated: Nomad allows letters, digits and dashes."""
     for name in _listed(text):
@@ -103,6 +113,8 @@ def ready_path(text: str) -> str:
 
 def folder(text: str) -> str:
     """Read an absolute path that can stand in a config file without quoting trouble."""
+    if not text:
+        return text
     if not _FOLDER.fullmatch(text):
         raise ValueError("expected an absolute path of letters, digits and ._~+@=/- or blanks")
     return text.rstrip("/") or "/"

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from supervisor.settings import runtime_candidates
+from supervisor.placement import runtime_candidates
 
 _PATIENCE = 3.0
 

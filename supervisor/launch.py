@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from supervisor import __version__, lifetime, machine, policy, process, signals
+from supervisor import __version__, lifetime, machine, placement, policy, process, signals
 from supervisor import settings as table
 from supervisor.admin import Admin
 from supervisor.discovery import Source, sources
@@ -118,7 +118,7 @@ def claim_runtime(environ: Mapping[str, str]) -> Path:
     """
     Find the folder for config and sockets and claim it.  Raises Problem with what was tried.
     """
-    candidates = table.runtime_candidates(environ, tempfile.gettempdir())
+    candidates = placement.runtime_candidates(environ, tempfile.gettempdir())
     folder, troubles = machine.runtime_folder(candidates)
     if folder is None:
         tried = [f"cannot use {trouble}" for trouble in troubles]

@@ -159,7 +159,8 @@ def anchor(settings: Settings, found: Record | None, wall: float) -> Anchor:
     else:
         first = found.first_start if found else wall
         if found is not None:
-            remark = f"the setting changed from {found.origin} to {origin}; counting from the first start"
+            changed = f"{found.origin} became {origin}"
+            remark = f"{changed}; counting from the first start"
         record = Record(settings.nomad_alloc_id, first, origin, _deadline(settings, first))
     end = record.deadline if record.extended_to is None else record.extended_to
     return Anchor(record, None if end is None else end - wall, remark)

@@ -13,13 +13,16 @@ import queue
 import select
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any
 
 import structlog
 
 _LONGEST_TEXT = 2000
 _QUEUED_LINES = 2000
+#: A line before it is text, as structlog hands it from one processor to the next.
+Fields = MutableMapping[str, Any]
+
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
@@ -108,10 +111,10 @@ class Log:
         """Wait until all is written, but not longer than `within` seconds."""
         self._writer.finish(within)
 
-    def _hide(self, _: Any, __: str, fields: dict[str, Any]) -> dict[str, Any]:
+    def _hide(self, _: object, __: str, fields: Fields) -> Mapping[str, Any]:
         return {name: self._clean(value) for name, value in fields.items()}
 
-    def _clean(self, value: Any) -> Any:
+    def _clean(self, value: object) -> object:
         if not isinstance(value, str):
             return value
         for secret in self._secrets:
@@ -131,7 +134,7 @@ class _Sink:
     debug = info = warning = error = msg
 
 
-def _stamp(_: Any, level: str, fields: dict[str, Any]) -> dict[str, Any]:
+def _stamp(_: object, level: str, fields: Fields) -> Mapping[str, Any]:
     now = time.time()
     moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
     return {
@@ -142,11 +145,11 @@ def _stamp(_: Any, level: str, fields: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _as_json(_: Any, __: str, fields: dict[str, Any]) -> str:
+def _as_json(_: object, __: str, fields: Fields) -> str:
     return _line(fields)
 
 
-def _line(fields: dict[str, Any]) -> str:
+def _line(fields: Mapping[str, Any]) -> str:
     return json.dumps(fields, default=str)
 
 

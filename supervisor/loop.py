@@ -138,7 +138,7 @@ class Loop:
                 event = self._hands.nginx.witness(event)
             state, orders = decide(state, event, self._clock())
 
-    def _perform(self, order: Order) -> None:  # noqa: C901, PLR0912 - one line for each order
+    def _perform(self, order: Order) -> None:
         hands = self._hands
         match order:
             case Note(event, level, fields):

@@ -30,7 +30,7 @@ _LEVELS = {"emerg": "error", "alert": "error", "crit": "error", "error": "error"
 _PIPE_SIZE = 1 << 20
 _LONGEST_LINE = 16384
 
-#: First version with `-e`; without it nginx first tries to open a log file that we have no right to.
+#: First version with `-e`; before, nginx first tries to open a log file that it may not open.
 _HAS_ERROR_OPTION = (1, 19, 5)
 
 

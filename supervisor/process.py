@@ -12,6 +12,7 @@ known what it was started for.
 import os
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 from supervisor import signals
 from supervisor.messages import ChildExited
@@ -106,10 +107,10 @@ def close_inherited() -> None:
     """
     Keep descriptors that we inherited from reaching nginx.
     """
-    for entry in os.listdir("/proc/self/fd"):
-        if int(entry) > 2:
+    for entry in Path("/proc/self/fd").iterdir():
+        if int(entry.name) > 2:
             try:
-                os.set_inheritable(int(entry), False)
+                os.set_inheritable(int(entry.name), False)
             except OSError:
                 continue  # the one that listed this folder
 

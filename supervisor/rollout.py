@@ -140,37 +140,38 @@ def begin(rollout: Rollout, now: float) -> Outcome:
     """
     Begin an attempt at what is wanted.
     """
-    assert rollout.wanted is not None
-    live, number = rollout.live, rollout.number + 1
-    same = live is not None and live.plan == rollout.wanted
+    live, plan, number = rollout.live, rollout.wanted, rollout.number + 1
+    assert plan is not None
+    same = live is not None and live.plan == plan
     turn = (0 if live is None else live.turn) + (0 if same or live is None else 1)
     rollout = replace(
         enter(rollout, Step.STAGING),
         number=number,
-        trying=Live(rollout.wanted, "", "", number, turn),
+        trying=Live(plan, "", "", number, turn),
         recheck=False,
         silent=False,
         revives=False,
         began_at=now if rollout.changed_at == NEVER else rollout.changed_at,
         changed_at=NEVER,
     )
-    return rollout, [Stage(number, rollout.wanted, turn)] if rollout.wanted else []
+    return rollout, [Stage(number, plan, turn)]
 
 
 def revive(rollout: Rollout, now: float) -> Outcome:
     """
     Begin the attempt that puts the last good configuration back into an nginx gone dark.
     """
-    assert rollout.live is not None
+    live = rollout.live
+    assert live is not None
     rollout = replace(
         enter(rollout, Step.SWAPPING),
-        trying=rollout.live,
+        trying=live,
         revives=True,
         silent=False,
         began_at=now,
         dark_since=NEVER,
     )
-    return rollout, [Restore(rollout.trying)] if rollout.trying else []
+    return rollout, [Restore(live)]
 
 
 # --------------------------------------------------------------------------- how it goes on
@@ -180,8 +181,8 @@ def staged(rollout: Rollout, event: Staged, patience: float, now: float) -> Outc
     """
     Go on with staged files: to the check, or nowhere when nginx runs these very bytes already.
     """
-    assert rollout.trying is not None
-    live = rollout.live
+    live, trying = rollout.live, rollout.trying
+    assert trying is not None
     if live is not None and event.digest == live.digest and not rollout.forced:
         if event.intact:
             rest = replace(enter(rollout, Step.IDLE), trying=None)
@@ -192,7 +193,7 @@ def staged(rollout: Rollout, event: Staged, patience: float, now: float) -> Outc
         # Only the files differ from what nginx runs: put them back, and signal nobody.
         rollout = replace(enter(rollout, Step.SWAPPING), trying=live, silent=True)
         return rollout, [Discard(rollout.number), Restore(live)]
-    trying = replace(rollout.trying, digest=event.digest, generation=event.generation)
+    trying = replace(trying, digest=event.digest, generation=event.generation)
     rollout = replace(
         enter(rollout, Step.CHECKING), trying=trying, give_up_at=now + patience, check=0
     )

@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from supervisor import durations, grammar
-from supervisor.admission import Network, Rules, Site, read_address
+from supervisor import grammar, placement
+from supervisor.admission import Network, Rules, Site
 from supervisor.errors import ExitCode, Problem
 
 
-def _setting(read: Callable[[str], Any], default: str, meaning: str, *, shown: str = "") -> Any:
+def _setting(read: Callable[[str], object], default: str, meaning: str, *, shown: str = "") -> Any:  # noqa: ANN401 - a field of any type
     return field(metadata={"read": read, "default": default, "meaning": meaning, "shown": shown})
 
 
@@ -40,12 +40,12 @@ class Settings:
         grammar.path, "", "the same, one a line, re-read when it changes and at SIGHUP"
     )
     ttl: float | None = _setting(
-        durations.parse_ttl,
+        grammar.ttl,
         "24h",
         "lifetime: `90`, `1.5h`, `1h30m`, `7d`; `0` or `never` = no limit",
     )
     deadline: float | None = _setting(
-        durations.parse_instant, "", "absolute end, RFC 3339 or epoch seconds; wins over TTL"
+        grammar.instant, "", "absolute end, RFC 3339 or epoch seconds; wins over TTL"
     )
     listen_port: int = _setting(
         grammar.whole(1, 65535), "8080", "public port", shown="`NOMAD_PORT_http`, else `8080`"
@@ -101,7 +101,7 @@ class Settings:
         grammar.path,
         "/var/lib/autoexit-nginx",
         "what must survive a restart",
-        shown="`$NOMAD_ALLOC_DIR/data/autoexit-nginx/$NOMAD_TASK_NAME`, else `/var/lib/autoexit-nginx`",
+        shown="`autoexit-nginx/$NOMAD_TASK_NAME` in `$NOMAD_ALLOC_DIR/data`, else in `/var/lib`",
     )
     runtime_dir: str = _setting(
         grammar.folder,
@@ -178,19 +178,17 @@ def read(environ: Mapping[str, str], exists: Callable[[str], bool]) -> Settings:
     """
     given = {name: value.strip() for name, value in environ.items() if value.strip()}
     mistakes, values = [], {}
-    if "DURATION" in given:
-        if given.setdefault("TTL", given["DURATION"]) != given["DURATION"]:
-            mistakes.append(
-                f"TTL={given['TTL']!r} and DURATION={given['DURATION']!r} differ: set one of them, they mean the same"
-            )
-    defaults = _placed_defaults(given, exists)
+    if "DURATION" in given and given.setdefault("TTL", given["DURATION"]) != given["DURATION"]:
+        both = f"TTL={given['TTL']!r} and DURATION={given['DURATION']!r}"
+        mistakes.append(f"{both} differ: set one of them, they mean the same")
+    defaults = placement.defaults(given, exists)
     for item in fields(Settings):
         if not item.metadata:
             continue
         name = item.name.upper()
         text = given.get(name) or defaults.get(name) or item.metadata["default"]
         try:
-            values[item.name] = item.metadata["read"](text) if text else _nothing(item.name)
+            values[item.name] = item.metadata["read"](text)
         except ValueError as error:
             mistakes.append(f"{name}={_quoted(name, text)}: {error}")
     chosen = [name for name in ("SERVICE_NAME", "ENDPOINTS", "ENDPOINTS_FILE") if name in given]
@@ -201,9 +199,7 @@ def read(environ: Mapping[str, str], exists: Callable[[str], bool]) -> Settings:
         mistakes.append(f"SERVICE_NAME, ENDPOINTS or ENDPOINTS_FILE: {trouble}")
     if mistakes:
         raise Problem(ExitCode.CONFIG, *mistakes)
-    loopback = (
-        "SERVICE_NAME" not in chosen or "NOMAD_ALLOC_ID" not in given or _sits_on_loopback(given)
-    )
+    loopback = placement.may_serve_loopback(given)
     return Settings(**values, loopback_is_ours=loopback)
 
 
@@ -223,49 +219,5 @@ def suspects(environ: Mapping[str, str]) -> list[tuple[str, str]]:
     return found
 
 
-def _placed_defaults(given: Mapping[str, str], exists: Callable[[str], bool]) -> dict[str, str]:
-    """Return the defaults that depend on where Nomad placed us."""
-    found = {}
-    if "NOMAD_PORT_http" in given:
-        found["LISTEN_PORT"] = given["NOMAD_PORT_http"]
-    if "NOMAD_ALLOC_DIR" in given:
-        task = given.get("NOMAD_TASK_NAME", "task")
-        found["STATE_DIR"] = f"{given['NOMAD_ALLOC_DIR']}/data/autoexit-nginx/{task}"
-    secrets = given.get("NOMAD_SECRETS_DIR", "")
-    socket = f"{secrets}/api.sock"
-    if "NOMAD_UNIX_ADDR" in given:
-        found["NOMAD_ADDR"] = given["NOMAD_UNIX_ADDR"]
-    elif secrets and exists(socket):
-        found["NOMAD_ADDR"] = f"unix://{socket}"
-    if secrets and exists(f"{secrets}/nomad_token"):
-        found["NOMAD_TOKEN_FILE"] = f"{secrets}/nomad_token"
-    return found
-
-
-def runtime_candidates(environ: Mapping[str, str], temp: str) -> list[str]:
-    """
-    Return the folders to try for config and sockets, best first.
-
-    The same rule serves the commands that look for a running supervisor, so it needs nothing
-    but the environment and the temp folder.
-    """
-    if environ.get("RUNTIME_DIR", "").strip():
-        return [environ["RUNTIME_DIR"].strip().rstrip("/")]
-    port = environ.get("LISTEN_PORT") or environ.get("NOMAD_PORT_http") or "8080"
-    roots = ["/run/autoexit-nginx", environ.get("NOMAD_TASK_DIR", ""), f"{temp}/autoexit-nginx"]
-    return [f"{root.rstrip('/')}/{port.strip()}" for root in roots if root]
-
-
-def _nothing(name: str) -> Any:
-    empty: dict[str, Any] = {"deadline": None, "ttl": None}
-    tuples = ("service_name", "endpoints", "listen_address", "allow_networks")
-    return () if name in tuples else empty.get(name, "")
-
-
 def _quoted(name: str, text: str) -> str:
     return "(hidden)" if name == "NOMAD_TOKEN" else repr(text)
-
-
-def _sits_on_loopback(given: Mapping[str, str]) -> bool:
-    ours = [read_address(value) for name, value in given.items() if name.startswith("NOMAD_IP_")]
-    return any(address is not None and address.is_loopback for address in ours)

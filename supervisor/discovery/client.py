@@ -165,7 +165,7 @@ def _refused(response: requests.Response) -> Unanswered:
     told = response.headers.get("Retry-After", "")
     retry_after = float(told) if told.isascii() and told.isdigit() and len(told) < 9 else None
     hints = {
-        401: "Nomad wants a token (401): add `identity { env = true  file = true }` to the task, or set NOMAD_TOKEN",
+        401: "Nomad wants a token (401): the task needs `identity { env = true  file = true }`",
         403: "Nomad refuses the token (403)",
         429: "Nomad has too many connections from here (429)",
     }

@@ -6,7 +6,6 @@ nginx, whose master would stand still for a dead name server; a name that cannot
 the addresses it had.
 """
 
-import os
 import socket
 import threading
 from collections.abc import Callable, Iterable
@@ -124,7 +123,7 @@ class Listing:
         if not self._path:
             return None
         try:
-            found = os.stat(self._path)
+            found = Path(self._path).stat()
         except OSError as error:
             return error.errno
         return found.st_mtime_ns, found.st_ino, found.st_size

@@ -8,7 +8,7 @@ client for ever.  So the line can be cut from outside, by a timer or by whoever 
 import socket
 import threading
 from contextlib import suppress
-from typing import Any
+from typing import Any, Self
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -35,8 +35,8 @@ class Wire(HTTPAdapter):
 
         class Connection(HTTPConnection):
             def _new_conn(self) -> socket.socket:
-                line = _connect(wire._path) if wire._path else super()._new_conn()  # noqa: SLF001
-                wire._socket = line  # noqa: SLF001
+                line = _connect(wire._path) if wire._path else super()._new_conn()
+                wire._socket = line
                 return line
 
         class Pool(HTTPConnectionPool):
@@ -92,7 +92,7 @@ class Alarm:
         self.rang = True
         self._wire.cut()
 
-    def __enter__(self) -> "Alarm":
+    def __enter__(self) -> Self:
         self._timer.start()
         return self
 

@@ -68,7 +68,7 @@ class Configs:
                 _remove(entry)
 
     def restore(self) -> None:
-        """Make the last good configuration the live one again, written anew where it was damaged."""
+        """Make the last good configuration the live one again, written anew if it was damaged."""
         if self._good is None or self._is_intact():
             return
         bundle = self._bundles[self._good]
@@ -99,7 +99,7 @@ class Configs:
         if self._good is None:
             return True
         live = self._folder / LINK
-        pointed = live.is_symlink() and os.readlink(live) == self._good_name
+        pointed = live.is_symlink() and str(live.readlink()) == self._good_name
         return pointed and _holds(self._folder / self._good_name, self._bundles[self._good])
 
     def _write(self, name: str, bundle: Bundle) -> None:
@@ -118,8 +118,8 @@ class Configs:
     def _point_to(self, name: str) -> None:
         link = self._folder / _NEW_LINK
         _remove(link)
-        os.symlink(name, link)
-        os.replace(link, self._folder / LINK)
+        link.symlink_to(name)
+        link.replace(self._folder / LINK)
 
 
 def _write_new(path: Path, content: bytes) -> None:

@@ -18,7 +18,7 @@ _BRISK = 0.01
 _WORRIED = 0.1
 _CALM = 3.5
 
-#: A view is published anew at least this often while nginx answers, so that its age means something.
+#: A view is published anew at least this often while nginx answers: its age means something.
 _FRESH = 1.0
 
 
