@@ -25,7 +25,7 @@ run: setup ## see it work: three replicas, a reload, a deadline, exit 0
 	@$(BIN)/autoexit-nginx demo
 
 test: setup ## all tests that need nothing but this machine, the quick ones first
-	@$(PYTEST) tests/unit $(ARGS)
+	@$(PYTEST) --cov --cov-report=term tests/unit $(ARGS)
 	@$(PYTEST) -n $(WORKERS) --dist worksteal -m 'not container and not e2e and not slow' --ignore=tests/unit $(ARGS)
 
 unit: setup ## the pure floors: no process, no sleep

@@ -20,6 +20,9 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _PORT = re.compile(r"[0-9]{1,5}")
 _HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}\.?)*")
 
+#: "This host on this network": Linux may route it to itself.
+_THIS_NETWORK = ipaddress.IPv4Network("0.0.0.0/8")
+
 #: NAT64 carries any IPv4 address inside an IPv6 one, the refused ones included.
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
@@ -76,7 +79,8 @@ def is_let_in(address: Address, rules: Rules) -> bool:
     if inner.is_loopback:
         return rules.loopback
     return not (
-        inner.is_unspecified
+        inner in _THIS_NETWORK
+        or inner.is_unspecified
         or inner.is_multicast
         or inner.is_link_local
         or inner.is_reserved

@@ -43,7 +43,13 @@ def run(environ: Mapping[str, str]) -> int:
     settings = table.read(environ, os.path.exists)
     log = Log(Writer(), settings.log_level, _layout(settings))
     log.hide([settings.nomad_token])
-    log.say("supervisor.started", version=__version__, pid=os.getpid(), serves=_served(settings))
+    log.say(
+        "supervisor.started",
+        version=__version__,
+        pid=os.getpid(),
+        serves=_served(settings),
+        nomad=settings.nomad_addr if settings.service_name else None,
+    )
     for given, meant in table.suspects(environ):
         log.say("settings.suspect", "warning", variable=given, hint=f"did you mean {meant}?")
     record, trouble = read_record(Path(settings.state_dir))

@@ -272,9 +272,13 @@ def fail(rollout: Rollout, reason: str, now: float) -> Outcome:
     failures = rollout.failures + 1
     pause = min(_LONGEST_RETRY, 2.0 ** min(failures - 1, 10))
     said = note("reload.failed", "error", reason=reason, keeping=_kept(rollout), retry_in=pause)
+    live, trying = rollout.live, rollout.trying
+    # With the plan that is live it was about files, and nothing else would ask for them again.
+    files = live is not None and trying is not None and trying.plan == live.plan
     rest = replace(
         enter(rollout, Step.IDLE),
         trying=None,
+        recheck=rollout.recheck or (files and not rollout.revives),
         check=0,
         give_up_at=NEVER,
         failures=failures,

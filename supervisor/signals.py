@@ -32,6 +32,8 @@ def block() -> None:
     Block every signal that can be waited for, in this thread and all it will start.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
+    # Where a parent left it ignored, the kernel buries our children itself and no code is seen.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def unblock() -> None:

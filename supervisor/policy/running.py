@@ -298,7 +298,7 @@ def _attempt_failed(state: State, code: ExitCode, reason: str, now: float) -> De
 
 def _overdue(state: State, now: float) -> Decision:
     """Stop waiting for a step: for `nginx -t`, or for a generation to answer."""
-    roll, settings = state.rollout, state.settings
+    roll, live, settings = state.rollout, state.rollout.live, state.settings
     if roll.step is Step.CHECKING:
         reason = f"nginx -t did not end within {format_span(settings.start_timeout)}"
         stuck = [Kill(roll.check, signal.SIGKILL, group=True)] if roll.check else []
@@ -311,15 +311,15 @@ def _overdue(state: State, now: float) -> Decision:
         )
         said = note("nginx.replaced", "error", reason=why)
         return state, [said, Kill(state.master.pid, signal.SIGKILL, group=True)]
+    assert live is not None  # a first start is bounded by `boot_by` instead
+    # The last good files come back before what was tried goes: until then it is the live folder.
     reason = f"the new generation did not answer within {format_span(settings.verify_timeout)}"
     state, orders = _rolled(state, rollout.fail(roll, reason, now))
     if roll.seen is None:
         state, more = _rolled(state, rollout.revive(state.rollout, now))
-        return state, [*orders, *more]
-    if roll.live is not None:
-        # A stopped master would reload the restored files once it is awake.
-        orders += [Restore(roll.live), Kill(state.master.pid, signal.SIGCONT)]
-    return state, orders
+        return state, [*more, *orders]
+    # A stopped master would reload the restored files once it is awake.
+    return state, [Restore(live), Kill(state.master.pid, signal.SIGCONT), *orders]
 
 
 def _rolled(state: State, outcome: rollout.Outcome) -> Decision:

@@ -66,7 +66,9 @@ def _pace(state: State) -> float:
 
 def _view(state: State, now: float) -> View:
     live = state.rollout.live
-    answers = state.master.health is Health.UP and state.rollout.dark_since == NEVER
+    roll = state.rollout
+    dark = roll.dark_since < NEVER or (roll.revives and roll.step is not Step.IDLE)
+    answers = state.master.health is Health.UP and not dark
     healthy = answers and live is not None
     serving = live is not None and live.plan.mode is Mode.SERVE and not state.lifetime.is_ending
     return View(

@@ -1,0 +1,238 @@
+"""
+Histories: the policy played against a world that answers its orders, without a clock or a process.
+
+The world is obedient by default: files are staged, `nginx -t` is content, a master answers 20 ms
+after it was started and a new generation 60 ms after SIGHUP.  A test spoils one of these and says
+what must follow.  Time is a number that jumps to whatever is due next.
+"""
+
+import heapq
+import itertools
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from supervisor import lifetime, policy, settings
+from supervisor.messages import (
+    ChildExited,
+    ConnectionsCounted,
+    CountConnections,
+    Event,
+    Exit,
+    GenerationSeen,
+    Kill,
+    Look,
+    Note,
+    Order,
+    OrphansFound,
+    QuitOrphans,
+    Restore,
+    SaveState,
+    SnapshotArrived,
+    SpawnCheck,
+    Spawned,
+    SpawnMaster,
+    Stage,
+    Staged,
+    StateSaved,
+    Swap,
+    Swapped,
+    TimePassed,
+)
+from supervisor.model import ChildKind, Endpoint, Plan, Record
+from supervisor.policy import State
+
+T = TypeVar("T", bound=Order)
+
+WALL = 1_800_000_000.0
+SOURCE = "nomad:web"
+
+
+def endpoints(*ports: int) -> tuple[Endpoint, ...]:
+    """Return endpoints on one address, sorted."""
+    return tuple(sorted(Endpoint("10.0.0.1", port) for port in ports))
+
+
+def arrives(*ports: int, certain: bool = True) -> SnapshotArrived:
+    """Return the answer of a registry that lists these ports."""
+    return SnapshotArrived(SOURCE, endpoints(*ports), certain)
+
+
+@dataclass
+class World:
+    """How the world answers.  Seconds, codes, and switches to spoil it."""
+
+    boot: float = 0.02
+    reload: float = 0.06
+    check: int = 0
+    check_takes: float = 0.007
+    check_says: str = ""
+    answers: bool = True
+    intact: bool = True
+    silent_orders: frozenset[type[Order]] = frozenset()
+    open_connections: int = 0
+    orphans: frozenset[int] = frozenset()
+    obeys: frozenset[int] = frozenset({signal.SIGQUIT, signal.SIGTERM, signal.SIGKILL})
+
+
+@dataclass(frozen=True, slots=True)
+class _Loads:
+    """What the policy does not see: nginx reads the live files."""
+
+    generation: str
+
+
+Coming = Event | _Loads
+
+
+@dataclass
+class Play:
+    """One run of the policy: send events, let time pass, ask what was ordered."""
+
+    configured: dict[str, str] = field(default_factory=dict)
+    record: Record | None = None
+    world: World = field(default_factory=World)
+    now: float = 1000.0
+    wall: float = WALL
+
+    def __post_init__(self) -> None:
+        self.ordered: list[tuple[float, Order]] = []
+        self._coming: list[tuple[float, int, Coming]] = []
+        self._sequence = itertools.count()
+        self._pids = itertools.count(100)
+        self._generation: str | None = None
+        self._disk = ""
+        self._staged: dict[int, str] = {}
+        self._pace = 0.0
+        environ = {"SERVICE_NAME": "web", **self.configured}
+        self.settings = settings.read(environ, lambda _: False)
+        anchor = lifetime.anchor(self.settings, self.record, self.wall)
+        names = [f"nomad:{name}" for name in self.settings.service_name]
+        self.state: State
+        self.state, orders = policy.begin(self.settings, anchor, names, self.now)
+        self._take(orders)
+
+    # ---------------------------------------------------------------- what a test does
+
+    def send(self, event: Event) -> list[Order]:
+        """Let an event happen now, and return what it led to at once."""
+        self.state, orders = policy.decide(self.state, event, self.now)
+        self._take(orders)
+        return orders
+
+    def later(self, delay: float, event: Coming) -> None:
+        """Let an event happen so many seconds from now."""
+        heapq.heappush(self._coming, (self.now + delay, next(self._sequence), event))
+
+    def run(self, seconds: float) -> "Play":
+        """Let time pass, with all that comes in it."""
+        until = self.now + seconds
+        for _ in range(100_000):
+            upcoming = self._coming[0][0] if self._coming else float("inf")
+            looking = self.now + self._pace if self._pace else float("inf")
+            instant = min(upcoming, self.state.wake_at, looking)
+            if instant > until or self.exit is not None:
+                self.now = max(self.now, until)
+                return self
+            self.now = max(self.now, instant)
+            if upcoming <= self.now:
+                self._happen(heapq.heappop(self._coming)[2])
+            elif looking <= self.now:
+                self.send(GenerationSeen(self._generation if self.world.answers else None))
+            else:
+                self.send(TimePassed())
+        message = f"the policy never rests: it wants to wake at {self.state.wake_at}, it is {self.now}"
+        raise AssertionError(message)
+
+    def serve(self, *ports: int) -> "Play":
+        """Bring it up with these endpoints."""
+        self.send(arrives(*ports))
+        return self.run(1.0)
+
+    # ---------------------------------------------------------------- what a test asks
+
+    def all(self, kind: type[T]) -> list[T]:
+        """Return every order of a kind."""
+        return [order for _, order in self.ordered if isinstance(order, kind)]
+
+    def times(self, kind: type[Order]) -> list[float]:
+        """Return when orders of a kind were given."""
+        return [at for at, order in self.ordered if isinstance(order, kind)]
+
+    def signals(self, signum: int) -> list[float]:
+        """Return when a signal was sent."""
+        return [at for at, order in self.ordered if isinstance(order, Kill) and order.signum == signum]
+
+    def notes(self, event: str) -> list[Note]:
+        """Return the log lines of one event id."""
+        return [order for order in self.all(Note) if order.event == event]
+
+    @property
+    def exit(self) -> Exit | None:
+        """The order to leave, once it was given."""
+        exits = self.all(Exit)
+        return exits[0] if exits else None
+
+    @property
+    def served(self) -> Plan:
+        """The plan that is live."""
+        assert self.state.rollout.live is not None
+        return self.state.rollout.live.plan
+
+    # ---------------------------------------------------------------- how the world answers
+
+    def _happen(self, event: Coming) -> None:
+        if isinstance(event, _Loads):
+            self._generation = event.generation
+            return
+        if isinstance(event, ChildExited) and event.kind is ChildKind.MASTER:
+            self._generation = None
+        self.send(event)
+
+    def _take(self, orders: list[Order]) -> None:
+        for order in orders:
+            self.ordered.append((self.now, order))
+            if type(order) in self.world.silent_orders:
+                continue
+            for delay, event in self._answer(order):
+                self.later(delay, event)
+
+    def _answer(self, order: Order) -> Iterator[tuple[float, Coming]]:
+        world = self.world
+        match order:
+            case Stage(attempt, plan, turn):
+                digest = f"{plan.fingerprint}/{turn}"
+                self._staged[attempt] = f"{digest}-{attempt}"
+                yield 0.001, Staged(attempt, digest, self._staged[attempt], world.intact)
+            case SpawnCheck():
+                pid = next(self._pids)
+                yield 0.0, Spawned(ChildKind.CHECK, pid)
+                yield world.check_takes, ChildExited(pid, ChildKind.CHECK, world.check, world.check_says)
+            case Swap(attempt):
+                self._disk = self._staged[attempt]
+                yield 0.0, Swapped(attempt)
+            case Restore(live):
+                self._disk = live.generation
+                yield 0.0, Swapped(live.attempt)
+            case SpawnMaster():
+                self._generation = None
+                pid = next(self._pids)
+                yield 0.0, Spawned(ChildKind.MASTER, pid)
+                yield world.boot, _Loads(self._disk)
+            case Kill(pid, signum) if signum == signal.SIGHUP:
+                yield world.reload, _Loads(self._disk)
+            case Kill(pid, signum) if pid == self.state.master.pid and signum in world.obeys:
+                yield 0.005, ChildExited(pid, ChildKind.MASTER, 0 if signum != signal.SIGKILL else 137)
+            case Kill(pid, signal.SIGKILL) if pid in self.state.master.orphans:
+                yield 0.005, ChildExited(pid, ChildKind.OTHER, 137)
+            case QuitOrphans():
+                yield 0.0, OrphansFound(world.orphans)
+            case CountConnections():
+                yield 0.0, ConnectionsCounted(world.open_connections)
+            case SaveState():
+                yield 0.0, StateSaved()
+            case Look(every):
+                self._pace = every
+            case _:
+                return

@@ -1,0 +1,143 @@
+"""
+The rules of blocking queries: where to ask from next, and when.
+"""
+
+import pytest
+
+from supervisor import cursor
+from supervisor.cursor import Cursor
+
+
+def learn(
+    place: Cursor, index: int | None, *, news: bool = True, empty: bool = False, after: float = 0.0
+) -> tuple[Cursor, float, bool]:
+    """Ask at 100 s and be answered so much later."""
+    asked = cursor.asking(place, 100.0)
+    return cursor.answered(asked, index, is_news=news, is_empty=empty, now=100.0 + after)
+
+
+def test_the_next_query_waits_from_where_the_answer_was() -> None:
+    """
+    The index of an answer is where to block from.
+    """
+    place, pause, certain = learn(Cursor(), 7)
+
+    assert (7, True) == (place.index, certain)
+    assert pause < 0.05
+
+
+def test_an_index_that_goes_back_starts_anew() -> None:
+    """
+    The registry was restored: the next query asks for everything, at once.
+    """
+    assert 0 == learn(Cursor(index=9), 3)[0].index
+
+
+@pytest.mark.parametrize("index", [None, 0])
+def test_without_an_index_it_polls(index: int | None) -> None:
+    """
+    A query that cannot block is repeated once a second, never in a busy loop.
+    """
+    place, pause, _ = learn(Cursor(index=9), index)
+
+    assert (0, 1.0) == (place.index, pause)
+
+
+def test_quick_answers_without_news_use_up_the_credit() -> None:
+    """
+    A registry that changes all the time elsewhere is asked 1.5 times a second in the end.
+    """
+    place, pauses = Cursor(index=1), []
+    for number in range(8):
+        place = cursor.asking(place, 100.0 + number / 1000)
+        place, pause, _ = cursor.answered(
+            place, 1, is_news=False, is_empty=False, now=100.0 + number / 1000
+        )
+        pauses.append(pause)
+
+    assert all(pause < 0.05 for pause in pauses[:3])
+    assert all(pause > 0.6 for pause in pauses[4:])
+
+
+def test_a_calm_time_restores_the_credit() -> None:
+    """
+    After a while a few quick answers are free again.
+    """
+    place = cursor.asking(Cursor(index=1, credit=0.0, asked_at=90.0), 100.0)
+
+    assert cursor.asking(place, 100.0).credit == place.credit > 3
+
+
+def test_a_first_empty_answer_is_doubted_for_a_second() -> None:
+    """
+    The second query asks without an index, at least a second later, and is believed.
+    """
+    place, pause, certain = learn(Cursor(index=5), 6, empty=True)
+    assert (0, False) == (place.index, certain)
+    assert pause >= 1.0
+
+    place, _, certain = learn(place, 6, empty=True, news=True)
+    assert (6, True) == (place.index, certain)
+
+
+def test_an_empty_answer_that_is_known_needs_no_second_one() -> None:
+    """
+    An empty service may stay so for hours: each wake-up is taken as it is.
+    """
+    place = learn(learn(Cursor(), 6, empty=True)[0], 6, empty=True)[0]
+
+    following, _, certain = learn(place, 8, empty=True, news=False)
+    assert (8, True) == (following.index, certain)
+
+
+def test_endpoints_after_a_doubt_end_it() -> None:
+    """
+    A service that was away for a moment is doubted anew the next time.
+    """
+    place = learn(Cursor(), 6, empty=True)[0]
+    place, _, certain = learn(place, 7)
+    assert certain
+
+    assert not learn(place, 8, empty=True)[2]
+
+
+def test_a_failure_asks_for_everything_next() -> None:
+    """
+    Nothing remembered may hide what is true now; a doubt begins anew too.
+    """
+    place, _ = cursor.failed(
+        Cursor(index=9, doubts=True), refused=False, retry_after=None, chance=0
+    )
+
+    assert (0, 1, False) == (place.index, place.failures, place.doubts)
+
+
+@pytest.mark.parametrize("refused, longest", [(True, 2.0), (False, 5.0)])
+def test_pauses_grow_to_a_cap(*, refused: bool, longest: float) -> None:
+    """
+    Nobody listening is cheap to ask again; silence is not.  For ever, but never in step.
+    """
+    place, pauses = Cursor(), []
+    for _ in range(100):
+        place, pause = cursor.failed(place, refused=refused, retry_after=None, chance=0.999)
+        pauses.append(pause)
+
+    assert pauses == sorted(pauses)
+    assert 0.05 < pauses[0] <= 0.1
+    assert longest * 0.9 < pauses[-1] <= longest
+    assert cursor.failed(place, refused=refused, retry_after=None, chance=0.0)[1] == longest / 2
+
+
+@pytest.mark.parametrize("told, kept", [(7.0, 7.0), (3600.0, 60.0)])
+def test_retry_after_is_followed_up_to_a_minute(told: float, kept: float) -> None:
+    """
+    A registry that asks for a pause gets it, within reason.
+    """
+    assert kept == cursor.failed(Cursor(), refused=False, retry_after=told, chance=0.5)[1]
+
+
+def test_a_retry_after_of_nothing_is_no_pause_to_follow() -> None:
+    """
+    Zero would be a busy loop.
+    """
+    assert cursor.failed(Cursor(), refused=False, retry_after=0.0, chance=0.0)[1] > 0

@@ -1,0 +1,177 @@
+"""
+The nouns and the errors.
+"""
+
+import ipaddress
+
+import pytest
+
+from supervisor.admission import (
+    Rules,
+    Site,
+    admit,
+    admit_rows,
+    cap,
+    is_let_in,
+    parse_site,
+    read_address,
+)
+from supervisor.errors import ExecutableMissing, ExitCode, Problem
+from supervisor.model import Endpoint, Mode, Plan
+from tests.support.play import endpoints
+
+
+def test_an_endpoint_is_written_as_nginx_takes_it() -> None:
+    """
+    IPv6 in brackets.
+    """
+    assert "10.0.0.1:80" == str(Endpoint("10.0.0.1", 80))
+    assert "[fd00::1]:80" == str(Endpoint("fd00::1", 80))
+
+
+def test_a_fingerprint_names_what_a_plan_means() -> None:
+    """
+    Endpoints and mode, nothing else.
+    """
+    plan = Plan(endpoints(1), Mode.SERVE)
+
+    assert plan.fingerprint == Plan(endpoints(1), Mode.SERVE).fingerprint
+    assert 3 == len(
+        {plan.fingerprint, Plan((), Mode.STARTING).fingerprint, Plan((), Mode.SERVE).fingerprint}
+    )
+
+
+def test_a_missing_program_and_one_without_the_right_differ() -> None:
+    """
+    As in a shell: 127 and 126.
+    """
+    missing, barred = ExecutableMissing("x", found=False), ExecutableMissing("x", found=True)
+
+    assert (ExitCode.NOT_FOUND, "cannot start 'x': it does not exist; giving up") == (
+        missing.code,
+        str(missing),
+    )
+    assert (ExitCode.NOT_EXECUTABLE, "cannot start 'x': it is not executable; giving up") == (
+        barred.code,
+        str(barred),
+    )
+
+
+def test_a_problem_has_a_line_for_each_mistake() -> None:
+    """
+    They are printed as they are.
+    """
+    assert "a\nb" == str(Problem(ExitCode.CONFIG, "a", "b"))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1", "::1", "0.0.0.0", "::", "224.0.0.1", "ff02::1", "169.254.169.254", "fe80::1",
+        "fd00:ec2::254", "100.100.100.200", "::ffff:127.0.0.1", "::ffff:169.254.169.254",
+        "64:ff9b::7f00:1", "255.255.255.255", "240.0.0.1", "0.1.2.3",
+    ],
+)  # fmt: skip
+def test_dangerous_addresses_are_refused(address: str) -> None:
+    """
+    Loopback, link-local, metadata, multicast and what maps to them never get traffic by default.
+    """
+    assert admit(address, 80, Rules()) is None
+
+
+@pytest.mark.parametrize(
+    "address", ["10.0.0.1", "192.168.1.1", "8.8.8.8", "fd00::1", "2001:db8::1", "::ffff:10.0.0.1"]
+)
+def test_ordinary_addresses_are_let_in(address: str) -> None:
+    """
+    Private and public ones alike.
+    """
+    assert admit(address, 80, Rules()) is not None
+
+
+def test_loopback_is_let_in_where_it_is_ours() -> None:
+    """
+    On a laptop the replicas listen there.
+    """
+    assert Endpoint("::1", 80) == admit("0:0:0:0:0:0:0:1", 80, Rules(loopback=True))
+
+
+def test_named_networks_are_all_that_is_let_in() -> None:
+    """
+    ALLOW_NETWORKS names them, the refused ones included.
+    """
+    rules = Rules((ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("fd00::/8")))
+
+    assert admit("127.0.0.1", 80, rules)
+    assert admit("fd00::1", 80, rules)
+    assert admit("10.0.0.1", 80, rules) is None
+
+
+@pytest.mark.parametrize("port", [0, 65536, -1, True, "80", 80.0, None])
+def test_a_port_is_an_int_in_bounds(port: object) -> None:
+    """
+    True is an int to Python, and "80 " becomes one.
+    """
+    assert admit("10.0.0.1", port, Rules()) is None
+
+
+@pytest.mark.parametrize(
+    "address", ["fe80::1%eth0; } evil {", "", None, 5, "010.0.0.1", "10.0.0.1\n", "host"]
+)
+def test_what_is_no_address_is_refused(address: object) -> None:
+    """
+    A zone id is accepted by the library and carries any text.
+    """
+    assert read_address(address) is None
+    assert admit(address, 80, Rules()) is None
+
+
+def test_a_bad_row_loses_only_itself() -> None:
+    """
+    The others are served, and the bad ones counted.
+    """
+    rows = [
+        {"Address": "10.0.0.1", "Port": 1},
+        {"Address": "10.0.0.1", "Port": 1},
+        {"Port": 1},
+        "x",
+        None,
+    ]
+
+    assert (set(endpoints(1)), 3) == admit_rows(rows, Rules())
+
+
+def test_a_cap_keeps_the_first_in_order() -> None:
+    """
+    The same ones every time, and the rest is counted.
+    """
+    assert (endpoints(1, 2), 1) == cap(endpoints(3, 2, 1), 2)
+    assert (endpoints(1), 0) == cap(endpoints(1), 2)
+
+
+def test_a_site_may_be_a_name() -> None:
+    """
+    Names are resolved later; addresses are written as they are.
+    """
+    assert Site("replica-1.local", 80) == parse_site(" replica-1.local:80 ")
+    assert Site("::1", 80) == parse_site("[::1]:80")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "host", "host:", ":80", "host:99999", "[host]:80", "::1:80", "a b:80", "h:\uff180"]
+)
+def test_what_is_no_site_is_refused(text: str) -> None:
+    """
+    ValueError says what was expected.
+    """
+    with pytest.raises(ValueError, match="expected host:port"):
+        parse_site(text)
+
+
+def test_a_network_of_the_other_family_never_matches() -> None:
+    """
+    An IPv4 rule says nothing about IPv6.
+    """
+    assert not is_let_in(
+        ipaddress.ip_address("fd00::1"), Rules((ipaddress.ip_network("0.0.0.0/0"),))
+    )
