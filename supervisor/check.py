@@ -4,7 +4,6 @@ The check: everything a start would do, short of answering on the port.
 
 import os
 import queue
-import signal
 import sys
 import tempfile
 import time
@@ -86,19 +85,10 @@ def _test(nginx: Nginx, children: process.Children, config: Path, patience: floa
     started = nginx.spawn_check(config)
     if isinstance(started, SpawnFailed):
         raise Problem(ExitCode(started.code), f"{started.reason}; giving up")
-    until = time.monotonic() + patience
-    while (left := until - time.monotonic()) > 0:
-        signal.sigtimedwait({signal.SIGCHLD}, left)
-        for ended in children.reap():
-            if ended.pid == started.pid:
-                said = nginx.witness(ended).said
-                if ended.code:
-                    raise Problem(
-                        ExitCode.CONFIG,
-                        f"cannot use the configuration: {said or ended.code}; giving up",
-                    )
-                return
-    process.send(started.pid, signal.SIGKILL, group=True)
-    raise Problem(
-        ExitCode.UNAVAILABLE, f"cannot test the configuration: nginx -t hangs (over {patience:g} s)"
-    )
+    ended = process.await_exit(children, started.pid, patience)
+    if ended is None:
+        trouble = f"nginx -t hangs (over {patience:g} s)"
+        raise Problem(ExitCode.UNAVAILABLE, f"cannot test the configuration: {trouble}; giving up")
+    if ended.code:
+        trouble = nginx.witness(ended).said or f"nginx -t ended with {ended.code}"
+        raise Problem(ExitCode.CONFIG, f"cannot use the configuration: {trouble}; giving up")

@@ -7,7 +7,9 @@ What is wrong is found here, before anything runs, and told all at once.
 import os
 import signal
 import tempfile
+import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from supervisor import settings as table
 from supervisor.admin import Admin
 from supervisor.discovery import Source, sources
 from supervisor.durations import format_instant
-from supervisor.errors import ExitCode, Problem
+from supervisor.errors import ExecutableMissing, ExitCode, Problem
 from supervisor.files import Clerk
 from supervisor.files.configs import Configs
 from supervisor.files.operator import read_operator_files
@@ -24,7 +26,7 @@ from supervisor.files.records import read_record, save_ended
 from supervisor.logs import Log, Writer
 from supervisor.looker import Looker
 from supervisor.loop import Hands, Inbox, Loop, boot_clock
-from supervisor.messages import Exit, Note
+from supervisor.messages import Exit, Note, leave
 from supervisor.nginx import Binary, Nginx, find
 from supervisor.render import Frame, Renderer
 from supervisor.settings import Settings
@@ -69,7 +71,11 @@ def run(environ: Mapping[str, str]) -> int:
                 return _farewell(settings, order, log, None)
     for source in following:
         source.start()  # first of all: while it asks, the rest is prepared
-    hands = _hands(settings, environ, log, inbox, tuple(following))
+    try:
+        hands = _hands(settings, environ, log, inbox, tuple(following))
+    except (Problem, ExecutableMissing) as error:
+        _farewell(settings, leave(error.code, str(error)), log, None)
+        raise  # it is told on stderr too, one line for each mistake
     last = Loop(hands, inbox).run(state, orders)
     return _farewell(settings, last, log, hands.clerk)
 
@@ -90,6 +96,7 @@ def _hands(
         version=".".join(map(str, binary.version)),
         runtime=str(folder),
     )
+    threading.excepthook = lambda trouble: _defect(log, trouble)
     process.close_inherited()
     process.become_subreaper()
     children = process.Children()
@@ -118,6 +125,15 @@ def _hands(
 
     signals.listen(on_signal)
     return hands
+
+
+def _defect(log: Log, trouble: threading.ExceptHookArgs) -> None:
+    """End the program when a thread of ours dies: half of it left running would be worse."""
+    lines = traceback.format_exception(trouble.exc_type, trouble.exc_value, trouble.exc_traceback)
+    name = trouble.thread.name if trouble.thread else "unknown"
+    log.say("defect", "error", thread=name, traceback="".join(lines))
+    log.finish(_LINES)
+    os._exit(ExitCode.SOFTWARE)
 
 
 def claim_runtime(environ: Mapping[str, str]) -> Path:
@@ -153,7 +169,6 @@ def renderer(settings: Settings, binary: Binary, folder: Path) -> Renderer:
         listen=machine.listen_directives(settings.listen_address, settings.listen_port),
         user=machine.worker_user(),
     )
-    (folder / "temp").mkdir(mode=0o711, exist_ok=True)
     try:
         return Renderer(frame, read_templates())
     except Exception as error:

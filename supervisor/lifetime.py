@@ -154,6 +154,8 @@ def anchor(settings: Settings, found: Record | None, wall: float) -> Anchor:
         remark, found = "the recorded deadline belongs to another allocation; starting anew", None
     if found is not None and found.first_start > wall + 1:
         remark, found = "the recorded first start lies in the future; starting anew", None
+    if found is not None and found.origin == origin and not _follows(found, settings):
+        remark, found = "the recorded deadline contradicts its own origin; starting anew", None
     if found is not None and found.origin == origin:
         record = found
     else:
@@ -170,6 +172,14 @@ def _origin(settings: Settings) -> str:
     if settings.deadline is not None:
         return f"DEADLINE={durations.format_instant(settings.deadline)}"
     return "TTL=never" if settings.ttl is None else f"TTL={durations.format_span(settings.ttl)}"
+
+
+def _follows(record: Record, settings: Settings) -> bool:
+    """Tell whether the deadline comes from where the record says, to the second it says it by."""
+    expected = _deadline(settings, record.first_start)
+    if expected is None or record.deadline is None:
+        return expected is None and record.deadline is None
+    return abs(record.deadline - expected) <= 1
 
 
 def _deadline(settings: Settings, first_start: float) -> float | None:

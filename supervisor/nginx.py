@@ -30,6 +30,9 @@ _LEVELS = {"emerg": "error", "alert": "error", "crit": "error", "error": "error"
 _PIPE_SIZE = 1 << 20
 _LONGEST_LINE = 16384
 
+#: For `nginx -v`, in seconds: a few milliseconds are usual.
+_PATIENCE = 5.0
+
 #: First version with `-e`; before, nginx first tries to open a log file that it may not open.
 _HAS_ERROR_OPTION = (1, 19, 5)
 
@@ -60,18 +63,16 @@ def find(name: str) -> Binary:
         pid = children.spawn(ChildKind.CHECK, [path, "-v"], output)
     except OSError as error:
         raise ExecutableMissing(path, found=True) from error
-    _, status = os.waitpid(pid, 0)
+    ended = process.await_exit(children, pid, _PATIENCE)
     said = os.pread(output, 4096, 0)
     os.close(output)
     match = _VERSION.search(said)
     if match is None:
-        code = process.exit_code(status)
+        code = ended.code if ended else ExitCode.CONFIG
         if code in (ExitCode.NOT_EXECUTABLE, ExitCode.NOT_FOUND):
             raise ExecutableMissing(path, found=code == ExitCode.NOT_EXECUTABLE)
-        raise Problem(
-            ExitCode.CONFIG,
-            f"cannot use NGINX_BINARY={path!r}: it does not say its version; giving up",
-        )
+        trouble = "it does not say its version" if ended else f"-v hangs (over {_PATIENCE:g} s)"
+        raise Problem(ExitCode.CONFIG, f"cannot use NGINX_BINARY={path!r}: {trouble}; giving up")
     return Binary(path, tuple(int(part) for part in match[1].split(b".")))
 
 

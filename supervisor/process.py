@@ -10,7 +10,9 @@ known what it was started for.
 """
 
 import os
+import signal
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -74,6 +76,20 @@ class Children:
                     ChildExited(pid, self._kinds.pop(pid, ChildKind.OTHER), exit_code(status))
                 )
         return ended
+
+
+def await_exit(children: Children, pid: int, within: float) -> ChildExited | None:
+    """
+    Wait for one child where no thread listens to signals yet; None when it takes too long.
+    """
+    until = time.monotonic() + within
+    while (left := until - time.monotonic()) > 0:
+        for ended in children.reap():
+            if ended.pid == pid:
+                return ended
+        signal.sigtimedwait({signal.SIGCHLD}, left)
+    send(pid, signal.SIGKILL, group=True)
+    return None
 
 
 def child_environment() -> dict[str, str]:

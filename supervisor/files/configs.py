@@ -92,6 +92,7 @@ class Configs:
             *self._folder.glob(_FOLDER.format("*")),
             self._folder / LINK,
             self._folder / _NEW_LINK,
+            self._folder / "nginx.pid",  # nginx would write through a link
         ):
             _remove(name)
 
@@ -103,6 +104,11 @@ class Configs:
         return pointed and _holds(self._folder / self._good_name, self._bundles[self._good])
 
     def _write(self, name: str, bundle: Bundle) -> None:
+        mode = 0o711 if os.geteuid() == 0 else _FOLDER_MODE  # root's workers are somebody else
+        for place in (self._folder, self._folder / "temp"):  # gone, if somebody tidied up
+            if not place.is_dir():
+                place.mkdir()
+                place.chmod(mode)
         folder = self._folder / name
         _remove(folder)  # an earlier try, or a trap: a planted link is removed, never followed
         try:
@@ -119,7 +125,10 @@ class Configs:
         link = self._folder / _NEW_LINK
         _remove(link)
         link.symlink_to(name)
-        link.replace(self._folder / LINK)
+        live = self._folder / LINK
+        if not live.is_symlink():
+            _remove(live)  # a folder that somebody put there is not replaced by a rename
+        link.replace(live)
 
 
 def _write_new(path: Path, content: bytes) -> None:

@@ -1,0 +1,78 @@
+"""
+Regenerates what the documents quote from the code, so that they cannot drift from it.
+
+A generated part stands between two comments that name it; the rest of a document is written by
+hand.  `python -m tools.docs` writes, `python -m tools.docs --check` only tells what is stale.
+"""
+
+import re
+import sys
+import tomllib
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+
+from supervisor import lifetime, master, rollout, settings
+
+ROOT = Path(__file__).parent.parent
+PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+DOCUMENTS = ("README.md", "docs/architecture.md")
+
+
+def settings_table() -> str:
+    """Write the table of all settings."""
+    rows = ["| variable | default | meaning |", "|---|---|---|"]
+    rows += [f"| `{name}` | {default} | {meaning} |" for name, default, meaning in settings.table()]
+    return "\n".join(rows)
+
+
+def diagram(changes: dict[StrEnum, frozenset[StrEnum]]) -> str:
+    """Draw a table of allowed changes as a Mermaid state diagram."""
+    lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {next(iter(changes))}"]
+    for start, ends in changes.items():
+        lines += [f"    {start} --> {end}" for end in changes if end in ends]
+        if not ends:
+            lines.append(f"    {start} --> [*]")
+    return "\n".join([*lines, "```"])
+
+
+def floors() -> str:
+    """List the floors as the import contracts have them, the top one first."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"][
+        "contracts"
+    ]
+    layers = next(contract["layers"] for contract in contracts if contract["id"] == "floors")
+    return "\n".join(["```text", *(layer.replace(" | ", "  ") for layer in layers), "```"])
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "settings": settings_table,
+    "lifetime": lambda: diagram(dict(lifetime.CHANGES)),
+    "master": lambda: diagram(dict(master.CHANGES)),
+    "rollout": lambda: diagram(dict(rollout.CHANGES)),
+    "floors": floors,
+}
+
+
+def renewed(text: str) -> str:
+    """Return a document with every generated part made anew."""
+    return PART.sub(lambda found: f"{found[1]}{PARTS[found[2]]()}\n{found[3]}", text)
+
+
+def main(arguments: list[str]) -> int:
+    """Write the stale documents, or with --check name them and return 1."""
+    stale = []
+    for name in DOCUMENTS:
+        path = ROOT / name
+        if path.exists() and renewed(path.read_text()) != path.read_text():
+            stale.append(name)
+            if "--check" not in arguments:
+                path.write_text(renewed(path.read_text()))
+    if stale and "--check" in arguments:
+        print(f"cannot trust {', '.join(stale)}: make docs renews what is generated there")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
