@@ -105,7 +105,8 @@ def runtime_folder(candidates: Iterable[str]) -> tuple[Path | None, list[str]]:
         try:
             _make(folder, mode)
             probe = folder / ".writable"
-            probe.write_bytes(b"")
+            probe.unlink(missing_ok=True)
+            probe.touch(exist_ok=False)  # anew, or it would be written through a planted link
             probe.unlink()
         except OSError as error:
             troubles.append(f"{folder}: {error.strerror}")

@@ -8,9 +8,10 @@ last good files come back.  If the old generation still answers, that is all; if
 nginx is told to reload the last good files (a revival), and if that does not help either the policy
 replaces the master.
 
-A change is taken up `quiet` seconds after the first of a burst; a bucket of three reloads, refilled
-at one per interval, keeps a storm of changes from becoming a storm of reloads.  The last plan
-always wins.  All instants are seconds on the loop's clock.
+A change is applied `quiet` seconds after the first of a burst.  It is staged and checked meanwhile;
+when more has changed by then, that is thrown away and done again, once.  A bucket of three reloads,
+refilled at one per interval, keeps a storm of changes from becoming a storm of reloads.  The last
+plan always wins.  All instants are seconds on the loop's clock.
 """
 
 import math
@@ -41,6 +42,7 @@ class Step(StrEnum):
     IDLE = "idle"
     STAGING = "staging"
     CHECKING = "checking"
+    READY = "ready"
     SWAPPING = "swapping"
     LOOKING = "looking"
 
@@ -49,7 +51,8 @@ class Step(StrEnum):
 CHANGES: dict[Step, frozenset[Step]] = {
     Step.IDLE: frozenset({Step.STAGING, Step.SWAPPING}),
     Step.STAGING: frozenset({Step.CHECKING, Step.SWAPPING, Step.IDLE}),
-    Step.CHECKING: frozenset({Step.SWAPPING, Step.IDLE}),
+    Step.CHECKING: frozenset({Step.READY, Step.IDLE}),
+    Step.READY: frozenset({Step.SWAPPING, Step.IDLE}),
     Step.SWAPPING: frozenset({Step.LOOKING, Step.IDLE}),
     Step.LOOKING: frozenset({Step.IDLE}),
 }
@@ -72,6 +75,7 @@ class Rollout:
     silent: bool = False
     check: int = 0
     began_at: float = 0.0
+    is_early: bool = False
     give_up_at: float = NEVER
     changed_at: float = NEVER
     retry_at: float = 0.0
@@ -131,9 +135,17 @@ def due_at(rollout: Rollout) -> float:
         return NEVER
     if rollout.live is None:
         return rollout.retry_at
-    quiet = rollout.changed_at + rollout.quiet if rollout.changed_at < NEVER else rollout.retry_at
     refilled = rollout.tokens_at + max(0.0, 1.0 - rollout.tokens) * rollout.interval
-    return max(quiet, refilled, rollout.retry_at)
+    return max(refilled, rollout.retry_at)
+
+
+def ready_at(rollout: Rollout) -> float:
+    """
+    Return when a checked attempt is applied: when the quiet time is over.
+    """
+    if rollout.step is not Step.READY:
+        return NEVER
+    return rollout.began_at + (rollout.quiet if rollout.live is not None else 0.0)
 
 
 def begin(rollout: Rollout, now: float) -> Outcome:
@@ -143,6 +155,7 @@ def begin(rollout: Rollout, now: float) -> Outcome:
     live, plan, number = rollout.live, rollout.wanted, rollout.number + 1
     assert plan is not None
     same = live is not None and live.plan == plan
+    began_at = min(rollout.changed_at, now)
     turn = (0 if live is None else live.turn) + (0 if same or live is None else 1)
     rollout = replace(
         enter(rollout, Step.STAGING),
@@ -151,7 +164,8 @@ def begin(rollout: Rollout, now: float) -> Outcome:
         recheck=False,
         silent=False,
         revives=False,
-        began_at=now if rollout.changed_at == NEVER else rollout.changed_at,
+        began_at=began_at,
+        is_early=live is not None and now < began_at + rollout.quiet,
         changed_at=NEVER,
     )
     return rollout, [Stage(number, plan, turn)]
@@ -202,10 +216,22 @@ def staged(rollout: Rollout, event: Staged, patience: float, now: float) -> Outc
 
 def checked(rollout: Rollout) -> Outcome:
     """
-    Go on with files that `nginx -t` accepts.
+    Go on with files that `nginx -t` accepts: they wait until the quiet time is over.
     """
-    rollout = replace(enter(rollout, Step.SWAPPING), give_up_at=NEVER, check=0)
-    return rollout, [Swap(rollout.number)]
+    return replace(enter(rollout, Step.READY), give_up_at=NEVER, check=0), []
+
+
+def apply(rollout: Rollout) -> Outcome:
+    """
+    Swap in what was checked, unless it was begun early and more has changed since.
+    """
+    assert rollout.trying is not None
+    if rollout.is_early and rollout.wanted != rollout.trying.plan:
+        back = rollout.live is not None and rollout.wanted == rollout.live.plan
+        changed_at = NEVER if back else rollout.began_at
+        rest = replace(enter(rollout, Step.IDLE), trying=None, changed_at=changed_at)
+        return rest, [Discard(rollout.number)]
+    return enter(rollout, Step.SWAPPING), [Swap(rollout.number)]
 
 
 def swapped(rollout: Rollout, now: float, patience: float) -> Rollout:

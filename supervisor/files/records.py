@@ -73,7 +73,9 @@ def _replace(folder: Path, name: str, content: dict[str, object], *, durable: bo
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(fresh, flags, 0o600)
     try:
-        os.write(descriptor, json.dumps(content, default=str).encode() + b"\n")
+        rest = json.dumps(content, default=str).encode() + b"\n"
+        while rest:  # a disk that becomes full takes a part, and refuses the next
+            rest = rest[os.write(descriptor, rest) :]
         if durable:
             os.fsync(descriptor)
     finally:

@@ -77,6 +77,7 @@ def keep_up(state: State, now: float) -> Decision:
     """
     if state.lifetime.is_ending:
         return state, []
+    orders: list[Order] = []
     if state.rollout.wanted is None and now >= state.started_at + state.settings.start_wait:
         state = _offered(state, now)
     if now >= state.master.boot_by:
@@ -88,13 +89,16 @@ def keep_up(state: State, now: float) -> Decision:
         return _rolled(state, rollout.revive(state.rollout, now))
     if now >= state.rollout.give_up_at:
         return _overdue(state, now)
+    if now >= rollout.ready_at(state.rollout):
+        state, orders = _rolled(state, rollout.apply(state.rollout))
     if now >= state.dark_at:
         said = note("nginx.dark", "error", hint="reloading the last good files")
         state, orders = _rolled(state, rollout.revive(state.rollout, now))
         return state, [said, *orders]
     if now >= state.rollout_at:
-        return _rolled(state, rollout.begin(state.rollout, now))
-    return state, []
+        state, more = _rolled(state, rollout.begin(state.rollout, now))
+        orders = [*orders, *more]
+    return state, orders
 
 
 # -------------------------------------------------------------------- discovery and signals

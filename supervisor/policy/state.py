@@ -42,6 +42,7 @@ class State:
             self.master.respawn_at,
             self.rollout.give_up_at,
             self.rollout_at,
+            rollout.ready_at(self.rollout),
             self.dark_at,
             NEVER if self.rollout.wanted else self.started_at + self.settings.start_wait,
         )

@@ -81,6 +81,8 @@ def test_no_limit_is_recorded_as_none() -> None:
     [
         (Record("other", NOW - 60, "TTL=1h", NOW), "another allocation"),
         (Record("", NOW + 86_400, "TTL=1h", NOW + 90_000), "in the future"),
+        (Record("", NOW - 60, "TTL=1h", NOW + 90_000), "contradicts"),
+        (Record("", NOW - 60, "TTL=1h", None), "contradicts"),
     ],
 )
 def test_a_record_that_is_not_ours_does_not_count(record: Record, remark: str) -> None:

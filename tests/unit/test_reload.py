@@ -65,7 +65,7 @@ def test_the_same_endpoints_in_another_order_change_nothing() -> None:
 
 def test_a_change_and_back_within_the_quiet_time_is_no_change() -> None:
     """
-    A flap shorter than RELOAD_QUIET costs nothing.
+    A flap shorter than RELOAD_QUIET costs no reload.
     """
     play = Play({"RELOAD_QUIET": "50ms"}).serve(1)
     play.send(arrives(2))
@@ -73,7 +73,12 @@ def test_a_change_and_back_within_the_quiet_time_is_no_change() -> None:
     play.send(arrives(1))
     play.run(5)
 
-    assert 1 == len(play.all(Stage))
+    assert [] == play.signals(signal.SIGHUP)
+    assert 1 == len(play.all(Swap))
+
+    play.send(arrives(3))
+    play.run(0.04)
+    assert [] == play.signals(signal.SIGHUP)  # the next change has its own quiet time
 
 
 def test_later_changes_never_prolong_the_wait() -> None:
@@ -85,7 +90,34 @@ def test_later_changes_never_prolong_the_wait() -> None:
         play.send(arrives(port))
         play.run(0.1)
 
-    assert 1001.5 == play.times(Stage)[1]
+    assert pytest.approx([0.5], abs=0.02) == [at - 1001 for at in play.signals(signal.SIGHUP)[:1]]
+
+
+def test_a_change_is_checked_during_the_quiet_time() -> None:
+    """
+    Staging and `nginx -t` take no time of their own: SIGHUP follows when the quiet time is over.
+    """
+    play = Play({"RELOAD_QUIET": "10ms"}).serve(1)
+    play.send(arrives(2))
+    play.run(0.1)
+
+    assert pytest.approx([0.010]) == [at - 1001 for at in play.signals(signal.SIGHUP)]
+
+
+def test_work_done_early_is_done_again_once() -> None:
+    """
+    What was checked before more changed is thrown away; what is checked after that is applied,
+    even if more changes meanwhile: changes that never end must not starve the reload.
+    """
+    play = Play({"RELOAD_QUIET": "10ms"}, world=World(check_takes=0.05)).serve(1)
+    for port in (2, 3, 4):
+        play.send(arrives(port))
+        play.run(0.04)
+    play.run(3)
+
+    assert 2 == len(play.signals(signal.SIGHUP))
+    assert [2, 3, 4] == [stage.plan.endpoints[0].port for stage in play.all(Stage)[1:]]
+    assert endpoints(4) == play.served.endpoints
 
 
 def test_a_storm_is_bounded_and_the_last_state_wins() -> None:
