@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest -q
 TIERS := integration pid1 budget e2e
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test unit $(TIERS) coverage bench image fmt lint style type arch docs lock clean
+.PHONY: help setup run test unit $(TIERS) coverage bench old image fmt lint style type arch docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9 ]+:.*## / { printf "  %-34s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,14 +34,20 @@ unit: setup ## the pure floors: no process, no sleep
 integration pid1: setup ## real nginx; the same as PID 1
 	@$(PYTEST) -n $(WORKERS) --dist worksteal tests/$@ $(ARGS)
 
-budget e2e: setup ## memory and start-up; a real Nomad (NOMAD=FILE)
+budget: setup ## memory and start-up
 	@$(PYTEST) tests/$@ $(ARGS)
+
+e2e: setup ## real Nomad agents run the demo job and the contract (NOMAD=FILE picks one)
+	@$(PYTEST) -m e2e -rfEsP tests/contract tests/e2e $(ARGS)
 
 coverage: setup ## branch coverage of the unit tier
 	@$(PYTEST) --cov --cov-report=term tests/unit $(ARGS)
 
 bench: setup ## measure, side by side with the pattern being replaced
 	@$(BIN)/python -m benchmarks
+
+old: setup ## the cases P, D, F against the pattern being replaced, for docs/migrating.md
+	@WORKERS=$(WORKERS) $(BIN)/python -m tools.old $(ARGS)
 
 image: ## build the container image
 	@docker build --quiet --tag autoexit-nginx .

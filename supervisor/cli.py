@@ -2,18 +2,21 @@
 The command line: one word, or a command of the image's user.
 
 Each command imports what it needs when it runs, because a health check is started every few
-seconds and must not load what only the service needs.
+seconds and must not load what only the service needs.  One plain word needs no parser: argparse is
+0.4 MB that would stay for the whole life of the service.
 """
 
-import argparse
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from supervisor import __version__
 from supervisor.errors import ExecutableMissing, ExitCode, Problem
+
+if TYPE_CHECKING:
+    import argparse
 
 _SUMMARY = """\
 Put the replicas of a service behind one nginx for a limited time, and end cleanly.
@@ -27,9 +30,11 @@ def main(argv: Sequence[str]) -> int:
     """
     if argv and not argv[0].startswith("-") and argv[0] not in _COMMANDS:
         return _execute(argv)
-    arguments = _parser().parse_args(argv)
+    word = "".join(argv) or "run"
+    if len(argv) > 1 or word not in _COMMANDS:
+        word = _parser().parse_args(argv).command or "run"
     try:
-        return _COMMANDS[arguments.command or "run"][0]()
+        return _COMMANDS[word][0]()
     except Problem as problem:
         for line in problem.lines:
             print(line, file=sys.stderr)
@@ -42,18 +47,20 @@ def main(argv: Sequence[str]) -> int:
         return ExitCode.SOFTWARE
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        print(f"cannot read the command line: {message}; see {self.prog} --help", file=sys.stderr)
-        raise SystemExit(ExitCode.USAGE)
+def _parser() -> "argparse.ArgumentParser":
+    import argparse
 
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            trouble = f"cannot read the command line: {message}; see {self.prog} --help"
+            print(trouble, file=sys.stderr)
+            raise SystemExit(ExitCode.USAGE)
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         "autoexit-nginx", description=_SUMMARY, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
     for word, (_, meaning) in _COMMANDS.items():
         commands.add_parser(word, help=meaning, description=meaning)
     return parser

@@ -58,7 +58,7 @@ def run(environ: Mapping[str, str]) -> int:
     if trouble:
         log.say("state.unusable", "warning", reason=trouble)
     anchor = lifetime.anchor(settings, record, time.time())
-    inbox = Inbox()
+    inbox, children = Inbox(), process.Children()
     following = sources(settings, inbox.post, log.hide)
     state, orders = policy.begin(
         settings, anchor, [source.name for source in following], boot_clock()
@@ -72,11 +72,12 @@ def run(environ: Mapping[str, str]) -> int:
     for source in following:
         source.start()  # first of all: while it asks, the rest is prepared
     try:
-        hands = _hands(settings, environ, log, inbox, tuple(following))
+        hands = _hands(settings, environ, log, inbox, tuple(following), children=children)
     except (Problem, ExecutableMissing) as error:
         _farewell(settings, leave(error.code, str(error)), log, None)
         raise  # it is told on stderr too, one line for each mistake
     last = Loop(hands, inbox).run(state, orders)
+    children.leave_nobody()
     return _farewell(settings, last, log, hands.clerk)
 
 
@@ -86,6 +87,8 @@ def _hands(
     log: Log,
     inbox: Inbox,
     following: tuple[Source, ...],
+    *,
+    children: process.Children,
 ) -> Hands:
     """Build everything that acts, and start its threads."""
     folder = claim_runtime(environ)
@@ -99,7 +102,6 @@ def _hands(
     threading.excepthook = lambda trouble: _defect(log, trouble)
     process.close_inherited()
     process.become_subreaper()
-    children = process.Children()
     configs = Configs(folder, renderer(settings, binary, folder), operator_reader(settings))
     configs.clear()
     (folder / "supervisor.sock").unlink(missing_ok=True)

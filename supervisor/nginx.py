@@ -219,12 +219,13 @@ def _parent_death_guard() -> list[str]:
 def count_connections(port: int) -> int:
     """
     Count the established connections to a local port, in this network namespace.
+
+    Not by psutil: where 40,000 closed connections lingered it took half a second, and the signal
+    that ends a drain waits for the count.
     """
-    with suppress(psutil.Error, OSError):
-        open_now = psutil.net_connections("tcp")
-        return sum(
-            1
-            for line in open_now
-            if line.status == psutil.CONN_ESTABLISHED and line.laddr and line.laddr.port == port
-        )
-    return 0
+    established = re.compile(rb"\s*\d+: [0-9A-F]+:%04X [0-9A-F:]+ 01 " % port)
+    count = 0
+    for name in ("tcp", "tcp6"):
+        with suppress(OSError), Path("/proc/self/net", name).open("rb") as lines:
+            count += sum(1 for line in lines if established.match(line))
+    return count

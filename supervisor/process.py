@@ -77,6 +77,14 @@ class Children:
                 )
         return ended
 
+    def leave_nobody(self) -> None:
+        """
+        Kill whatever still runs, with its group: one that was started as the end came, say.
+        """
+        with self._lock:
+            for pid in self._kinds:
+                send(pid, signal.SIGKILL, group=True)
+
 
 def await_exit(children: Children, pid: int, within: float) -> ChildExited | None:
     """

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import requests
 from nomad.api.base import Requester
-from nomad.api.exceptions import BaseNomadException
+from nomad.api.exceptions import BaseNomadException, TimeoutNomadException
 
 from supervisor.discovery.wire import Alarm, Wire, session
 from supervisor.settings import Settings
@@ -147,6 +147,8 @@ class Service(Requester):  # type: ignore[misc]
 
 def _explained(trouble: object, alarm: Alarm) -> Unanswered:
     """Turn what python-nomad carries, an answer or an exception, into a reason that can be told."""
+    if isinstance(trouble, TimeoutNomadException):  # its name for any failure while streaming
+        trouble = trouble.args[0] if trouble.args else trouble
     if isinstance(trouble, requests.Response):
         return _refused(trouble)
     if alarm.rang:

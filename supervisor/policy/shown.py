@@ -42,6 +42,8 @@ def status(state: State, now: float) -> Order:
     Say everything in one line.
     """
     remaining = state.lifetime.deadline - now
+    silences = [source.failing_since for source in state.targets.sources.values()]
+    silent_since = min((since for since in silences if since is not None), default=None)
     return note(
         "status",
         phase=state.lifetime.phase,
@@ -51,6 +53,7 @@ def status(state: State, now: float) -> Order:
         endpoints=state.view.endpoints,
         mode=state.view.mode,
         generation=state.view.generation,
+        unheard_for=None if silent_since is None else round(now - silent_since, 1),
         deadline=None if state.deadline_epoch is None else format_instant(state.deadline_epoch),
         remaining=None if remaining == NEVER else round(remaining, 1),
     )

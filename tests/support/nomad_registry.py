@@ -3,7 +3,8 @@ Nomad's table of service registrations, and the blocking query over it.
 
 The index belongs to the whole table, the watch only to one service: hence a query
 may return with nothing changed, and a change elsewhere goes unnoticed while it
-blocks.  An empty service watches the whole table, as the real one does.
+blocks.  An empty service watches the whole table; the real one wakes less often, only
+for names that begin like its own, but then also where it has instances.
 """
 
 import random

@@ -30,7 +30,7 @@ def refused(request: Request, tokens: Collection[str] | None) -> Reply | None:
         return None
     if _is_uuid(token):
         return _error(403, "Forbidden")
-    return _error(500, "Server error authenticating request")
+    return _error(500, "Server error authenticating request\n")
 
 
 def misunderstood(request: Request) -> Reply | None:
@@ -44,7 +44,7 @@ def misunderstood(request: Request) -> Reply | None:
     if request.method != "GET":
         return _error(405, "Invalid method")
     if request.path == "/v1/service/":
-        return _error(400, "Missing service name")
+        return _error(400, "missing service name")
     index = request.query.get("index") or "0"
     if not re.fullmatch("[0-9]{1,20}", index) or int(index) >= 2**64:
         return _error(400, "Invalid index")
