@@ -9,13 +9,16 @@ import os
 import socketserver
 import threading
 import time
-from http.server import BaseHTTPRequestHandler
+from http import HTTPStatus
 
 from supervisor.model import View
 
 #: Nginx is looked at every 3.5 s; after missing four looks nobody knows whether it answers.
 _STALE = 15.0
 _CLIENTS = 32
+
+_LONGEST_LINE = 8192
+_MOST_HEADERS = 100
 
 
 class Admin:
@@ -78,21 +81,29 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         """Say nothing: a client that hangs up is no news."""
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(socketserver.StreamRequestHandler):
+    """
+    As much HTTP as is spoken here, by hand: `http.server` would be 0.7 MB more.
+    """
+
     timeout = 2.0
     server: _Server
 
-    def do_GET(self) -> None:
-        status, text = self.server.admin.answer(self.path)
+    def handle(self) -> None:
+        words = self.rfile.readline(_LONGEST_LINE).split()
+        if len(words) != 3:
+            return
+        for _ in range(_MOST_HEADERS):
+            if self.rfile.readline(_LONGEST_LINE) in {b"\r\n", b"\n", b""}:
+                break
+        if words[0] == b"GET":
+            status, text = self.server.admin.answer(words[1].decode("latin-1"))
+        else:
+            status, text = 405, "only GET\n"
         body = text.encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "text/plain; charset=utf-8")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def address_string(self) -> str:
-        return "local"
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing: the log is for what happens to the service."""
+        head = (
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
+            "Content-Type: text/plain; charset=utf-8\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        self.wfile.write(head.encode() + body)

@@ -79,7 +79,7 @@ class Inbox:
         self._events.put(event)
 
     def post_signal(self, signum: int) -> None:
-        """Hand over a signal; each stop signal counts, of the others one says it all."""
+        """Hand over a signal; of equal ones that wait, as in the kernel, one says it all."""
         event = SignalArrived(signum)
         if event in self._waiting:
             return

@@ -1,0 +1,94 @@
+"""
+The rules of children: nginx's master, `nginx -t`, and the orphans that a dead master leaves.
+"""
+
+import signal
+from dataclasses import replace
+from typing import assert_never
+
+from supervisor import master, rollout
+from supervisor.durations import format_span
+from supervisor.errors import ExitCode
+from supervisor.master import Health
+from supervisor.messages import (
+    ChildExited,
+    Kill,
+    Order,
+    OrphansFound,
+    QuitOrphans,
+    Spawned,
+    SpawnFailed,
+    leave,
+    note,
+)
+from supervisor.model import ChildKind
+from supervisor.policy import attempts
+from supervisor.policy.state import Decision, State
+from supervisor.rollout import Step
+
+
+def react(
+    state: State, event: Spawned | SpawnFailed | ChildExited | OrphansFound, now: float
+) -> Decision:
+    """
+    Take in what became of a child.
+    """
+    match event:
+        case Spawned(ChildKind.CHECK, pid):
+            if state.rollout.step is not Step.CHECKING:
+                return state, [Kill(pid, signal.SIGKILL, group=True)]
+            return replace(state, rollout=replace(state.rollout, check=pid)), []
+        case Spawned(_, pid):
+            booting = master.spawned(state.master, pid, now, state.settings.start_timeout)
+            return replace(state, master=booting), [note("nginx.started", pid=pid)]
+        case SpawnFailed():
+            return _not_spawned(state, event, now)
+        case ChildExited(pid, ChildKind.CHECK) if pid == state.rollout.check:
+            if event.code == 0:
+                return attempts.rolled(state, rollout.checked(state.rollout))
+            said = event.said or f"nginx -t ended with {event.code}"
+            return attempts.failed(state, ExitCode.CONFIG, said, now)
+        case ChildExited(pid, ChildKind.MASTER) if pid == state.master.pid:
+            return _master_died(state, event, now)
+        case ChildExited(pid=pid):
+            return replace(state, master=master.buried(state.master, pid)), []
+        case OrphansFound(pids):
+            said_so = note("nginx.orphans_told_to_quit", workers=len(pids))
+            return replace(state, master=master.orphaned(state.master, pids)), [said_so]
+        case _:
+            assert_never(event)
+
+
+def _not_spawned(state: State, event: SpawnFailed, now: float) -> Decision:
+    why = "nginx cannot be started"
+    if not state.master.ever_answered:
+        return state, [leave(event.code, why, said=event.reason)]
+    if event.kind is ChildKind.CHECK:
+        return attempts.failed(state, ExitCode.UNAVAILABLE, event.reason, now)
+    down = master.died(state.master, now)
+    said = note("nginx.not_started", "error", reason=event.reason, failures=len(down.crashes))
+    if master.is_hopeless(down):
+        return state, [said, leave(event.code, why, said=event.reason)]
+    return replace(state, master=down, rollout=rollout.abandon(state.rollout)), [said]
+
+
+def _master_died(state: State, event: ChildExited, now: float) -> Decision:
+    doom, pid = state.master.given_up, event.pid
+    sweep = Kill(pid, signal.SIGKILL, group=True)
+    if not state.master.ever_answered:
+        why = doom or f"nginx ended with {event.code} before its first answer"
+        return state, [sweep, leave(ExitCode.UNAVAILABLE, why, said=event.said)]
+    down = master.died(state.master, now)
+    orders: list[Order] = [
+        note("nginx.died", "error", code=event.code, deaths=len(down.crashes), said=event.said)
+    ]
+    # Orphans that held the port against this master have had their chance to go politely.
+    if state.master.health is Health.BOOTING or master.is_hopeless(down):
+        orders += [Kill(orphan, signal.SIGKILL) for orphan in sorted(down.orphans)]
+    if master.is_hopeless(down):
+        code = ExitCode.UNAVAILABLE if doom else event.code or ExitCode.SOFTWARE
+        why = doom or f"nginx ended {len(down.crashes)} times within {format_span(master.WINDOW)}"
+        return state, [*orders, sweep, leave(code, why, said=event.said)]
+    orders.append(sweep if doom else QuitOrphans(pid))
+    down = replace(down, seeking_orphans=not doom)
+    return replace(state, master=down, rollout=rollout.abandon(state.rollout)), orders
