@@ -67,7 +67,7 @@ def _plan(settings: Settings) -> Plan:
     for source in following:
         source.start()
     until = time.monotonic() + _PATIENCE
-    while not known.heard_all and time.monotonic() < until:
+    while not known.tried_all and time.monotonic() < until:
         try:
             event = inbox.get(timeout=max(0.0, until - time.monotonic()))
         except queue.Empty:

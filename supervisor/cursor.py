@@ -76,6 +76,17 @@ def answered(
     return following, max(0.0, cursor.asked_at + pause - now), True
 
 
+def anew(cursor: Cursor, now: float) -> tuple[Cursor, float]:
+    """
+    Ask again from the beginning, because somebody wants to know: the next cursor, and the wait.
+
+    It uses up credit like an answer without news, so that a storm of wishes is no storm of queries.
+    """
+    following = replace(cursor, index=0, doubts=False, credit=max(0.0, cursor.credit - 1.0))
+    pause = _FLOOR if cursor.credit >= 1.0 else 1.0 / _CREDIT_PER_SECOND
+    return following, max(0.0, cursor.asked_at + pause - now)
+
+
 def failed(
     cursor: Cursor, *, refused: bool, retry_after: float | None, chance: float
 ) -> tuple[Cursor, float]:

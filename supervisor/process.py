@@ -16,7 +16,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from supervisor import signals
 from supervisor.messages import ChildExited
 from supervisor.model import ChildKind
 
@@ -54,7 +53,7 @@ class Children:
                 ],
                 setsid=True,
                 setsigmask=[],
-                setsigdef=sorted(signals.BLOCKED),
+                setsigdef=sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}),
             )
             self._kinds[pid] = kind
         return pid

@@ -20,7 +20,7 @@ class Source:
     """
 
     endpoints: tuple[Endpoint, ...] | None = None
-    heard: bool = False
+    tried: bool = False
     answered_at: float | None = None
     failing_since: float | None = None
 
@@ -39,9 +39,9 @@ class Targets:
         return cls({name: Source() for name in names})
 
     @property
-    def heard_all(self) -> bool:
-        """Tell whether every source has said something: then the first start need not wait."""
-        return all(source.heard for source in self.sources.values())
+    def tried_all(self) -> bool:
+        """Tell whether every source has answered or failed: then the first start need not wait."""
+        return all(source.tried for source in self.sources.values())
 
 
 def arrived(targets: Targets, event: SnapshotArrived, now: float) -> Targets:
@@ -53,7 +53,7 @@ def arrived(targets: Targets, event: SnapshotArrived, now: float) -> Targets:
     return _with(
         targets,
         event.source,
-        replace(source, endpoints=endpoints, heard=True, answered_at=now, failing_since=None),
+        replace(source, endpoints=endpoints, tried=True, answered_at=now, failing_since=None),
     )
 
 
@@ -63,7 +63,7 @@ def failed(targets: Targets, event: DiscoveryFailed, now: float) -> Targets:
     """
     source = targets.sources[event.source]
     since = now if source.failing_since is None else source.failing_since
-    return _with(targets, event.source, replace(source, failing_since=since))
+    return _with(targets, event.source, replace(source, tried=True, failing_since=since))
 
 
 def choose(targets: Targets, limit: int) -> Plan:

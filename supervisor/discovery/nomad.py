@@ -56,7 +56,8 @@ class NomadSource:
         while True:
             if self._again.wait(pause):
                 self._again.clear()
-                place = Cursor(asked_at=place.asked_at, believes_empty=place.believes_empty)
+                place, pause = cursor.anew(place, time.monotonic())
+                continue
             place = cursor.asking(place, time.monotonic())
             try:
                 answer = self._client.ask(self._service, place.index, _WAIT)

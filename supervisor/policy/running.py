@@ -71,7 +71,7 @@ def keep_up(state: State, now: float) -> Decision:
     if state.lifetime.is_ending:
         return state, []
     orders: list[Order] = []
-    if state.rollout.wanted is None and now >= state.started_at + state.settings.start_wait:
+    if state.rollout.wanted is None:
         state = _offered(state, now)
     if now >= state.master.boot_by:
         why = f"nginx did not answer within {format_span(state.settings.start_timeout)}"
@@ -108,8 +108,6 @@ def _heard(state: State, event: SnapshotArrived, now: float) -> Decision:
     elif before.endpoints != event.endpoints:
         said.append(_changed(event, before.endpoints or ()))
     state = replace(state, targets=targets.arrived(state.targets, event, now))
-    if state.rollout.wanted is None and not state.targets.heard_all:
-        return state, said
     return _offered(state, now), said
 
 
@@ -137,10 +135,15 @@ def _not_heard(state: State, event: DiscoveryFailed, now: float) -> Decision:
         keeping=len(state.rollout.wanted.endpoints) if state.rollout.wanted else 0,
         retry_in=round(event.retry_in, 2),
     )
-    return replace(state, targets=targets.failed(state.targets, event, now)), [said]
+    state = replace(state, targets=targets.failed(state.targets, event, now))
+    return _offered(state, now), [said]
 
 
 def _offered(state: State, now: float) -> State:
+    """Want what the sources say, once all have been tried or the first start has waited enough."""
+    waited = now >= state.started_at + state.settings.start_wait
+    if state.rollout.wanted is None and not state.targets.tried_all and not waited:
+        return state
     plan = targets.choose(state.targets, state.settings.max_endpoints)
     return replace(state, rollout=rollout.offer(state.rollout, plan, now))
 

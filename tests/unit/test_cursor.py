@@ -101,6 +101,20 @@ def test_endpoints_after_a_doubt_end_it() -> None:
     assert not learn(place, 8, empty=True)[2]
 
 
+def test_wishes_to_know_are_granted_within_the_credit() -> None:
+    """
+    A few SIGHUPs ask again at once and from the beginning; a storm of them does not.
+    """
+    place, pauses = Cursor(index=9, doubts=True, asked_at=100.0), []
+    for _ in range(6):
+        place, pause = cursor.anew(place, 100.0)
+        pauses.append(pause)
+
+    assert (0, False) == (place.index, place.doubts)
+    assert all(pause < 0.05 for pause in pauses[:4])
+    assert all(pause > 0.6 for pause in pauses[4:])
+
+
 def test_a_failure_asks_for_everything_next() -> None:
     """
     Nothing remembered may hide what is true now; a doubt begins anew too.

@@ -10,7 +10,6 @@ from unittest.mock import MagicMock
 import pytest
 
 from supervisor import lifetime, policy, settings
-from supervisor import loop as the_loop
 from supervisor.lifetime import Phase
 from supervisor.loop import Inbox, Loop
 from supervisor.messages import Event, Exit, Order, TimePassed
@@ -113,17 +112,6 @@ def test_D14_a_suspend_past_the_whole_ladder_still_ends_well() -> None:
 
     (last,) = [order for order in orders if isinstance(order, Exit)]
     assert 0 == last.code
-
-
-def test_D14_the_loops_clock_counts_suspends() -> None:
-    """
-    The clock that is used where none is injected is the one that does not stop in a suspend.
-    """
-    import time  # noqa: PLC0415
-
-    before = time.clock_gettime(time.CLOCK_BOOTTIME)
-
-    assert before <= the_loop.boot_clock() <= time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 @pytest.mark.parametrize("ttl", ["3650d", "10000d", "0", "never"])

@@ -200,10 +200,11 @@ def test_a_source_that_fails_before_any_answer_keeps_nothing() -> None:
     """
     Failing from the start, there are no endpoints to keep, and the start goes on.
     """
-    play = Play()
+    play = Play({"START_WAIT": "10s"})
     play.send(DiscoveryFailed(SOURCE, "refused", 0.1))
     play.run(1)
 
+    assert [1000.0] == play.times(Stage)  # nothing better is to be expected from waiting
     assert 0 == play.notes("discovery.failed")[0].fields["keeping"]
     assert Mode.STARTING is play.served.mode
 

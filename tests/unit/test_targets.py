@@ -56,7 +56,7 @@ def test_a_doubtful_empty_answer_changes_nothing() -> None:
     known = told(told(Targets.expecting(["a"]), "a", 1), "a", certain=False)
 
     assert endpoints(1) == targets.choose(known, 10).endpoints
-    assert known.heard_all
+    assert known.tried_all
 
 
 def test_the_limit_counts_for_all_together() -> None:

@@ -1,0 +1,61 @@
+"""
+Measure everything, or what is named, and end with the verdict.
+"""
+
+import argparse
+import os
+import platform
+import sys
+import time
+
+from benchmarks import change, deadline, idle, imports, memory, report, start, stop
+from tests.support.clean import NotMade, clean_python
+from tests.support.namespaces import why_no_unshare
+
+_MEASURES = {
+    "imports": imports.measure,
+    "memory": memory.measure,
+    "idle": idle.measure,
+    "start": start.measure,
+    "change": change.measure,
+    "stop": stop.measure,
+    "deadline": deadline.measure,
+}
+
+
+def main() -> int:
+    """
+    Return 0 when every goal is met.
+    """
+    parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=20, help="runs of each measure (20)")
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=list(_MEASURES),
+        metavar="NAME",
+        help=", ".join(_MEASURES),
+    )
+    arguments = parser.parse_args()
+    os.environ["PATH"] += ":/usr/sbin:/usr/local/sbin"  # where Debian keeps nginx
+    try:
+        clean_python()
+    except NotMade as reason:
+        print(reason, file=sys.stderr)
+        return 1
+    where = "without a PID namespace" if why_no_unshare() else "as PID 1"
+    print(
+        f"Python {platform.python_version()}, {os.cpu_count()} processors, load before"
+        f" {os.getloadavg()[0]:.1f}, programs run {where}, {arguments.rounds} rounds."
+    )
+    findings = []
+    for name in arguments.only or _MEASURES:
+        began = time.monotonic()
+        findings += _MEASURES[name](arguments.rounds)
+        print(f"\n({name}: {time.monotonic() - began:.0f} s)")
+    report.verdict(findings)
+    return 0 if all(finding.holds for finding in findings) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

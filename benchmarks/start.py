@@ -1,0 +1,66 @@
+"""
+From exec to the first answer on the port, as a client sees that knocks all the time.
+
+The clock starts before the namespace is made: what is told includes that, on both sides.
+"""
+
+from benchmarks import scene
+from benchmarks.report import SPREAD, Finding, median, ms, spread, table
+from tests.support.fake_nomad import FakeNomad
+from tests.support.supervised import Supervised
+from tests.support.waiting import free_port
+
+_GOAL = 0.5
+
+
+def measure(rounds: int) -> list[Finding]:
+    """
+    Start ours with a registry that answers, ours with one that is away, and the old pattern.
+    """
+    taken: dict[str, list[float]] = {
+        "ours, 10 endpoints registered": [],
+        "ours, registry away (answers 503)": [],
+        "replaced pattern, endpoints in its file": [],
+    }
+    known, unknown, old = taken.values()
+    with FakeNomad() as nomad, scene.Replicas() as replicas, scene.Client() as client:
+        endpoints = replicas.endpoints(1, 10)
+        nomad.set(scene.SERVICE, endpoints)
+        away = FakeNomad().start()
+        away.stop()
+        for _ in range(rounds):
+            port = _knock(client)
+            with scene.ours(nomad, LISTEN_PORT=port) as program:
+                known.append(_answered(client, program))
+            port = _knock(client)
+            with scene.ours(away, LISTEN_PORT=port) as program:
+                unknown.append(_answered(client, program))
+            port = _knock(client)
+            with scene.replaced(endpoints, LISTEN_PORT=port) as program:
+                old.append(_answered(client, program))
+    table(
+        "From exec to the first answer",
+        ["started", *SPREAD],
+        [[name, *spread(spans)] for name, spans in taken.items()],
+    )
+    worst = max(median(known), median(unknown))
+    return [
+        Finding(
+            "exec -> first answer (registry away)",
+            f"< {ms(_GOAL)}",
+            f"{ms(median(known))} ({ms(median(unknown))})",
+            ms(median(old)),
+            worst < _GOAL,
+        )
+    ]
+
+
+def _knock(client: scene.Client) -> str:
+    port = free_port()
+    client.begin(port, 20.0, "answered")
+    return str(port)
+
+
+def _answered(client: scene.Client, program: Supervised) -> float:
+    (first,) = client.result()
+    return first.answered_at - program.run.started_at

@@ -1,0 +1,71 @@
+"""
+From SIGTERM to the end of the process, when no connection is open.
+"""
+
+import signal
+import time
+
+from benchmarks import scene
+from benchmarks.report import SPREAD, Finding, median, ms, spread, table
+from tests.support.fake_nomad import FakeNomad
+from tests.support.supervised import Supervised
+
+_GOAL = 0.2
+
+#: What Nomad waits after its signal before it kills, unless told otherwise.
+_KILL_TIMEOUT = 5.0
+
+
+def measure(rounds: int) -> list[Finding]:
+    """
+    Stop both in turns.  The old pattern is watched for a few runs only: it never ends by itself.
+    """
+    ours: list[float] = []
+    codes: set[int] = set()
+    old: list[float] = []
+    old_codes: set[int] = set()
+    with FakeNomad() as nomad:
+        nomad.set(scene.SERVICE, [("10.1.0.1", 8000 + n) for n in range(10)])
+        for turn in range(rounds):
+            with scene.ours(nomad) as program:
+                program.wait_for_log("reload.applied")
+                time.sleep(0.3)
+                ours.append(_stopped(program))
+                codes.add(program.wait())
+            if turn < max(1, rounds // 5):
+                with scene.replaced([("10.1.0.1", 8000)]) as program:
+                    program.ready()
+                    time.sleep(0.3)
+                    old.append(_stopped(program))
+                    old_codes.add(program.wait())
+    table(
+        "From SIGTERM to the end, idle",
+        ["stopped", *SPREAD, "exit code"],
+        [
+            ["ours", *spread(ours), _codes(codes)],
+            ["replaced pattern, killed after 5 s", *spread(old), _codes(old_codes)],
+        ],
+    )
+    return [
+        Finding(
+            "SIGTERM -> exited, idle",
+            f"< {ms(_GOAL)}, code 0",
+            f"{ms(median(ours))}, code {_codes(codes)}",
+            f"{ms(median(old))}, code {_codes(old_codes)}",
+            median(ours) < _GOAL and codes == {0},
+        )
+    ]
+
+
+def _stopped(program: Supervised) -> float:
+    at = time.monotonic()
+    program.signal(signal.SIGTERM)
+    if not program.run.exited.wait(_KILL_TIMEOUT):
+        program.signal(signal.SIGKILL)
+        program.run.exited.wait(5)
+    assert program.run.exited_at is not None
+    return program.run.exited_at - at
+
+
+def _codes(codes: set[int]) -> str:
+    return " and ".join(map(str, sorted(codes)))

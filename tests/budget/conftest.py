@@ -1,0 +1,20 @@
+"""
+The interpreter that budgets are measured with.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.clean import NotMade, clean_python
+
+
+@pytest.fixture(scope="session")
+def clean() -> Path:
+    """
+    An interpreter with the locked dependencies only; skips where pip cannot install them.
+    """
+    try:
+        return clean_python()
+    except NotMade as reason:
+        pytest.skip(str(reason))

@@ -1,0 +1,84 @@
+"""
+What importing costs, in an environment that has the locked dependencies only.
+
+Both sides of a comparison are measured in turns; bounds are generous, the numbers are in
+docs/benchmarks.md.
+"""
+
+import re
+import subprocess
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from tests.support.clean import CHECKOUT
+from tests.support.footprint import GIVEN, OURS, cost_of
+
+pytestmark = pytest.mark.budget
+
+_TURNS = 7
+
+#: Megabytes above the four given packages, and how many times their time.
+_SHARE = 4.0
+_RATIO = 1.7
+
+
+def installed_of(modules: frozenset[str], python: Path) -> set[str]:
+    """
+    Return those of the modules' packages that pip installed.
+    """
+    home = python.parent.parent
+    installed = {path.name for path in home.glob("lib/python3*/site-packages/*") if path.is_dir()}
+    assert {"nomad", "requests", "jinja2", "psutil", "structlog"} <= installed
+    return {module.partition(".")[0] for module in modules} & installed - {"_distutils_hack"}
+
+
+def test_the_mind_needs_no_third_party(clean: Path) -> None:
+    """
+    Importing the policy, and with it every machine it routes events to, loads no dependency.
+    """
+    loaded = cost_of(clean, "import supervisor.policy").modules
+
+    assert "supervisor.rollout" in loaded
+    assert installed_of(loaded, clean) == set()
+
+
+def test_a_health_check_loads_no_dependency(clean: Path, tmp_path: Path) -> None:
+    """
+    The command that Docker starts every few seconds imports the standard library only.
+    """
+    ran = subprocess.run(
+        [str(clean), "-X", "importtime", "-m", "supervisor", "healthcheck"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=CHECKOUT,
+        env={"RUNTIME_DIR": str(tmp_path)},
+    )
+    loaded = frozenset(re.findall(r"^import time:.*\|\s+(\S+)$", ran.stderr, re.MULTILINE))
+
+    assert ran.returncode == 1
+    assert "supervisor.healthcheck" in loaded
+    assert installed_of(loaded, clean) == set()
+
+
+def test_the_image_has_nothing_that_makes_structlog_bigger(clean: Path) -> None:
+    """
+    No rich: structlog imports it wherever it is installed, for 5 MB.
+    """
+    loaded = cost_of(clean, OURS).modules
+
+    assert not {"rich", "colorama", "greenlet"} & loaded
+
+
+def test_importing_costs_little_more_than_the_given_packages(clean: Path) -> None:
+    """
+    The supervisor's own share is at most 4 MB, and at most 0.7 times as much time again.
+    """
+    for lines in (GIVEN, OURS):
+        cost_of(clean, lines)  # may write compiled files
+    pairs = [(cost_of(clean, GIVEN), cost_of(clean, OURS)) for _ in range(_TURNS)]
+
+    assert median(ours.memory.rss - given.memory.rss for given, ours in pairs) <= _SHARE
+    assert median(ours.seconds / given.seconds for given, ours in pairs) <= _RATIO

@@ -1,0 +1,158 @@
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.fake_nomad import TOKEN, FakeNomad
+from tests.support.live_files import all_workers, live_files
+from tests.support.nomad_faults import (
+    GARBAGE,
+    Fault,
+    body,
+    redirect,
+    status,
+    too_many,
+)
+from tests.support.replica import Replica
+from tests.support.supervised import Supervised
+from tests.support.waiting import eventually
+
+Supervise = Callable[..., Supervised]
+Replicas = Callable[..., list[Replica]]
+
+#: Which, and whether the reason names it.
+REFUSALS: dict[str, tuple[Fault, str]] = {
+    "500": (status(500, "No cluster leader"), "500"),
+    "502": (status(502, "<html>"), "502"),
+    "403": (status(403, "Permission denied"), "403"),
+    "401": (status(401, "Unauthorized"), "401"),
+    "404": (status(404, ""), "404"),
+    "400": (status(400, "Invalid index"), "400"),
+    "429": (too_many(), "429"),
+    "204": (status(204), "204"),
+    "304": (status(304), "304"),
+}
+
+
+def serving(supervise: Supervise, replica: Replica, **options: str) -> Supervised:
+    """
+    Return the program, serving one replica, with the query for changes open.
+    """
+    subject = supervise(pid1=False, LOG_LEVEL="debug", **options)
+    subject.offer(replica)
+    assert replica.name == subject.ready(status=200).text
+    subject.wait_for_log("reload.applied", mode="serve")
+    eventually(lambda: subject.nomad.blocked)
+    return subject
+
+
+def test_A04_a_refusal_of_any_kind_changes_nothing(
+    supervise: Supervise, nomad: FakeNomad, replicas: Replicas
+) -> None:
+    """
+    500, 403, 404, 429 and their like leave endpoints, files and nginx alone; the reason names the
+    status, never the token or the body, the next query asks without an index, and the next honest
+    answer is heard.
+    """
+    one, two = replicas("one", "two")
+    subject = serving(supervise, one, NOMAD_TOKEN=TOKEN)
+    before, workers = live_files(subject), all_workers(subject)
+    for number, (fault, reason) in enumerate(REFUSALS.values(), 1):
+        nomad.fault(fault, times=2)
+        eventually(lambda n=number: len(subject.logged("discovery.recovered")) >= n, 5)
+        assert reason in subject.logged("discovery.failed")[-1]["reason"]
+        eventually(lambda: nomad.blocked, 5)
+        assert "index" not in nomad.requests[-2].query, "asked anew after a failure"
+    assert 2 * len(REFUSALS) == len(subject.logged("discovery.failed"))
+    assert before == live_files(subject)
+    assert workers == subject.nginx_workers()
+    assert "one" == subject.get().text
+    assert TOKEN not in subject.said
+
+    subject.offer(two)
+    eventually(lambda: "two" == subject.get().text)
+
+
+def test_A04_a_retry_after_is_followed(
+    supervise: Supervise, nomad: FakeNomad, replicas: Replicas
+) -> None:
+    """
+    A 429 that says when to come back is believed: not a query before then, and one soon after.
+    """
+    (one,) = replicas("one")
+    subject = serving(supervise, one)
+    nomad.fault(too_many("3"), times=1)
+    line = subject.wait_for_log("discovery.failed")
+    assert 3.0 == line["retry_in"]
+    refused_at, asked = nomad.requests[-1].at, len(nomad.requests)
+    eventually(lambda: len(nomad.requests) > asked, 8)
+    assert 2.95 <= nomad.requests[asked].at - refused_at < 5
+    assert "one" == subject.get().text
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+def test_A04_a_redirect_is_not_followed(
+    supervise: Supervise, nomad: FakeNomad, replicas: Replicas, code: int
+) -> None:
+    """
+    A redirect is no answer: nothing is asked of the other server, so that no token reaches it, and
+    its endpoints are not taken.
+    """
+    one, two = replicas("one", "two")
+    with FakeNomad() as other:
+        other.set("web", [two.endpoint])
+        subject = serving(supervise, one, NOMAD_TOKEN=TOKEN)
+        assert TOKEN == nomad.requests[-1].headers["X-Nomad-Token"]
+        nomad.fault(redirect(f"{other.address}/v1/service/web", code), times=3)
+        subject.wait_for_log("discovery.recovered")
+        assert 3 == len(subject.logged("discovery.failed"))
+        assert [] == other.requests
+    assert "one" == subject.get().text
+    assert 1 == len(subject.logged("reload.applied"))
+
+
+def test_A05_garbage_changes_nothing(
+    supervise: Supervise, nomad: FakeNomad, replicas: Replicas
+) -> None:
+    """
+    A body that is empty, null, no list, not JSON, absurdly deep or full of wrong types is no
+    answer: the last endpoints serve on, nothing is written, and the next honest answer is heard.
+    """
+    one, two = replicas("one", "two")
+    subject = serving(supervise, one)
+    before, workers = live_files(subject), all_workers(subject)
+    for number, (kind, garbage) in enumerate(GARBAGE.items(), 1):
+        nomad.fault(body(garbage), times=1)
+        eventually(
+            lambda n=number: len(subject.logged("discovery.recovered")) >= n,
+            5,
+            what=f"ignorance of {kind}",
+        )
+        assert "internal error" not in subject.logged("discovery.failed")[-1]["reason"], kind
+        eventually(lambda: nomad.blocked, 5)
+    assert len(GARBAGE) == len(subject.logged("discovery.failed"))
+    assert before == live_files(subject)
+    assert workers == subject.nginx_workers()
+    assert 1 == len(subject.logged("reload.applied"))
+    assert "one" == subject.get().text
+
+    subject.offer(two)
+    eventually(lambda: "two" == subject.get().text)
+
+
+@pytest.mark.parametrize("kind", ["null", "rows of wrong types", "half", "deep"])
+def test_A05_garbage_as_the_first_answer_is_no_knowledge(
+    supervise: Supervise, nomad: FakeNomad, replicas: Replicas, kind: str
+) -> None:
+    """
+    However often garbage is all that comes, it is still starting, with 503, until the first
+    honest answer.
+    """
+    (one,) = replicas("one")
+    nomad.set("web", [one.endpoint])
+    nomad.fault(body(GARBAGE[kind]))
+    subject = supervise(pid1=False)
+    assert 503 == subject.ready().status
+    eventually(lambda: nomad.requests[-1].at - nomad.requests[0].at > 2.5, 20)  # time to believe it
+    assert '{"state": "starting"}' == subject.get().text.strip()
+    nomad.heal()
+    assert "one" == subject.ready(8, status=200).text

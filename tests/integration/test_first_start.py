@@ -1,0 +1,143 @@
+import os
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.fake_nomad import FakeNomad
+from tests.support.live_files import live_files
+from tests.support.nginxes import BOTH
+from tests.support.replica import Replica
+from tests.support.subjects import CHECKOUT, Ours, chosen
+from tests.support.supervised import Supervised
+from tests.support.waiting import eventually
+
+Supervise = Callable[..., Supervised]
+Replicas = Callable[..., list[Replica]]
+
+#: What breaks a template, and what is then said.
+TEMPLATES = {
+    "syntax": ("{% if %}", "Expected an expression"),
+    "a name that is not there": ("{{ nonsense }}", "'nonsense' is undefined"),
+    "what nginx does not know": ("no_such_directive on;", 'unknown directive "no_such_directive"'),
+}
+
+
+def ends(subject: Supervised, code: int, reason: str) -> None:
+    """
+    See that it ends with this code, a reason in its last words, and without an nginx.
+    """
+    assert code == subject.wait()
+    last = subject.logs[-1] if subject.logs else {}
+    assert reason in "\n".join([*subject.errors, str(last.get("said"))])
+    assert [] == subject.processes()
+
+
+@pytest.mark.parametrize("nginx", BOTH)
+def test_F07_a_mistake_of_the_operator_ends_the_first_start(
+    supervise: Supervise, nomad: FakeNomad, nginx: str
+) -> None:
+    """
+    A first start with a file in conf.d that nginx refuses ends with 78 and nginx's own reason, file
+    and line; the same file mended, the next start serves.
+    """
+    subject = Supervised(nomad, NGINX_BINARY=nginx)
+    try:
+        path = subject.write_in("conf.d", "mine.conf", "# mine\nworld_domination on;\n")
+        ends(subject.start(), 78, 'unknown directive "world_domination" in ')
+        assert "conf.d/mine.conf:2" in subject.logs[-1]["said"]
+        assert 78 == subject.logs[-1]["code"]
+        assert 78 == (subject.ended or {})["code"]
+
+        path.write_text("# mine\n")
+        assert 503 == subject.start().ready().status
+    finally:
+        subject.close()
+
+
+def test_F07_an_operator_file_that_cannot_be_read_ends_the_first_start(nomad: FakeNomad) -> None:
+    """
+    A file in conf.d that cannot even be read ends the first start with 78 and says so.
+    """
+    subject = Supervised(nomad)
+    try:
+        (subject.home / "operator" / "conf.d" / "mine.conf").mkdir()
+        ends(subject.start(), 78, "Is a directory")
+    finally:
+        subject.close()
+
+
+@pytest.mark.skipif(chosen() == "old", reason="the old pattern has no templates")
+@pytest.mark.parametrize("kind", TEMPLATES)
+@pytest.mark.parametrize("name", ["nginx.conf.j2", "upstream.conf.j2"])
+def test_F07_a_broken_template_ends_the_first_start(
+    supervise: Supervise, nomad: FakeNomad, tmp_path: Path, name: str, kind: str
+) -> None:
+    """
+    A template that is broken, in its own language or in nginx's, ends the first start with 78.
+    """
+    broken, reason = TEMPLATES[kind]
+    for folder in ("supervisor", "nginx"):
+        shutil.copytree(CHECKOUT / folder, tmp_path / folder)
+    template = tmp_path / "nginx" / name
+    template.write_text(f"{broken}\n{template.read_text()}")
+    here = ("env", "-C", str(tmp_path), sys.executable, "-m", "supervisor", "run")
+    ends(supervise(subject=Ours(nomad, command=here)), 78, reason)
+
+
+def test_F08_what_a_killed_run_left_is_no_hindrance(
+    supervise: Supervise, replicas: Replicas
+) -> None:
+    """
+    Killed by SIGKILL with all it had started, it starts again in the same folders and serves.
+
+    The pattern being replaced does this too.
+    """
+    one, two = replicas("one", "two")
+    subject = supervise()
+    subject.offer(one)
+    assert "one" == subject.ready(status=200).text
+    subject.signal(signal.SIGKILL)
+    subject.wait()
+    if chosen() == "ours":
+        assert (subject.home / "run" / "generation.sock").is_socket(), "as a dead nginx leaves it"
+    subject.offer(two)
+    assert "two" == subject.start().ready(status=200).text
+
+
+def test_F08_stale_files_of_any_kind_are_no_hindrance(
+    supervise: Supervise, nomad: FakeNomad, replicas: Replicas
+) -> None:
+    """
+    Sockets that nobody listens on, the pid of a process that is somebody else's, a lock nobody
+    holds, links to nowhere and half a configuration: it starts, serves, and harms nobody.
+    """
+    (one,) = replicas("one")
+    subject = Supervised(nomad)
+    try:
+        run = subject.home / "run"
+        run.mkdir(mode=0o711)
+        for name in ("generation.sock", "supervisor.sock"):
+            with socket.socket(socket.AF_UNIX) as left:
+                left.bind(str(run / name))
+        bystander = os.getpid()
+        for folder in (run, subject.home):
+            (folder / "nginx.pid").write_text(f"{bystander}\n")
+        (run / "lock").write_text("")
+        (run / "conf").symlink_to("conf-7")
+        (run / ".conf-new").symlink_to("nowhere")
+        (run / "conf-1").mkdir()
+        (run / "conf-1" / "nginx.conf").write_text("events {")
+        subject.offer(one)
+        assert "one" == subject.start().ready(status=200).text
+        subject.wait_for_log("reload.applied", mode="serve")
+        eventually(lambda: bystander != int((run / "nginx.pid").read_text()))
+        assert {"nginx.conf", "upstream.conf"} == live_files(subject).keys()
+        subject.signal(signal.SIGTERM)
+        assert 0 == subject.wait()
+    finally:
+        subject.close()

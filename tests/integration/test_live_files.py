@@ -1,0 +1,191 @@
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from supervisor import machine
+from tests.support.fake_nomad import FakeNomad
+from tests.support.live_files import all_workers, live_files, live_folder
+from tests.support.replica import Replica
+from tests.support.supervised import Supervised
+from tests.support.waiting import eventually
+
+Supervise = Callable[..., Supervised]
+Replicas = Callable[..., list[Replica]]
+
+
+def edited(conf: Path) -> None:
+    path = conf / "upstream.conf"
+    path.write_bytes(path.read_bytes().replace(b"127.0.0.1", b"127.0.0.2"))
+
+
+def cut_short(conf: Path) -> None:
+    (conf / "nginx.conf").write_bytes((conf / "nginx.conf").read_bytes()[:200])
+
+
+def one_deleted(conf: Path) -> None:
+    (conf / "upstream.conf").unlink()
+
+
+def all_deleted(conf: Path) -> None:
+    shutil.rmtree(conf.resolve())
+
+
+def link_deleted(conf: Path) -> None:
+    conf.unlink()
+
+
+def one_added(conf: Path) -> None:
+    (conf / "server.d").mkdir()
+    (conf / "server.d" / "mine.conf").write_text("# mine\n")
+
+
+def link_bent(conf: Path) -> None:
+    conf.unlink()
+    conf.symlink_to("/etc/nginx")
+
+
+def link_made_a_folder(conf: Path) -> None:
+    target = conf.resolve()
+    conf.unlink()
+    target.rename(conf)
+
+
+DAMAGE = [
+    edited,
+    cut_short,
+    one_deleted,
+    all_deleted,
+    link_deleted,
+    one_added,
+    link_bent,
+    link_made_a_folder,
+]
+
+
+def test_F09_damaged_live_files_are_restored_at_the_next_look(
+    supervise: Supervise, replicas: Replicas
+) -> None:
+    """
+    Whatever somebody does to the live files, at the next SIGHUP every byte is back, and nginx,
+    which never read the damage, is not signalled.
+    """
+    (one,) = replicas("one")
+    subject = supervise()
+    subject.offer(one)
+    subject.ready(status=200)
+    subject.wait_for_log("reload.applied", mode="serve")
+    workers, conf = all_workers(subject), subject.home / "run" / "conf"
+    before = live_files(subject)
+    for times, damage in enumerate(DAMAGE, 1):
+        damage(conf)
+        subject.signal(signal.SIGHUP)
+        eventually(lambda n=times: len(subject.logged("files.restored")) == n, what=damage.__name__)
+        assert conf.is_symlink(), damage.__name__
+        assert before == live_files(subject), damage.__name__
+    assert workers == subject.nginx_workers()
+    assert [] == subject.draining_workers()
+    assert 1 == len(subject.logged("reload.applied"))
+    assert "one" == subject.get().text
+
+
+@pytest.mark.parametrize("damage", [cut_short, all_deleted, link_bent, link_made_a_folder])
+def test_F09_a_change_of_endpoints_mends_damaged_files_as_well(
+    supervise: Supervise, replicas: Replicas, damage: Callable[[Path], None]
+) -> None:
+    """
+    With the live files damaged the next change of endpoints is applied as if they were not.
+    """
+    one, two = replicas("one", "two")
+    subject = supervise()
+    subject.offer(one)
+    subject.ready(status=200)
+    subject.wait_for_log("reload.applied", mode="serve")
+    damage(subject.home / "run" / "conf")
+    subject.offer(two)
+    eventually(lambda: "two" == subject.get().text)
+    assert [] == subject.logged("reload.failed")
+    assert b"127.0.0.1:%d max_fails" % two.port in live_files(subject)["upstream.conf"]
+
+
+def test_F09_an_nginx_that_died_starts_again_on_restored_files(
+    supervise: Supervise, replicas: Replicas
+) -> None:
+    """
+    With the live files damaged and nginx killed the new nginx reads the last good files.
+    """
+    (one,) = replicas("one")
+    subject = supervise()
+    subject.offer(one)
+    subject.ready(status=200)
+    subject.wait_for_log("reload.applied", mode="serve")
+    before, master = live_files(subject), subject.nginx_master()
+    all_deleted(live_folder(subject))
+    assert master
+    subject.run_inside(f"kill -9 {next(p.inside for p in subject.processes() if p.pid == master)}")
+    subject.wait_for_log("nginx.died")
+    eventually(lambda: "one" == subject.get().text)
+    assert before == live_files(subject)
+
+
+def test_F10_a_link_planted_at_a_temporary_name_is_not_followed(
+    supervise: Supervise, nomad: FakeNomad, replicas: Replicas, tmp_path: Path
+) -> None:
+    """
+    Links planted under every name that is about to be written, of a folder, a file, the new link
+    or the pid, are replaced and never written through; what they point to stays as it was.
+    """
+    victim, house = tmp_path / "victim", tmp_path / "house"
+    victim.write_text("precious\n")
+    house.mkdir()
+    (house / "nginx.conf").write_text("precious\n")
+    one, two, three = replicas("one", "two", "three")
+    subject = Supervised(nomad)
+    try:
+        run, state = subject.home / "run", subject.home / "state"
+        run.mkdir(mode=0o711)
+        state.mkdir(mode=0o700)
+        for planted in (
+            *(run / name for name in (".conf-new", ".writable", "nginx.pid")),
+            *(state / name for name in (".state.json-new", ".ended.json-new", "state.json")),
+        ):
+            planted.symlink_to(victim)
+        for number in (1, 2):
+            (run / f"conf-{number}").symlink_to(house)
+        subject.offer(one)
+        assert "one" == subject.start().ready(status=200).text
+        subject.wait_for_log("reload.applied", mode="serve")
+        for number in (2, 3):
+            (run / f"conf-{number}").symlink_to(house)
+        (run / ".conf-new").symlink_to(victim)
+        subject.offer(two)
+        eventually(lambda: "two" == subject.get().text)
+        eventually(lambda: not (run / "conf-3").exists())
+        (run / "conf-3").mkdir()  # a folder that is theirs, with a trap inside
+        (run / "conf-3" / "upstream.conf").symlink_to(victim)
+        subject.offer(three)
+        eventually(lambda: "three" == subject.get().text)
+        subject.signal(signal.SIGTERM)
+        assert 0 == subject.wait()
+        assert subject.state
+        assert not (state / "state.json").is_symlink()
+    finally:
+        subject.close()
+    assert "precious\n" == victim.read_text()
+    assert ["nginx.conf"] == [path.name for path in house.iterdir()]
+    assert "precious\n" == (house / "nginx.conf").read_text()
+
+
+def test_F10_a_planted_runtime_folder_is_not_used(tmp_path: Path) -> None:
+    """
+    A runtime folder that is a link is no folder of ours: it is refused with a reason.
+    """
+    house = tmp_path / "house"
+    house.mkdir()
+    (tmp_path / "run").symlink_to(house)
+    folder, troubles = machine.runtime_folder([str(tmp_path / "run")])
+    assert folder is None
+    assert [f"{tmp_path}/run: Operation not permitted"] == troubles or "belongs" in troubles[0]
+    assert [] == list(house.iterdir())

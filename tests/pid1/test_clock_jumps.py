@@ -1,0 +1,54 @@
+"""
+Clocks that jump under a running program; they are injected, the machine's own are left alone.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.deadlines import EXACT, Clocks, on_time
+from tests.support.supervised import Supervised
+from tests.support.waiting import eventually
+
+Supervise = Callable[..., Supervised]
+
+DAY = 86400.0
+
+
+@pytest.mark.parametrize("jump", [DAY, -DAY], ids=["a day ahead", "a day back"])
+def test_D13_a_wall_clock_that_jumps(supervise: Supervise, tmp_path: Path, jump: float) -> None:
+    """
+    A wall clock put ahead or back by a day moves no running deadline, and ends nothing early.
+
+    The pattern being replaced does this too: sleep counts on a clock of its own.
+    """
+    clocks = Clocks(tmp_path)
+    subject = supervise(TTL="3s", PYTHONPATH=clocks.path)
+    subject.ready()
+    clocks.step(wall=jump)
+
+    assert 0 == subject.wait(10)
+    assert on_time(subject.lasted, 3)
+    if "old" != subject.subject.name:
+        first, last = subject.logs[0]["time"], subject.logs[-1]["time"]
+        assert first[:10] != last[:10], "the program has not seen the jump"
+
+
+def test_D14_a_suspend_does_not_stretch_it(supervise: Supervise, tmp_path: Path) -> None:
+    """
+    A deadline that passed while the machine was suspended fires within 5 s of waking.
+    """
+    clocks = Clocks(tmp_path)
+    subject = supervise(TTL="1h", PYTHONPATH=clocks.path)
+    subject.ready()
+    eventually(lambda: subject.lasted >= 1.5)  # past the rush of the start
+    assert subject.running
+    woke = time.monotonic()
+    clocks.step(wall=2 * 3600, suspended=2 * 3600)
+
+    assert 0 == subject.wait(10)
+    assert subject.run.exited_at
+    assert subject.run.exited_at - woke < 5 + EXACT
+    assert subject.logged("ended", reason="deadline")

@@ -1,0 +1,189 @@
+"""
+The deadline comes on time, whatever else is going on.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.support.deadlines import EXACT, first_start, lived, on_time
+from tests.support.fake_nginx import FakeNginx
+from tests.support.fake_nomad import FakeNomad
+from tests.support.nomad_faults import hang
+from tests.support.replica import Replica
+from tests.support.supervised import Supervised
+from tests.support.waiting import eventually
+
+Serve = Callable[..., Supervised]
+Supervise = Callable[..., Supervised]
+Replicas = Callable[..., list[Replica]]
+
+as_pid1_and_plain = pytest.mark.parametrize("pid1", [True, False], ids=["pid1", "plain"])
+
+
+@as_pid1_and_plain
+def test_D01_it_ends_with_0_when_its_time_is_over(supervise: Supervise, *, pid1: bool) -> None:
+    """
+    With nothing open, the deadline is the end: exit code 0, to half a second, nothing left.
+
+    The pattern being replaced does this too where it is PID 1; where it is not, it ends with 137.
+    """
+    subject = supervise(TTL="5s", pid1=pid1)
+    assert subject.ready()
+
+    assert 0 == subject.wait(15)
+    assert lived(subject) == pytest.approx(5, abs=EXACT)
+    assert [] == subject.processes()
+
+
+def test_D01_it_says_so(supervise: Supervise) -> None:
+    """
+    Log and ended.json name the deadline as the reason, and the drain of an idle nginx is short.
+    """
+    subject = supervise(TTL="1s")
+    subject.ready()
+    subject.wait(10)
+
+    (line,) = subject.logged("ended", reason="deadline", code=0)
+    assert line["drained_in"] < 0.5
+    assert subject.ended
+    assert ("deadline", 0, 0) == tuple(
+        subject.ended[name] for name in ("reason", "code", "connections_cut")
+    )
+
+
+@as_pid1_and_plain
+def test_D06_a_reload_is_no_hindrance(replicas: Replicas, *, pid1: bool) -> None:
+    """
+    A deadline 0 to 150 ms into a reload ends with 0 and on time, and leaves no process.
+
+    The pattern being replaced has no reload for it to fall into: its PID 1 drops the SIGHUP.
+    """
+    one, two = replicas("one", "two")
+    until_hup = 0.03  # from a change to the signal: the quiet time, `nginx -t`, the swap
+
+    def run(into: float) -> tuple[float, str]:
+        with Supervised(TTL="3s", pid1=pid1) as subject:
+            subject.offer(one)
+            subject.ready(status=200)
+            due = first_start(subject) + 3 - until_hup - into
+            eventually(lambda: time.time() >= due, every=0.002)
+            subject.offer(one, two)
+            code = subject.wait(10)
+            assert (0, []) == (code, subject.processes()), subject.said
+            assert on_time(lived(subject), 3), subject.said
+            assert [] == subject.logged("drain.cut_short"), subject.said
+            swapped = str(two.port) in (subject.home / "run/conf/upstream.conf").read_text()
+            applied = bool(subject.logged("reload.applied", endpoints=2))
+            return into, "applied" if applied else "under way" if swapped else "not begun"
+
+    with ThreadPoolExecutor(8) as pool:
+        fell = dict(pool.map(run, [step / 100 for step in range(16)]))
+
+    assert "under way" in fell.values(), f"no deadline fell into a reload: {fell}"
+
+
+def test_D07_an_api_that_hangs_is_no_hindrance(supervise: Supervise, nomad: FakeNomad) -> None:
+    """
+    A Nomad that takes every question and never answers delays neither the start nor the end.
+
+    The pattern being replaced does this too: its process never speaks to Nomad.
+    """
+    nomad.fault(hang())
+    subject = supervise(TTL="2s")
+    subject.ready()
+
+    assert 0 == subject.wait(10)
+    assert on_time(lived(subject), 2)
+
+
+def test_D07_an_api_that_begins_to_hang(serve: Serve, nomad: FakeNomad, replicas: Replicas) -> None:
+    """
+    A Nomad that answered and hangs at the deadline changes nothing: served until then, exit 0.
+
+    The pattern being replaced does this too: its process never speaks to Nomad.
+    """
+    subject = serve(*replicas("one"), TTL="3s")
+    nomad.fault(hang())
+    subject.signal(signal.SIGHUP)  # asks again, and is kept waiting
+
+    assert 200 == subject.get().status
+    assert 0 == subject.wait(10)
+    assert on_time(lived(subject), 3)
+
+
+@as_pid1_and_plain
+def test_D08_a_check_that_hangs_at_the_start(
+    supervise: Supervise, fake_nginx: FakeNginx, *, pid1: bool
+) -> None:
+    """
+    Where the very first `nginx -t` hangs, the deadline still ends it with 0, on time.
+
+    The pattern being replaced does this too as PID 1: it never tests a configuration.
+    """
+    fake_nginx.now(check="hang")
+    subject = supervise(TTL="2s", pid1=pid1, NGINX_BINARY=str(fake_nginx))
+
+    assert 0 == subject.wait(10)
+    assert on_time(lived(subject), 2)
+    assert [] == subject.processes()
+
+
+@as_pid1_and_plain
+def test_D08_a_check_that_hangs_later(
+    supervise: Supervise, fake_nginx: FakeNginx, replicas: Replicas, *, pid1: bool
+) -> None:
+    """
+    A deadline while `nginx -t` hangs over a change ends with 0, on time, and the check is gone.
+    """
+    subject = supervise(TTL="3s", pid1=pid1, NGINX_BINARY=str(fake_nginx))
+    subject.ready()
+    before = len(fake_nginx.checks)
+    fake_nginx.now(check="hang")
+    subject.offer(*replicas("one"))
+    eventually(lambda: len(fake_nginx.checks) > before, 2.5)
+
+    assert 0 == subject.wait(10)
+    assert on_time(lived(subject), 3)
+    assert [] == subject.processes()
+    assert [] == subject.logged("drain.cut_short")
+
+
+def test_D09_a_pause_before_a_respawn_is_no_hindrance(supervise: Supervise) -> None:
+    """
+    A deadline in the second of waiting after nginx's third death ends with 0, without a respawn.
+    """
+    subject = supervise(TTL="4s")
+    for death in (1, 2, 3):
+        eventually(lambda death=death: len(subject.logged("nginx.answers")) == death, 3)
+        if death == 3:
+            eventually(lambda: time.time() >= first_start(subject) + 3.5)
+        master = subject.nginx_master()
+        assert master
+        os.kill(master, signal.SIGKILL)
+        subject.wait_for_log("nginx.died", deaths=death)
+
+    assert 0 == subject.wait(10)
+    assert on_time(lived(subject), 4)
+    assert 3 == len(subject.logged("nginx.started"))
+
+
+def test_D09_an_nginx_that_cannot_stay_alive(supervise: Supervise, fake_nginx: FakeNginx) -> None:
+    """
+    A deadline while nginx dies again and again by itself ends with 0, not with nginx's code.
+    """
+    fake_nginx.now(run="play")
+    subject = supervise(TTL="4s", NGINX_BINARY=str(fake_nginx))
+    subject.wait_for_log("nginx.answers")
+    fake_nginx.now(when="answered", code=1)
+    eventually(lambda: time.time() >= first_start(subject) + 2.8)
+    subject.run_inside(f"kill -9 {subject.logged('nginx.started')[0]['pid']}")
+    subject.wait_for_log("nginx.died", deaths=3)
+
+    assert 0 == subject.wait(10)
+    assert on_time(lived(subject), 4)
+    assert [] == subject.logged("nginx.died", deaths=4)

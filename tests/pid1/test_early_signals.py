@@ -1,0 +1,192 @@
+"""
+Signals that come while the program, or nginx, has hardly begun to live.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.support.fake_nginx import FakeNginx
+from tests.support.replica import Replica
+from tests.support.supervised import Supervised
+from tests.support.waiting import eventually
+
+Replicas = Callable[..., list[Replica]]
+Prepare = Callable[..., Supervised]
+
+SIDE_BY_SIDE = 3
+
+
+def listens(pid: int) -> bool:
+    """
+    Whether a process has come to its first instruction of ours, which blocks the stop signals.
+
+    Before it the kernel discards them for a PID 1: nobody can do anything about that.
+    """
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("SigBlk:"):
+                return bool(int(line.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+    return False
+
+
+def passes(seconds: float) -> None:
+    """
+    Let that much time pass, as exactly as can be.
+    """
+    end = time.monotonic() + seconds
+    eventually(lambda: time.monotonic() >= end, seconds + 10, 0.0002)
+
+
+def stopped_after(subject: Supervised, delay: float) -> int:
+    """
+    Start it, stop it that long after its first instruction, and return the exit code.
+    """
+    subject.start()
+    with suppress(AssertionError):  # it may be through with what it does already
+        eventually(lambda: listens(subject.pid), 3, 0.0002)
+    passes(delay)
+    subject.signal(signal.SIGTERM)
+    return subject.wait(8)
+
+
+def sweep(
+    prepare: Prepare, delays: Iterable[float], replica: Replica, *, pid1: bool
+) -> dict[float, int]:
+    """
+    Run one program for every delay, some at a time, and return what they ended with.
+    """
+    subjects = {delay: prepare(replica, pid1=pid1) for delay in delays}
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        codes = pool.map(lambda item: stopped_after(item[1], item[0]), subjects.items())
+        return dict(zip(subjects, codes, strict=True))
+
+
+def test_P08_nothing_is_imported_before_signals_are_blocked(
+    prepare: Prepare, tmp_path: Path
+) -> None:
+    """
+    The first instruction is to block signals: when it runs, nothing of ours and no library is
+    there yet, so that the time in which a stop signal is lost is the interpreter's own.
+    """
+    noted = tmp_path / "modules"
+    (tmp_path / "sitecustomize.py").write_text(_NOTES.format(noted=str(noted)))
+    subject = prepare(PYTHONPATH=str(tmp_path), TTL="0.1s").start()
+    assert 0 == subject.wait(10)
+
+    modules = noted.read_text().split()
+    assert "signal" in modules
+    libraries = ("jinja2", "nomad", "psutil", "requests", "structlog", "threading", "socket")
+    assert [] == [name for name in modules if name.partition(".")[0] in libraries]
+    assert [] == [name for name in modules if name.startswith("supervisor.")]
+
+
+_NOTES = """
+import signal, sys
+block = signal.pthread_sigmask
+def noting(*words):
+    signal.pthread_sigmask = block
+    with open({noted!r}, "w") as file:
+        file.write(" ".join(sys.modules))
+    return block(*words)
+signal.pthread_sigmask = noting
+"""
+
+
+@pytest.mark.parametrize("start", [0, 17, 34])
+def test_P08_a_stop_right_after_the_start(prepare: Prepare, replicas: Replicas, start: int) -> None:
+    """
+    TERM at any millisecond of the first fifty, counted from our first instruction: exit 0.
+    """
+    (one,) = replicas("one")
+
+    codes = sweep(prepare, [ms / 1000 for ms in range(start, start + 17)], one, pid1=True)
+
+    assert {} == {delay: code for delay, code in codes.items() if code != 0}
+
+
+def test_P08_a_stop_while_nginx_starts_leaves_none(prepare: Prepare, replicas: Replicas) -> None:
+    """
+    TERM at any time from the first instruction to well after nginx answers leaves no nginx behind,
+    also where no namespace ends with the program.
+    """
+    (one,) = replicas("one")
+    subjects: list[Supervised] = []
+
+    def keep(*args: Replica, **options: bool) -> Supervised:
+        subjects.append(prepare(*args, **options))
+        return subjects[-1]
+
+    codes = sweep(keep, [ms / 1000 for ms in range(0, 400, 16)], one, pid1=False)
+
+    assert {} == {delay: code for delay, code in codes.items() if code != 0}
+    for subject in subjects:
+        eventually(lambda of=subject: [] == of.processes(), 1.0, what="nobody left")
+
+
+def test_P09_hup_and_changes_while_nginx_starts(prepare: Prepare, replicas: Replicas) -> None:
+    """
+    HUPs and changes of the endpoints from the first instruction on do not reach an nginx that
+    could not bear them yet: it is started once, never dies, and serves the last state.
+    """
+    one, two = replicas("one", "two")
+    for _ in range(4):
+        subject = prepare(one).start()
+        eventually(lambda of=subject: listens(of.pid), 10, 0.0005)
+        sent = 0
+        while not subject.logged("nginx.answers"):
+            assert subject.running
+            assert subject.lasted < 10, "it never answered"
+            sent += 1
+            os.kill(subject.pid, signal.SIGHUP)
+            if sent % 10 == 0:
+                subject.offer(*((one, two) if sent % 20 else (one,)))
+            passes(0.001)
+        subject.offer(two)
+
+        eventually(lambda of=subject: of.get().text == "two")
+        assert subject.running
+        assert sent > 10
+        assert 1 == len(subject.logged("nginx.started"))
+        assert [] == subject.logged("nginx.died")
+        subject.close()
+
+
+def test_P09_a_slow_start_is_not_disturbed(
+    prepare: Prepare, replicas: Replicas, fake_nginx: FakeNginx
+) -> None:
+    """
+    An nginx that takes long before it can bear any signal is left alone as well.
+    """
+    one, two = replicas("one", "two")
+    subject = prepare(one, NGINX_BINARY=str(slow_to_start(fake_nginx))).start()
+    subject.wait_for_log("nginx.started")
+    while not subject.logged("nginx.answers"):
+        assert subject.running
+        assert subject.lasted < 10, "it never answered"
+        subject.signal(signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
+        subject.offer(one, two)
+        subject.offer(two)
+    eventually(lambda: subject.get().text == "two")
+
+    assert 1 == len(subject.logged("nginx.started"))
+    assert [] == subject.logged("nginx.died")
+
+
+def slow_to_start(nginx: FakeNginx) -> Path:
+    """
+    Return a program that becomes nginx after half a second, and dies of any signal until then.
+    """
+    path = nginx.path.with_name("slow-nginx")
+    path.write_text(
+        '#!/bin/sh\ncase " $* " in *" -t "* | *" -v "*) ;; *) sleep 0.5 ;; esac\n'
+        f'exec {nginx.path} "$@"\n'
+    )
+    path.chmod(0o755)
+    return path

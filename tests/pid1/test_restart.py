@@ -1,0 +1,129 @@
+"""
+A restart: what an earlier start recorded decides how long this one may live.
+"""
+
+import json
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.deadlines import ended_at, first_start, lived, on_time, write_record
+from tests.support.fake_nginx import FakeNginx
+from tests.support.supervised import Supervised
+from tests.support.waiting import eventually
+
+Supervise = Callable[..., Supervised]
+
+
+def test_D10_a_restart_has_what_is_left(supervise: Supervise) -> None:
+    """
+    Killed and started again, it ends at the first start's deadline; the record is as it was.
+    """
+    subject = supervise(TTL="5s")
+    subject.ready()
+    record = subject.state
+    assert record
+    eventually(lambda: time.time() >= first_start(subject) + 2)
+    subject.signal(signal.SIGKILL)
+    subject.wait(5)
+    subject.start().ready()
+
+    assert record == subject.state
+    assert 0 == subject.wait(10)
+    assert on_time(lived(subject), 5)
+
+
+def test_D10_a_recorded_deadline_ahead_is_kept(supervise: Supervise, tmp_path: Path) -> None:
+    """
+    Of two hours that began two hours less three seconds ago, three seconds are left.
+    """
+    now = time.time()
+    folder = write_record(tmp_path / "state", first_start=now - 7197, deadline=now + 3)
+    subject = supervise(TTL="2h", STATE_DIR=folder)
+
+    assert 503 == subject.ready().status
+    assert 0 == subject.wait(10)
+    assert on_time(ended_at(subject), now + 3)
+
+
+def test_D11_past_its_deadline_it_never_opens_the_port(
+    supervise: Supervise, fake_nginx: FakeNginx, tmp_path: Path
+) -> None:
+    """
+    Restarted past the deadline it ends with 0 within 1 s, says why, and never runs nginx.
+
+    The port is taken meanwhile: opening it would fail, and the exit code would be 69.
+    """
+    now = time.time()
+    folder = write_record(tmp_path / "state", first_start=now - 7201, deadline=now - 1)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        settings = {"TTL": "2h", "STATE_DIR": folder, "NGINX_BINARY": str(fake_nginx)}
+        lives = []
+        for _ in range(3):  # the quickest counts: the machine has other things to do
+            subject = supervise(LISTEN_PORT=str(port), **settings)
+            assert 0 == subject.wait(10)
+            lives.append(subject.lasted)
+            (line,) = subject.logged("ended", code=0)
+            assert "deadline passed before this start" == line["reason"]
+            assert folder in line["hint"]
+
+    assert min(lives) <= 1
+    assert [] == [*fake_nginx.births, *fake_nginx.checks]
+    assert (
+        "deadline passed before this start"
+        == json.loads((tmp_path / "state" / "ended.json").read_text())["reason"]
+    )
+
+
+def test_D11_a_restart_after_the_end_ends_again(supervise: Supervise) -> None:
+    """
+    Whoever restarts a task that ended at its deadline gets exit code 0 again, not a second life.
+    """
+    subject = supervise(TTL="3s")
+    subject.ready()
+    assert 0 == subject.wait(10)
+
+    for _ in range(2):
+        assert 0 == subject.start().wait(10)
+        assert subject.lasted < 2
+        assert [] == subject.logged("nginx.started")
+
+
+def test_D18_another_allocations_record_does_not_count(
+    supervise: Supervise, tmp_path: Path
+) -> None:
+    """
+    A record that a sticky disk carried over from another allocation is ignored, and that is said.
+    """
+    now = time.time()
+    folder = write_record(
+        tmp_path / "state", allocation="another", first_start=now - 9000, deadline=now - 1800
+    )
+    subject = supervise(TTL="2h", STATE_DIR=folder, NOMAD_ALLOC_ID="this one")
+    subject.ready()
+
+    assert "another allocation" in subject.wait_for_log("deadline.anchored")["remark"]
+    assert subject.wait_for_log("deadline.set")["remaining"] == pytest.approx(7200, abs=1)
+    assert subject.state
+    assert "this one" == subject.state["allocation"]
+
+
+def test_D18_a_changed_ttl_counts_from_the_first_start(
+    supervise: Supervise, tmp_path: Path
+) -> None:
+    """
+    A TTL that is another one at a restart counts from the first start, and an extension is off.
+    """
+    now = time.time()
+    folder = write_record(tmp_path / "state", first_start=now - 1797, extended_to=now + 99)
+    subject = supervise(TTL="30m", STATE_DIR=folder)
+    subject.ready()
+
+    assert "TTL=2h became TTL=30m" in subject.wait_for_log("deadline.anchored")["remark"]
+    assert 0 == subject.wait(10)
+    assert on_time(ended_at(subject), now + 3)

@@ -1,0 +1,77 @@
+"""
+The program itself stands still, or whoever should read what it says.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.deadlines import lived, on_time
+from tests.support.replica import Replica
+from tests.support.supervised import Supervised
+from tests.support.traffic import Traffic
+from tests.support.waiting import eventually
+
+Replicas = Callable[..., list[Replica]]
+Serve = Callable[..., Supervised]
+
+AWAY = 10.0
+
+
+def test_P18_an_output_that_nobody_reads_delays_nothing(prepare: Serve, replicas: Replicas) -> None:
+    """
+    What it says goes to a pipe that is full all its life: the service works, the deadline of
+    10 s is kept, the code is 0, and the lines that found no room are counted in ended.json.
+    """
+    one, two = replicas("one", "two")
+    subject = prepare(one, stdout="unread", TTL="10s").start()
+    subject.ready(status=200)
+    subject.offer(two)
+    eventually(lambda: subject.get().text == "two", 3.0)
+    with Traffic(subject.port, every=0.02) as traffic:
+        while subject.lasted < 9.0:
+            subject.signal(*[signal.SIGUSR2, signal.SIGHUP] * 20)
+            assert subject.running
+        traffic.stop()
+
+    assert 0 == subject.wait(5)
+    assert on_time(lived(subject), 10)
+    assert [] == traffic.failures
+    assert subject.ended is not None
+    assert ("deadline", 0) == (subject.ended["reason"], subject.ended["code"])
+    assert subject.ended["log_lines_dropped"] > 100
+
+
+@pytest.mark.parametrize("ttl", ["5s", "14s"])
+def test_P21_a_stopped_program_misses_nothing(serve: Serve, replicas: Replicas, ttl: str) -> None:
+    """
+    The program is stopped for ten seconds.  A deadline that came meanwhile is kept at once, a
+    later one exactly; changes that came meanwhile, and signals, lead to a single reload.  The
+    pattern being replaced does the first too.
+    """
+    one, two, three = replicas("one", "two", "three")
+    subject = serve(one, TTL=ttl)
+    os.kill(subject.pid, signal.SIGSTOP)
+    back = time.monotonic() + AWAY
+    workers = subject.nginx_workers()
+    subject.offer(two)
+    subject.offer(one, two)
+    subject.offer(three)
+    subject.signal(signal.SIGHUP, signal.SIGHUP, signal.SIGHUP)
+    eventually(lambda: time.monotonic() >= back, AWAY + 5, 0.05)
+    assert "one" == subject.get().text  # nginx needs nobody to serve on
+    assert workers == subject.nginx_workers()
+    os.kill(subject.pid, signal.SIGCONT)
+    if ttl == "14s":
+        eventually(lambda: subject.get().text == "three", 3.0)
+        assert 0 == subject.wait(8)
+        assert on_time(lived(subject), 14)
+        assert 2 == len(subject.logged("reload.applied"))
+    else:
+        assert 0 == subject.wait(2)
+        assert time.monotonic() - back < 1.5
+    assert [] == subject.logged("reload.failed")
+    assert [] == subject.logged("nginx.dark")

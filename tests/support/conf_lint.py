@@ -1,0 +1,87 @@
+"""
+A rendered configuration read back, and what must never stand in one.
+
+Each of these was the way in of a vulnerability of nginx or of a registry's text, or loses requests.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import crossplane
+
+#: By their first word, and all that begin like them.
+FORBIDDEN = (
+    *("http2", "http3", "quic", "ssl", "rewrite", "resolver", "slice", "perl", "lua", "js_", "if"),
+    *("alias", "autoindex", "mirror", "dav", "mp4", "flv", "ssi", "sub_filter", "mail", "stream"),
+    *("root", "index", "try_files", "load_module", "env", "grpc", "auth_", "secure_link", "geo"),
+    *("fastcgi_pass", "uwsgi_pass", "scgi_pass", "memcached", "charset", "error_page", "proxy_ssl"),
+)
+#: Words of any directive, wherever they stand.
+FORBIDDEN_WORDS = frozenset(
+    {"ssl", "http2", "quic", "reuseport", "resolve", "non_idempotent", "backup", "proxy_protocol"}
+)
+INCLUDES = frozenset({"conf.d/*.conf", "upstream.conf", "server.d/*.conf"})
+
+
+@dataclass(frozen=True, slots=True)
+class Directive:
+    """
+    One directive and where it stands: the names and words around it.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    around: tuple[str, ...]
+
+
+def directives(files: Mapping[str, bytes], folder: Path) -> list[Directive]:
+    """
+    Write the files into a folder and read all of them as nginx would.
+    """
+    for name, content in files.items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+    payload = crossplane.parse(str(folder / "nginx.conf"), check_args=True, check_ctx=True)
+    assert "ok" == payload["status"], payload["errors"]
+    return [found for file in payload["config"] for found in _walk(file["parsed"], ())]
+
+
+def _walk(block: list[dict[str, object]], around: tuple[str, ...]) -> Iterator[Directive]:
+    for entry in block:
+        name, words = str(entry["directive"]), entry["args"]
+        assert isinstance(words, list)
+        yield Directive(name, tuple(words), around)
+        inner = entry.get("block")
+        if isinstance(inner, list):
+            yield from _walk(inner, (*around, " ".join([name, *words])))
+
+
+def complaints(found: list[Directive]) -> list[str]:
+    """
+    Return what must not be there.
+    """
+    wrong = []
+    for each in found:
+        text = " ".join([each.name, *each.words])
+        if any(each.name == word or _begins(each.name, word) for word in FORBIDDEN):
+            wrong.append(f"{text}: must not be used")
+        if FORBIDDEN_WORDS & {word.split("=")[0] for word in each.words}:
+            wrong.append(f"{text}: a word that must not be used")
+        if each.name == "include" and each.words[0] not in INCLUDES:
+            wrong.append(f"{text}: an include that nobody knows")
+        matches = each.name in {"location", "server_name", "if"} or _in_a_map(each)
+        if matches and any(word.startswith("~") for word in (each.name, *each.words)):
+            wrong.append(f"{text}: a regular expression")
+        if any(f"${digit}" in word for digit in range(10) for word in each.words):
+            wrong.append(f"{text}: a capture")
+    return wrong
+
+
+def _begins(name: str, word: str) -> bool:
+    return name.startswith(word if word.endswith("_") else f"{word}_")
+
+
+def _in_a_map(each: Directive) -> bool:
+    return bool(each.around) and each.around[-1].startswith(("map ", "split_clients "))

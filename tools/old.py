@@ -1,0 +1,82 @@
+"""
+Run the cases P, D and F once against the pattern being replaced, and write down how they went.
+
+Prints a line per case, and renews the last column of the table in docs/migrating.md.  Arguments go
+to pytest (`make old ARGS='-k D01'`); then only the cases that ran are renewed.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+PAGE = Path(__file__).parent.parent / "docs" / "migrating.md"
+BEGIN, END = "<!-- make old: begin -->", "<!-- make old: end -->"
+ROW = re.compile(r"^(\| ([PDF]\d\d) \|.*\|)([^|]*)\|$", re.MULTILINE)
+
+Counts = dict[str, dict[str, int]]
+
+
+def main() -> int:
+    """
+    Run, print, write.
+    """
+    counts = run()
+    if not counts:
+        print("no test ran", file=sys.stderr)
+        return 1
+    for case, outcomes in sorted(counts.items()):
+        print(f"{case}  {verdict(outcomes)}")
+    unlisted = write(counts, whole=not sys.argv[1:])
+    if unlisted:
+        print(f"{PAGE.name} has no row for {', '.join(unlisted)}", file=sys.stderr)
+    return 1 if unlisted else 0
+
+
+def write(counts: Counts, *, whole: bool) -> list[str]:
+    """
+    Renew the table, all of it or where there is news; return the cases that have no row.
+    """
+    before, rest = PAGE.read_text().split(BEGIN)
+    table, after = rest.split(END)
+
+    def renewed(row: re.Match[str]) -> str:
+        known = whole or row[2] in counts
+        return f"{row[1]} {verdict(counts.get(row[2], {})) if known else row[3].strip()} |"
+
+    PAGE.write_text(f"{before}{BEGIN}{ROW.sub(renewed, table)}{END}{after}")
+    return sorted(counts.keys() - {row[2] for row in ROW.finditer(table)})
+
+
+def run() -> Counts:
+    """
+    Return for every case how many of its tests passed and failed.
+    """
+    tiers = ["tests/pid1", "tests/integration"]
+    workers = os.environ.get("WORKERS", "4")
+    words = ["-q", "-p", "tests.support.tally", "-n", workers, "-r", "", "--timeout=60"]
+    with tempfile.NamedTemporaryFile("r") as tally:
+        environ = {**os.environ, "AUTOEXIT_SUBJECT": "old", "AUTOEXIT_TALLY": tally.name}
+        command = [sys.executable, "-m", "pytest", *words, "--tb=no", "--dist=worksteal", *tiers]
+        subprocess.run([*command, *sys.argv[1:]], env=environ, check=False)
+        counts: Counts = json.loads(tally.read() or "{}")
+    return counts
+
+
+def verdict(outcomes: dict[str, int]) -> str:
+    """
+    Say in a word or two what became of a case.
+    """
+    passed, failed = outcomes.get("passed", 0), outcomes.get("failed", 0)
+    if failed and passed:
+        return f"fails {failed} of {passed + failed}"
+    if failed:
+        return "fails"
+    return "passes" if passed else "not run"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
