@@ -11,28 +11,38 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from operator import attrgetter
 
 from supervisor.model import Endpoint
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-_BY_PLACE = attrgetter("host", "port")
-
 _PORT = re.compile(r"[0-9]{1,5}")
-_HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}\.?)*")
-
-#: "This host on this network": Linux may route it to itself.
-_THIS_NETWORK = ipaddress.IPv4Network("0.0.0.0/8")
+_HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\.?")
 
 #: NAT64 carries any IPv4 address inside an IPv6 one, the refused ones included.
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
-#: The metadata services that clouds answer at outside the link-local range.
-_METADATA = frozenset(
-    {ipaddress.ip_address("fd00:ec2::254"), ipaddress.ip_address("100.100.100.200")}
+_LOOPBACK = ("127.0.0.0/8", "::1/128")
+
+#: Never served by default: "this network" (Linux may route it to itself), the metadata services of
+#: clouds, link-local, multicast and reserved; of IPv6 also what stands for an IPv4 address.
+_REFUSED = (
+    *("0.0.0.0/8", "100.100.100.200/32", "169.254.0.0/16", "224.0.0.0/3"),
+    *("::/96", "fd00:ec2::254/128", "fe80::/9", "ff00::/8"),
 )
+
+
+def _ranges(networks: Iterable[str]) -> dict[int, list[tuple[int, int]]]:
+    """Return the first and last address of each network as numbers, by version: quick to test."""
+    found: dict[int, list[tuple[int, int]]] = {4: [], 6: []}
+    for network in map(ipaddress.ip_network, networks):
+        found[network.version].append((int(network[0]), int(network[-1])))
+    return found
+
+
+_LOOPBACK_RANGES = _ranges(_LOOPBACK)
+_REFUSED_RANGES = _ranges(_REFUSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +71,9 @@ def read_address(text: object) -> Address | None:
     """
     if not isinstance(text, str) or "%" in text:
         return None
+    kind = ipaddress.IPv6Address if ":" in text else ipaddress.IPv4Address
     try:
-        return ipaddress.ip_address(text)
+        return kind(text)
     except ValueError:
         return None
 
@@ -79,16 +90,11 @@ def is_let_in(address: Address, rules: Rules) -> bool:
             inner = ipaddress.IPv4Address(address.packed[-4:])
     if rules.allow:
         return any(inner in network for network in rules.allow)
-    if inner.is_loopback:
-        return rules.loopback
-    return not (
-        inner in _THIS_NETWORK
-        or inner.is_unspecified
-        or inner.is_multicast
-        or inner.is_link_local
-        or inner.is_reserved
-        or inner in _METADATA
-    )
+    number = int(inner)
+    for first, last in _LOOPBACK_RANGES[inner.version]:
+        if first <= number <= last:
+            return rules.loopback
+    return not any(first <= number <= last for first, last in _REFUSED_RANGES[inner.version])
 
 
 def admit(address: object, port: object, rules: Rules) -> Endpoint | None:
@@ -100,7 +106,9 @@ def admit(address: object, port: object, rules: Rules) -> Endpoint | None:
     parsed = read_address(address)
     if parsed is None or not is_let_in(parsed, rules):
         return None
-    return Endpoint(str(type(parsed)(parsed.packed)), port)
+    if parsed.version == 6:
+        parsed = ipaddress.IPv6Address(parsed.packed)  # the bytes alone, whatever else it carried
+    return Endpoint(str(parsed), port)
 
 
 def admit_rows(rows: Iterable[object], rules: Rules) -> tuple[set[Endpoint], int]:
@@ -128,7 +136,8 @@ def parse_site(text: str) -> Site:
     bracketed = host.startswith("[") and host.endswith("]")
     host = host[1:-1] if bracketed else host
     address = read_address(host)
-    known = address is not None or (bool(_HOST_NAME.fullmatch(host)) and not bracketed)
+    named = bool(_HOST_NAME.fullmatch(host)) and ".." not in host and not bracketed
+    known = address is not None or named
     if isinstance(address, ipaddress.IPv6Address) != bracketed:
         known = False
     if not separator or not known or not _PORT.fullmatch(port) or not 0 < int(port) < 65536:
@@ -142,5 +151,5 @@ def cap(endpoints: Iterable[Endpoint], limit: int) -> tuple[tuple[Endpoint, ...]
     """
     Sort the endpoints and keep the first `limit`; return them and how many were left out.
     """
-    ordered = tuple(sorted(endpoints, key=_BY_PLACE))  # by key: three times as fast
+    ordered = tuple(sorted(endpoints))
     return ordered[:limit], max(0, len(ordered) - limit)

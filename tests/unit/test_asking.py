@@ -60,7 +60,7 @@ class Asked:
         self.now += pause
 
 
-@hypothesis(max_examples=400, deadline=None)
+@hypothesis(max_examples=100, deadline=None)
 @given(st.lists(ANSWERS | FAILURES, min_size=2, max_size=40))
 def test_it_is_never_busy(outcomes: list[dict[str, object]]) -> None:
     """
@@ -75,7 +75,7 @@ def test_it_is_never_busy(outcomes: list[dict[str, object]]) -> None:
     assert all(0 <= pause <= 60 for pause in asked.pauses)
 
 
-@hypothesis(max_examples=200, deadline=None)
+@hypothesis(max_examples=40, deadline=None)
 @given(
     st.lists(ANSWERS.map(lambda a: {**a, "took": 0.0, "is_news": False}), min_size=30, max_size=60)
 )
@@ -92,7 +92,7 @@ def test_without_news_it_asks_at_most_twice_a_second(outcomes: list[dict[str, ob
             assert number <= 5 + 2 * (at - began)
 
 
-@hypothesis(max_examples=400, deadline=None)
+@hypothesis(max_examples=100, deadline=None)
 @given(st.lists(ANSWERS | FAILURES, min_size=1, max_size=40))
 def test_an_index_is_dropped_for_a_reason_only(outcomes: list[dict[str, object]]) -> None:
     """
@@ -111,7 +111,7 @@ def test_an_index_is_dropped_for_a_reason_only(outcomes: list[dict[str, object]]
         assert asked.place.index < 1 or asked.place.index >= before.index
 
 
-@hypothesis(max_examples=300, deadline=None)
+@hypothesis(max_examples=100, deadline=None)
 @given(st.lists(ANSWERS | FAILURES, min_size=1, max_size=40))
 def test_empty_is_believed_only_when_a_second_answer_agrees(
     outcomes: list[dict[str, object]],

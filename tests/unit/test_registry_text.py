@@ -46,7 +46,7 @@ def is_canonical(endpoint: Endpoint) -> bool:
     return plain and shortest and type(endpoint.port) is int and 0 < endpoint.port < 65536
 
 
-@hypothesis(max_examples=1000, deadline=None)
+@hypothesis(max_examples=300, deadline=None)
 @given(ADDRESSES, PORTS, RULES)
 @example("fe80::1%eth0; } evil {", 80, EVERYBODY)
 @example("10.0.0.1:80; } server { listen 1; } upstream z { server 10.0.0.2", 80, EVERYBODY)
@@ -84,7 +84,7 @@ def test_what_is_an_address_and_a_port_is_let_in(
         assert found is None or found == Endpoint(str(address), port)
 
 
-@hypothesis(max_examples=200, deadline=None)
+@hypothesis(max_examples=60, deadline=None)
 @given(st.lists(st.one_of(st.fixed_dictionaries({"Address": ADDRESSES, "Port": PORTS}), PORTS)))
 def test_a_row_that_is_wrong_loses_only_itself(rows: list[object]) -> None:
     """
@@ -98,7 +98,7 @@ def test_a_row_that_is_wrong_loses_only_itself(rows: list[object]) -> None:
     assert refused + len(found) <= len(rows)
 
 
-@hypothesis(max_examples=100, deadline=None)
+@hypothesis(max_examples=30, deadline=None)
 @given(st.lists(st.fixed_dictionaries({"Address": ADDRESSES, "Port": PORTS}), max_size=12), RULES)
 def test_what_is_rendered_reads_back_as_exactly_those_servers(
     rows: list[object], rules: Rules
@@ -135,7 +135,7 @@ def rendered(plan: Plan) -> list[Directive]:
 TEMPLATES = read_templates()
 
 
-@hypothesis(max_examples=200, deadline=None)
+@hypothesis(max_examples=60, deadline=None)
 @given(st.recursive(ADDRESSES.filter(lambda a: not isinstance(a, bytes)) | PORTS, st.lists))
 def test_rows_of_any_json_are_survived(anything: object) -> None:
     """
