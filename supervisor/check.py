@@ -14,8 +14,8 @@ from supervisor import launch, machine, process, targets
 from supervisor import settings as table
 from supervisor.discovery import sources
 from supervisor.errors import ExitCode, Problem
+from supervisor.events import DiscoveryFailed, Event, SnapshotArrived, SpawnFailed
 from supervisor.files.configs import Configs
-from supervisor.messages import DiscoveryFailed, Event, SnapshotArrived, SpawnFailed
 from supervisor.model import Plan
 from supervisor.nginx import Nginx, find
 from supervisor.settings import Settings

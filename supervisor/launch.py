@@ -26,8 +26,8 @@ from supervisor.files.records import read_record, save_ended
 from supervisor.logs import Log, Writer
 from supervisor.looker import Looker
 from supervisor.loop import Hands, Inbox, Loop, boot_clock
-from supervisor.messages import Exit, Note, leave
 from supervisor.nginx import Binary, Nginx, find
+from supervisor.orders import Exit, Note, leave
 from supervisor.render import Frame, Renderer
 from supervisor.settings import Settings
 

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from supervisor.messages import Event, GenerationSeen
+from supervisor.events import Event, GenerationSeen
 
 _PATIENCE = 0.1
 _REQUEST = b"GET /-/generation HTTP/1.0\r\n\r\n"

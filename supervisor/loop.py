@@ -15,16 +15,15 @@ from typing import Protocol
 
 from supervisor import process
 from supervisor.admin import Admin
+from supervisor.events import ChildExited, ConnectionsCounted, Event, SignalArrived, TimePassed
 from supervisor.files import Clerk
 from supervisor.files.configs import Configs
 from supervisor.logs import Log
 from supervisor.looker import Looker
-from supervisor.messages import (
-    ChildExited,
-    ConnectionsCounted,
+from supervisor.nginx import Nginx, count_connections
+from supervisor.orders import (
     CountConnections,
     Discard,
-    Event,
     Exit,
     Keep,
     Kill,
@@ -36,14 +35,11 @@ from supervisor.messages import (
     Requery,
     Restore,
     SaveState,
-    SignalArrived,
     SpawnCheck,
     SpawnMaster,
     Stage,
     Swap,
-    TimePassed,
 )
-from supervisor.nginx import Nginx, count_connections
 from supervisor.policy import State, decide
 
 _LONGEST_NAP = 5.0

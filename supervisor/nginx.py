@@ -21,7 +21,7 @@ import psutil
 
 from supervisor import process
 from supervisor.errors import ExecutableMissing, ExitCode, Problem
-from supervisor.messages import ChildExited, OrphansFound, Spawned, SpawnFailed
+from supervisor.events import ChildExited, OrphansFound, Spawned, SpawnFailed
 from supervisor.model import ChildKind
 
 _VERSION = re.compile(rb"nginx version: [^/\s]+/([0-9]+(?:\.[0-9]+)*)")

@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from supervisor.messages import ChildExited
+from supervisor.events import ChildExited
 from supervisor.model import ChildKind
 
 #: All that a child needs of our environment; the token must not be in /proc/<nginx>/environ.

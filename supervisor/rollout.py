@@ -1,31 +1,27 @@
 """
-How a plan becomes what nginx serves, or is taken back.
+What is wanted, what is live, and when to begin the next attempt to make the one the other.
 
-Theory: one attempt at a time, and every step has a witness.  Stage the rendered files beside the
-live ones; let `nginx -t` read exactly those bytes; swap them in at one instant; SIGHUP; and call it
-done when the new generation *answers*, because a signal sent proves nothing.  Whatever fails, the
-last good files come back.  If the old generation still answers, that is all; if nothing answers,
-nginx is told to reload the last good files (a revival), and if that does not help either the policy
-replaces the master.
+Theory: a change is applied `quiet` seconds after the first of a burst.  It is staged and checked
+meanwhile; when more has changed by then, that is thrown away and done again, once.  A bucket of
+three reloads, refilled at one per interval, keeps a storm of changes from becoming a storm of
+reloads.  The last plan always wins.  How an attempt goes on is in `attempt`.
 
-A change is applied `quiet` seconds after the first of a burst.  It is staged and checked meanwhile;
-when more has changed by then, that is thrown away and done again, once.  A bucket of three reloads,
-refilled at one per interval, keeps a storm of changes from becoming a storm of reloads.  The last
-plan always wins.  All instants are seconds on the loop's clock.
+The operator's files are read at the start and at SIGHUP (`fresh`), and only then: an edit that is
+half done must not get into a change of endpoints, nor hold it up.
+
+All instants are seconds on the loop's clock.
 """
 
 import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from supervisor.messages import Discard, Keep, Order, Restore, SpawnCheck, Stage, Staged, Swap, note
 from supervisor.model import Live, Plan
 
 NEVER = math.inf
 
-#: Reloads that may follow each other without a pause, and the longest pause between retries.
+#: Reloads that may follow each other without a pause.
 BURST = 3.0
-_LONGEST_RETRY = 30.0
 
 #: Nothing answering for this long is a blackout; one late answer on a busy machine is not.
 DARK = 1.0
@@ -62,6 +58,9 @@ CHANGES: dict[Step, frozenset[Step]] = {
 class Rollout:
     """
     What is wanted, what is live, and the attempt under way between the two.
+
+    `recheck` asks for an attempt with the operator's files read anew, `fresh` says that the one
+    under way has done so, and `spoiled` that the last one which did was refused.
     """
 
     quiet: float
@@ -82,14 +81,13 @@ class Rollout:
     failures: int = 0
     forced: bool = False
     recheck: bool = False
+    fresh: bool = False
+    spoiled: bool = False
     tokens: float = BURST
     tokens_at: float = 0.0
     seen: str | None = None
     dark_since: float = NEVER
     promoted_at: float = -NEVER
-
-
-Outcome = tuple[Rollout, list[Order]]
 
 
 def enter(rollout: Rollout, step: Step) -> Rollout:
@@ -101,9 +99,6 @@ def enter(rollout: Rollout, step: Step) -> Rollout:
             f"internal error: an attempt that is {rollout.step} cannot become {step}"
         )
     return replace(rollout, step=step)
-
-
-# -------------------------------------------------------------------------------- when to begin
 
 
 def offer(rollout: Rollout, plan: Plan, now: float) -> Rollout:
@@ -119,9 +114,10 @@ def offer(rollout: Rollout, plan: Plan, now: float) -> Rollout:
 
 def ask_again(rollout: Rollout, now: float) -> Rollout:
     """
-    Compare the live files with what they should be, byte by byte, though the plan is the same.
+    Read the operator's files anew, and compare the live files with what they should be.
     """
-    return replace(rollout, recheck=True, retry_at=0.0, changed_at=min(rollout.changed_at, now))
+    changed_at = min(rollout.changed_at, now)
+    return replace(rollout, recheck=True, spoiled=False, retry_at=0.0, changed_at=changed_at)
 
 
 def due_at(rollout: Rollout) -> float:
@@ -148,131 +144,6 @@ def ready_at(rollout: Rollout) -> float:
     return rollout.began_at + (rollout.quiet if rollout.live is not None else 0.0)
 
 
-def begin(rollout: Rollout, now: float) -> Outcome:
-    """
-    Begin an attempt at what is wanted.
-    """
-    live, plan, number = rollout.live, rollout.wanted, rollout.number + 1
-    assert plan is not None
-    same = live is not None and live.plan == plan
-    began_at = min(rollout.changed_at, now)
-    turn = (0 if live is None else live.turn) + (0 if same or live is None else 1)
-    rollout = replace(
-        enter(rollout, Step.STAGING),
-        number=number,
-        trying=Live(plan, "", "", number, turn),
-        recheck=False,
-        silent=False,
-        revives=False,
-        began_at=began_at,
-        is_early=live is not None and now < began_at + rollout.quiet,
-        changed_at=NEVER,
-    )
-    return rollout, [Stage(number, plan, turn)]
-
-
-def revive(rollout: Rollout, now: float) -> Outcome:
-    """
-    Begin the attempt that puts the last good configuration back into an nginx gone dark.
-    """
-    live = rollout.live
-    assert live is not None
-    rollout = replace(
-        enter(rollout, Step.SWAPPING),
-        trying=live,
-        revives=True,
-        silent=False,
-        began_at=now,
-        dark_since=NEVER,
-    )
-    return rollout, [Restore(live)]
-
-
-# --------------------------------------------------------------------------- how it goes on
-
-
-def staged(rollout: Rollout, event: Staged, patience: float, now: float) -> Outcome:
-    """
-    Go on with staged files: to the check, or nowhere when nginx runs these very bytes already.
-    """
-    live, trying = rollout.live, rollout.trying
-    assert trying is not None
-    if live is not None and event.digest == live.digest and not rollout.forced:
-        if event.intact:
-            rest = replace(enter(rollout, Step.IDLE), trying=None)
-            return rest, [
-                Discard(rollout.number),
-                note("reload.unnecessary", generation=live.generation),
-            ]
-        # Only the files differ from what nginx runs: put them back, and signal nobody.
-        rollout = replace(enter(rollout, Step.SWAPPING), trying=live, silent=True)
-        return rollout, [Discard(rollout.number), Restore(live)]
-    trying = replace(trying, digest=event.digest, generation=event.generation)
-    rollout = replace(
-        enter(rollout, Step.CHECKING), trying=trying, give_up_at=now + patience, check=0
-    )
-    return rollout, [SpawnCheck(rollout.number)]
-
-
-def checked(rollout: Rollout) -> Outcome:
-    """
-    Go on with files that `nginx -t` accepts: they wait until the quiet time is over.
-    """
-    return replace(enter(rollout, Step.READY), give_up_at=NEVER, check=0), []
-
-
-def apply(rollout: Rollout) -> Outcome:
-    """
-    Swap in what was checked, unless it was begun early and more has changed since.
-    """
-    assert rollout.trying is not None
-    if rollout.is_early and rollout.wanted != rollout.trying.plan:
-        back = rollout.live is not None and rollout.wanted == rollout.live.plan
-        changed_at = NEVER if back else rollout.began_at
-        rest = replace(enter(rollout, Step.IDLE), trying=None, changed_at=changed_at)
-        return rest, [Discard(rollout.number)]
-    return enter(rollout, Step.SWAPPING), [Swap(rollout.number)]
-
-
-def swapped(rollout: Rollout, now: float, patience: float) -> Rollout:
-    """
-    Go on with live files; the caller makes nginx read them, unless only the files were wrong.
-    """
-    if rollout.silent:
-        return replace(enter(rollout, Step.IDLE), trying=None)
-    spent = replace(_refill(rollout, now), give_up_at=now + patience, seen=None)
-    spent = replace(spent, tokens=max(0.0, spent.tokens - 1.0))
-    return enter(spent, Step.LOOKING)
-
-
-def promote(rollout: Rollout, now: float) -> Outcome:
-    """
-    Take what answers as the live configuration.
-    """
-    assert rollout.trying is not None
-    live, took = rollout.trying, now - rollout.began_at
-    said = note(
-        "reload.revived" if rollout.revives else "reload.applied",
-        endpoints=len(live.plan.endpoints),
-        mode=live.plan.mode,
-        plan=live.plan.fingerprint,
-        generation=live.generation,
-        took=round(took, 3),
-    )
-    rollout = replace(
-        enter(rollout, Step.IDLE),
-        live=live,
-        trying=None,
-        give_up_at=NEVER,
-        failures=0,
-        retry_at=0.0,
-        forced=False,
-        dark_since=NEVER,
-        promoted_at=now,
-    )
-    return rollout, [Keep(live), said]
-
-
 def looked(rollout: Rollout, generation: str | None, now: float) -> Rollout:
     """
     Note what nginx answers when it is not the generation that an attempt waits for.
@@ -288,43 +159,10 @@ def looked(rollout: Rollout, generation: str | None, now: float) -> Rollout:
     return replace(rollout, seen=generation, dark_since=NEVER, forced=rollout.forced or strange)
 
 
-# ------------------------------------------------------------------------------ how it fails
-
-
-def fail(rollout: Rollout, reason: str, now: float) -> Outcome:
+def spent(rollout: Rollout, now: float) -> Rollout:
     """
-    End an attempt that did not work; the same plan is tried again later, another one at once.
+    Take one reload from the bucket.
     """
-    failures = rollout.failures + 1
-    pause = min(_LONGEST_RETRY, 2.0 ** min(failures - 1, 10))
-    said = note("reload.failed", "error", reason=reason, keeping=_kept(rollout), retry_in=pause)
-    live, trying = rollout.live, rollout.trying
-    # With the plan that is live it was about files, and nothing else would ask for them again.
-    files = live is not None and trying is not None and trying.plan == live.plan
-    rest = replace(
-        enter(rollout, Step.IDLE),
-        trying=None,
-        recheck=rollout.recheck or (files and not rollout.revives),
-        check=0,
-        give_up_at=NEVER,
-        failures=failures,
-        retry_at=now + pause,
-    )
-    return rest, [Discard(rollout.number), said]
-
-
-def abandon(rollout: Rollout) -> Rollout:
-    """
-    Forget the attempt under way: the master it was meant for is gone.
-    """
-    rest = rollout if rollout.step is Step.IDLE else enter(rollout, Step.IDLE)
-    return replace(rest, trying=None, check=0, give_up_at=NEVER, dark_since=NEVER)
-
-
-def _kept(rollout: Rollout) -> int:
-    return 0 if rollout.live is None else len(rollout.live.plan.endpoints)
-
-
-def _refill(rollout: Rollout, now: float) -> Rollout:
     gained = (now - rollout.tokens_at) / rollout.interval
-    return replace(rollout, tokens=min(BURST, rollout.tokens + gained), tokens_at=now)
+    tokens = min(BURST, rollout.tokens + gained)
+    return replace(rollout, tokens=max(0.0, tokens - 1.0), tokens_at=now)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from supervisor.admission import cap
-from supervisor.messages import DiscoveryFailed, SnapshotArrived
+from supervisor.events import DiscoveryFailed, SnapshotArrived
 from supervisor.model import Endpoint, Mode, Plan
 
 

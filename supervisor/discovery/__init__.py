@@ -9,7 +9,7 @@ from typing import Protocol
 
 from supervisor.discovery.listed import ListedSource, fixed, from_file
 from supervisor.discovery.nomad import NomadSource
-from supervisor.messages import Event
+from supervisor.events import Event
 from supervisor.settings import Settings
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from supervisor.admission import Site, admit, cap, parse_site, read_address
-from supervisor.messages import DiscoveryFailed, Event, SnapshotArrived
+from supervisor.events import DiscoveryFailed, Event, SnapshotArrived
 from supervisor.model import Endpoint
 from supervisor.settings import Settings
 

@@ -13,7 +13,7 @@ from supervisor import cursor
 from supervisor.admission import admit_rows, cap
 from supervisor.cursor import Cursor
 from supervisor.discovery.client import Answer, Service, Unanswered
-from supervisor.messages import DiscoveryFailed, Event, SnapshotArrived
+from supervisor.events import DiscoveryFailed, Event, SnapshotArrived
 from supervisor.model import Endpoint
 from supervisor.settings import Settings
 

@@ -9,22 +9,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from supervisor.events import Event, Staged, StageFailed, StateSaved, SwapFailed, Swapped
 from supervisor.files.configs import Configs
 from supervisor.files.records import save_ended, save_record
-from supervisor.messages import (
-    Discard,
-    Event,
-    Keep,
-    Restore,
-    SaveState,
-    Stage,
-    Staged,
-    StageFailed,
-    StateSaved,
-    Swap,
-    SwapFailed,
-    Swapped,
-)
+from supervisor.orders import Discard, Keep, Restore, SaveState, Stage, Swap
 
 Errand = Stage | Swap | Restore | Discard | Keep | SaveState
 
@@ -65,9 +53,9 @@ class Clerk:
 
     def _do(self, errand: Errand) -> None:
         match errand:
-            case Stage(attempt, plan, turn):
+            case Stage(attempt, plan, turn, fresh):
                 try:
-                    bundle, intact = self._configs.stage(attempt, plan, turn)
+                    bundle, intact = self._configs.stage(attempt, plan, turn, fresh=fresh)
                 except Exception as error:  # noqa: BLE001 - a template may fail in any way; all is undone
                     self._post(
                         StageFailed(attempt, f"cannot stage the configuration: {_text(error)}")

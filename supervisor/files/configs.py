@@ -41,14 +41,22 @@ class Configs:
         """Return the nginx.conf that was staged for an attempt."""
         return self._folder / _FOLDER.format(attempt) / "nginx.conf"
 
-    def stage(self, attempt: int, plan: Plan, turn: int) -> tuple[Bundle, bool]:
+    def stage(
+        self, attempt: int, plan: Plan, turn: int, *, fresh: bool = True
+    ) -> tuple[Bundle, bool]:
         """
         Render and write a configuration beside the live one.
 
-        Returns it, and whether the live files are still what was put there.  Raises OSError or a
-        template's error, with nothing left behind.
+        The operator's files are read anew (`fresh`) or taken from the last good one.  Returns it,
+        and whether the live files are still what was put there.  Raises OSError or a template's
+        error, with nothing left behind.
         """
-        bundle = self._renderer.bundle(plan, attempt, turn, self._operator())
+        if fresh or self._good is None:
+            operator = self._operator()
+        else:
+            good = self._bundles[self._good].files
+            operator = {path: good[path] for path in good if "/" in path}
+        bundle = self._renderer.bundle(plan, attempt, turn, operator)
         self._write(_FOLDER.format(attempt), bundle)
         self._bundles[attempt] = bundle
         return bundle, self._is_intact()

@@ -19,9 +19,10 @@ from dataclasses import replace
 from supervisor import lifetime
 from supervisor.durations import format_instant
 from supervisor.errors import ExitCode
+from supervisor.events import Event
 from supervisor.lifetime import NEVER, Lifetime, Phase
 from supervisor.master import Master
-from supervisor.messages import Event, Exit, Order, SaveState, leave, note
+from supervisor.orders import Exit, Order, SaveState, leave, note
 from supervisor.policy import ending, running
 from supervisor.policy.shown import shown
 from supervisor.policy.state import Decision, State

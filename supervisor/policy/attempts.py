@@ -9,22 +9,12 @@ import signal
 from dataclasses import replace
 from typing import assert_never
 
-from supervisor import lifetime, master, rollout
+from supervisor import attempt, lifetime, master, rollout
 from supervisor.durations import format_span
 from supervisor.errors import ExitCode
+from supervisor.events import Staged, StageFailed, SwapFailed, Swapped
 from supervisor.master import Health
-from supervisor.messages import (
-    Kill,
-    Order,
-    Restore,
-    SpawnMaster,
-    Staged,
-    StageFailed,
-    SwapFailed,
-    Swapped,
-    leave,
-    note,
-)
+from supervisor.orders import Kill, Order, Restore, SpawnMaster, leave, note
 from supervisor.policy.state import Decision, State
 from supervisor.rollout import Step
 
@@ -39,7 +29,7 @@ def filed(state: State, event: Staged | StageFailed | Swapped | SwapFailed, now:
         return state, []  # of an attempt that was abandoned
     match event:
         case Staged():
-            return rolled(state, rollout.staged(roll, event, settings.start_timeout, now))
+            return rolled(state, attempt.staged(roll, event, settings.start_timeout, now))
         case SwapFailed(_, reason) if roll.live is not None and state.master.health is Health.DOWN:
             # The files could not be put back; they may be whole, and without nginx nothing serves.
             state, orders = _swapped(state, now)
@@ -54,7 +44,7 @@ def filed(state: State, event: Staged | StageFailed | Swapped | SwapFailed, now:
 
 def _swapped(state: State, now: float) -> Decision:
     silent, revives = state.rollout.silent, state.rollout.revives
-    after = rollout.swapped(state.rollout, now, state.settings.verify_timeout)
+    after = attempt.swapped(state.rollout, now, state.settings.verify_timeout)
     if state.master.health is Health.DOWN:
         # `boot_by` bounds a start; a reload's bound would be too short for it.
         return replace(state, rollout=replace(after, give_up_at=lifetime.NEVER)), [SpawnMaster()]
@@ -83,7 +73,7 @@ def seen(state: State, generation: str | None, now: float) -> Decision:
             state = replace(state, master=master.answered(state.master))
             orders.append(note("nginx.answers", pid=state.master.pid, since_start=took))
     if awaited:
-        state, more = rolled(state, rollout.promote(state.rollout, now))
+        state, more = rolled(state, attempt.promote(state.rollout, now))
         return state, [*orders, *more]
     if state.master.health is Health.UP:
         state = replace(state, rollout=rollout.looked(state.rollout, generation, now))
@@ -96,7 +86,7 @@ def failed(state: State, code: ExitCode, reason: str, now: float) -> Decision:
     """
     if state.rollout.live is None:
         return state, [leave(code, "the first configuration cannot be used", said=reason)]
-    return rolled(state, rollout.fail(state.rollout, reason, now))
+    return rolled(state, attempt.fail(state.rollout, reason, now))
 
 
 def overdue(state: State, now: float) -> Decision:
@@ -112,22 +102,22 @@ def overdue(state: State, now: float) -> Decision:
     if roll.revives:
         why = "nothing answers even after a reload of the last good files"
         state = replace(
-            state, master=replace(state.master, given_up=why), rollout=rollout.abandon(roll)
+            state, master=replace(state.master, given_up=why), rollout=attempt.abandon(roll)
         )
         said = note("nginx.replaced", "error", reason=why)
         return state, [said, Kill(state.master.pid, signal.SIGKILL, group=True)]
     assert live is not None  # a first start is bounded by `boot_by` instead
     # The last good files come back before what was tried goes: until then it is the live folder.
     reason = f"the new generation did not answer within {format_span(settings.verify_timeout)}"
-    state, orders = rolled(state, rollout.fail(roll, reason, now))
+    state, orders = rolled(state, attempt.fail(roll, reason, now))
     if roll.seen is None:
-        state, more = rolled(state, rollout.revive(state.rollout, now))
+        state, more = rolled(state, attempt.revive(state.rollout, now))
         return state, [*more, *orders]
     # A stopped master would reload the restored files once it is awake.
     return state, [Restore(live), Kill(state.master.pid, signal.SIGCONT), *orders]
 
 
-def rolled(state: State, outcome: rollout.Outcome) -> Decision:
+def rolled(state: State, outcome: attempt.Outcome) -> Decision:
     """
     Put what became of a rollout into the state.
     """

@@ -6,22 +6,13 @@ import signal
 from dataclasses import replace
 from typing import assert_never
 
-from supervisor import master, rollout
+from supervisor import attempt, master
 from supervisor.durations import format_span
 from supervisor.errors import ExitCode
+from supervisor.events import ChildExited, OrphansFound, Spawned, SpawnFailed
 from supervisor.master import Health
-from supervisor.messages import (
-    ChildExited,
-    Kill,
-    Order,
-    OrphansFound,
-    QuitOrphans,
-    Spawned,
-    SpawnFailed,
-    leave,
-    note,
-)
 from supervisor.model import ChildKind
+from supervisor.orders import Kill, Order, QuitOrphans, leave, note
 from supervisor.policy import attempts
 from supervisor.policy.state import Decision, State
 from supervisor.rollout import Step
@@ -45,7 +36,7 @@ def react(
             return _not_spawned(state, event, now)
         case ChildExited(pid, ChildKind.CHECK) if pid == state.rollout.check:
             if event.code == 0:
-                return attempts.rolled(state, rollout.checked(state.rollout))
+                return attempts.rolled(state, attempt.checked(state.rollout))
             said = event.said or f"nginx -t ended with {event.code}"
             return attempts.failed(state, ExitCode.CONFIG, said, now)
         case ChildExited(pid, ChildKind.MASTER) if pid == state.master.pid:
@@ -69,7 +60,7 @@ def _not_spawned(state: State, event: SpawnFailed, now: float) -> Decision:
     said = note("nginx.not_started", "error", reason=event.reason, failures=len(down.crashes))
     if master.is_hopeless(down):
         return state, [said, leave(event.code, why, said=event.reason)]
-    return replace(state, master=down, rollout=rollout.abandon(state.rollout)), [said]
+    return replace(state, master=down, rollout=attempt.abandon(state.rollout)), [said]
 
 
 def _master_died(state: State, event: ChildExited, now: float) -> Decision:
@@ -91,4 +82,4 @@ def _master_died(state: State, event: ChildExited, now: float) -> Decision:
         return state, [*orders, sweep, leave(code, why, said=event.said)]
     orders.append(sweep if doom else QuitOrphans(pid))
     down = replace(down, seeking_orphans=not doom)
-    return replace(state, master=down, rollout=rollout.abandon(state.rollout)), orders
+    return replace(state, master=down, rollout=attempt.abandon(state.rollout)), orders

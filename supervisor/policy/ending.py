@@ -11,22 +11,17 @@ from dataclasses import replace
 from supervisor import lifetime, master
 from supervisor.durations import format_span
 from supervisor.errors import ExitCode
-from supervisor.lifetime import Lifetime, Phase
-from supervisor.messages import (
+from supervisor.events import (
     ChildExited,
     ConnectionsCounted,
-    CountConnections,
     Event,
-    Kill,
-    Order,
     OrphansFound,
-    QuitOrphans,
     SignalArrived,
     Spawned,
-    leave,
-    note,
 )
+from supervisor.lifetime import Lifetime, Phase
 from supervisor.model import ChildKind
+from supervisor.orders import CountConnections, Kill, Order, QuitOrphans, leave, note
 from supervisor.policy.state import Decision, State
 
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})

@@ -6,19 +6,15 @@ import signal
 from dataclasses import replace
 from typing import assert_never
 
-from supervisor import lifetime, rollout, targets
+from supervisor import attempt, lifetime, rollout, targets
 from supervisor.durations import format_span
-from supervisor.master import Health
-from supervisor.messages import (
+from supervisor.events import (
     ChildExited,
     ConnectionsCounted,
     DiscoveryFailed,
     Event,
     GenerationSeen,
-    Kill,
-    Order,
     OrphansFound,
-    Requery,
     SignalArrived,
     SnapshotArrived,
     Spawned,
@@ -29,8 +25,9 @@ from supervisor.messages import (
     SwapFailed,
     Swapped,
     TimePassed,
-    note,
 )
+from supervisor.master import Health
+from supervisor.orders import Kill, Order, Requery, note
 from supervisor.policy import attempts, children, ending
 from supervisor.policy.shown import status
 from supervisor.policy.state import Decision, State
@@ -79,17 +76,17 @@ def keep_up(state: State, now: float) -> Decision:
         return replace(state, master=doomed), [Kill(state.master.pid, signal.SIGKILL, group=True)]
     if now >= state.master.respawn_at:
         state = replace(state, master=replace(state.master, respawn_at=lifetime.NEVER))
-        return attempts.rolled(state, rollout.revive(state.rollout, now))
+        return attempts.rolled(state, attempt.revive(state.rollout, now))
     if now >= state.rollout.give_up_at:
         return attempts.overdue(state, now)
     if now >= rollout.ready_at(state.rollout):
-        state, orders = attempts.rolled(state, rollout.apply(state.rollout))
+        state, orders = attempts.rolled(state, attempt.apply(state.rollout))
     if now >= state.dark_at:
         said = note("nginx.dark", "error", hint="reloading the last good files")
-        state, orders = attempts.rolled(state, rollout.revive(state.rollout, now))
+        state, orders = attempts.rolled(state, attempt.revive(state.rollout, now))
         return state, [said, *orders]
     if now >= state.rollout_at:
-        state, more = attempts.rolled(state, rollout.begin(state.rollout, now))
+        state, more = attempts.rolled(state, attempt.begin(state.rollout, now))
         orders = [*orders, *more]
     return state, orders
 

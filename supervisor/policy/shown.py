@@ -7,8 +7,8 @@ from dataclasses import replace
 from supervisor.durations import format_instant
 from supervisor.lifetime import NEVER
 from supervisor.master import Health
-from supervisor.messages import Look, Order, Publish, note
 from supervisor.model import Mode, View
+from supervisor.orders import Look, Order, Publish, note
 from supervisor.policy.state import Decision, State
 from supervisor.rollout import Step
 

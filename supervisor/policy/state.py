@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from supervisor import rollout
 from supervisor.lifetime import NEVER, Lifetime
 from supervisor.master import Health, Master
-from supervisor.messages import Order
 from supervisor.model import View
+from supervisor.orders import Order
 from supervisor.rollout import Rollout, Step
 from supervisor.settings import Settings
 from supervisor.targets import Targets

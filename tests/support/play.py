@@ -14,33 +14,36 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from supervisor import lifetime, policy, settings
-from supervisor.messages import (
+from supervisor.events import (
     ChildExited,
     ConnectionsCounted,
-    CountConnections,
     Event,
-    Exit,
     GenerationSeen,
-    Kill,
-    Look,
-    Note,
-    Order,
     OrphansFound,
-    QuitOrphans,
-    Restore,
-    SaveState,
     SnapshotArrived,
-    SpawnCheck,
     Spawned,
-    SpawnMaster,
-    Stage,
     Staged,
     StateSaved,
-    Swap,
     Swapped,
     TimePassed,
 )
 from supervisor.model import ChildKind, Endpoint, Plan, Record
+from supervisor.orders import (
+    CountConnections,
+    Exit,
+    Keep,
+    Kill,
+    Look,
+    Note,
+    Order,
+    QuitOrphans,
+    Restore,
+    SaveState,
+    SpawnCheck,
+    SpawnMaster,
+    Stage,
+    Swap,
+)
 from supervisor.policy import State
 
 T = TypeVar("T", bound=Order)
@@ -70,6 +73,8 @@ class World:
     check_says: str = ""
     answers: bool = True
     intact: bool = True
+    files: str = "whole"
+    refused_files: frozenset[str] = frozenset({"broken"})
     silent_orders: frozenset[type[Order]] = frozenset()
     open_connections: int = 0
     orphans: frozenset[int] = frozenset()
@@ -104,6 +109,8 @@ class Play:
         self._generation: str | None = None
         self._disk = ""
         self._staged: dict[int, str] = {}
+        self._files: dict[int, str] = {0: ""}
+        self._good = 0
         self._pace = 0.0
         environ = {"SERVICE_NAME": "web", **self.configured}
         self.settings = settings.read(environ, lambda _: False)
@@ -142,7 +149,9 @@ class Play:
                 self.send(GenerationSeen(self._generation if self.world.answers else None))
             else:
                 self.send(TimePassed())
-        message = f"the policy never rests: it wants to wake at {self.state.wake_at}, it is {self.now}"
+        message = (
+            f"the policy never rests: it wants to wake at {self.state.wake_at}, it is {self.now}"
+        )
         raise AssertionError(message)
 
     def serve(self, *ports: int) -> "Play":
@@ -162,7 +171,9 @@ class Play:
 
     def signals(self, signum: int) -> list[float]:
         """Return when a signal was sent."""
-        return [at for at, order in self.ordered if isinstance(order, Kill) and order.signum == signum]
+        return [
+            at for at, order in self.ordered if isinstance(order, Kill) and order.signum == signum
+        ]
 
     def notes(self, event: str) -> list[Note]:
         """Return the log lines of one event id."""
@@ -201,14 +212,23 @@ class Play:
     def _answer(self, order: Order) -> Iterator[tuple[float, Coming]]:
         world = self.world
         match order:
-            case Stage(attempt, plan, turn):
-                digest = f"{plan.fingerprint}/{turn}"
+            case Stage(attempt, plan, turn, fresh):
+                self._files[attempt] = world.files if fresh else self._files[self._good]
+                digest = f"{plan.fingerprint}/{turn}/{self._files[attempt]}"
                 self._staged[attempt] = f"{digest}-{attempt}"
                 yield 0.001, Staged(attempt, digest, self._staged[attempt], world.intact)
-            case SpawnCheck():
+            case Keep(live):
+                self._good = live.attempt
+            case SpawnCheck(attempt):
                 pid = next(self._pids)
+                refused = self._files.get(attempt) in world.refused_files
                 yield 0.0, Spawned(ChildKind.CHECK, pid)
-                yield world.check_takes, ChildExited(pid, ChildKind.CHECK, world.check, world.check_says)
+                yield (
+                    world.check_takes,
+                    ChildExited(
+                        pid, ChildKind.CHECK, world.check or int(refused), world.check_says
+                    ),
+                )
             case Swap(attempt):
                 self._disk = self._staged[attempt]
                 yield 0.0, Swapped(attempt)
@@ -223,7 +243,10 @@ class Play:
             case Kill(pid, signum) if signum == signal.SIGHUP:
                 yield world.reload, _Loads(self._disk)
             case Kill(pid, signum) if pid == self.state.master.pid and signum in world.obeys:
-                yield 0.005, ChildExited(pid, ChildKind.MASTER, 0 if signum != signal.SIGKILL else 137)
+                yield (
+                    0.005,
+                    ChildExited(pid, ChildKind.MASTER, 0 if signum != signal.SIGKILL else 137),
+                )
             case Kill(pid, signal.SIGKILL) if pid in self.state.master.orphans:
                 yield 0.005, ChildExited(pid, ChildKind.OTHER, 137)
             case QuitOrphans():

@@ -8,17 +8,9 @@ import pytest
 
 from supervisor import master
 from supervisor.errors import ExitCode
-from supervisor.messages import (
-    ChildExited,
-    Kill,
-    QuitOrphans,
-    Restore,
-    SpawnFailed,
-    SpawnMaster,
-    StageFailed,
-    SwapFailed,
-)
+from supervisor.events import ChildExited, SpawnFailed, StageFailed, SwapFailed
 from supervisor.model import ChildKind
+from supervisor.orders import Kill, QuitOrphans, Restore, SpawnMaster
 from supervisor.rollout import Step
 from tests.support.play import Play, World, arrives, endpoints
 

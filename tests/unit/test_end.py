@@ -10,21 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor import lifetime
-from supervisor.lifetime import Lifetime, Phase
-from supervisor.messages import (
+from supervisor.events import (
     ChildExited,
     ConnectionsCounted,
     Event,
-    Exit,
     GenerationSeen,
-    Kill,
     OrphansFound,
-    QuitOrphans,
     SignalArrived,
     Spawned,
-    SpawnMaster,
 )
+from supervisor.lifetime import Lifetime, Phase
 from supervisor.model import ChildKind
+from supervisor.orders import Exit, Kill, QuitOrphans, SpawnMaster
 from tests.support.play import Play, World, arrives
 
 STUBBORN = World(obeys=frozenset({signal.SIGKILL}))

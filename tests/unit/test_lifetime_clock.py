@@ -10,9 +10,10 @@ from unittest.mock import MagicMock
 import pytest
 
 from supervisor import lifetime, policy, settings
+from supervisor.events import Event, TimePassed
 from supervisor.lifetime import Phase
 from supervisor.loop import Inbox, Loop
-from supervisor.messages import Event, Exit, Order, TimePassed
+from supervisor.orders import Exit, Order
 from supervisor.policy import State
 
 WALL = 1_800_000_000.0

@@ -4,8 +4,9 @@ With which code the program ends when nginx ends by itself, as histories.
 
 from collections.abc import Iterable
 
-from supervisor.messages import ChildExited, OrphansFound, SpawnMaster
+from supervisor.events import ChildExited, OrphansFound
 from supervisor.model import ChildKind
+from supervisor.orders import SpawnMaster
 from tests.support.play import Play
 
 CODES = range(256)

@@ -10,26 +10,19 @@ from hypothesis import strategies as st
 
 from supervisor import rollout
 from supervisor.errors import ExitCode
-from supervisor.messages import (
+from supervisor.events import (
     ChildExited,
-    Discard,
     GenerationSeen,
-    Kill,
-    Order,
-    Requery,
-    Restore,
     SignalArrived,
-    SpawnCheck,
     Spawned,
     SpawnFailed,
-    Stage,
     Staged,
     StageFailed,
-    Swap,
     SwapFailed,
     Swapped,
 )
 from supervisor.model import ChildKind, Mode
+from supervisor.orders import Discard, Kill, Order, Requery, Restore, SpawnCheck, Stage, Swap
 from supervisor.rollout import BURST, Step
 from tests.support.play import Play, World, arrives, endpoints
 
@@ -382,6 +375,69 @@ def test_hangup_puts_edited_files_back_without_a_signal() -> None:
     assert 1 == len(play.all(Restore))
     assert [] == play.signals(signal.SIGHUP)
     assert 1 == len(play.notes("files.restored"))
+
+
+def test_a_broken_file_of_the_operator_holds_up_no_endpoint() -> None:
+    """
+    It is read at SIGHUP, refused, and tried again; endpoints change with the last good files.
+    """
+    play = Play().serve(1)
+    play.world.files = "broken"
+    play.send(SignalArrived(signal.SIGHUP))
+    play.run(0.5)
+    assert 1 == len(play.notes("reload.failed"))
+
+    play.send(arrives(2))
+    play.run(0.1)
+    assert endpoints(2) == play.served.endpoints
+
+    play.world.files = "mended"
+    play.run(40)
+    assert play.state.rollout.live
+    assert play.state.rollout.live.digest.endswith("/mended")
+
+
+def test_a_broken_file_that_comes_with_a_change_gives_way_to_it() -> None:
+    """
+    The first try has both and is refused; the second has the endpoints alone.
+    """
+    play = Play().serve(1)
+    play.world.files = "broken"
+    play.send(SignalArrived(signal.SIGHUP))
+    play.send(arrives(2))
+    play.run(1.5)
+
+    assert [True, True, False] == [stage.fresh for stage in play.all(Stage)[:3]]
+    assert endpoints(2) == play.served.endpoints
+
+
+def test_an_edit_is_no_part_of_an_endpoint_change() -> None:
+    """
+    Somebody is in the middle of it: only SIGHUP says that it is done.
+    """
+    play = Play().serve(1)
+    play.world.files = "half"
+    play.send(arrives(2))
+    play.run(1)
+
+    assert play.state.rollout.live
+    assert play.state.rollout.live.digest.endswith("/whole")
+
+
+def test_a_file_read_for_an_attempt_that_was_thrown_away_is_read_again() -> None:
+    """
+    More changed during the quiet time after SIGHUP: the next attempt reads the files too.
+    """
+    play = Play({"RELOAD_QUIET": "50ms"}).serve(1)
+    play.world.files = "edited"
+    play.send(SignalArrived(signal.SIGHUP))
+    play.run(0.02)
+    play.send(arrives(2))
+    play.run(1)
+
+    assert play.state.rollout.live
+    assert play.state.rollout.live.digest.endswith("/edited")
+    assert 1 == len(play.signals(signal.SIGHUP))
 
 
 def test_hangup_applies_a_changed_file() -> None:

@@ -7,20 +7,16 @@ import signal
 import pytest
 
 from supervisor.errors import ExitCode
-from supervisor.messages import (
+from supervisor.events import (
     DiscoveryFailed,
-    Order,
     SnapshotArrived,
-    SpawnCheck,
     SpawnFailed,
-    SpawnMaster,
-    Stage,
     StageFailed,
     StateSaved,
-    Swap,
     SwapFailed,
 )
 from supervisor.model import ChildKind, Mode, Record
+from supervisor.orders import Order, SpawnCheck, SpawnMaster, Stage, Swap
 from tests.support.play import SOURCE, WALL, Play, World, arrives, endpoints
 
 

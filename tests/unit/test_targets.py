@@ -3,7 +3,7 @@ What the sources said, and the plan that follows.
 """
 
 from supervisor import targets
-from supervisor.messages import DiscoveryFailed, SnapshotArrived
+from supervisor.events import DiscoveryFailed, SnapshotArrived
 from supervisor.model import Mode
 from supervisor.targets import Targets
 from tests.support.play import endpoints

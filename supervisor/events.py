@@ -1,0 +1,158 @@
+"""
+Events: what happened, in frozen words.
+
+Producers post them and never act.  Together with `orders` they are the language in which the
+behaviour of the program is written and tested: a list of the one leads to a list of the other.
+"""
+
+from dataclasses import dataclass
+
+from supervisor.model import ChildKind, Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    """A timer ran out; the state says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotArrived:
+    """
+    A source answered with every endpoint it knows.
+
+    `certain` is false for an empty answer that no second one has confirmed yet: a restored
+    registry answers empty for a moment, and so does a group that restarts its tasks.
+    """
+
+    source: str
+    endpoints: tuple[Endpoint, ...]
+    certain: bool = True
+    refused: int = 0
+    beyond: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryFailed:
+    """A source did not answer, or what it said is no knowledge; it asks again by itself."""
+
+    source: str
+    reason: str
+    retry_in: float
+
+
+@dataclass(frozen=True, slots=True)
+class SignalArrived:
+    """The supervisor itself was sent a signal."""
+
+    signum: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """A child of ours runs."""
+
+    kind: ChildKind
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnFailed:
+    """A child of ours could not be started at all; the code is the one to exit with."""
+
+    kind: ChildKind
+    code: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChildExited:
+    """A child ended and was reaped; death by signal n counts as code 128 + n."""
+
+    pid: int
+    kind: ChildKind
+    code: int
+    said: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OrphansFound:
+    """Workers that outlived their master, and were told to finish their requests and go."""
+
+    pids: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """
+    An attempt is rendered and written beside the live files, which nothing has touched.
+
+    `intact` is false when the live files no longer hold what was put there.
+    """
+
+    attempt: int
+    digest: str
+    generation: str
+    intact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StageFailed:
+    """An attempt could not be rendered or written; the live files are as they were."""
+
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Swapped:
+    """The files of an attempt, or of the last good one again, are the live files now."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class SwapFailed:
+    """The live files could not be replaced; they are as they were."""
+
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationSeen:
+    """What nginx answered on a fresh internal connection; None when it did not answer in time."""
+
+    generation: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionsCounted:
+    """How many clients are still connected to the public port."""
+
+    open: int
+
+
+@dataclass(frozen=True, slots=True)
+class StateSaved:
+    """The record of the deadline is on disk, or the reason why it is not."""
+
+    trouble: str = ""
+
+
+Event = (
+    TimePassed
+    | SnapshotArrived
+    | DiscoveryFailed
+    | SignalArrived
+    | Spawned
+    | SpawnFailed
+    | ChildExited
+    | OrphansFound
+    | Staged
+    | StageFailed
+    | Swapped
+    | SwapFailed
+    | GenerationSeen
+    | ConnectionsCounted
+    | StateSaved
+)

@@ -1,0 +1,167 @@
+"""
+Orders: what to do about it, in frozen words.
+
+The policy gives them, the loop performs them and never decides.  The comment on each says by which
+event it is answered.
+"""
+
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+from supervisor.model import Live, Plan, Record, View
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnMaster:
+    """Start nginx on the live files.  Answered by Spawned or SpawnFailed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """
+    Render a plan and write it beside the live files.  Answered by Staged or StageFailed.
+
+    `fresh` reads the operator's files anew; otherwise those of the last good files are taken.
+    """
+
+    attempt: int
+    plan: Plan
+    turn: int
+    fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnCheck:
+    """Run `nginx -t` on the staged bytes.  Answered by Spawned, then ChildExited."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """Make the staged files the live files, at one instant.  Answered by Swapped."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """Make the last good files the live files again, whatever happened to them."""
+
+    live: Live
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Remove what was staged for an attempt that is not going to be used."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Remember the files of a configuration that answered as the last good ones."""
+
+    live: Live
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """Send a signal to a process of ours, or to its whole process group."""
+
+    pid: int
+    signum: int
+    group: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class QuitOrphans:
+    """Tell the workers of a dead master to finish and go.  Answered by OrphansFound."""
+
+    master: int
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Ask nginx for its generation every so many seconds from now on; 0 stops asking."""
+
+    every: float
+
+
+@dataclass(frozen=True, slots=True)
+class CountConnections:
+    """Count the clients still connected.  Answered by ConnectionsCounted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Requery:
+    """Ask every source again now."""
+
+
+@dataclass(frozen=True, slots=True)
+class SaveState:
+    """Put the record of the deadline on disk.  Answered by StateSaved."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Show this view to whoever asks on the internal socket."""
+
+    view: View
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Write one line to the log: a dotted event id and its fields."""
+
+    event: str
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    fields: MappingProxyType[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """End the program with a code, having said why."""
+
+    code: int
+    reason: str
+    fields: MappingProxyType[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+
+Order = (
+    SpawnMaster
+    | Stage
+    | SpawnCheck
+    | Swap
+    | Restore
+    | Discard
+    | Keep
+    | Kill
+    | QuitOrphans
+    | Look
+    | CountConnections
+    | Requery
+    | SaveState
+    | Publish
+    | Note
+    | Exit
+)
+
+
+def note(
+    event: str, level: Literal["debug", "info", "warning", "error"] = "info", **fields: Any
+) -> Note:
+    """
+    Build a Note from keywords.
+    """
+    return Note(event, level, MappingProxyType(fields))
+
+
+def leave(code: int, reason: str, **fields: Any) -> Exit:
+    """
+    Build an Exit from keywords.
+    """
+    return Exit(code, reason, MappingProxyType(fields))
