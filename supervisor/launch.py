@@ -76,8 +76,14 @@ def run(environ: Mapping[str, str]) -> int:
     except (Problem, ExecutableMissing) as error:
         _farewell(settings, leave(error.code, str(error)), log, None)
         raise  # it is told on stderr too, one line for each mistake
-    last = Loop(hands, inbox).run(state, orders)
-    children.leave_nobody()
+    try:
+        last = Loop(hands, inbox).run(state, orders)
+    except Exception as error:
+        why = f"internal error: {type(error).__name__}: {error}"
+        _farewell(settings, leave(ExitCode.SOFTWARE, why), log, hands.clerk)
+        raise
+    finally:
+        children.leave_nobody()
     return _farewell(settings, last, log, hands.clerk)
 
 

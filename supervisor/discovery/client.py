@@ -62,9 +62,15 @@ class Service(Requester):  # type: ignore[misc]
 
     ENDPOINT = "service"
 
-    def __init__(self, settings: Settings, hide: Callable[[list[str]], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        hide: Callable[[list[str]], None],
+        is_unwanted: Callable[[], bool] = lambda: False,
+    ) -> None:
         is_socket = settings.nomad_addr.startswith("unix://")
-        self._wire = Wire(settings.nomad_addr.removeprefix("unix://") if is_socket else "")
+        path = settings.nomad_addr.removeprefix("unix://") if is_socket else ""
+        self._wire = Wire(path, is_unwanted)
         super().__init__(
             address="http://localhost" if is_socket else settings.nomad_addr,
             region=settings.nomad_region or None,

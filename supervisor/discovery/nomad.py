@@ -38,8 +38,8 @@ class NomadSource:
         self._service = service
         self._settings = settings
         self._post = post
-        self._client = Service(settings, hide)
         self._again = threading.Event()
+        self._client = Service(settings, hide, self._again.is_set)
         self._known: tuple[Endpoint, ...] | None = None
 
     def start(self) -> None:

@@ -7,6 +7,7 @@ client for ever.  So the line can be cut from outside, by a timer or by whoever 
 
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Self
 
@@ -14,6 +15,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
+from urllib3.exceptions import NewConnectionError
 
 _CONNECT_TIMEOUT = 3.0
 
@@ -21,11 +23,14 @@ _CONNECT_TIMEOUT = 3.0
 class Wire(HTTPAdapter):
     """
     A transport with one connection, to a TCP address or, with a path, to a unix socket.
+
+    `is_unwanted` tells whether a call that has just connected was cut before it could be.
     """
 
-    def __init__(self, path: str = "") -> None:
+    def __init__(self, path: str = "", is_unwanted: Callable[[], bool] = lambda: False) -> None:
         self._socket: socket.socket | None = None
         self._path = path
+        self._is_unwanted = is_unwanted
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -37,6 +42,10 @@ class Wire(HTTPAdapter):
             def _new_conn(self) -> socket.socket:
                 line = _connect(wire._path) if wire._path else super()._new_conn()
                 wire._socket = line
+                # Who cuts sets the wish first and looks for the socket then: one of us sees both.
+                if wire._is_unwanted():
+                    line.close()
+                    raise NewConnectionError(self, "cut before it began")
                 return line
 
         class Pool(HTTPConnectionPool):

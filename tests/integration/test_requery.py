@@ -1,0 +1,33 @@
+"""
+Asking anew: a wish to know never waits behind a query that is about to block.
+"""
+
+import time
+
+import pytest
+
+from supervisor import settings
+from supervisor.discovery.client import Service, Unanswered
+from tests.support.fake_nomad import FakeNomad
+
+
+@pytest.mark.parametrize("over", ["tcp", "socket"])
+def test_a_query_that_is_unwanted_before_it_connects_is_never_asked(
+    nomad: FakeNomad, over: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """
+    SIGHUP between two queries finds no connection to cut: the next one must not block then.
+    """
+    path = tmp_path_factory.mktemp("s") / "api.sock"
+    with FakeNomad(socket_path=path) as fake:
+        fake.set("web", [("127.0.0.1", 1)])
+        address = fake.address if over == "tcp" else fake.unix_address
+        environ = {"SERVICE_NAME": "web", "NOMAD_ADDR": address, "NOMAD_TOKEN": "token"}
+        client = Service(settings.read(environ, lambda _: False), lambda _: None, lambda: True)
+        began = time.monotonic()
+
+        with pytest.raises(Unanswered):
+            client.ask("web", fake.index, 30.0)
+
+        assert time.monotonic() - began < 5
+        assert [] == fake.requests
