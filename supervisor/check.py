@@ -82,7 +82,7 @@ def _plan(settings: Settings) -> Plan:
 
 def _test(nginx: Nginx, children: process.Children, config: Path, patience: float) -> None:
     """Run `nginx -t`, and raise Problem when it does not like what it reads."""
-    started = nginx.spawn_check(config)
+    started = nginx.spawn_check(config, lambda _: None)
     if isinstance(started, SpawnFailed):
         raise Problem(ExitCode(started.code), f"{started.reason}; giving up")
     ended = process.await_exit(children, started.pid, patience)

@@ -142,9 +142,9 @@ class Loop:
             case Stage() | Swap() | Restore() | Discard() | Keep() | SaveState():
                 hands.clerk.take(order)
             case SpawnMaster():
-                self._inbox.post(hands.nginx.spawn_master())
+                hands.nginx.spawn_master(self._inbox.post)
             case SpawnCheck(attempt):
-                self._inbox.post(hands.nginx.spawn_check(hands.configs.path(attempt)))
+                hands.nginx.spawn_check(hands.configs.path(attempt), self._inbox.post)
             case Kill(pid, signum, group):
                 process.send(pid, signum, group=group)
             case QuitOrphans(master):

@@ -37,6 +37,10 @@ _PATIENCE = 5.0
 _HAS_ERROR_OPTION = (1, 19, 5)
 
 
+#: Told of a start at once: see `process.Children.spawn`.
+Announce = Callable[[Spawned | SpawnFailed], None]
+
+
 @dataclass(frozen=True, slots=True)
 class Binary:
     """
@@ -95,16 +99,17 @@ class Nginx:
         """Begin to listen to what nginx says."""
         self._voice.start()
 
-    def spawn_master(self) -> Spawned | SpawnFailed:
+    def spawn_master(self, announce: Announce) -> None:
         """Start nginx on the live files.  From the main thread: its death would be nginx's."""
         (self._folder / "generation.sock").unlink(missing_ok=True)  # a dead master leaves it behind
         argv = [*self._guard, *self._command(self._folder / "conf" / "nginx.conf")]
-        return self._spawn(ChildKind.MASTER, argv, self._voice.descriptor)
+        self._spawn(ChildKind.MASTER, argv, self._voice.descriptor, announce)
 
-    def spawn_check(self, config: Path) -> Spawned | SpawnFailed:
+    def spawn_check(self, config: Path, announce: Announce) -> Spawned | SpawnFailed:
         """Start `nginx -t` on a staged configuration."""
         output = os.memfd_create("nginx -t")
-        outcome = self._spawn(ChildKind.CHECK, [*self._command(config), "-t", "-q"], output)
+        argv = [*self._command(config), "-t", "-q"]
+        outcome = self._spawn(ChildKind.CHECK, argv, output, announce)
         if isinstance(outcome, Spawned):
             self._said_check[outcome.pid] = output
         else:
@@ -136,9 +141,14 @@ class Nginx:
         quiet = ["-e", "stderr"] if self._binary.version >= _HAS_ERROR_OPTION else []
         return [self._binary.path, "-p", f"{self._folder}/", *quiet, "-c", str(config)]
 
-    def _spawn(self, kind: ChildKind, argv: list[str], output: int) -> Spawned | SpawnFailed:
+    def _spawn(
+        self, kind: ChildKind, argv: list[str], output: int, announce: Announce
+    ) -> Spawned | SpawnFailed:
         try:
-            return Spawned(kind, self._children.spawn(kind, argv, output))
+            pid = self._children.spawn(
+                kind, argv, output, lambda born: announce(Spawned(kind, born))
+            )
+            return Spawned(kind, pid)
         except FileNotFoundError as error:
             code, reason = ExitCode.NOT_FOUND, error.strerror
         except (PermissionError, OSError) as error:
@@ -147,7 +157,9 @@ class Nginx:
                 ExitCode.UNAVAILABLE if executable else ExitCode.NOT_EXECUTABLE,
                 error.strerror,
             )
-        return SpawnFailed(kind, code, f"cannot start {argv[0]}: {reason}")
+        failed = SpawnFailed(kind, code, f"cannot start {argv[0]}: {reason}")
+        announce(failed)
+        return failed
 
 
 class _Voice:

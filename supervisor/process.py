@@ -6,14 +6,14 @@ The only `waitpid(-1)` of the house is here.  Two waiters would race, and the lo
 may use `subprocess` or psutil's `wait`.
 
 Spawning and reaping share a lock, so that a child that dies at once is never reaped before it is
-known what it was started for.
+known what it was started for, and its end is never news before its start is.
 """
 
 import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from supervisor.events import ChildExited
@@ -34,12 +34,19 @@ class Children:
         self._kinds: dict[int, ChildKind] = {}
         self._lock = threading.Lock()
 
-    def spawn(self, kind: ChildKind, argv: Sequence[str], output: int) -> int:
+    def spawn(
+        self,
+        kind: ChildKind,
+        argv: Sequence[str],
+        output: int,
+        announce: Callable[[int], None] = lambda _: None,
+    ) -> int:
         """
         Start a program in a session of its own, stdout and stderr on one descriptor.
 
         Signals are at their defaults and unblocked, stdin is empty, and no other descriptor is
-        open.  Raises OSError when the program cannot be executed.
+        open.  `announce` is told the pid before anybody can learn that it ended.  Raises OSError
+        when the program cannot be executed.
         """
         with self._lock:
             pid = os.posix_spawn(
@@ -56,6 +63,7 @@ class Children:
                 setsigdef=sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}),
             )
             self._kinds[pid] = kind
+            announce(pid)
         return pid
 
     def reap(self) -> list[ChildExited]:
