@@ -4,6 +4,7 @@ WORKERS ?= 4
 ARGS ?=
 
 BIN := .venv/bin
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' supervisor/__init__.py)
 PYTEST := $(BIN)/python -m pytest -q
 TIERS := integration pid1 budget e2e
 
@@ -49,8 +50,8 @@ bench: setup ## measure, side by side with the pattern being replaced
 old: setup ## the cases P, D, F against the pattern being replaced, for docs/migrating.md
 	@WORKERS=$(WORKERS) $(BIN)/python -m tools.old $(ARGS)
 
-image: ## build the container image
-	@docker build --quiet --tag autoexit-nginx .
+image: ## build the container image, tagged with its version
+	@docker build --quiet --tag autoexit-nginx:$(VERSION) .
 
 fmt: setup ## format, and mend what can be mended
 	@$(BIN)/ruff format --quiet
