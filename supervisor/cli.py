@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     if len(argv) > 1 or word not in _COMMANDS:
         word = _parser().parse_args(argv).command or "run"
     try:
-        return _COMMANDS[word][0]()
+        return _flushed(_COMMANDS[word][0]())
     except Problem as problem:
         for line in problem.lines:
             print(line, file=sys.stderr)
@@ -42,9 +42,18 @@ def main(argv: Sequence[str]) -> int:
     except ExecutableMissing as missing:
         print(missing, file=sys.stderr)
         return missing.code
+    except BrokenPipeError:  # whoever read has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
     except Exception:  # noqa: BLE001 - the documented code for a defect, with all that helps to find it
         traceback.print_exc()
         return ExitCode.SOFTWARE
+
+
+def _flushed(code: int) -> int:
+    """Write what a command printed while somebody can still be told that nobody reads it."""
+    sys.stdout.flush()
+    return code
 
 
 def _parser() -> "argparse.ArgumentParser":

@@ -28,6 +28,9 @@ _VERSION = re.compile(rb"nginx version: [^/\s]+/([0-9]+(?:\.[0-9]+)*)")
 _LINE = re.compile(r"(?:\d{4}/\d\d/\d\d \d\d:\d\d:\d\d )?\[(\w+)\] (?:\d+#\d+: )?(.*)", re.DOTALL)
 _LEVELS = {"emerg": "error", "alert": "error", "crit": "error", "error": "error", "warn": "warning"}
 _PIPE_SIZE = 1 << 20
+
+#: What nginx says last when a port is taken; the line before it tells which.
+_EMPTY_WORDS = frozenset({"still could not bind()"})
 _LONGEST_LINE = 16384
 
 #: For `nginx -v`, in seconds: a few milliseconds are usual.
@@ -210,7 +213,7 @@ class _Voice:
         text = match[2] if match else line
         if text:
             self._say("nginx.said", level, text=text)
-            if level == "error" or not self._last:
+            if text not in _EMPTY_WORDS and (level == "error" or not self._last):
                 self._last = text
 
 

@@ -135,7 +135,7 @@ def test_P20_all_wrong_settings_at_once(prepare: Prepare) -> None:
 
 def test_P20_a_port_that_is_taken(prepare: Prepare, replicas: Replicas) -> None:
     """
-    Where somebody else has the port the code is 69, and nginx's own last line is the reason.
+    Where somebody else has the port the code is 69, and nginx's own line about it is repeated.
     """
     one, squatter = replicas("one", "squatter")
     subject = prepare(one, LISTEN_PORT=str(squatter.port))
@@ -144,7 +144,7 @@ def test_P20_a_port_that_is_taken(prepare: Prepare, replicas: Replicas) -> None:
     assert "ended" == subject.logs[-1]["event"]
     assert 69 == subject.logs[-1]["code"]
     assert "before its first answer" in subject.logs[-1]["reason"]
-    assert "could not bind" in subject.logs[-1]["said"]
+    assert "Address already in use" in subject.logs[-1]["said"]
     assert subject.ended is not None
     assert (69, subject.logs[-1]["said"]) == (subject.ended["code"], subject.ended["said"])
     assert [] == subject.errors
