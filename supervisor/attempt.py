@@ -12,9 +12,9 @@ master.
 from dataclasses import replace
 
 from supervisor.events import Staged
-from supervisor.model import Live
+from supervisor.model import NEVER, Live
 from supervisor.orders import Discard, Keep, Order, Restore, SpawnCheck, Stage, Swap, note
-from supervisor.rollout import NEVER, Rollout, Step, enter, spent
+from supervisor.rollout import Rollout, Step, enter, spent
 
 #: The longest pause between retries, in seconds.
 _LONGEST_RETRY = 30.0

@@ -10,15 +10,12 @@ and is killed 0.3 s before it.  Each further stop signal climbs one rung.
 All instants are seconds on the loop's clock, unless they are called epoch.
 """
 
-import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from supervisor import durations
-from supervisor.model import Record
+from supervisor.model import NEVER, Record
 from supervisor.settings import Settings
-
-NEVER = math.inf
 
 #: Before the end of the ladder: the last second belongs to TERM, the last 0.3 s to KILL.
 _TERM_SPARE = 1.0

@@ -11,10 +11,10 @@ import queue
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from supervisor import process
 from supervisor.admin import Admin
+from supervisor.discovery import Source
 from supervisor.events import ChildExited, ConnectionsCounted, Event, SignalArrived, TimePassed
 from supervisor.files import Clerk
 from supervisor.files.configs import Configs
@@ -43,15 +43,6 @@ from supervisor.orders import (
 from supervisor.policy import State, decide
 
 _LONGEST_NAP = 5.0
-
-
-class Source(Protocol):
-    """
-    What the loop needs of a source of endpoints.
-    """
-
-    def requery(self) -> None:
-        """Ask again now."""
 
 
 def boot_clock() -> float:

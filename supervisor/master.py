@@ -7,11 +7,10 @@ live on, hold the port and serve the old configuration for ever: they are told t
 master is started, at once the first time.  The fourth death within a minute is given up on.
 """
 
-import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-NEVER = math.inf
+from supervisor.model import NEVER
 
 #: Deaths within this many seconds count together, and this many of them are forgiven.
 WINDOW = 60.0

@@ -6,9 +6,13 @@ that two answers that mean the same are equal.
 """
 
 import hashlib
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
+
+#: An instant that does not come.
+NEVER = math.inf
 
 
 class Endpoint(NamedTuple):

@@ -12,13 +12,10 @@ half done must not get into a change of endpoints, nor hold it up.
 All instants are seconds on the loop's clock.
 """
 
-import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from supervisor.model import Live, Plan
-
-NEVER = math.inf
+from supervisor.model import NEVER, Live, Plan
 
 #: Reloads that may follow each other without a pause.
 BURST = 3.0

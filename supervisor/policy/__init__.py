@@ -20,8 +20,9 @@ from supervisor import lifetime
 from supervisor.durations import format_instant
 from supervisor.errors import ExitCode
 from supervisor.events import Event
-from supervisor.lifetime import NEVER, Lifetime, Phase
+from supervisor.lifetime import Lifetime, Phase
 from supervisor.master import Master
+from supervisor.model import NEVER
 from supervisor.orders import Exit, Order, SaveState, leave, note
 from supervisor.policy import ending, running
 from supervisor.policy.shown import shown

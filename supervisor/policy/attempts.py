@@ -9,11 +9,12 @@ import signal
 from dataclasses import replace
 from typing import assert_never
 
-from supervisor import attempt, lifetime, master, rollout
+from supervisor import attempt, master, rollout
 from supervisor.durations import format_span
 from supervisor.errors import ExitCode
 from supervisor.events import Staged, StageFailed, SwapFailed, Swapped
 from supervisor.master import Health
+from supervisor.model import NEVER
 from supervisor.orders import Kill, Order, Restore, SpawnMaster, leave, note
 from supervisor.policy.state import Decision, State
 from supervisor.rollout import Step
@@ -47,7 +48,7 @@ def _swapped(state: State, now: float) -> Decision:
     after = attempt.swapped(state.rollout, now, state.settings.verify_timeout)
     if state.master.health is Health.DOWN:
         # `boot_by` bounds a start; a reload's bound would be too short for it.
-        return replace(state, rollout=replace(after, give_up_at=lifetime.NEVER)), [SpawnMaster()]
+        return replace(state, rollout=replace(after, give_up_at=NEVER)), [SpawnMaster()]
     state = replace(state, rollout=after)
     if silent:
         return state, [note("files.restored", "warning")]

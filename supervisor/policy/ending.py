@@ -20,7 +20,7 @@ from supervisor.events import (
     Spawned,
 )
 from supervisor.lifetime import Lifetime, Phase
-from supervisor.model import ChildKind
+from supervisor.model import NEVER, ChildKind
 from supervisor.orders import CountConnections, Kill, Order, QuitOrphans, leave, note
 from supervisor.policy.state import Decision, State
 
@@ -58,7 +58,7 @@ def react(state: State, event: Event, now: float) -> Decision:
         case Spawned(_, pid):
             return state, [Kill(pid, signal.SIGKILL, group=True)]
         case ChildExited(pid=pid, code=code) if pid == state.master.pid:
-            down = replace(master.died(state.master, now), respawn_at=lifetime.NEVER)
+            down = replace(master.died(state.master, now), respawn_at=NEVER)
             if state.lifetime.phase is Phase.DRAINING and code >= _BY_SIGNAL:
                 # Killed by someone else: its workers may still drain.
                 return replace(state, master=replace(down, seeking_orphans=True)), [

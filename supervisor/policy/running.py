@@ -27,6 +27,7 @@ from supervisor.events import (
     TimePassed,
 )
 from supervisor.master import Health
+from supervisor.model import NEVER
 from supervisor.orders import Kill, Order, Requery, note
 from supervisor.policy import attempts, children, ending
 from supervisor.policy.shown import status
@@ -72,10 +73,10 @@ def keep_up(state: State, now: float) -> Decision:
         state = _offered(state, now)
     if now >= state.master.boot_by:
         why = f"nginx did not answer within {format_span(state.settings.start_timeout)}"
-        doomed = replace(state.master, boot_by=lifetime.NEVER, given_up=why)
+        doomed = replace(state.master, boot_by=NEVER, given_up=why)
         return replace(state, master=doomed), [Kill(state.master.pid, signal.SIGKILL, group=True)]
     if now >= state.master.respawn_at:
-        state = replace(state, master=replace(state.master, respawn_at=lifetime.NEVER))
+        state = replace(state, master=replace(state.master, respawn_at=NEVER))
         return attempts.rolled(state, attempt.revive(state.rollout, now))
     if now >= state.rollout.give_up_at:
         return attempts.overdue(state, now)

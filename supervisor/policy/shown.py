@@ -5,9 +5,8 @@ What the world sees of the state: the published view, the pace of the looks, the
 from dataclasses import replace
 
 from supervisor.durations import format_instant
-from supervisor.lifetime import NEVER
 from supervisor.master import Health
-from supervisor.model import Mode, View
+from supervisor.model import NEVER, Mode, View
 from supervisor.orders import Look, Order, Publish, note
 from supervisor.policy.state import Decision, State
 from supervisor.rollout import Step

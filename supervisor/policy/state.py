@@ -5,9 +5,9 @@ All that the program knows, and when it next has to act without being told anyth
 from dataclasses import dataclass
 
 from supervisor import rollout
-from supervisor.lifetime import NEVER, Lifetime
+from supervisor.lifetime import Lifetime
 from supervisor.master import Health, Master
-from supervisor.model import View
+from supervisor.model import NEVER, View
 from supervisor.orders import Order
 from supervisor.rollout import Rollout, Step
 from supervisor.settings import Settings

@@ -5,23 +5,12 @@ import pytest
 from tests.support.fake_nomad import FakeNomad
 from tests.support.nomad_faults import at_once, index_says
 from tests.support.replica import Replica
+from tests.support.serving import serving
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
 
 Supervise = Callable[..., Supervised]
 Replicas = Callable[..., list[Replica]]
-
-
-def serving(supervise: Supervise, replica: Replica, **options: str) -> Supervised:
-    """
-    Return the program, serving one replica, with the query for changes open.
-    """
-    subject = supervise(pid1=False, LOG_LEVEL="debug", **options)
-    subject.offer(replica)
-    assert replica.name == subject.ready(status=200).text
-    subject.wait_for_log("reload.applied", mode="serve")
-    eventually(lambda: subject.nomad.blocked)
-    return subject
 
 
 def asked_in(nomad: FakeNomad, seconds: float, since: int) -> list[float]:

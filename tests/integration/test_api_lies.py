@@ -13,6 +13,7 @@ from tests.support.nomad_faults import (
     too_many,
 )
 from tests.support.replica import Replica
+from tests.support.serving import serving
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
 
@@ -31,18 +32,6 @@ REFUSALS: dict[str, tuple[Fault, str]] = {
     "204": (status(204), "204"),
     "304": (status(304), "304"),
 }
-
-
-def serving(supervise: Supervise, replica: Replica, **options: str) -> Supervised:
-    """
-    Return the program, serving one replica, with the query for changes open.
-    """
-    subject = supervise(pid1=False, LOG_LEVEL="debug", **options)
-    subject.offer(replica)
-    assert replica.name == subject.ready(status=200).text
-    subject.wait_for_log("reload.applied", mode="serve")
-    eventually(lambda: subject.nomad.blocked)
-    return subject
 
 
 def test_A04_a_refusal_of_any_kind_changes_nothing(

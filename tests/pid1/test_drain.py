@@ -20,17 +20,6 @@ Serve = Callable[..., Supervised]
 Replicas = Callable[..., list[Replica]]
 
 
-def refuses(subject: Supervised) -> bool:
-    """
-    Whether its port takes no new connection any more.
-    """
-    try:
-        subject.get(timeout=1)
-    except ConnectionRefusedError:
-        return True
-    return False
-
-
 def test_D02_what_is_open_at_the_deadline_completes(serve: Serve, replicas: Replicas) -> None:
     """
     A request of 3 s that is open at the deadline gets its whole 200; new ones are refused; exit 0.
@@ -39,7 +28,7 @@ def test_D02_what_is_open_at_the_deadline_completes(serve: Serve, replicas: Repl
     subject = serve(one, TTL="3s")
     eventually(lambda: time.time() >= first_start(subject) + 1.5)
     with Hold.slow(subject.port, 3) as request:
-        eventually(lambda: refuses(subject), 5)
+        eventually(subject.refuses, 5)
         assert request.open
 
         assert 0 == subject.wait(10)
@@ -79,7 +68,7 @@ def test_D04_streams_and_tunnels_are_cut_alike(serve: Serve, replicas: Replicas)
     subject = serve(one, TTL="2s", DRAIN_TIMEOUT="3s")
     with Hold.sse(subject.port, 60) as stream, Hold.websocket(subject.port) as tunnel:
         eventually(lambda: (200, 101) == (stream.status, tunnel.status))
-        eventually(lambda: refuses(subject), 5)
+        eventually(subject.refuses, 5)
         sofar = len(stream.received)
         tunnel.send(b"said while it drains")
         eventually(lambda: tunnel.received.endswith(b"said while it drains"), 1.5)
@@ -106,7 +95,7 @@ def test_D05_silence_does_not_hold_up_the_end(serve: Serve, replicas: Replicas) 
     subject = serve(one, TTL="2s")
     with Hold.silent(subject.port) as silent, Hold.silent(subject.port) as late:
         # A worker has accepted both: they survive the listener, and are not reset with it.
-        eventually(lambda: refuses(subject), 5)
+        eventually(subject.refuses, 5)
         assert silent.open
         late.send(asking("/"))
         late.wait(5)

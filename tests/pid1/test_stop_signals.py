@@ -20,17 +20,6 @@ Serve = Callable[..., Supervised]
 STOP_SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT]
 
 
-def refuses(subject: Supervised) -> bool:
-    """
-    Whether its port takes no new connection any more.
-    """
-    try:
-        subject.get(timeout=1)
-    except ConnectionRefusedError:
-        return True
-    return False
-
-
 def freeze(subject: Supervised) -> None:
     """
     Stop all of nginx, so that it heeds no signal but KILL.
@@ -51,7 +40,7 @@ def test_P05_a_stop_signal_drains(serve: Serve, replicas: Replicas, number: int)
     with Hold.slow(subject.port, 1.5) as request:
         eventually(lambda: one.requests["GET /slow"])
         subject.signal(number)
-        eventually(lambda: refuses(subject), 1.0)
+        eventually(subject.refuses, 1.0)
 
         assert request.open
         assert 0 == subject.wait(5)
@@ -87,7 +76,7 @@ def test_P07_a_second_stop_signal_makes_it_fast(serve: Serve, replicas: Replicas
     with Hold.slow(subject.port, 60) as request:
         eventually(lambda: one.requests["GET /slow"])
         subject.signal(signal.SIGTERM)
-        eventually(lambda: refuses(subject), 1.0)
+        eventually(subject.refuses, 1.0)
         assert request.open
         at = time.monotonic()
         subject.signal(signal.SIGTERM)

@@ -151,6 +151,16 @@ class Observed:
         assert isinstance(found, list), f"it ended without {what}\n{self.said}"
         return found[0]
 
+    def refuses(self) -> bool:
+        """
+        Tell whether its port takes no new connection any more.
+        """
+        try:
+            self.get(timeout=1)
+        except ConnectionRefusedError:
+            return True
+        return False
+
     def processes(self) -> list[Process]:
         """
         Return all that live in its namespace; without one, all that it ever started.

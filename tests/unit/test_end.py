@@ -20,7 +20,7 @@ from supervisor.events import (
     Spawned,
 )
 from supervisor.lifetime import Lifetime, Phase
-from supervisor.model import ChildKind
+from supervisor.model import NEVER, ChildKind
 from supervisor.orders import Exit, Kill, QuitOrphans, SpawnMaster
 from tests.support.play import Play, World, arrives
 
@@ -335,4 +335,4 @@ def test_nothing_is_due_after_the_end() -> None:
     """
     An ended life wakes nobody.
     """
-    assert lifetime.NEVER == Lifetime(phase=Phase.ENDED).wake_at
+    assert NEVER == Lifetime(phase=Phase.ENDED).wake_at
