@@ -49,10 +49,13 @@ _REFUSED_RANGES = _ranges(_REFUSED)
 class Rules:
     """
     Which addresses are let in: with `allow` just those networks, else all but the refused.
+
+    `own` are the places where we can be reached ourselves: traffic would go round in circles.
     """
 
     allow: tuple[Network, ...] = ()
     loopback: bool = False
+    own: frozenset[Endpoint] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

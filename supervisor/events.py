@@ -5,9 +5,10 @@ Producers post them and never act.  Together with `orders` they are the language
 behaviour of the program is written and tested: a list of the one leads to a list of the other.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from supervisor.model import ChildKind, Endpoint
+from supervisor.model import ChildKind, Condition, Endpoint, Share
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,10 @@ class SnapshotArrived:
     A source answered with every endpoint it knows.
 
     `certain` is false for an empty answer that no second one has confirmed yet: a restored
-    registry answers empty for a moment, and so does a group that restarts its tasks.
+    registry answers empty for a moment, and so does a group that restarts its tasks.  `shares`
+    holds the endpoints whose tags ask for something, `allocations` the allocation of each where
+    Nomad is asked for their checks.  Counted are rows that were refused, endpoints beyond the
+    limit, rows passed over because they are not ours to serve, and tags that make no sense.
     """
 
     source: str
@@ -29,6 +33,11 @@ class SnapshotArrived:
     certain: bool = True
     refused: int = 0
     beyond: int = 0
+    shares: Mapping[Endpoint, Share] = field(default_factory=dict)
+    allocations: Mapping[Endpoint, str] = field(default_factory=dict)
+    passed_over: int = 0
+    odd_tags: int = 0
+    jobs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,21 @@ class DiscoveryFailed:
     source: str
     reason: str
     retry_in: float
+
+
+@dataclass(frozen=True, slots=True)
+class HealthSeen:
+    """The probes changed their mind about these endpoints."""
+
+    conditions: Mapping[Endpoint, Condition]
+
+
+@dataclass(frozen=True, slots=True)
+class ProbesFellBack:
+    """Endpoints are probed by TCP instead of the way that was asked for, and what would help."""
+
+    reason: str
+    hint: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +167,8 @@ Event = (
     TimePassed
     | SnapshotArrived
     | DiscoveryFailed
+    | HealthSeen
+    | ProbesFellBack
     | SignalArrived
     | Spawned
     | SpawnFailed

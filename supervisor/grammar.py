@@ -15,6 +15,9 @@ from supervisor.admission import Network, Site, parse_site
 _SERVICE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _NAMESPACE = re.compile(r"[A-Za-z0-9-]{1,128}")
 _URI_PATH = re.compile(r"/[A-Za-z0-9._~/-]{1,200}")
+_TARGET = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@/?%-]{0,1000}")
+_STATUSES = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")
+_HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _FOLDER = re.compile(r"/[A-Za-z0-9._~+@=/ -]*")
 _SIZE = re.compile(r"([0-9]{1,12})([kKmMgG]?)")
 
@@ -52,6 +55,13 @@ def one_of(*words: str) -> Callable[[str], str]:
         return text.lower()
 
     return read
+
+
+def truth(text: str) -> bool:
+    """Read yes or no."""
+    if text.lower() not in {"true", "false", "1", "0", "yes", "no", "on", "off"}:
+        raise ValueError("expected true or false")
+    return text.lower() in {"true", "1", "yes", "on"}
 
 
 def _listed(text: str) -> list[str]:
@@ -102,6 +112,43 @@ def addresses(text: str) -> tuple[str, ...]:
     return tuple(str(address) for address in found)
 
 
+def statuses(text: str) -> tuple[tuple[int, int], ...]:
+    """Read HTTP statuses and ranges of them, comma-separated, as (first, last)."""
+    found = []
+    for part in _listed(text):
+        match = _STATUSES.fullmatch(part)
+        if not match or int(match[1]) > int(match[2] or match[1]):
+            raise ValueError(f"expected HTTP statuses such as 200 or 200-399, not {part!r}")
+        found.append((int(match[1]), int(match[2] or match[1])))
+    if not found:
+        raise ValueError("expected HTTP statuses such as 200 or 200-399")
+    return tuple(found)
+
+
+def tags(text: str) -> tuple[str, ...]:
+    """Read tags, comma-separated; they are compared and go nowhere."""
+    return tuple(dict.fromkeys(_listed(text)))
+
+
+def job(text: str) -> str:
+    """Read a job's ID, or `self`; it is compared and goes nowhere."""
+    return text
+
+
+def host_name(text: str) -> str:
+    """Read a name as it stands in a certificate."""
+    if text and not _HOST_NAME.fullmatch(text):
+        raise ValueError("expected a host name such as server.global.nomad")
+    return text
+
+
+def uri_path(text: str) -> str:
+    """Read a path, with a query where it is needed, to be asked of an endpoint."""
+    if text and not _TARGET.fullmatch(text):
+        raise ValueError("expected a path such as /v2/models/")
+    return text
+
+
 def ready_path(text: str) -> str:
     """Read a path below /, or `off`."""
     if text == "off":
@@ -150,9 +197,9 @@ def plain(text: str) -> str:
 
 
 def nomad_address(text: str) -> str:
-    """Read where Nomad answers: http://host:port or unix:///path."""
+    """Read where Nomad answers: http://host:port, https://host:port or unix:///path."""
     if re.fullmatch(r"unix:///[!-~]+", text):
         return text
-    if re.fullmatch(r"http://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?/?", text):
+    if re.fullmatch(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?/?", text):
         return text.rstrip("/")
-    raise ValueError("expected http://host:port or unix:///path (https:// is not supported yet)")
+    raise ValueError("expected http://host:port, https://host:port or unix:///path")

@@ -32,6 +32,7 @@ from supervisor.orders import (
     Order,
     Publish,
     QuitOrphans,
+    Remember,
     Requery,
     Restore,
     SaveState,
@@ -39,6 +40,7 @@ from supervisor.orders import (
     SpawnMaster,
     Stage,
     Swap,
+    Watch,
 )
 from supervisor.policy import State, decide
 
@@ -149,5 +151,7 @@ class Loop:
                     source.requery()
             case Publish(view):
                 hands.admin.view = view
+            case Watch() | Remember():
+                pass
             case Exit():
                 raise AssertionError("internal error: leaving is for the loop itself")

@@ -7,6 +7,7 @@ that two answers that mean the same are equal.
 
 import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -31,14 +32,43 @@ class Endpoint(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+class Share(NamedTuple):
+    """
+    How much of the traffic an endpoint asks for, by the tags of its service.
+
+    A backup gets traffic only while no other endpoint is ready, one that drains only while there
+    is nobody else at all.
+    """
+
+    weight: int = 1
+    backup: bool = False
+    drain: bool = False
+
+
+class Condition(StrEnum):
+    """
+    What the probes know of an endpoint.
+
+    The last three have been ready once; `slow` ones answer too late and nothing worse.
+    """
+
+    UNKNOWN = "unknown"
+    STARTING = "starting"
+    READY = "ready"
+    SLOW = "slow"
+    FAILING = "failing"
+
+
 class Mode(StrEnum):
     """
-    What the public port does with a request.
+    What the public port tells a client: `serve` and `draining` proxy as long as anybody answers.
     """
 
     SERVE = "serve"
     STARTING = "starting"
     NO_ENDPOINTS = "no_endpoints"
+    UNHEALTHY = "unhealthy"
+    DRAINING = "draining"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +76,40 @@ class Plan:
     """
     What nginx should do: the endpoints, sorted and unique, and the mode.
 
-    Two plans that mean the same are equal, in whatever order the registry listed them; that
-    equality alone decides whether anything changed.
+    `shares` holds those endpoints, in the same order, that are to be treated otherwise than all
+    others; `sunset` is the deadline in whole epoch seconds.  Two plans that mean the same are
+    equal, in whatever order the registry listed them; that equality alone decides whether anything
+    changed.
     """
 
     endpoints: tuple[Endpoint, ...]
     mode: Mode
+    shares: tuple[tuple[Endpoint, Share], ...] = ()
+    sunset: int | None = None
 
     @property
     def fingerprint(self) -> str:
         """
         A short name of the plan for log lines.
         """
-        text = "\n".join((self.mode, *map(str, self.endpoints)))
+        text = "\n".join(
+            (self.mode, str(self.sunset), *map(str, self.endpoints), *map(str, self.shares))
+        )
         return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """
+    What a source knew, to be remembered over a restart: its last answer and who was ready then.
+
+    `age` is how many seconds ago the source answered.
+    """
+
+    endpoints: tuple[Endpoint, ...]
+    shares: Mapping[Endpoint, Share]
+    ready: frozenset[Endpoint]
+    age: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,12 @@ The policy gives them, the loop performs them and never decides.  The comment on
 event it is answered.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-from supervisor.model import Live, Plan, Record, View
+from supervisor.model import Endpoint, Live, Memory, Plan, Record, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,27 @@ class Requery:
 
 
 @dataclass(frozen=True, slots=True)
+class Watch:
+    """
+    Probe these endpoints from now on, and no others.  Answered by HealthSeen.
+
+    Those that are leaving serve only as long as they answer, so they are asked more often;
+    `allocations` tells whose checks Nomad is to be asked for.
+    """
+
+    endpoints: frozenset[Endpoint]
+    leaving: frozenset[Endpoint] = frozenset()
+    allocations: Mapping[Endpoint, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """Keep what the sources know, by name, for a restart while the registry is away."""
+
+    memories: Mapping[str, Memory]
+
+
+@dataclass(frozen=True, slots=True)
 class SaveState:
     """Put the record of the deadline on disk.  Answered by StateSaved."""
 
@@ -144,6 +166,8 @@ Order = (
     | Look
     | CountConnections
     | Requery
+    | Watch
+    | Remember
     | SaveState
     | Publish
     | Note

@@ -2,9 +2,28 @@
 Where we were placed: what Nomad's variables say about the settings that nobody set.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 from supervisor.admission import read_address
+from supervisor.model import Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """
+    What follows from where we are: whether loopback may be served, and which endpoints we are.
+    """
+
+    loopback: bool = False
+    own: frozenset[Endpoint] = frozenset()
+
+
+def place(given: Mapping[str, str], local: Iterable[str]) -> Place:
+    """
+    Tell where we are, from Nomad's variables and the addresses of this machine.
+    """
+    return Place(may_serve_loopback(given))
 
 
 def defaults(given: Mapping[str, str], exists: Callable[[str], bool]) -> dict[str, str]:

@@ -14,7 +14,9 @@ from supervisor.events import (
     DiscoveryFailed,
     Event,
     GenerationSeen,
+    HealthSeen,
     OrphansFound,
+    ProbesFellBack,
     SignalArrived,
     SnapshotArrived,
     Spawned,
@@ -56,7 +58,7 @@ def react(state: State, event: Event, now: float) -> Decision:
             return state, [
                 note("state.not_saved", "warning", reason=trouble, hint=hint)
             ] if trouble else []
-        case TimePassed() | ConnectionsCounted():
+        case HealthSeen() | ProbesFellBack() | TimePassed() | ConnectionsCounted():
             return state, []
         case _:
             assert_never(event)

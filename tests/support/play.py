@@ -112,7 +112,7 @@ class Play:
         self._files: dict[int, str] = {0: ""}
         self._good = 0
         self._pace = 0.0
-        environ = {"SERVICE_NAME": "web", **self.configured}
+        environ = {"SERVICE_NAME": "web", "HEALTH_CHECK": "off", **self.configured}
         self.settings = settings.read(environ, lambda _: False)
         anchor = lifetime.anchor(self.settings, self.record, self.wall)
         names = [f"nomad:{name}" for name in self.settings.service_name]

@@ -1,19 +1,17 @@
 """
-The settings: environment variables only, one table for all that reads or shows them.
+The table of settings: a row each, and nothing else.
 
-A field's metadata is the row of the table: its variable, its default as a person would write it,
-and its meaning.  `--help`, the README's table and the validation all come from it.  All mistakes
-are reported together, because a job is redeployed for each try.
+A field's metadata is the row: its default as a person would write it, and its meaning; the
+variable is the field's name in capitals.
 """
 
-import difflib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
-from supervisor import grammar, placement
+from supervisor import grammar
 from supervisor.admission import Network, Rules, Site
-from supervisor.errors import ExitCode, Problem
+from supervisor.placement import Place
 
 
 def _setting(read: Callable[[str], object], default: str, meaning: str, *, shown: str = "") -> Any:  # noqa: ANN401 - a field of any type
@@ -77,6 +75,39 @@ class Settings:
         grammar.positive_span, "10s", "for nginx to become ready, and for `nginx -t` to answer"
     )
     verify_timeout: float = _setting(grammar.positive_span, "5s", "for a reload to be seen to work")
+    health_check: str = _setting(
+        grammar.one_of("tcp", "http", "nomad", "off", ""),
+        "",
+        "who is ready: `tcp` (accepts and stays open), `http`, `nomad` (its checks) or `off`",
+        shown="`tcp`; `http` when `HEALTH_PATH` is set",
+    )
+    health_path: str = _setting(
+        grammar.uri_path, "", "what `http` asks for with GET; `/` where only `http` is set"
+    )
+    health_status: tuple[tuple[int, int], ...] = _setting(
+        grammar.statuses, "200-399", "answers that count as ready: `200`, `200-299,401`"
+    )
+    health_interval: float = _setting(
+        grammar.positive_span, "5s", "between two probes of an endpoint that is ready"
+    )
+    health_timeout: float = _setting(grammar.positive_span, "2s", "for a probe, all of it")
+    health_rise: int = _setting(
+        grammar.whole(1, 100), "1", "probes in a row that must pass before an endpoint serves"
+    )
+    health_fall: int = _setting(
+        grammar.whole(1, 100),
+        "2",
+        "probes in a row that must fail before it leaves; a refused connection counts double",
+    )
+    health_fail_open: bool = _setting(
+        grammar.truth, "true", "when all fail: serve those that were ready once, instead of 503"
+    )
+    service_tags: tuple[str, ...] = _setting(
+        grammar.tags, "", "only instances with all these tags", shown="all"
+    )
+    service_job: str = _setting(
+        grammar.job, "", "only instances of this job: an ID, or `self`", shown="all"
+    )
     max_endpoints: int = _setting(
         grammar.whole(1, 100_000), "10000", "endpoints served; the rest is counted and said"
     )
@@ -96,6 +127,12 @@ class Settings:
     )
     allow_networks: tuple[Network, ...] = _setting(
         grammar.networks, "", "CIDRs that endpoints may come from", shown="all but the refused"
+    )
+    sunset_header: bool = _setting(
+        grammar.truth, "true", "tell the deadline with every answer (`Sunset`, RFC 8594)"
+    )
+    lame_duck: float = _setting(
+        grammar.span, "0s", "before the deadline: READY_PATH answers 503 while requests still work"
     )
     state_dir: str = _setting(
         grammar.path,
@@ -132,6 +169,23 @@ class Settings:
         "where Nomad answers",
         shown="`NOMAD_UNIX_ADDR`, else `$NOMAD_SECRETS_DIR/api.sock`, else `http://127.0.0.1:4646`",
     )
+    nomad_cacert: str = _setting(
+        grammar.path, "", "file with the authorities that may vouch for an https:// address"
+    )
+    nomad_capath: str = _setting(grammar.path, "", "the same, a hashed folder")
+    nomad_client_cert: str = _setting(
+        grammar.path, "", "file with our certificate, where Nomad wants one"
+    )
+    nomad_client_key: str = _setting(grammar.path, "", "file with its key")
+    nomad_tls_server_name: str = _setting(
+        grammar.host_name,
+        "",
+        "name in Nomad's certificate, such as `server.global.nomad`",
+        shown="the address's own",
+    )
+    nomad_skip_verify: bool = _setting(
+        grammar.truth, "false", "believe any certificate: only for a try"
+    )
     nomad_token: str = _setting(grammar.plain, "", "token, where no file holds one")
     nomad_token_file: str = _setting(
         grammar.path,
@@ -144,80 +198,12 @@ class Settings:
         grammar.plain, "", "region of the service", shown="the agent's own"
     )
     nomad_alloc_id: str = _setting(grammar.plain, "", "set by Nomad: the allocation around us")
-    loopback_is_ours: bool = field(default=False)
+    nomad_job_id: str = _setting(grammar.plain, "", "set by Nomad: the job around us")
+    place: Place = field(default=Place())
 
     @property
     def rules(self) -> Rules:
         """
         Which addresses may become endpoints, given where this one runs.
         """
-        return Rules(self.allow_networks, loopback=self.loopback_is_ours)
-
-
-def table() -> list[tuple[str, str, str]]:
-    """
-    Return the rows that people read: variable, default, meaning.
-    """
-    return [
-        (
-            item.name.upper(),
-            item.metadata["shown"]
-            or (f"`{item.metadata['default']}`" if item.metadata["default"] else ""),
-            item.metadata["meaning"],
-        )
-        for item in fields(Settings)
-        if item.metadata
-    ]
-
-
-def read(environ: Mapping[str, str], exists: Callable[[str], bool]) -> Settings:
-    """
-    Read all settings; `exists` tells whether a path is there.
-
-    Raises Problem with code 78 and a line for every mistake.
-    """
-    given = {name: value.strip() for name, value in environ.items() if value.strip()}
-    mistakes, values = [], {}
-    if "DURATION" in given and given.setdefault("TTL", given["DURATION"]) != given["DURATION"]:
-        both = f"TTL={given['TTL']!r} and DURATION={given['DURATION']!r}"
-        mistakes.append(f"{both} differ: set one of them, they mean the same")
-    defaults = placement.defaults(given, exists)
-    for item in fields(Settings):
-        if not item.metadata:
-            continue
-        name = item.name.upper()
-        text = given.get(name) or defaults.get(name) or item.metadata["default"]
-        try:
-            values[item.name] = item.metadata["read"](text)
-        except ValueError as error:
-            mistakes.append(f"{name}={_quoted(name, text)}: {error}")
-    chosen = [name for name in ("SERVICE_NAME", "ENDPOINTS", "ENDPOINTS_FILE") if name in given]
-    if len(chosen) != 1:
-        trouble = (
-            "one of them must be set" if not chosen else f"set only one, not {' and '.join(chosen)}"
-        )
-        mistakes.append(f"SERVICE_NAME, ENDPOINTS or ENDPOINTS_FILE: {trouble}")
-    if mistakes:
-        raise Problem(ExitCode.CONFIG, *mistakes)
-    loopback = placement.may_serve_loopback(given)
-    return Settings(**values, loopback_is_ours=loopback)
-
-
-def suspects(environ: Mapping[str, str]) -> list[tuple[str, str]]:
-    """
-    Find variables that are probably one of ours misspelt: (what was set, what was meant).
-    """
-    ours = [item.name.upper() for item in fields(Settings) if item.metadata]
-    known = {*ours, "DURATION"}
-    found = []
-    for name in sorted(environ):
-        if name in known or name.startswith("NOMAD_"):
-            continue
-        meant = difflib.get_close_matches(name, ours, n=1, cutoff=0.85)
-        if meant:
-            found.append((name, meant[0]))
-    return found
-
-
-def _quoted(name: str, text: str) -> str:
-    return "(hidden)" if name == "NOMAD_TOKEN" else repr(text)
+        return Rules(self.allow_networks, loopback=self.place.loopback, own=self.place.own)

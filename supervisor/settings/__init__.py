@@ -1,0 +1,112 @@
+"""
+The settings: environment variables only, one table for all that reads or shows them.
+
+`--help`, the README's table and the validation all come from `rows`.  All mistakes are reported
+together, because a job is redeployed for each try.
+"""
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+
+from supervisor import placement
+from supervisor.errors import ExitCode, Problem
+from supervisor.settings.rows import Settings
+
+__all__ = ["Settings", "read", "suspects", "table"]
+
+
+def table() -> list[tuple[str, str, str]]:
+    """
+    Return the rows that people read: variable, default, meaning.
+    """
+    return [
+        (
+            item.name.upper(),
+            item.metadata["shown"]
+            or (f"`{item.metadata['default']}`" if item.metadata["default"] else ""),
+            item.metadata["meaning"],
+        )
+        for item in fields(Settings)
+        if item.metadata
+    ]
+
+
+def read(
+    environ: Mapping[str, str], exists: Callable[[str], bool], local: Iterable[str] = ()
+) -> Settings:
+    """
+    Read all settings; `exists` tells whether a path is there, `local` are our own addresses.
+
+    Raises Problem with code 78 and a line for every mistake.
+    """
+    given = {name: value.strip() for name, value in environ.items() if value.strip()}
+    mistakes, values = [], {}
+    if "DURATION" in given and given.setdefault("TTL", given["DURATION"]) != given["DURATION"]:
+        both = f"TTL={given['TTL']!r} and DURATION={given['DURATION']!r}"
+        mistakes.append(f"{both} differ: set one of them, they mean the same")
+    defaults = placement.defaults(given, exists)
+    for item in fields(Settings):
+        if not item.metadata:
+            continue
+        name = item.name.upper()
+        text = given.get(name) or defaults.get(name) or item.metadata["default"]
+        try:
+            values[item.name] = item.metadata["read"](text)
+        except ValueError as error:
+            mistakes.append(f"{name}={_quoted(name, text)}: {error}")
+    mistakes += _contradictions(given, exists)
+    if mistakes:
+        raise Problem(ExitCode.CONFIG, *mistakes)
+    if not values["health_check"]:
+        values["health_check"] = "http" if values["health_path"] else "tcp"
+    if values["service_job"] == "self":
+        values["service_job"] = values["nomad_job_id"]
+    return Settings(**values, place=placement.place(given, local))
+
+
+def _contradictions(given: Mapping[str, str], exists: Callable[[str], bool]) -> list[str]:
+    """Find what is wrong between settings that are right by themselves."""
+    mistakes = []
+    chosen = [name for name in ("SERVICE_NAME", "ENDPOINTS", "ENDPOINTS_FILE") if name in given]
+    if len(chosen) != 1:
+        trouble = (
+            "one of them must be set" if not chosen else f"set only one, not {' and '.join(chosen)}"
+        )
+        mistakes.append(f"SERVICE_NAME, ENDPOINTS or ENDPOINTS_FILE: {trouble}")
+    check = given.get("HEALTH_CHECK", "http").lower()
+    if "HEALTH_PATH" in given and check != "http":
+        mistakes.append(f"HEALTH_PATH is for HEALTH_CHECK=http, not {check}: set only one")
+    if check == "nomad" and "SERVICE_NAME" not in given:
+        mistakes.append("HEALTH_CHECK=nomad: only a SERVICE_NAME has checks in Nomad")
+    if given.get("SERVICE_JOB") == "self" and "NOMAD_JOB_ID" not in given:
+        mistakes.append("SERVICE_JOB=self: there is no job around us (NOMAD_JOB_ID is not set)")
+    pair = ("NOMAD_CLIENT_CERT", "NOMAD_CLIENT_KEY")
+    if len([name for name in pair if name in given]) == 1:
+        mistakes.append(f"{' and '.join(pair)}: set both, a certificate needs its key")
+    mistakes += [
+        f"{name}={given[name]!r}: there is no such file or folder"
+        for name in ("NOMAD_CACERT", "NOMAD_CAPATH", *pair)
+        if name in given and not exists(given[name])
+    ]
+    return mistakes
+
+
+def suspects(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """
+    Find variables that are probably one of ours misspelt: (what was set, what was meant).
+    """
+    ours = [item.name.upper() for item in fields(Settings) if item.metadata]
+    known = {*ours, "DURATION"}
+    found = []
+    for name in sorted(environ):
+        if name in known or name.startswith("NOMAD_"):
+            continue
+        meant = difflib.get_close_matches(name, ours, n=1, cutoff=0.85)
+        if meant:
+            found.append((name, meant[0]))
+    return found
+
+
+def _quoted(name: str, text: str) -> str:
+    return "(hidden)" if name == "NOMAD_TOKEN" else repr(text)
