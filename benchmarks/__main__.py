@@ -8,7 +8,18 @@ import platform
 import sys
 import time
 
-from benchmarks import change, deadline, idle, imports, memory, report, start, stop
+from benchmarks import (
+    change,
+    deadline,
+    flapping,
+    idle,
+    imports,
+    memory,
+    probing,
+    report,
+    start,
+    stop,
+)
 from tests.support.clean import NotMade, clean_python
 from tests.support.namespaces import why_no_unshare
 
@@ -20,6 +31,8 @@ _MEASURES = {
     "change": change.measure,
     "stop": stop.measure,
     "deadline": deadline.measure,
+    "probing": probing.measure,
+    "flapping": flapping.measure,
 }
 
 

@@ -36,9 +36,10 @@ def measure(rounds: int) -> list[Finding]:
     with contextlib.ExitStack() as stack:
         programs: list[Supervised] = []
         olds: list[Supervised] = []
+        replicas = stack.enter_context(scene.Replicas())
         for _ in range(rounds):
             nomad = stack.enter_context(FakeNomad())
-            nomad.set(scene.SERVICE, [("10.1.0.1", 8000 + n) for n in range(10)])
+            nomad.set(scene.SERVICE, replicas.endpoints(1, 10))
             programs.append(stack.enter_context(scene.ours(nomad)))
             olds.append(stack.enter_context(scene.replaced([("10.1.0.1", 8000)])))
         for program in (*programs, *olds):

@@ -97,11 +97,8 @@ def measure(rounds: int) -> list[Finding]:
 
 def _run(count: int, changes: int) -> Held:
     """Apply changes as fast as they go; the pace of reloads is taken off, the work is the same."""
-    sets = [
-        scene.rows([(f"10.{s}.{n // 250}.{n % 250 + 1}", 8000) for n in range(count)])
-        for s in (1, 2)
-    ]
-    with FakeNomad() as nomad:
+    with scene.Replicas() as replicas, FakeNomad() as nomad:
+        sets = [scene.rows(replicas.endpoints(which, count)) for which in (1, 2)]
         nomad.rows(scene.SERVICE, sets[0])
         with scene.ours(nomad, RELOAD_INTERVAL="10ms") as program, _bare() as bare:
             program.wait_for_log("reload.applied", 30, mode="serve")

@@ -9,40 +9,70 @@ that a job's author chose.
 
 import ipaddress
 import re
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import Enum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Final, Literal
 
 from supervisor.model import Endpoint
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+#: Four numbers as `ipaddress` takes them, read in half the time.
+_OCTET = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_QUAD = re.compile(rf"{_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}")
 
 _PORT = re.compile(r"[0-9]{1,5}")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\.?")
 
-#: NAT64 carries any IPv4 address inside an IPv6 one, the refused ones included.
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-
 _LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 #: Never served by default: "this network" (Linux may route it to itself), the metadata services of
-#: clouds, link-local, multicast and reserved; of IPv6 also what stands for an IPv4 address.
+#: clouds (link-local, and a few elsewhere), multicast and reserved.  Of IPv6 also all that stands
+#: for an IPv4 address, whatever that one is: mapped, NAT64 and what else begins with zeros, Teredo
+#: and 6to4.  No replica is registered like that, and a gateway may turn it into a refused one.
 _REFUSED = (
-    *("0.0.0.0/8", "100.100.100.200/32", "169.254.0.0/16", "224.0.0.0/3"),
-    *("::/96", "fd00:ec2::254/128", "fe80::/9", "ff00::/8"),
+    *("0.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3"),
+    *("100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32"),
+    *("::/8", "2001::/32", "2002::/16", "fe80::/9", "ff00::/8"),
+    *("fd00:ec2::/32", "fd20:ce::254/128", "fd00:c1::a9fe:a9fe/128", "fd00:42::42/128"),
+)
+
+#: Where the IPv4 address stands in the IPv6 ones whose form is fixed, in bits from the right.
+_CARRIERS = (
+    (IPv6Network("::ffff:0:0/96"), 0),
+    (IPv6Network("64:ff9b::/96"), 0),
+    (IPv6Network("2002::/16"), 80),
 )
 
 
-def _ranges(networks: Iterable[str]) -> dict[int, list[tuple[int, int]]]:
-    """Return the first and last address of each network as numbers, by version: quick to test."""
-    found: dict[int, list[tuple[int, int]]] = {4: [], 6: []}
+def _borders(networks: Iterable[str]) -> dict[int, list[int]]:
+    """
+    Return by version where networks that do not touch begin and end, in order, as numbers.
+
+    An address is in one when an odd number of borders lies at or below it.
+    """
+    found: dict[int, list[int]] = {4: [], 6: []}
     for network in map(ipaddress.ip_network, networks):
-        found[network.version].append((int(network[0]), int(network[-1])))
-    return found
+        found[network.version] += [int(network[0]), int(network[-1]) + 1]
+    return {version: sorted(borders) for version, borders in found.items()}
 
 
-_LOOPBACK_RANGES = _ranges(_LOOPBACK)
-_REFUSED_RANGES = _ranges(_REFUSED)
+_LOOPBACK_BORDERS = _borders(_LOOPBACK)
+_REFUSED_BORDERS = _borders(_REFUSED)
+
+
+class _Ours(Enum):
+    """The one answer that is neither an endpoint nor a refusal."""
+
+    OURS = "ours"
+
+
+#: Said of an address and port where we answer ourselves.
+OURS: Final = _Ours.OURS
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +80,14 @@ class Rules:
     """
     Which addresses are let in: with `allow` just those networks, else all but the refused.
 
-    `own` are the places where we can be reached ourselves: traffic would go round in circles.
+    `own` are the places where we can be reached ourselves, and so is any address of 127.0.0.0/8
+    with the port `own_loopback`: traffic would go round in circles.
     """
 
     allow: tuple[Network, ...] = ()
     loopback: bool = False
     own: frozenset[Endpoint] = frozenset()
+    own_loopback: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,60 +106,73 @@ def read_address(text: object) -> Address | None:
     """
     if not isinstance(text, str) or "%" in text:
         return None
-    kind = ipaddress.IPv6Address if ":" in text else ipaddress.IPv4Address
+    if ":" not in text:
+        quad = _QUAD.fullmatch(text)
+        if not quad:
+            return None
+        a, b, c, d = quad.groups()
+        return IPv4Address(int(a) << 24 | int(b) << 16 | int(c) << 8 | int(d))
     try:
-        return kind(text)
+        return IPv6Address(text)
     except ValueError:
         return None
 
 
 def is_let_in(address: Address, rules: Rules) -> bool:
     """
-    Decide whether traffic may be sent to an address; the one inside a mapped address counts.
+    Decide whether traffic may be sent to an address.
+
+    Where networks are named, the address must be in one, and so must an address that it carries:
+    `::/0` says nothing about `::ffff:127.0.0.1`.
     """
-    inner: Address = address
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            inner = address.ipv4_mapped
-        elif address in _NAT64:
-            inner = ipaddress.IPv4Address(address.packed[-4:])
     if rules.allow:
-        return any(inner in network for network in rules.allow)
-    number = int(inner)
-    for first, last in _LOOPBACK_RANGES[inner.version]:
-        if first <= number <= last:
-            return rules.loopback
-    return not any(first <= number <= last for first, last in _REFUSED_RANGES[inner.version])
+        carried = _carried(address)
+        return _is_in(address, rules.allow) and (carried is None or _is_in(carried, rules.allow))
+    number, version = int(address), address.version
+    if bisect_right(_LOOPBACK_BORDERS[version], number) % 2:
+        return rules.loopback
+    return not bisect_right(_REFUSED_BORDERS[version], number) % 2
 
 
-def admit(address: object, port: object, rules: Rules) -> Endpoint | None:
+def _carried(address: Address) -> Address | None:
+    """Return the IPv4 address that an IPv6 one stands for, where its form tells which."""
+    if address.version == 6:
+        for network, shift in _CARRIERS:
+            if address in network:
+                return IPv4Address(int(address) >> shift & 0xFFFFFFFF)
+    return None
+
+
+def _is_in(address: Address, networks: Iterable[Network]) -> bool:
+    return any(address in network for network in networks)
+
+
+def written_anew(address: Address) -> str:
     """
-    Turn what the registry says into an endpoint, or None when it is not to be served.
+    Return an address as text made from its bytes alone; a mapped one as the IPv4 one it is.
+    """
+    if isinstance(address, IPv6Address):
+        address = address.ipv4_mapped or IPv6Address(address.packed)
+    return str(address)
+
+
+def admit(address: object, port: object, rules: Rules) -> Endpoint | Literal[_Ours.OURS] | None:
+    """
+    Turn what the registry says into an endpoint: None when it is refused, OURS when it is us.
+
+    That it is us is found first: it is known, and not refused, wherever we listen.
     """
     if type(port) is not int or not 0 < port < 65536:  # True is an int, and "80 " becomes one
         return None
     parsed = read_address(address)
-    if parsed is None or not is_let_in(parsed, rules):
+    if parsed is None:
         return None
-    if parsed.version == 6:
-        parsed = ipaddress.IPv6Address(parsed.packed)  # the bytes alone, whatever else it carried
-    return Endpoint(str(parsed), port)
-
-
-def admit_rows(rows: Iterable[object], rules: Rules) -> tuple[set[Endpoint], int]:
-    """
-    Read the rows of a service: the endpoints let in, and how many rows were refused.
-    """
-    endpoints, refused = set(), 0
-    for row in rows:
-        found = None
-        if isinstance(row, dict):
-            found = admit(row.get("Address"), row.get("Port"), rules)
-        if found is None:
-            refused += 1
-        else:
-            endpoints.add(found)
-    return endpoints, refused
+    endpoint = Endpoint(written_anew(parsed), port)
+    if endpoint in rules.own or (
+        port == rules.own_loopback and endpoint.host.startswith("127.")  # canonical, so an address
+    ):
+        return OURS
+    return endpoint if is_let_in(parsed, rules) else None
 
 
 def parse_site(text: str) -> Site:
@@ -141,7 +186,7 @@ def parse_site(text: str) -> Site:
     address = read_address(host)
     named = bool(_HOST_NAME.fullmatch(host)) and ".." not in host and not bracketed
     known = address is not None or named
-    if isinstance(address, ipaddress.IPv6Address) != bracketed:
+    if isinstance(address, IPv6Address) != bracketed:
         known = False
     if not separator or not known or not _PORT.fullmatch(port) or not 0 < int(port) < 65536:
         raise ValueError(

@@ -10,8 +10,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from supervisor import launch, machine, process, targets
+from supervisor import balance, launch, lifetime, machine, process, targets
 from supervisor import settings as table
+from supervisor.balance import Terms
 from supervisor.discovery import sources
 from supervisor.errors import ExitCode, Problem
 from supervisor.events import DiscoveryFailed, Event, SnapshotArrived, SpawnFailed
@@ -31,7 +32,7 @@ def run(environ: Mapping[str, str]) -> int:
 
     Returns 0, or raises Problem with code 78, or ExecutableMissing.
     """
-    settings = table.read(environ, os.path.exists)
+    settings = table.read(environ, os.path.exists, machine.local_addresses())
     for given, meant in table.suspects(environ):
         print(f"warning: {given} is not a setting; did you mean {meant}?", file=sys.stderr)
     binary = find(settings.nginx_binary)
@@ -54,7 +55,8 @@ def run(environ: Mapping[str, str]) -> int:
     version = ".".join(map(str, binary.version))
     listen = ", ".join(machine.listen_directives(settings.listen_address, settings.listen_port))
     print(f"nginx {version} accepts the configuration; it would listen on {listen}")
-    print(f"mode {plan.mode}, {len(plan.endpoints)} endpoints; upstream.conf would be:\n")
+    listed = f"{len(plan.endpoints)} endpoints, not probed here"
+    print(f"mode {plan.mode}, {listed}; upstream.conf would be:\n")
     print(bundle.files["upstream.conf"].decode(), end="")
     return ExitCode.OK
 
@@ -63,7 +65,8 @@ def _plan(settings: Settings) -> Plan:
     """Ask discovery once; silence is worth a warning and no more."""
     inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
     following = sources(settings, inbox.put, lambda _: None)
-    known = Targets.expecting(source.name for source in following)
+    names = [source.name for source in following]
+    known = Targets.expecting(names, settings.max_endpoints, is_probing=False)
     for source in following:
         source.start()
     until = time.monotonic() + _PATIENCE
@@ -77,7 +80,9 @@ def _plan(settings: Settings) -> Plan:
         elif isinstance(event, DiscoveryFailed):
             print(f"warning: {event.source}: {event.reason}", file=sys.stderr)
             break
-    return targets.choose(known, settings.max_endpoints)
+    end = lifetime.anchor(settings, None, time.time()).record.deadline
+    terms = Terms(settings.lb_method, settings.health_fail_open, end)
+    return balance.choose(known, terms).plan
 
 
 def _test(nginx: Nginx, children: process.Children, config: Path, patience: float) -> None:

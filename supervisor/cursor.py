@@ -4,8 +4,10 @@ Where to ask a registry from next, and when: the rules of blocking queries.
 Theory: an index belongs to a whole table, so a query may return with nothing new; it can go back
 when the registry is restored; and it can be missing.  What is compared is the answer, never the
 index.  Every failure sends the next query back to the beginning, without an index, so that nothing
-remembered can hide what is true now.  An empty answer that follows a fuller one, or is the first,
-is believed when a second one, asked at least a second later, agrees.
+remembered can hide what is true now; and queries that fail start at most 2 s apart where nobody
+listens, 5 s otherwise, so that a registry that comes back is heard soon.  An empty answer that
+follows a fuller one, or is the first, is believed when a second one, asked at least a second later,
+agrees.
 
 Pure: all spans are in seconds, `chance` is a random number in [0, 1).
 """
@@ -88,14 +90,17 @@ def anew(cursor: Cursor, now: float) -> tuple[Cursor, float]:
 
 
 def failed(
-    cursor: Cursor, *, refused: bool, retry_after: float | None, chance: float
+    cursor: Cursor, *, refused: bool, retry_after: float | None, chance: float, now: float
 ) -> tuple[Cursor, float]:
     """
     Take in a failure: the next cursor, which asks without an index, and how long to wait.
+
+    The cap bounds the time from one start of a query to the next: a query that failed only after
+    some seconds has waited already.
     """
     following = replace(cursor, index=0, failures=cursor.failures + 1, doubts=False)
     cap = _REFUSED_CAP if refused else _SILENT_CAP
     pause = min(cap, _FIRST * 2.0 ** min(cursor.failures, 16))
     if retry_after is not None and retry_after > 0:
         return following, min(retry_after, _RETRY_AFTER_CAP)
-    return following, pause * (0.5 + chance / 2)
+    return following, max(0.0, min(pause * (0.5 + chance / 2), cursor.asked_at + cap - now))

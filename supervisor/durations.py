@@ -19,6 +19,10 @@ _RFC3339 = re.compile(
     r"([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
 
+# What strftime writes here depends on the locale.
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
 #: A thousand years: whatever is longer is a slip of the keyboard.
 LONGEST = 1000 * 365.25 * 86400
 
@@ -91,3 +95,11 @@ def format_instant(epoch: float) -> str:
     Write an instant as RFC 3339 in UTC, to the second.
     """
     return datetime.fromtimestamp(epoch, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def format_http_date(epoch: float) -> str:
+    """
+    Write an instant as HTTP's headers hold it: `Tue, 24 Nov 2026 02:00:00 GMT`.
+    """
+    at = datetime.fromtimestamp(epoch, timezone.utc)
+    return f"{_DAYS[at.weekday()]}, {at:%d} {_MONTHS[at.month - 1]} {at:%Y %H:%M:%S} GMT"

@@ -18,6 +18,7 @@ _URI_PATH = re.compile(r"/[A-Za-z0-9._~/-]{1,200}")
 _TARGET = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@/?%-]{0,1000}")
 _STATUSES = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")
 _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+_ADDRESS = re.compile(r"https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?/?")
 _FOLDER = re.compile(r"/[A-Za-z0-9._~+@=/ -]*")
 _SIZE = re.compile(r"([0-9]{1,12})([kKmMgG]?)")
 
@@ -51,7 +52,7 @@ def one_of(*words: str) -> Callable[[str], str]:
 
     def read(text: str) -> str:
         if text.lower() not in words:
-            raise ValueError(f"expected one of {', '.join(words)}")
+            raise ValueError(f"expected one of {', '.join(filter(None, words))}")
         return text.lower()
 
     return read
@@ -131,7 +132,7 @@ def tags(text: str) -> tuple[str, ...]:
 
 
 def job(text: str) -> str:
-    """Read a job's ID, or `self`; it is compared and goes nowhere."""
+    """Read a job's ID, or `self`; it is compared and goes nowhere, and Nomad allows any letters."""
     return text
 
 
@@ -200,6 +201,7 @@ def nomad_address(text: str) -> str:
     """Read where Nomad answers: http://host:port, https://host:port or unix:///path."""
     if re.fullmatch(r"unix:///[!-~]+", text):
         return text
-    if re.fullmatch(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?/?", text):
+    match = _ADDRESS.fullmatch(text)
+    if match and (not match[1] or 0 < int(match[1]) < 65536):
         return text.rstrip("/")
     raise ValueError("expected http://host:port, https://host:port or unix:///path")

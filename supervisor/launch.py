@@ -21,6 +21,7 @@ from supervisor.durations import format_instant
 from supervisor.errors import ExecutableMissing, ExitCode, Problem
 from supervisor.files import Clerk
 from supervisor.files.configs import Configs
+from supervisor.files.memories import Memories
 from supervisor.files.operator import read_operator_files
 from supervisor.files.records import read_record, save_ended
 from supervisor.logs import Log, Writer
@@ -28,6 +29,7 @@ from supervisor.looker import Looker
 from supervisor.loop import Hands, Inbox, Loop, boot_clock
 from supervisor.nginx import Binary, Nginx, find
 from supervisor.orders import Exit, Note, leave
+from supervisor.probes import prober
 from supervisor.render import Frame, Renderer
 from supervisor.settings import Settings
 
@@ -42,7 +44,7 @@ def run(environ: Mapping[str, str]) -> int:
 
     Raises Problem or ExecutableMissing when it cannot start.
     """
-    settings = table.read(environ, os.path.exists)
+    settings = table.read(environ, os.path.exists, machine.local_addresses())
     log = Log(Writer(), settings.log_level, _layout(settings))
     log.hide([settings.nomad_token])
     log.say(
@@ -72,12 +74,23 @@ def run(environ: Mapping[str, str]) -> int:
     for source in following:
         source.start()  # first of all: while it asks, the rest is prepared
     try:
-        hands = _hands(settings, environ, log, inbox, tuple(following), children=children)
+        folder = claim_runtime(environ)
+        memories = Memories(folder, settings)
+        state, said = policy.recall(state, memories.read(), boot_clock())
+        hands = _hands(
+            settings,
+            folder,
+            memories,
+            log=log,
+            inbox=inbox,
+            following=tuple(following),
+            children=children,
+        )
     except (Problem, ExecutableMissing) as error:
         _farewell(settings, leave(error.code, str(error)), log, None)
         raise  # it is told on stderr too, one line for each mistake
     try:
-        last = Loop(hands, inbox).run(state, orders)
+        last = Loop(hands, inbox).run(state, [*orders, *said])
     except Exception as error:
         why = f"internal error: {type(error).__name__}: {error}"
         _farewell(settings, leave(ExitCode.SOFTWARE, why), log, hands.clerk)
@@ -89,15 +102,15 @@ def run(environ: Mapping[str, str]) -> int:
 
 def _hands(
     settings: Settings,
-    environ: Mapping[str, str],
+    folder: Path,
+    memories: Memories,
+    *,
     log: Log,
     inbox: Inbox,
     following: tuple[Source, ...],
-    *,
     children: process.Children,
 ) -> Hands:
     """Build everything that acts, and start its threads."""
-    folder = claim_runtime(environ)
     binary = find(settings.nginx_binary)
     log.say(
         "nginx.found",
@@ -113,15 +126,16 @@ def _hands(
     (folder / "supervisor.sock").unlink(missing_ok=True)
     hands = Hands(
         nginx=Nginx(binary, folder, children, log.say),
-        clerk=Clerk(configs, Path(settings.state_dir), inbox.post),
+        clerk=Clerk(configs, memories, Path(settings.state_dir), inbox.post),
         configs=configs,
         looker=Looker(str(folder / "generation.sock"), inbox.post),
         admin=Admin(str(folder / "supervisor.sock")),
         log=log,
         sources=following,
+        probing=prober(settings, inbox.post, log.hide),
         port=settings.listen_port,
     )
-    for part in (hands.nginx, hands.clerk, hands.looker, hands.admin):
+    for part in (hands.nginx, hands.clerk, hands.looker, hands.admin, hands.probing):
         part.start()
 
     def on_signal(signum: int) -> None:

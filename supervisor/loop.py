@@ -43,6 +43,7 @@ from supervisor.orders import (
     Watch,
 )
 from supervisor.policy import State, decide
+from supervisor.probes import Probing
 
 _LONGEST_NAP = 5.0
 
@@ -99,6 +100,7 @@ class Hands:
     admin: Admin
     log: Log
     sources: tuple[Source, ...]
+    probing: Probing
     port: int
 
 
@@ -132,7 +134,7 @@ class Loop:
         match order:
             case Note(event, level, fields):
                 hands.log.say(event, level, **fields)
-            case Stage() | Swap() | Restore() | Discard() | Keep() | SaveState():
+            case Stage() | Swap() | Restore() | Discard() | Keep() | Remember() | SaveState():
                 hands.clerk.take(order)
             case SpawnMaster():
                 hands.nginx.spawn_master(self._inbox.post)
@@ -151,7 +153,7 @@ class Loop:
                     source.requery()
             case Publish(view):
                 hands.admin.view = view
-            case Watch() | Remember():
-                pass
+            case Watch():
+                hands.probing.watch(order)
             case Exit():
                 raise AssertionError("internal error: leaving is for the loop itself")

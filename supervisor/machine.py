@@ -15,6 +15,8 @@ import socket
 from collections.abc import Iterable
 from pathlib import Path
 
+import psutil
+
 _MOST_WORKERS = 8
 _MOST_OPEN_FILES = 65536
 _MOST_CONNECTIONS = 8192
@@ -53,6 +55,21 @@ def open_files() -> tuple[int, int]:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     files = _MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_OPEN_FILES)
     return files, max(16, min(_MOST_CONNECTIONS, files // 2))
+
+
+def local_addresses() -> tuple[str, ...]:
+    """
+    Return the addresses of this machine, or of the container, as text and without zones.
+    """
+    try:
+        found = psutil.net_if_addrs()
+    except OSError:
+        return ()  # what is told about us by Nomad's variables still counts
+    families = {socket.AF_INET, socket.AF_INET6}
+    every = (entry for entries in found.values() for entry in entries)
+    return tuple(
+        sorted({entry.address.partition("%")[0] for entry in every if entry.family in families})
+    )
 
 
 def listen_directives(addresses: Iterable[str], port: int) -> tuple[str, ...]:

@@ -106,12 +106,14 @@ class Watch:
     Probe these endpoints from now on, and no others.  Answered by HealthSeen.
 
     Those that are leaving serve only as long as they answer, so they are asked more often;
-    `allocations` tells whose checks Nomad is to be asked for.
+    `allocations` tells whose checks Nomad is to be asked for; those that are proven were ready
+    before this process began.
     """
 
     endpoints: frozenset[Endpoint]
     leaving: frozenset[Endpoint] = frozenset()
     allocations: Mapping[Endpoint, str] = field(default_factory=dict)
+    proven: frozenset[Endpoint] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,28 +2,92 @@
 Where we were placed: what Nomad's variables say about the settings that nobody set.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from supervisor.admission import read_address
+from supervisor.admission import read_address, written_anew
 from supervisor.model import Endpoint
+
+_PORT = re.compile(r"[0-9]{1,10}")
+
+#: What to listen on means every address of that kind.
+_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - to compare with, not to bind to
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """
     What follows from where we are: whether loopback may be served, and which endpoints we are.
+
+    With `own_loopback` any address of 127.0.0.0/8 with that port is us as well.
     """
 
     loopback: bool = False
     own: frozenset[Endpoint] = frozenset()
+    own_loopback: int | None = None
 
 
 def place(given: Mapping[str, str], local: Iterable[str]) -> Place:
     """
     Tell where we are, from Nomad's variables and the addresses of this machine.
+
+    We answer at our local addresses with the port we listen on, and where Nomad publishes us: at
+    the host's addresses with our host port.  Nomad tells the ports of the whole group: a label
+    whose inner port is another than ours belongs to a neighbour, maybe to a replica.  The host's
+    address with our inner port is somebody else: in bridge mode many containers listen on 8080
+    inside, and another's static port on the same host may carry that number.  Only where no host
+    port is told do we take it for us.
     """
-    return Place(may_serve_loopback(given))
+    here = _canonical(local)
+    port = _port(given.get("LISTEN_PORT") or given.get("NOMAD_PORT_http") or "8080")
+    published = {
+        _port(given[f"NOMAD_HOST_PORT_{label}"])
+        for label in _labels(given, "NOMAD_HOST_PORT_")
+        if _port(given.get(f"NOMAD_PORT_{label}", "")) in {port, None}
+    } - {None}
+    hosts = _canonical(
+        [*_labelled(given, "NOMAD_IP_"), *_labelled(given, "NOMAD_HOST_IP_")],
+    )
+    listening, is_everywhere = _listening(given, here)
+    own = {(host, number) for host in here | hosts for number in published}
+    own |= {(host, port) for host in listening}
+    if not _labels(given, "NOMAD_HOST_PORT_"):
+        own |= {(host, port) for host in _canonical(_labelled(given, "NOMAD_IP_"))}
+    return Place(
+        may_serve_loopback(given),
+        frozenset(Endpoint(host, number) for host, number in own if number is not None),
+        port if is_everywhere else None,
+    )
+
+
+def _listening(given: Mapping[str, str], here: set[str]) -> tuple[set[str], bool]:
+    """Return the addresses that we listen on, and whether all of IPv4 is among them."""
+    parts = given.get("LISTEN_ADDRESS", "").split(",")
+    asked = _canonical(part.strip().strip("[]") for part in parts)
+    wild = asked.intersection(_WILDCARDS) if asked else set(_WILDCARDS)
+    every = {host for host in here for all_ in wild if (":" in host) == (":" in all_)}
+    return (asked - wild) | every, _WILDCARDS[0] in wild
+
+
+def _labels(given: Mapping[str, str], prefix: str) -> list[str]:
+    """Return the labels of ports for which Nomad gives a value."""
+    return [name.removeprefix(prefix) for name in given if name.startswith(prefix)]
+
+
+def _labelled(given: Mapping[str, str], prefix: str) -> list[str]:
+    """Return the values that Nomad gives for each port's label."""
+    return [given[prefix + label] for label in _labels(given, prefix)]
+
+
+def _canonical(texts: Iterable[str]) -> set[str]:
+    """Return those of the texts that are addresses, as an endpoint's host is written."""
+    return {written_anew(address) for address in map(read_address, texts) if address is not None}
+
+
+def _port(text: str) -> int | None:
+    """Return a port, or None: a setting that is wrong is told by the settings."""
+    return int(text) if _PORT.fullmatch(text) and 0 < int(text) < 65536 else None
 
 
 def defaults(given: Mapping[str, str], exists: Callable[[str], bool]) -> dict[str, str]:
@@ -52,12 +116,13 @@ def may_serve_loopback(given: Mapping[str, str]) -> bool:
     Tell whether an endpoint on loopback is one of ours, and not the neighbour's secrets.
 
     It is where no registry is trusted (a list or a file), where no allocation is around us (a
-    laptop), and where the allocation's own address is loopback (a dev agent).
+    laptop), and where the allocation's own address is loopback (a dev agent); one port of several
+    that is published on loopback alone does not make it so.
     """
     if "SERVICE_NAME" not in given or "NOMAD_ALLOC_ID" not in given:
         return True
-    ours = [read_address(value) for name, value in given.items() if name.startswith("NOMAD_IP_")]
-    return any(address is not None and address.is_loopback for address in ours)
+    ours = [read_address(text) for text in _labelled(given, "NOMAD_IP_")]
+    return bool(ours) and all(address is not None and address.is_loopback for address in ours)
 
 
 def runtime_candidates(environ: Mapping[str, str], temp: str) -> list[str]:

@@ -4,16 +4,20 @@ From a plan to the bytes that nginx reads.
 Pure: what depends on the machine or on nginx's version comes in as a `Frame`.  The generation is a
 hash of every byte, the operator's files included, and the number of the attempt; it stands in the
 rendered files, so that nginx itself can say what it serves.
+
+Whatever the plan asks for, what comes out is something that nginx accepts.
 """
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jinja2
 
 from supervisor import __version__
-from supervisor.model import Endpoint, Plan
+from supervisor.durations import format_http_date, format_instant
+from supervisor.model import Endpoint, Mode, Plan, Share
 from supervisor.settings import Settings
 
 #: First version with keepalive_min_timeout: a reload then loses no request on a kept connection.
@@ -29,6 +33,19 @@ _METHODS = {
     "random": "random two least_conn",
     "ip_hash": "ip_hash",
 }
+
+#: With these nginx takes the word `backup`, with the others it refuses the configuration.
+WITH_BACKUP = frozenset({"round_robin", "least_conn"})
+
+#: Ten thousand such weights still add up to what nginx can count.
+_HEAVIEST = 65535
+
+#: Seconds until a client should ask again: what starts is ready any moment, the rest takes longer.
+_RETRY_AFTER = {Mode.STARTING: 1}
+_RETRY_LATER = 5
+
+#: Seconds until the page asks again: a person reads it meanwhile, in whatever state.
+_RELOAD_PAGE = 5
 
 #: Stands for the generation until the hash of the bytes around it is known.
 _PENDING = "generation-pending"
@@ -80,7 +97,8 @@ class Renderer:
         )
         self._main = environment.get_template("nginx.conf.j2")
         self._upstream = environment.get_template("upstream.conf.j2")
-        self._static = self._main.render(_values(frame)).encode()
+        self._page = environment.get_template("unavailable.html.j2")
+        self._static = _bytes(self._main.render(_values(frame)))
 
     def bundle(self, plan: Plan, attempt: int, turn: int, operator: Mapping[str, bytes]) -> Bundle:
         """
@@ -88,22 +106,41 @@ class Renderer:
 
         Reloading resets nginx's counters, so without rotation the last servers would starve.
         """
+        settings = self._frame.settings
+        until = None if plan.sunset is None else format_http_date(plan.sunset)
         values = {
             "plan": plan,
-            "endpoints": rotated(plan.endpoints, turn),
+            "servers": _servers(plan, turn, settings.lb_method),
             "zone": max(_ZONE_LEAST, _ZONE_PER_SERVER * len(plan.endpoints)),
-            "method": _METHODS[self._frame.settings.lb_method],
+            "method": _METHODS[settings.lb_method],
             "listen": self._frame.listen,
-            "ready_path": self._frame.settings.ready_path,
-            "folder": self._frame.folder,
+            "ready_path": settings.ready_path,
+            "is_ready": bool(plan.endpoints) and plan.mode is Mode.SERVE,
+            "sunset": until if settings.sunset_header else None,
+            "folder": _escaped(self._frame.folder),
             "generation": _PENDING,
         }
-        draft = self._upstream.render(values).encode()
+        if not plan.endpoints:
+            values |= self._refusal(plan, until)
+        draft = _bytes(self._upstream.render(values))
         files = {"nginx.conf": self._static, "upstream.conf": draft, **operator}
         digest = digest_of(files)
         generation = f"{digest}-{attempt}"
         files["upstream.conf"] = draft.replace(_PENDING.encode(), generation.encode())
         return Bundle(files, digest, generation)
+
+    def _refusal(self, plan: Plan, until: str | None) -> dict[str, object]:
+        """Put into words that nobody serves: for a program, and for a person."""
+        expires_at = None if plan.sunset is None else format_instant(plan.sunset)
+        body = json.dumps({"state": plan.mode, "expires_at": expires_at})
+        page = self._page.render(
+            state=plan.mode, expires_at=expires_at, until=until, reload=_RELOAD_PAGE
+        )
+        return {
+            "retry_after": _RETRY_AFTER.get(plan.mode, _RETRY_LATER),
+            "refusal": _escaped(body),
+            "page": _escaped(page),
+        }
 
 
 def digest_of(files: Mapping[str, bytes]) -> str:
@@ -125,11 +162,41 @@ def rotated(endpoints: tuple[Endpoint, ...], turn: int) -> tuple[Endpoint, ...]:
     return endpoints[start:] + endpoints[:start]
 
 
+def _servers(plan: Plan, turn: int, method: str) -> list[str]:
+    """
+    Return the words of each `server` line, in the order of this turn.
+
+    nginx wants a server that is no backup, whatever else there is.
+    """
+    endpoints = rotated(plan.endpoints, turn)
+    if not plan.shares:
+        return [f"{each} max_fails=0" for each in endpoints]
+    backups = {each for each, share in plan.shares if share.backup}
+    marks = method in WITH_BACKUP and not backups.issuperset(endpoints)
+    asked = {each: _asked(share, marks=marks) for each, share in plan.shares}
+    return [f"{each} {asked.get(each, 'max_fails=0')}" for each in endpoints]
+
+
+def _asked(share: Share, *, marks: bool) -> str:
+    weight = f"weight={min(share.weight, _HEAVIEST)} " if share.weight > 1 else ""
+    return f"{weight}max_fails=0{' backup' if share.backup and marks else ''}"
+
+
+def _bytes(text: str) -> bytes:
+    """Encode a file; the name of a folder may hold bytes that are no text."""
+    return text.encode(errors="surrogateescape")
+
+
+def _escaped(text: str) -> str:
+    """Write text so that nginx reads it as it is, between single quotes and without a `$`."""
+    return text.replace("\\", "\\\\").replace("'", "\\'")
+
+
 def _values(frame: Frame) -> dict[str, object]:
     settings = frame.settings
     return {
         "version": __version__,
-        "folder": frame.folder,
+        "folder": _escaped(frame.folder),
         "user": frame.user,
         "workers": frame.workers,
         "open_files": frame.open_files,

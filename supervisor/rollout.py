@@ -15,7 +15,7 @@ All instants are seconds on the loop's clock.
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from supervisor.model import NEVER, Live, Plan
+from supervisor.model import NEVER, Live, Mode, Plan
 
 #: Reloads that may follow each other without a pause.
 BURST = 3.0
@@ -128,6 +128,8 @@ def due_at(rollout: Rollout) -> float:
         return NEVER
     if rollout.live is None:
         return rollout.retry_at
+    if rollout.wanted.mode is Mode.DRAINING and rollout.live.plan.mode is not Mode.DRAINING:
+        return rollout.retry_at  # the end is near: no time to wait for the bucket
     refilled = rollout.tokens_at + max(0.0, 1.0 - rollout.tokens) * rollout.interval
     return max(refilled, rollout.retry_at)
 

@@ -9,9 +9,10 @@ the addresses it had.
 import socket
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
-from supervisor.admission import Site, admit, cap, parse_site, read_address
+from supervisor.admission import OURS, Site, admit, cap, parse_site, read_address
 from supervisor.events import DiscoveryFailed, Event, SnapshotArrived
 from supervisor.model import Endpoint
 from supervisor.settings import Settings
@@ -55,37 +56,43 @@ class ListedSource:
             self._again.clear()
             stamp = self._listing.stamp()
             try:
-                endpoints, beyond, refused, names = self._read()
+                found, names = self._read()
             except (OSError, ValueError) as error:
                 self._post(DiscoveryFailed(self.name, str(error), _RETRY))
                 self._await_change(stamp, _RETRY)
                 continue
-            believes_empty = not endpoints and believes_empty
-            if endpoints or believes_empty:
-                self._post(SnapshotArrived(self.name, endpoints, True, refused, beyond))
+            believes_empty = not found.endpoints and believes_empty
+            if found.endpoints or believes_empty:
+                self._post(found)
                 self._await_change(stamp, _RESOLVE if names else None)
             else:
-                self._post(SnapshotArrived(self.name, (), False))
+                self._post(replace(found, certain=False))
                 believes_empty = not self._await_change(stamp, _DOUBT)
 
-    def _read(self) -> tuple[tuple[Endpoint, ...], int, int, bool]:
+    def _read(self) -> tuple[SnapshotArrived, bool]:
+        """Read the list: what it says, and whether there are names in it.  Raises OSError too."""
         sites, refused = self._listing.read()
-        found, names = set(), False
+        endpoints: set[Endpoint] = set()
+        passed_over, names = 0, False
         for site in sites:
             is_name = read_address(site.host) is None
             names = names or is_name
             addresses = self._resolve(site.host) if is_name else [site.host]
-            admitted = {
-                admit(address, site.port, self._settings.rules) for address in addresses
-            } - {None}
-            refused += not admitted
-            found |= {endpoint for endpoint in admitted if endpoint is not None}
-        if refused and not found:
+            admitted = {admit(address, site.port, self._settings.rules) for address in addresses}
+            found = {endpoint for endpoint in admitted if isinstance(endpoint, Endpoint)}
+            endpoints |= found
+            if not found:
+                passed_over += OURS in admitted
+                refused += OURS not in admitted
+        if refused and not endpoints and not passed_over:
             raise ValueError(
                 f"none of the {refused} listed endpoints may be served or could be resolved"
             )
-        endpoints, beyond = cap(found, self._settings.max_endpoints)
-        return endpoints, beyond, refused, names
+        kept, beyond = cap(endpoints, self._settings.max_endpoints)
+        told = SnapshotArrived(
+            self.name, kept, refused=refused, beyond=beyond, passed_over=passed_over
+        )
+        return told, names
 
     def _resolve(self, host: str) -> list[str]:
         try:

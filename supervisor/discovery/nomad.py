@@ -8,13 +8,14 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from supervisor import cursor
-from supervisor.admission import admit_rows, cap
+from supervisor.client import Unanswered
+from supervisor.client.service import Answer, Service
 from supervisor.cursor import Cursor
-from supervisor.discovery.client import Answer, Service, Unanswered
 from supervisor.events import DiscoveryFailed, Event, SnapshotArrived
-from supervisor.model import Endpoint
+from supervisor.selection import Selection, select
 from supervisor.settings import Settings
 
 #: How long a query may wait for a change.  Short, because a registry that was restored keeps a
@@ -40,7 +41,7 @@ class NomadSource:
         self._post = post
         self._again = threading.Event()
         self._client = Service(settings, hide, self._again.is_set)
-        self._known: tuple[Endpoint, ...] | None = None
+        self._known: Selection | None = None
 
     def start(self) -> None:
         """Begin to ask."""
@@ -60,7 +61,7 @@ class NomadSource:
                 continue
             place = cursor.asking(place, time.monotonic())
             try:
-                answer = self._client.ask(self._service, place.index, _WAIT)
+                answer = self._believed(self._client.ask(self._service, place.index, _WAIT))
                 place, pause = self._learn(answer, place)
             except Unanswered as trouble:
                 if self._again.is_set():
@@ -70,29 +71,58 @@ class NomadSource:
                     refused=trouble.refused,
                     retry_after=trouble.retry_after,
                     chance=random.random(),
+                    now=time.monotonic(),
                 )
                 self._post(DiscoveryFailed(self.name, trouble.reason, pause))
             except Exception as error:  # noqa: BLE001 - a source must outlive what nobody foresaw
                 place, pause = cursor.failed(
-                    place, refused=False, retry_after=None, chance=random.random()
+                    place,
+                    refused=False,
+                    retry_after=None,
+                    chance=random.random(),
+                    now=time.monotonic(),
                 )
                 self._post(
                     DiscoveryFailed(self.name, f"internal error: {type(error).__name__}", pause)
                 )
 
+    def _believed(self, answer: Answer) -> Answer:
+        """
+        Return the answer if it may be learned from.  Raises Unanswered.
+
+        A server that lost its leader is better than nothing, and than nothing only.
+        """
+        if not answer.stale:
+            return answer
+        if self._known is not None or not answer.rows:
+            raise Unanswered(answer.stale)
+        return replace(answer, index=None)  # ask again soon, for everything
+
     def _learn(self, answer: Answer, place: Cursor) -> tuple[Cursor, float]:
-        admitted, refused = admit_rows(answer.rows, self._settings.rules)
-        if answer.rows and not admitted:
-            raise Unanswered(f"none of the {refused} listed instances may be served")
-        endpoints, beyond = cap(admitted, self._settings.max_endpoints)
+        found = select(answer.rows, self._settings)
+        if found.is_ignorance:
+            raise Unanswered(f"none of the {found.refused} listed instances may be served")
         following, pause, certain = cursor.answered(
             place,
             answer.index,
-            is_news=endpoints != self._known,
-            is_empty=not endpoints,
+            is_news=found != self._known,
+            is_empty=not found.endpoints,
             now=time.monotonic(),
         )
         if certain:
-            self._known = endpoints
-        self._post(SnapshotArrived(self.name, endpoints, certain, refused, beyond))
+            self._known = found
+        self._post(
+            SnapshotArrived(
+                self.name,
+                found.endpoints,
+                certain,
+                found.refused,
+                found.beyond,
+                shares=found.shares,
+                allocations=found.allocations,
+                passed_over=found.passed_over,
+                odd_tags=found.odd_tags,
+                jobs=found.jobs,
+            )
+        )
         return following, pause

@@ -7,14 +7,16 @@ A slow disk delays the clerk and nobody else; each errand is answered by an even
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from supervisor.events import Event, Staged, StageFailed, StateSaved, SwapFailed, Swapped
 from supervisor.files.configs import Configs
+from supervisor.files.memories import Memories
 from supervisor.files.records import save_ended, save_record
-from supervisor.orders import Discard, Keep, Restore, SaveState, Stage, Swap
+from supervisor.orders import Discard, Keep, Remember, Restore, SaveState, Stage, Swap
 
-Errand = Stage | Swap | Restore | Discard | Keep | SaveState
+Errand = Stage | Swap | Restore | Discard | Keep | Remember | SaveState
 
 
 class Clerk:
@@ -22,8 +24,15 @@ class Clerk:
     The thread that writes.
     """
 
-    def __init__(self, configs: Configs, state_dir: Path, post: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        configs: Configs,
+        memories: Memories,
+        state_dir: Path,
+        post: Callable[[Event], None],
+    ) -> None:
         self._configs = configs
+        self._memories = memories
         self._state_dir = state_dir
         self._post = post
         self._errands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -70,6 +79,9 @@ class Clerk:
                 self._configs.keep(live.attempt)
             case Discard(attempt):
                 self._configs.discard(attempt)
+            case Remember(memories):
+                with suppress(OSError):  # where no configuration can be written, that is told
+                    self._memories.save(memories)
             case SaveState(record):
                 try:
                     save_record(self._state_dir, record)

@@ -53,7 +53,7 @@ def save_record(folder: Path, record: Record) -> None:
         "deadline": record.deadline,
         "extended_to": record.extended_to,
     }
-    _replace(folder, RECORD, content, durable=True)
+    replace_json(folder, RECORD, content, durable=True)
 
 
 def save_ended(folder: Path, content: dict[str, object]) -> None:
@@ -61,12 +61,15 @@ def save_ended(folder: Path, content: dict[str, object]) -> None:
     Write why the program ended; an unwritable folder was complained of before.
     """
     try:
-        _replace(folder, ENDED, content, durable=False)
+        replace_json(folder, ENDED, content, durable=False)
     except OSError:
         return
 
 
-def _replace(folder: Path, name: str, content: dict[str, object], *, durable: bool) -> None:
+def replace_json(folder: Path, name: str, content: dict[str, object], *, durable: bool) -> None:
+    """
+    Write a file whole or not at all, and with `durable` onto the disk.  Raises OSError.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = folder / f".{name}-new"
     fresh.unlink(missing_ok=True)

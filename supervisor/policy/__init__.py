@@ -13,25 +13,25 @@ The rules that cross the machines:
 - once the end has begun, only the end matters.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from supervisor import lifetime
+from supervisor import lifetime, targets
 from supervisor.durations import format_instant
 from supervisor.errors import ExitCode
 from supervisor.events import Event
 from supervisor.lifetime import Lifetime, Phase
 from supervisor.master import Master
-from supervisor.model import NEVER
+from supervisor.model import NEVER, Memory
 from supervisor.orders import Exit, Order, SaveState, leave, note
-from supervisor.policy import ending, running
+from supervisor.policy import discovered, ending, running
 from supervisor.policy.shown import shown
 from supervisor.policy.state import Decision, State
 from supervisor.rollout import Rollout
 from supervisor.settings import Settings
 from supervisor.targets import Targets
 
-__all__ = ["State", "begin", "decide"]
+__all__ = ["State", "begin", "decide", "recall"]
 
 
 def begin(
@@ -45,7 +45,9 @@ def begin(
     state = State(
         settings,
         Lifetime(deadline=NEVER if remaining is None else now + remaining),
-        Targets.expecting(sources),
+        Targets.expecting(
+            sources, settings.max_endpoints, is_probing=settings.health_check != "off"
+        ),
         Rollout(quiet=settings.reload_quiet, interval=settings.reload_interval, tokens_at=now),
         Master(),
         started_at=now,
@@ -70,6 +72,23 @@ def begin(
     return ended, [*said, leave(ExitCode.OK, "deadline passed before this start", hint=hint)]
 
 
+def recall(state: State, memories: Mapping[str, Memory], now: float) -> Decision:
+    """
+    Begin with what an earlier process remembered, and say how old it is.
+    """
+    state = replace(state, targets=targets.recalled(state.targets, memories, now))
+    return state, [
+        note(
+            "discovery.remembered",
+            source=name,
+            endpoints=len(memory.endpoints),
+            knowledge_age=round(memory.age, 1),
+            hint="served until the source answers",
+        )
+        for name, memory in sorted(memories.items())
+    ]
+
+
 def decide(state: State, event: Event, now: float) -> Decision:
     """
     Take in an event at an instant, and whatever else is due by then: the new state, the orders.
@@ -86,8 +105,10 @@ def decide(state: State, event: Event, now: float) -> Decision:
         if state.lifetime.phase is not Phase.ENDED:
             state = replace(state, lifetime=lifetime.enter(state.lifetime, Phase.ENDED))
         return state, orders
-    state, more = shown(state, now)
-    return state, [*orders, *more]
+    for following in (discovered.followed, shown):
+        state, more = following(state, now)
+        orders = [*orders, *more]
+    return state, orders
 
 
 def _deadline(state: State, now: float) -> Decision:

@@ -6,7 +6,7 @@ import signal
 from dataclasses import replace
 from typing import assert_never
 
-from supervisor import attempt, lifetime, rollout, targets
+from supervisor import attempt, lifetime, rollout
 from supervisor.durations import format_span
 from supervisor.events import (
     ChildExited,
@@ -30,8 +30,8 @@ from supervisor.events import (
 )
 from supervisor.master import Health
 from supervisor.model import NEVER
-from supervisor.orders import Kill, Order, Requery, note
-from supervisor.policy import attempts, children, ending
+from supervisor.orders import Kill, Requery, note
+from supervisor.policy import attempts, children, discovered, ending
 from supervisor.policy.shown import status
 from supervisor.policy.state import Decision, State
 
@@ -41,10 +41,8 @@ def react(state: State, event: Event, now: float) -> Decision:
     Take in an event while the service runs.
     """
     match event:
-        case SnapshotArrived():
-            return _heard(state, event, now)
-        case DiscoveryFailed():
-            return _not_heard(state, event, now)
+        case SnapshotArrived() | DiscoveryFailed() | HealthSeen() | ProbesFellBack():
+            return discovered.react(state, event, now)
         case SignalArrived(signum):
             return _signalled(state, signum, now)
         case Spawned() | SpawnFailed() | ChildExited() | OrphansFound():
@@ -58,7 +56,7 @@ def react(state: State, event: Event, now: float) -> Decision:
             return state, [
                 note("state.not_saved", "warning", reason=trouble, hint=hint)
             ] if trouble else []
-        case HealthSeen() | ProbesFellBack() | TimePassed() | ConnectionsCounted():
+        case TimePassed() | ConnectionsCounted():
             return state, []
         case _:
             assert_never(event)
@@ -70,82 +68,30 @@ def keep_up(state: State, now: float) -> Decision:
     """
     if state.lifetime.is_ending:
         return state, []
-    orders: list[Order] = []
-    if state.rollout.wanted is None:
-        state = _offered(state, now)
+    state, orders = discovered.keep_up(state, now)
     if now >= state.master.boot_by:
         why = f"nginx did not answer within {format_span(state.settings.start_timeout)}"
         doomed = replace(state.master, boot_by=NEVER, given_up=why)
-        return replace(state, master=doomed), [Kill(state.master.pid, signal.SIGKILL, group=True)]
+        kill = Kill(state.master.pid, signal.SIGKILL, group=True)
+        return replace(state, master=doomed), [*orders, kill]
     if now >= state.master.respawn_at:
         state = replace(state, master=replace(state.master, respawn_at=NEVER))
-        return attempts.rolled(state, attempt.revive(state.rollout, now))
+        state, more = attempts.rolled(state, attempt.revive(state.rollout, now))
+        return state, [*orders, *more]
     if now >= state.rollout.give_up_at:
-        return attempts.overdue(state, now)
+        state, more = attempts.overdue(state, now)
+        return state, [*orders, *more]
     if now >= rollout.ready_at(state.rollout):
-        state, orders = attempts.rolled(state, attempt.apply(state.rollout))
+        state, more = attempts.rolled(state, attempt.apply(state.rollout))
+        orders = [*orders, *more]
     if now >= state.dark_at:
         said = note("nginx.dark", "error", hint="reloading the last good files")
-        state, orders = attempts.rolled(state, attempt.revive(state.rollout, now))
-        return state, [said, *orders]
+        state, more = attempts.rolled(state, attempt.revive(state.rollout, now))
+        return state, [*orders, said, *more]
     if now >= state.rollout_at:
         state, more = attempts.rolled(state, attempt.begin(state.rollout, now))
         orders = [*orders, *more]
     return state, orders
-
-
-# -------------------------------------------------------------------- discovery and signals
-
-
-def _heard(state: State, event: SnapshotArrived, now: float) -> Decision:
-    before = state.targets.sources[event.source]
-    said: list[Order] = []
-    if before.failing_since is not None:
-        away = round(now - before.failing_since, 2)
-        said.append(note("discovery.recovered", source=event.source, after=away))
-    if not event.certain:
-        said.append(note("discovery.empty_once", source=event.source, hint="asking again"))
-    elif before.endpoints != event.endpoints:
-        said.append(_changed(event, before.endpoints or ()))
-    state = replace(state, targets=targets.arrived(state.targets, event, now))
-    return _offered(state, now), said
-
-
-def _changed(event: SnapshotArrived, before: tuple[object, ...]) -> Order:
-    old, new = frozenset(before), frozenset(event.endpoints)
-    return note(
-        "endpoints.changed",
-        "warning" if event.refused or event.beyond else "info",
-        source=event.source,
-        endpoints=len(new),
-        added=len(new - old),
-        removed=len(old - new),
-        refused=event.refused,
-        beyond_limit=event.beyond,
-    )
-
-
-def _not_heard(state: State, event: DiscoveryFailed, now: float) -> Decision:
-    first = state.targets.sources[event.source].failing_since is None
-    said = note(
-        "discovery.failed",
-        "warning" if first else "debug",
-        source=event.source,
-        reason=event.reason,
-        keeping=len(state.rollout.wanted.endpoints) if state.rollout.wanted else 0,
-        retry_in=round(event.retry_in, 2),
-    )
-    state = replace(state, targets=targets.failed(state.targets, event, now))
-    return _offered(state, now), [said]
-
-
-def _offered(state: State, now: float) -> State:
-    """Want what the sources say, once all have been tried or the first start has waited enough."""
-    waited = now >= state.started_at + state.settings.start_wait
-    if state.rollout.wanted is None and not state.targets.tried_all and not waited:
-        return state
-    plan = targets.choose(state.targets, state.settings.max_endpoints)
-    return replace(state, rollout=rollout.offer(state.rollout, plan, now))
 
 
 def _signalled(state: State, signum: int, now: float) -> Decision:

@@ -72,7 +72,8 @@ def _view(state: State, now: float) -> View:
     dark = roll.dark_since < NEVER or (roll.revives and roll.step is not Step.IDLE)
     answers = state.master.health is Health.UP and not dark
     healthy = answers and live is not None
-    serving = live is not None and live.plan.mode is Mode.SERVE and not state.lifetime.is_ending
+    serving = live is not None and live.plan.mode is Mode.SERVE
+    serving = serving and not state.is_lame and not state.lifetime.is_ending
     return View(
         at=now,
         healthy=healthy,

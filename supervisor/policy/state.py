@@ -8,7 +8,7 @@ from supervisor import rollout
 from supervisor.lifetime import Lifetime
 from supervisor.master import Health, Master
 from supervisor.model import NEVER, View
-from supervisor.orders import Order
+from supervisor.orders import Order, Watch
 from supervisor.rollout import Rollout, Step
 from supervisor.settings import Settings
 from supervisor.targets import Targets
@@ -30,6 +30,12 @@ class State:
     pace: float = 0.0
     view: View = View(0.0)
     seen_at: float = -NEVER
+    is_lame: bool = False
+    remarks: tuple[str, ...] = ()
+    several_jobs: frozenset[str] = frozenset()
+    watch: Watch = Watch(frozenset())
+    remembered: str = ""
+    remembered_at: float = -NEVER
 
     @property
     def wake_at(self) -> float:
@@ -44,8 +50,16 @@ class State:
             self.rollout_at,
             rollout.ready_at(self.rollout),
             self.dark_at,
+            self.lame_at,
+            self.targets.due_at,
             NEVER if self.rollout.wanted else self.started_at + self.settings.start_wait,
         )
+
+    @property
+    def lame_at(self) -> float:
+        """When to stop being ready though requests are still served; once only."""
+        spare = self.settings.lame_duck
+        return NEVER if self.is_lame or not spare else self.lifetime.deadline - spare
 
     @property
     def rollout_at(self) -> float:

@@ -74,9 +74,17 @@ def _contradictions(given: Mapping[str, str], exists: Callable[[str], bool]) -> 
             "one of them must be set" if not chosen else f"set only one, not {' and '.join(chosen)}"
         )
         mistakes.append(f"SERVICE_NAME, ENDPOINTS or ENDPOINTS_FILE: {trouble}")
-    check = given.get("HEALTH_CHECK", "http").lower()
-    if "HEALTH_PATH" in given and check != "http":
-        mistakes.append(f"HEALTH_PATH is for HEALTH_CHECK=http, not {check}: set only one")
+    check = given.get("HEALTH_CHECK", "http" if "HEALTH_PATH" in given else "tcp").lower()
+    mistakes += [
+        f"{name} is for HEALTH_CHECK=http, not {check}: set only one"
+        for name in ("HEALTH_PATH", "HEALTH_STATUS")
+        if name in given and check != "http"
+    ]
+    mistakes += [
+        f"{name}: only the instances of a SERVICE_NAME have tags and a job"
+        for name in ("SERVICE_TAGS", "SERVICE_JOB")
+        if name in given and "SERVICE_NAME" not in given
+    ]
     if check == "nomad" and "SERVICE_NAME" not in given:
         mistakes.append("HEALTH_CHECK=nomad: only a SERVICE_NAME has checks in Nomad")
     if given.get("SERVICE_JOB") == "self" and "NOMAD_JOB_ID" not in given:

@@ -198,7 +198,7 @@ class Settings:
         grammar.plain, "", "region of the service", shown="the agent's own"
     )
     nomad_alloc_id: str = _setting(grammar.plain, "", "set by Nomad: the allocation around us")
-    nomad_job_id: str = _setting(grammar.plain, "", "set by Nomad: the job around us")
+    nomad_job_id: str = _setting(grammar.job, "", "set by Nomad: the job around us")
     place: Place = field(default=Place())
 
     @property
@@ -206,4 +206,9 @@ class Settings:
         """
         Which addresses may become endpoints, given where this one runs.
         """
-        return Rules(self.allow_networks, loopback=self.place.loopback, own=self.place.own)
+        return Rules(
+            self.allow_networks,
+            loopback=self.place.loopback,
+            own=self.place.own,
+            own_loopback=self.place.own_loopback,
+        )

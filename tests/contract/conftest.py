@@ -2,39 +2,45 @@
 The two that have to agree: the fake, and a real agent where there is one.
 """
 
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
-from tests.support.nomad_agent import why_no_nomad
-from tests.support.nomad_api import Api, fake_api, real_api
-
-BOTH = [
-    pytest.param(fake_api, id="fake"),
-    pytest.param(
-        real_api,
-        id="real",
-        marks=[
-            pytest.mark.e2e,
-            pytest.mark.skipif(bool(why_no_nomad()), reason=why_no_nomad()),
-        ],
-    ),
-]
+from tests.support.nomad_api import Api
+from tests.support.nomad_sides import fake_api, real_api
+from tests.support.nomads import EVERY
 
 
-@pytest.fixture(scope="session", params=BOTH)
-def api(request: pytest.FixtureRequest) -> Iterator[Api]:
+@pytest.fixture(scope="session")
+def nomads() -> Iterator[Callable[[str], Api]]:
     """
-    A Nomad with ACLs on.
+    Each Nomad by its name, started when it is first asked for, and shared by all tests.
     """
-    with request.param(acl=True) as found:
-        yield found
+    started: dict[str, Api] = {}
+    with ExitStack() as stack:
+
+        def find(name: str) -> Api:
+            if name not in started:
+                make = real_api if name.startswith("real") else fake_api
+                started[name] = stack.enter_context(make(acl=not name.endswith("open")))
+            return started[name]
+
+        yield find
 
 
-@pytest.fixture(scope="session", params=BOTH)
-def open_api(request: pytest.FixtureRequest) -> Iterator[Api]:
+@pytest.fixture(params=EVERY)
+def api(request: pytest.FixtureRequest, nomads: Callable[[str], Api]) -> Api:
     """
-    A Nomad with ACLs off.
+    A Nomad as a workload has it.
     """
-    with request.param(acl=False) as found:
-        yield found
+    return nomads(request.param)
+
+
+@pytest.fixture
+def web() -> str:
+    """
+    A service that nobody has registered yet.
+    """
+    return f"web-{uuid.uuid4().hex[:8]}"

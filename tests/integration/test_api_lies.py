@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 
 import pytest
@@ -8,10 +9,10 @@ from tests.support.nomad_faults import (
     GARBAGE,
     Fault,
     body,
-    redirect,
     status,
     too_many,
 )
+from tests.support.nomad_registry import row
 from tests.support.replica import Replica
 from tests.support.serving import serving
 from tests.support.supervised import Supervised
@@ -83,15 +84,16 @@ def test_A04_a_redirect_is_not_followed(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas, code: int
 ) -> None:
     """
-    A redirect is no answer: nothing is asked of the other server, so that no token reaches it, and
-    its endpoints are not taken.
+    A redirect is no answer, even with a list in it: nothing is asked of the other server, so that
+    no token reaches it, and neither one's endpoints are taken.
     """
     one, two = replicas("one", "two")
     with FakeNomad() as other:
         other.set("web", [two.endpoint])
         subject = serving(supervise, one, NOMAD_TOKEN=TOKEN)
         assert TOKEN == nomad.requests[-1].headers["X-Nomad-Token"]
-        nomad.fault(redirect(f"{other.address}/v1/service/web", code), times=3)
+        elsewhere = {"Location": f"{other.address}/v1/service/web"}
+        nomad.fault(status(code, json.dumps([row("web", *two.endpoint)]), elsewhere), times=3)
         subject.wait_for_log("discovery.recovered")
         assert 3 == len(subject.logged("discovery.failed"))
         assert [] == other.requests
@@ -142,6 +144,6 @@ def test_A05_garbage_as_the_first_answer_is_no_knowledge(
     subject = supervise(pid1=False)
     assert 503 == subject.ready().status
     eventually(lambda: nomad.requests[-1].at - nomad.requests[0].at > 2.5, 20)  # time to believe it
-    assert '{"state": "starting"}' == subject.get().text.strip()
+    assert "starting" == json.loads(subject.get().text)["state"]
     nomad.heal()
     assert "one" == subject.ready(8, status=200).text

@@ -1,63 +1,59 @@
-import subprocess
 import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from supervisor.launch import read_templates
-from supervisor.machine import worker_user
-from supervisor.model import Endpoint, Mode, Plan
-from supervisor.render import Bundle, Frame, Renderer
-from supervisor.settings import read
+from supervisor.model import Endpoint, Mode, Plan, Share
 from tests.support.conf_lint import FORBIDDEN, complaints, directives
+from tests.support.conf_words import strangers
 from tests.support.nginxes import BOTH
+from tests.support.rendered import objection, rendered, version_of, written
 from tests.support.waiting import free_port
+
+METHODS = ["round_robin", "least_conn", "random", "ip_hash"]
+WITH_BACKUP = {"round_robin", "least_conn"}
 
 SPANS = st.sampled_from(["1ms", "250ms", "2s", "90", "1.5h", "1h30m", "30d"])
 SETTINGS = st.fixed_dictionaries(
     {"ENDPOINTS": st.just("10.0.0.1:1")},
     optional={
-        "LB_METHOD": st.sampled_from(["round_robin", "least_conn", "random", "ip_hash"]),
+        "LB_METHOD": st.sampled_from(METHODS),
         "MAX_BODY_SIZE": st.sampled_from(["0", "1", "512k", "20m", "2g"]),
         "CONNECT_TIMEOUT": SPANS,
         "REQUEST_TIMEOUT": SPANS,
         "READY_PATH": st.sampled_from(["off", "/-/ready", "/x/y", "/~a.b_c-d"]),
+        "SUNSET_HEADER": st.sampled_from(["true", "false"]),
     },
 )
-PLANS = st.builds(
-    lambda hosts: Plan(
-        tuple(sorted(Endpoint(str(host), port) for host, port in hosts)),
-        Mode.SERVE if hosts else Mode.NO_ENDPOINTS,
-    ),
-    st.sets(st.tuples(st.ip_addresses(), st.integers(1, 65535)), max_size=8),
+SHARES = st.builds(
+    Share, st.integers(1, 300) | st.sampled_from([-1, 0, 2**40]), st.booleans(), st.booleans()
 )
+ENDPOINTS = st.builds(
+    lambda host, port: Endpoint(str(host), port), st.ip_addresses(), st.integers(1, 65535)
+)
+SUNSETS = st.none() | st.integers(1, 253402300799)
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> Plan:
+    """
+    Draw any plan: the policy would not make each of them.
+    """
+    asked = draw(st.dictionaries(ENDPOINTS, st.none() | SHARES, max_size=8))
+    modes = [Mode.SERVE, Mode.DRAINING] if asked else [each for each in Mode if each != Mode.SERVE]
+    shares = tuple((each, share) for each, share in sorted(asked.items()) if share)
+    return Plan(tuple(sorted(asked)), draw(st.sampled_from(modes)), shares, draw(SUNSETS))
+
+
+TWO = (Endpoint("10.0.0.1", 1), Endpoint("fd00::1", 1))
 VERSIONS = st.sampled_from([(1, 18, 0), (1, 22, 1), (1, 27, 4), (1, 31, 3)])
 
 
-def rendered(
-    environ: dict[str, str], version: tuple[int, ...], plan: Plan, folder: str, turn: int = 0
-) -> Bundle:
-    """
-    Render a plan as a machine with these settings and this nginx would.
-    """
-    frame = Frame(
-        settings=read(environ, lambda _: False),
-        nginx=version,
-        folder=folder,
-        workers=2,
-        open_files=1024,
-        connections=512,
-        listen=(f"127.0.0.1:{environ.get('LISTEN_PORT', '8080')}",),
-        user=worker_user(),
-    )
-    return Renderer(frame, read_templates()).bundle(plan, 1, turn, {})
-
-
 @hypothesis(max_examples=60, deadline=None)
-@given(SETTINGS, VERSIONS, PLANS)
+@given(SETTINGS, VERSIONS, plans())
 def test_F12_no_directive_is_used_that_must_not_be(
     environ: dict[str, str], version: tuple[int, ...], plan: Plan
 ) -> None:
@@ -66,8 +62,9 @@ def test_F12_no_directive_is_used_that_must_not_be(
     no regular expression, no retry of what is not safe to send twice, no file but the known ones.
     """
     with tempfile.TemporaryDirectory() as name:
-        found = directives(rendered(environ, version, plan, "/run/ax").files, Path(name))
+        found = directives(rendered(environ, version, plan).files, Path(name))
     assert [] == complaints(found)
+    assert [] == strangers(found, "/run/ax")
     assert {"error", "timeout"} == {
         word for each in found if each.name == "proxy_next_upstream" for word in each.words
     }
@@ -75,20 +72,29 @@ def test_F12_no_directive_is_used_that_must_not_be(
 
 
 @hypothesis(max_examples=60, deadline=None)
-@given(PLANS, st.integers(0, 20))
-def test_F12_each_endpoint_is_one_server_line_and_nothing_else(plan: Plan, turn: int) -> None:
+@given(plans(), st.sampled_from(METHODS), st.integers(0, 20))
+def test_F12_each_endpoint_is_one_server_line_and_nothing_else(
+    plan: Plan, method: str, turn: int
+) -> None:
     """
-    Read back, the upstream holds each endpoint once, in an order that only rotates, and no more.
+    Read back, the upstream holds each endpoint once, in an order that only rotates, and no more;
+    with its weight where it has one, and a backup only where the method knows any and not all are.
     """
     with tempfile.TemporaryDirectory() as name:
-        environ = {"ENDPOINTS": "10.0.0.1:1"}
-        bundle = rendered(environ, (1, 31, 3), plan, "/run/ax", turn)
+        bundle = rendered({"LB_METHOD": method}, (1, 31, 3), plan, turn=turn)
         found = directives(bundle.files, Path(name))
     inside = [each for each in found if each.around[-1:] == ("upstream service",)]
     served = [each.words for each in inside if each.name == "server"]
     start = turn % len(plan.endpoints) if plan.endpoints else 0
-    expected = [*plan.endpoints[start:], *plan.endpoints[:start]]
-    assert [(str(endpoint), "max_fails=0") for endpoint in expected] == served
+    order = [*plan.endpoints[start:], *plan.endpoints[:start]]
+    assert [str(each) for each in order] == [words[0] for words in served]
+    shares = dict(plan.shares)
+    all_backups = all(each in shares and shares[each].backup for each in order)
+    for endpoint, words in zip(order, served, strict=True):
+        share = shares.get(endpoint, Share())
+        weight = {f"weight={min(share.weight, 65535)}"} if share.weight > 1 else set()
+        marked = share.backup and method in WITH_BACKUP and not all_backups
+        assert {"max_fails=0", *weight, *(["backup"] if marked else [])} == set(words[1:])
 
 
 @pytest.mark.parametrize(
@@ -103,6 +109,27 @@ def test_F12_each_endpoint_is_one_server_line_and_nothing_else(plan: Plan, turn:
         "location ~ ^/(.*)$ { }",
         "include /etc/passwd;",
         "map $a $b { ~x y; }",
+        "map $http_accept $reader { ~*text/xml person; }",
+        "map $http_accept $reader { ~*text/html other; }",
+        "map $http_user_agent $reader { ~*text/html person; }",
+        "add_header X backup;",
+        *(
+            f"upstream service {{ server {words}; }}"
+            for words in (
+                "10.0.0.1:1",
+                "10.0.0.1:1 weight=0 max_fails=0",
+                "10.0.0.1:1 weight=1 max_fails=0",
+                "10.0.0.1:1 weight=-2 max_fails=0",
+                "10.0.0.1:1 max_fails=0 weight=2",
+                "10.0.0.1:1 max_fails=0 backup down",
+                "10.0.0.1:1 max_fails=1",
+                "10.0.0.1:0 max_fails=0",
+                "010.0.0.1:1 max_fails=0",
+                "fd00::1:1 max_fails=0",
+                "localhost:1 max_fails=0",
+                "unix:/x max_fails=0",
+            )
+        ),
         "return 200 $1;",
     ],
 )
@@ -122,7 +149,7 @@ def test_F12_the_lint_sees_what_it_shall(bad: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("nginx", BOTH)
-@pytest.mark.parametrize("method", ["round_robin", "least_conn", "random", "ip_hash"])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("endpoints", [0, 1, 300])
 def test_F12_what_is_rendered_is_accepted(
     tmp_path: Path, nginx: str, method: str, endpoints: int
@@ -131,13 +158,43 @@ def test_F12_what_is_rendered_is_accepted(
     Real nginx, old and current, accepts what is rendered, without a warning.
     """
     served = tuple(Endpoint(f"10.0.{n // 250}.{n % 250 + 1}", 80) for n in range(endpoints))
-    plan = Plan(served, Mode.SERVE if served else Mode.STARTING)
-    version = (1, 22, 1) if nginx == "nginx" else (1, 31, 3)
-    environ = {"ENDPOINTS": "10.0.0.1:1", "LB_METHOD": method, "LISTEN_PORT": str(free_port())}
-    files = rendered(environ, version, plan, str(tmp_path)).files
-    (tmp_path / "temp").mkdir()
-    for name, content in files.items():
-        (tmp_path / name).write_bytes(content)
-    command = [nginx, "-p", f"{tmp_path}/", "-e", "stderr", "-c", f"{tmp_path}/nginx.conf", "-tq"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
-    assert (0, "") == (done.returncode, done.stderr)
+    plan = Plan(served, Mode.SERVE if served else Mode.STARTING, sunset=1_800_000_000)
+    environ = {"LB_METHOD": method, "LISTEN_PORT": str(free_port())}
+    bundle = rendered(environ, version_of(nginx), plan, str(tmp_path))
+    assert not objection(nginx, written(bundle.files, tmp_path))
+
+
+@pytest.mark.parametrize("nginx", BOTH)
+@hypothesis(max_examples=40, deadline=None)
+@given(plan=plans(), method=st.sampled_from(METHODS))
+@example(
+    plan=Plan(TWO, Mode.SERVE, tuple((each, Share(3, backup=True)) for each in TWO)), method=""
+)
+@example(plan=Plan(TWO, Mode.SERVE, ((TWO[0], Share(3, backup=True)),)), method="")
+@example(plan=Plan(TWO, Mode.SERVE, ((TWO[1], Share(2**40)),)), method="")
+def test_whatever_shares_are_asked_for_nginx_accepts_them(
+    nginx: str, plan: Plan, method: str
+) -> None:
+    """
+    Any weights, backups and drains, with each method: real nginx, old and current, never refuses.
+    """
+    for each in [method] if method else METHODS:
+        with tempfile.TemporaryDirectory() as name:
+            environ = {"LB_METHOD": each, "LISTEN_PORT": str(free_port())}
+            bundle = rendered(environ, version_of(nginx), plan, name)
+            assert not objection(nginx, written(bundle.files, Path(name)))
+
+
+@pytest.mark.parametrize("nginx", BOTH)
+@pytest.mark.parametrize("odd", ["it's", 'a "b"', "a;b {c} $d #e", "a\\b\\n", "a\nb", "\udcff"])
+def test_a_folder_may_have_any_name(tmp_path: Path, nginx: str, odd: str) -> None:
+    """
+    A folder that Nomad or the system chose is no text of the configuration's grammar.
+    """
+    folder = tmp_path / odd
+    folder.mkdir()
+    plan = Plan((), Mode.STARTING)
+    environ = {"LISTEN_PORT": str(free_port())}
+    bundle = rendered(environ, version_of(nginx), plan, str(folder))
+    assert not objection(nginx, written(bundle.files, folder))
+    assert (folder / "temp" / "body").is_dir()

@@ -1,3 +1,4 @@
+import json
 import socket
 import time
 from collections.abc import Callable
@@ -65,12 +66,13 @@ def test_E01_a_service_without_instances_answers_503(
     assert answered["since_start"] < 1
     assert subject.run.journal.times[subject.logs.index(answered)] - began < 2
     assert (503, "1") == (first.status, first.headers["Retry-After"])
-    assert '{"state": "starting"}' == first.text.strip()
+    assert "starting" == json.loads(first.text)["state"]
     assert 503 == subject.get("/-/ready").status
 
     subject.wait_for_log("reload.applied", 5, mode="no_endpoints")
     later = eventually(lambda: a if "no_endpoints" in (a := subject.get()).text else None)
-    assert (503, "1") == (later.status, later.headers["Retry-After"])
+    assert 503 == later.status
+    assert 0 < int(later.headers["Retry-After"]) <= 5
     assert "application/json" == later.headers["Content-Type"]
     confirmed = [later.at - earlier.at for earlier, later in pairwise(nomad.requests)]
     assert confirmed[0] >= 1
@@ -105,7 +107,7 @@ def test_E02_a_service_that_became_empty_answers_503(
         assert 1.0 <= emptied - first_empty < 2.5
         assert "index" not in server.requests[asked].query
         assert server.requests[asked].at - first_empty >= 0.95
-        assert "1" == refusal.headers["Retry-After"]
+        assert 0 < int(refusal.headers["Retry-After"]) <= 5
         # For another 100 ms some connections are answered by old workers.
         eventually(lambda: 503 == subject.get("/-/ready").status, 2)
 
@@ -145,7 +147,7 @@ def test_E03_duplicates_are_one_endpoint(
         *(row("web", way, 8000) for way in ways),
     ]
     nomad.rows("web", rows)
-    subject = supervise(pid1=False)
+    subject = supervise(pid1=False, HEALTH_CHECK="off")  # nobody listens on fd00::5
     subject.ready(status=200)
     expected = [f"127.0.0.1:{one.port}", f"127.0.0.1:{two.port}", "[fd00::5]:8000"]
     assert sorted(expected) == sorted(servers(subject))
@@ -180,7 +182,8 @@ def test_E06_any_number_of_endpoints_is_applied_within_two_seconds(
     A change to 1, 10, 1,000 or 10,000 endpoints is answered by the new generation within 2 s, and
     every one of them is in the files.
     """
-    subject = serving(supervise, *replicas("one"), NGINX_BINARY=nginx)
+    # Nobody listens there: what is measured is the way from the registry to nginx.
+    subject = serving(supervise, *replicas("one"), NGINX_BINARY=nginx, HEALTH_CHECK="off")
     many = [(f"127.{n // 65025 + 1}.{n // 255 % 255}.{n % 255 + 1}", 9000) for n in range(number)]
     assert number == len(set(many))
     subject.offer(*many)
@@ -192,3 +195,52 @@ def test_E06_any_number_of_endpoints_is_applied_within_two_seconds(
     assert line["took"] < 2
     assert {f"{address}:{port}" for address, port in many} == set(servers(subject))
     assert number == len(servers(subject))
+
+
+def test_E05_invalid_entries_are_skipped_and_counted(
+    supervise: Supervise, nomad: FakeNomad, replicas: Replicas
+) -> None:
+    """
+    Of an answer with wrong rows the valid ones are served, and the line that says what changed
+    counts the others.  When all are wrong, nothing is known, and nothing changes.
+    """
+    one, two = replicas("one", "two")
+    wrong: list[object] = [
+        row("web", "", 0),
+        row("web", "replica.example", 8000),
+        row("web", "10.0.0.1:80; } server { listen 1; } upstream z { server 10.0.0.2", 80),
+        row("web", "10.0.0.1", 65536),
+        row("web", "169.254.169.254", 80),
+        row("web", "10.0.0.1", 8000) | {"Port": "8000"},
+        *(None, 5, "10.0.0.1:80", [], {}),
+    ]
+    nomad.rows("web", [*wrong, row("web", *one.endpoint), wrong[0]])
+    subject = supervise(pid1=False)
+    assert "one" == subject.ready(status=200).text
+    line = subject.wait_for_log("endpoints.changed")
+    assert ("warning", 1, len(wrong) + 1) == (line["level"], line["endpoints"], line["refused"])
+
+    nomad.rows("web", [*wrong, row("web", *one.endpoint), row("web", *two.endpoint)])
+    subject.wait_for_log("endpoints.changed", endpoints=2, added=1, refused=len(wrong))
+    eventually(lambda: "two" == subject.get().text)
+
+    nomad.rows("web", wrong)
+    failed = subject.wait_for_log("discovery.failed")
+    assert f"none of the {len(wrong)} listed instances may be served" == failed["reason"]
+    assert 200 == subject.get().status
+    expected = [f"127.0.0.1:{replica.port}" for replica in (one, two)]
+    assert sorted(expected) == sorted(servers(subject))
+
+
+def test_E14_one_endpoint_too_many_is_left_out_and_said(supervise: Supervise) -> None:
+    """
+    Of 10,001 endpoints 10,000 are served, and the one beyond the limit is told.
+    """
+    subject = supervise(pid1=False, HEALTH_CHECK="off")
+    many = [(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", 9000) for n in range(10_001)]
+    subject.offer(*many)
+    line = subject.wait_for_log("endpoints.changed")
+    assert ("warning", 10_000, 1) == (line["level"], line["endpoints"], line["beyond_limit"])
+    subject.wait_for_log("reload.applied", endpoints=10_000, mode="serve")
+    assert {f"{host}:{port}" for host, port in sorted(many)[:10_000]} == set(servers(subject))
+    assert 10_000 == len(servers(subject))

@@ -7,7 +7,8 @@ import time
 import pytest
 
 from supervisor import settings
-from supervisor.discovery.client import Service, Unanswered
+from supervisor.client import Unanswered
+from supervisor.client.service import Service
 from tests.support.fake_nomad import FakeNomad
 
 

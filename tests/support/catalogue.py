@@ -19,13 +19,12 @@ def _run(letter: str, first: int, last: int) -> set[str]:
 
 CLAIMED: frozenset[str] = frozenset(
     _run("P", 1, 22)
-    | _run("D", 1, 16)
-    | {"D18"}
+    | _run("D", 1, 18)
     | _run("F", 1, 12)
-    | _run("A", 1, 5)
-    | {"A08", "A09", "A15"}
-    | _run("E", 1, 4)
-    | {"E06"}
+    | _run("A", 1, 15)
+    | _run("E", 1, 6)
+    | {"E12", "E14", "E15"}
+    | _run("S", 1, 4)
 )
 
 

@@ -2,8 +2,11 @@
 A rendered configuration read back, and what must never stand in one.
 
 Each of these was the way in of a vulnerability of nginx or of a registry's text, or loses requests.
+What may stand there word for word is in `conf_words`.
 """
 
+import ipaddress
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +24,11 @@ FORBIDDEN = (
 FORBIDDEN_WORDS = frozenset(
     {"ssl", "http2", "quic", "reuseport", "resolve", "non_idempotent", "backup", "proxy_protocol"}
 )
+#: The only regular expression, without a capture: who reads pages says so among other types.
+READER = ("map $http_accept $reader", "~*text/html", ("person",))
+
+_SERVER = re.compile(r"(\S+):([0-9]{1,5})(?: weight=([1-9][0-9]{0,4}))? max_fails=0(?: backup)?")
+
 INCLUDES = frozenset({"conf.d/*.conf", "upstream.conf", "server.d/*.conf"})
 
 
@@ -45,7 +53,9 @@ def directives(files: Mapping[str, bytes], folder: Path) -> list[Directive]:
         target.write_bytes(content)
     payload = crossplane.parse(str(folder / "nginx.conf"), check_args=True, check_ctx=True)
     assert "ok" == payload["status"], payload["errors"]
-    return [found for file in payload["config"] for found in _walk(file["parsed"], ())]
+    main, *included = payload["config"]
+    found = list(_walk(main["parsed"], ()))
+    return [*found, *(each for file in included for each in _walk(file["parsed"], ("http",)))]
 
 
 def _walk(block: list[dict[str, object]], around: tuple[str, ...]) -> Iterator[Directive]:
@@ -65,18 +75,40 @@ def complaints(found: list[Directive]) -> list[str]:
     wrong = []
     for each in found:
         text = " ".join([each.name, *each.words])
+        in_upstream = each.around[-1:] == ("upstream service",)
+        if in_upstream and each.name == "server":
+            if not is_server(" ".join(each.words)):
+                wrong.append(f"{text}: not ADDRESS:PORT [weight=N] max_fails=0 [backup]")
+            continue
         if any(each.name == word or _begins(each.name, word) for word in FORBIDDEN):
             wrong.append(f"{text}: must not be used")
         if FORBIDDEN_WORDS & {word.split("=")[0] for word in each.words}:
             wrong.append(f"{text}: a word that must not be used")
         if each.name == "include" and each.words[0] not in INCLUDES:
             wrong.append(f"{text}: an include that nobody knows")
+        if (*each.around[-1:], each.name, each.words) == READER:
+            continue
         matches = each.name in {"location", "server_name", "if"} or _in_a_map(each)
         if matches and any(word.startswith("~") for word in (each.name, *each.words)):
             wrong.append(f"{text}: a regular expression")
         if any(f"${digit}" in word for digit in range(10) for word in each.words):
             wrong.append(f"{text}: a capture")
     return wrong
+
+
+def is_server(words: str) -> bool:
+    """
+    Tell whether a server line is an address, a port, and what its share may add.
+    """
+    found = _SERVER.fullmatch(words)
+    if not found or not 0 < int(found[2]) < 65536 or found[3] == "1":
+        return False
+    host = found[1].removeprefix("[").removesuffix("]")
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return str(address) == host and found[1] == (f"[{host}]" if address.version == 6 else host)
 
 
 def _begins(name: str, word: str) -> bool:

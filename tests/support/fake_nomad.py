@@ -7,27 +7,31 @@ there: blocking queries, a table-wide index, the two different ways of refusing 
 
 import itertools
 import socket
+import ssl
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
 from tests.support.listening import Listener
 from tests.support.nomad_faults import Exchange, Fault
-from tests.support.nomad_registry import Registry, Row, go_duration, row
-from tests.support.nomad_rules import answered, misunderstood, refused
+from tests.support.nomad_holding import NAMESPACE, Endpoint, Holding
+from tests.support.nomad_registry import go_duration
+from tests.support.nomad_rules import answered, packed, refused, service_of, token_of
 from tests.support.nomad_script import Script
 from tests.support.wire import Reply, Request, read_request
 
-Endpoint = tuple[str, int]
+__all__ = ["TOKEN", "Endpoint", "FakeNomad"]
 
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJnbG9iYWw6ZGVmYXVsdDpsYiJ9.c2lnbmF0dXJl"
-NAMESPACE = "default"
 
 
-class FakeNomad:
+class FakeNomad(Holding):
     """
-    Serves `GET /v1/service/:name` and whatever faults are asked of it.
+    Serves `GET /v1/service/:name`, checks, the stop of a job, and whatever faults are asked of it.
+
+    `rights` are the capabilities that a policy gives to its tokens, none at first: whoever is known
+    may read services, and with ACLs off everyone may do everything.
     """
 
     def __init__(
@@ -37,15 +41,18 @@ class FakeNomad:
         acl: bool = False,
         token: str = TOKEN,
         port: int = 0,
+        tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         self.acl = acl
+        self._is_secure = tls is not None
         self.tokens = {token}
+        self.rights: set[str] = set()
         self.requests: list[Request] = []
         self.socket_path = socket_path
-        self._registry = Registry()
+        super().__init__()
         self._script = Script()
         self._stopping = threading.Event()
-        self._tcp = Listener(("127.0.0.1", port), lambda sock: self._attend(sock, "tcp"))
+        self._tcp = Listener(("127.0.0.1", port), lambda sock: self._attend(sock, "tcp"), tls)
         self._unix: Listener | None = None
         if socket_path is not None:
             self._unix = Listener(socket_path, lambda sock: self._attend(sock, "unix"))
@@ -91,7 +98,7 @@ class FakeNomad:
         """
         What NOMAD_ADDR would say.
         """
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self._is_secure else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def unix_address(self) -> str:
@@ -101,73 +108,11 @@ class FakeNomad:
         return f"unix://{self.socket_path}"
 
     @property
-    def index(self) -> int:
-        """
-        The index of the whole table; may be set, also to a lower one.
-        """
-        return self._registry.index
-
-    @index.setter
-    def index(self, value: int) -> None:
-        self._registry.restore(value)
-
-    @property
     def blocked(self) -> int:
         """
         How many queries wait for a change at this moment.
         """
         return self._registry.blocked
-
-    def set(
-        self,
-        service: str,
-        endpoints: Iterable[Endpoint],
-        *,
-        namespace: str = NAMESPACE,
-        job: str = "replicas",
-        tags: Sequence[str] = (),
-    ) -> None:
-        """
-        Make these the instances of the service, in one change.
-        """
-        old = {_identity(entry): entry for entry in self._registry.rows((namespace, service))}
-        index = self.index + 1
-        rows: dict[object, Row] = {}
-        for address, port in endpoints:
-            new = row(service, address, port, namespace=namespace, job=job, tags=tags, index=index)
-            rows[new["ID"]] = old.get(new["ID"], new)
-        self.rows(service, [rows[key] for key in sorted(rows, key=str)], namespace=namespace)
-
-    def add(self, service: str, address: str, port: int, *, namespace: str = NAMESPACE) -> None:
-        """
-        Register one more instance.
-        """
-        new = row(service, address, port, namespace=namespace, index=self.index + 1)
-        rows = [*self._registry.rows((namespace, service)), new]
-        self.rows(service, rows, namespace=namespace)
-
-    def remove(self, service: str, address: str, port: int, *, namespace: str = NAMESPACE) -> None:
-        """
-        Deregister every instance at this address.
-        """
-        kept = [
-            entry
-            for entry in self._registry.rows((namespace, service))
-            if not isinstance(entry, dict) or (entry["Address"], entry["Port"]) != (address, port)
-        ]
-        self.rows(service, kept, namespace=namespace)
-
-    def rows(self, service: str, raw: Iterable[Row], *, namespace: str = NAMESPACE) -> None:
-        """
-        Serve these rows as they are, whatever they are, in one change.
-        """
-        self._registry.write((namespace, service), raw)
-
-    def bump(self) -> None:
-        """
-        Change something else in the table.
-        """
-        self._registry.bump()
 
     def fault(self, *faults: Fault, times: int | None = None, now: bool = True) -> None:
         """
@@ -218,17 +163,18 @@ class FakeNomad:
         )
 
     def _honest(self, request: Request, *, block: bool = True) -> Reply | None:
-        refusal = refused(request, self.tokens if self.acl else None) or misunderstood(request)
-        if refusal is not None:
-            return refusal
+        tokens = self.tokens if self.acl else None
+        reply = refused(request, tokens)
+        if reply is None:
+            known = tokens is None or token_of(request) in tokens
+            rights = None if tokens is None else self.rights if known else ()
+            reply = self._work.answer(request, rights)
+        if reply is not None:
+            return packed(request, reply)
         query = request.query
-        key = (query.get("namespace") or NAMESPACE, request.path.removeprefix("/v1/service/"))
+        key = (query.get("namespace") or NAMESPACE, service_of(request))
         if not block:
             return answered(request, self._registry.read(key))
         wait = go_duration(query.get("wait") or "0")
         result = self._registry.ask(key, int(query.get("index") or 0), wait)
         return None if result.kicked else answered(request, result)
-
-
-def _identity(entry: Row) -> object:
-    return entry.get("ID") if isinstance(entry, dict) else None

@@ -3,10 +3,12 @@ A listening socket that can go away and come back at the same address.
 
 Servers of the standard library take up to half a second to stop and keep their
 connections; the tests need a server that vanishes at once, as a killed one does.
+It may speak TLS, with a certificate that changes from one connection to the next.
 """
 
 import contextlib
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -19,13 +21,26 @@ class Listener:
     Accepts on a TCP address or a unix socket and gives each connection a thread.
     """
 
-    def __init__(self, address: Address, serve: Callable[[socket.socket], None]) -> None:
+    def __init__(
+        self,
+        address: Address,
+        serve: Callable[[socket.socket], None],
+        tls: Callable[[], ssl.SSLContext] | None = None,
+    ) -> None:
         self.address = address
+        self._tls = tls  # asked for each connection, so that a certificate can change
         self._serve = serve
         self._lock = threading.Lock()
         self._listening: socket.socket | None = None
         self._acceptor: threading.Thread | None = None
         self._connections: set[socket.socket] = set()
+
+    @property
+    def connections(self) -> int:
+        """
+        How many are open.
+        """
+        return len(self._connections)
 
     def open(self) -> None:
         """
@@ -58,7 +73,7 @@ class Listener:
             with self._lock:
                 for connection in self._connections:
                     with contextlib.suppress(OSError):
-                        connection.shutdown(socket.SHUT_RDWR)
+                        socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     def _bound(self) -> socket.socket:
         if isinstance(self.address, Path):
@@ -83,6 +98,10 @@ class Listener:
                 connection, _ = listening.accept()
             except OSError:
                 return
+            if self._tls is not None:
+                connection = self._tls().wrap_socket(
+                    connection, server_side=True, do_handshake_on_connect=False
+                )
             with self._lock:
                 self._connections.add(connection)
             if self._listening is not listening:  # closed while we accepted
@@ -94,6 +113,8 @@ class Listener:
         try:
             if connection.family != socket.AF_UNIX:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if isinstance(connection, ssl.SSLSocket):
+                connection.do_handshake()
             self._serve(connection)
         except OSError:
             pass  # the other side left
@@ -104,5 +125,5 @@ class Listener:
         with self._lock:
             self._connections.discard(connection)
         with contextlib.suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)
         connection.close()

@@ -1,98 +1,188 @@
 """
 Nomad's API as a workload has it, whether a fake or a real agent answers.
+
+What the contract suite states is asked here; what has to happen behind the API, so that there is
+something to ask about, is done by one of two sides.
 """
 
-import tempfile
-from collections.abc import Callable, Iterator
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tests.support.client import Answer, get
-from tests.support.cluster import Cluster
-from tests.support.fake_nomad import TOKEN, FakeNomad
+from tests.support.nomad_job import Job
 from tests.support.waiting import eventually
 
-KEEPER = "keeper"
+#: An allocation, or a token, that nobody has.
+UNKNOWN = "7f0c1b9e-3d52-4a8e-9a51-0d6a4f6f2c11"
+
+Row = dict[str, Any]
+
+
+class Side(Protocol):
+    """
+    What is done behind the API, by whoever is in charge there.
+    """
+
+    def run(self, job: Job) -> None:
+        """
+        Run it, and wait until its instances are listed.
+        """
+
+    def listen(self, service: str, *, listening: bool) -> None:
+        """
+        Let something listen where the service's one instance is said to, or nothing any more.
+        """
+
+    def restart(self, allocation: str) -> None:
+        """
+        Restart an allocation's tasks.
+        """
+
+    def knows(self, right: str) -> bool:
+        """
+        Whether this release of Nomad has such a capability.
+        """
+
+    def grant(self, *rights: str) -> None:
+        """
+        Give the workload that asks a policy with these capabilities.
+        """
+
+    def revoke(self) -> None:
+        """
+        Take the policy away.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class Api:
     """
-    Nomad's API as a workload has it: a port, its socket, its token, and a way to change things.
+    A port, a task's socket, its token, and the side that changes things; `acl`: who may do what.
     """
 
     port: int
     socket: Path
     token: str
-    offer: Callable[[str, int], None]
+    side: Side
+    acl: bool
 
-    def ask(self, service: str, *, timeout: float = 15.0, **query: object) -> Answer:
+    def call(
+        self,
+        target: str,
+        *,
+        method: str = "GET",
+        token: str | None = None,
+        on: int | Path | None = None,
+        timeout: float = 15.0,
+    ) -> Answer:
         """
-        Ask over TCP, as the workload.
+        Ask over TCP, or wherever else, as the workload or with another token.
         """
-        target = f"/v1/service/{service}?" + "&".join(f"{n}={v}" for n, v in query.items())
-        return get(self.port, target, headers={"X-Nomad-Token": self.token}, timeout=timeout)
+        headers = {"X-Nomad-Token": self.token if token is None else token}
+        where = on or self.port
+        return get(where, target, method=method, headers=headers, timeout=timeout)
 
-    def on_socket(self, service: str, **headers: str) -> Answer:
+    def ask(self, service: str, *, on: int | Path | None = None, **query: object) -> Answer:
         """
-        Ask the Task API with these headers.
+        Ask for a service, as the workload.
         """
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return get(self.socket, f"/v1/service/{service}", headers=named)
+        words = "&".join(f"{name}={value}" for name, value in query.items())
+        return self.call(f"/v1/service/{service}?{words}", on=on)
+
+    def offer(self, service: str, count: int = 1, **job: Any) -> list[Row]:
+        """
+        Run a job with so many instances of a service; return all rows of the service.
+        """
+        self.side.run(Job(service, count, **job))
+        return rows_of(self.ask(service))
+
+    def checks(self, allocation: str, **options: Any) -> Answer:
+        """
+        Ask for an allocation's checks.
+        """
+        return self.call(f"/v1/client/allocation/{allocation}/checks", **options)
+
+    def comes_to(self, allocation: str, status: str) -> Row:
+        """
+        Wait until the one check of an allocation has this status; return all that is said of it.
+        """
+
+        def said() -> Row | None:
+            found: Row = json.loads(self.checks(allocation).body)
+            (check,) = found.values()
+            return found if check["Status"] == status else None
+
+        return eventually(said, 10, 0.02) or {}
+
+    def stop(self, job: str, **options: Any) -> Answer:
+        """
+        Ask for a job to be stopped.
+        """
+        return self.call(f"/v1/job/{job}", method="DELETE", **options)
+
+    @contextmanager
+    def allowed(self, *rights: str) -> Iterator[None]:
+        """
+        Let the workload have these capabilities meanwhile, which it has anyhow with ACLs off.
+        """
+        if not self.acl:
+            yield
+            return
+        self.side.grant(*rights)
+        try:
+            yield
+        finally:
+            self.side.revoke()
 
 
-@contextmanager
-def fake_api(*, acl: bool) -> Iterator[Api]:
+def rows_of(answer: Answer) -> list[Row]:
     """
-    Let the fake answer.
+    The instances that an answer lists.
     """
-    with tempfile.TemporaryDirectory(prefix="ax-", dir="/tmp") as folder:
-        socket = Path(folder) / "api.sock"
-        with FakeNomad(socket, acl=acl) as nomad:
-
-            def offer(service: str, count: int) -> None:
-                nomad.set(service, [("10.0.0.1", 20000 + number) for number in range(count)])
-
-            yield Api(nomad.port, socket, TOKEN, offer)
+    assert answer.status == 200, f"{answer.status} {answer.text}"
+    rows: list[Row] = json.loads(answer.body)
+    return rows
 
 
-@contextmanager
-def real_api(*, acl: bool) -> Iterator[Api]:
+def index_of(answer: Answer) -> int:
     """
-    Let `nomad agent -dev` answer; what is offered are jobs that sleep.
+    The index an answer was given under.
     """
-    with Cluster(split=False, acl=acl) as cluster:
-
-        def offer(service: str, count: int) -> None:
-            cluster.call("PUT", "/v1/jobs", {"Job": _job(service, count)})
-            eventually(lambda: len(cluster.instances(service)) == count, 15)
-
-        offer(KEEPER, 1)
-        (allocation,) = cluster.allocations(KEEPER)
-        socket, token = cluster.task_api(allocation["ID"], "sleep")
-        yield Api(cluster.server.port, socket, token, offer)
+    return int(answer.headers["X-Nomad-Index"])
 
 
-def _job(service: str, count: int) -> dict[str, Any]:
+class Asked:
     """
-    Return a job whose instances only exist.
+    A query under way, once it is on its way: its answer, and how long that took.
     """
-    task = {
-        "Name": "sleep",
-        "Driver": "raw_exec",
-        "Config": {"command": "sleep", "args": ["600"]},
-        "Identities": [],
-        "Identity": {"Env": True, "File": True},
-        "Resources": {"CPU": 10, "MemoryMB": 10},
-        "KillTimeout": 1_000_000_000,
-    }
-    group = {
-        "Name": "group",
-        "Count": count,
-        "Networks": [{"DynamicPorts": [{"Label": "http"}]}],
-        "Services": [{"Name": service, "PortLabel": "http", "Provider": "nomad"}],
-        "Tasks": [task],
-    }
-    return {"ID": service, "Type": "batch", "Datacenters": ["*"], "TaskGroups": [group]}
+
+    def __init__(self, api: Api, service: str, **query: Any) -> None:
+        self._began = time.monotonic()
+        pool = ThreadPoolExecutor(1)
+        self._answer: Future[Answer] = pool.submit(api.ask, service, **query)
+        pool.shutdown(wait=False)
+        self.took = 0.0
+
+    def blocks(self, seconds: float = 0.3) -> bool:
+        """
+        Whether there is no answer for this long.
+        """
+        try:
+            self._answer.exception(seconds)
+        except TimeoutError:
+            return True
+        return False
+
+    def result(self, within: float = 10.0) -> Answer:
+        """
+        Wait for the answer.
+        """
+        answer = self._answer.result(within)
+        self.took = time.monotonic() - self._began
+        return answer

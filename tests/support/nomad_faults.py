@@ -66,7 +66,8 @@ def too_many(retry_after: str | None = None) -> Fault:
     headers = {"Connection": "close"}
     if retry_after is not None:
         headers["Retry-After"] = retry_after
-    return status(429, "", headers)
+    text = "Your IP is issuing too many concurrent connections, please rate limit your calls\n"
+    return status(429, text, headers)
 
 
 def redirect(location: str, code: int = 301) -> Fault:

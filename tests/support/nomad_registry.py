@@ -12,7 +12,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 LONGEST = 300.0
@@ -86,6 +86,24 @@ class Registry:
             self._rows[key] = list(rows)
             self._changed.notify_all()
 
+    def withdraw(self, is_theirs: Callable[[Row], bool], namespace: str) -> dict[Key, list[Row]]:
+        """
+        Take rows out of all services of a namespace, in one change; return what was there before.
+        """
+        with self._changed:
+            before = {
+                key: rows
+                for key, rows in self._rows.items()
+                if key[0] == namespace and any(map(is_theirs, rows))
+            }
+            self._index += bool(before)
+            self._writes += bool(before)
+            for key, rows in before.items():
+                self._touched[key] = self._writes
+                self._rows[key] = [row for row in rows if not is_theirs(row)]
+            self._changed.notify_all()
+            return before
+
     def bump(self) -> None:
         """
         Another service changed: the index moves, our rows do not.
@@ -152,6 +170,13 @@ class Registry:
         with self._changed:
             return list(self._rows.get(key, ()))
 
+    def all_rows(self) -> list[Row]:
+        """
+        Return a copy of the rows of all services.
+        """
+        with self._changed:
+            return [row for rows in self._rows.values() for row in rows]
+
 
 def row(
     service: str,
@@ -161,14 +186,16 @@ def row(
     namespace: str = "default",
     job: str = "replicas",
     tags: Sequence[str] = (),
+    alloc: str = "",
     index: int = 1,
 ) -> dict[str, object]:
     """
     Return a registration in the shape of Nomad's ServiceRegistration.
 
-    Its allocation is made from the address, so that the same instance is the same row.
+    Unless given, its allocation is made from the address, so that the same instance is the same
+    row.
     """
-    alloc = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{service}/{address}/{port}"))
+    alloc = alloc or str(uuid.uuid5(uuid.NAMESPACE_URL, f"{service}/{address}/{port}"))
     return {
         "ID": f"_nomad-task-{alloc}-group-{job}-{service}-http",
         "ServiceName": service,

@@ -19,6 +19,7 @@ from supervisor.events import (
     ConnectionsCounted,
     Event,
     GenerationSeen,
+    HealthSeen,
     OrphansFound,
     SnapshotArrived,
     Spawned,
@@ -27,7 +28,7 @@ from supervisor.events import (
     Swapped,
     TimePassed,
 )
-from supervisor.model import ChildKind, Endpoint, Plan, Record
+from supervisor.model import ChildKind, Condition, Endpoint, Plan, Record
 from supervisor.orders import (
     CountConnections,
     Exit,
@@ -43,6 +44,7 @@ from supervisor.orders import (
     SpawnMaster,
     Stage,
     Swap,
+    Watch,
 )
 from supervisor.policy import State
 
@@ -78,6 +80,8 @@ class World:
     silent_orders: frozenset[type[Order]] = frozenset()
     open_connections: int = 0
     orphans: frozenset[int] = frozenset()
+    probe: float | None = 0.026
+    ready: bool = True
     obeys: frozenset[int] = frozenset({signal.SIGQUIT, signal.SIGTERM, signal.SIGKILL})
 
 
@@ -112,6 +116,7 @@ class Play:
         self._files: dict[int, str] = {0: ""}
         self._good = 0
         self._pace = 0.0
+        self._watched: frozenset[Endpoint] = frozenset()
         environ = {"SERVICE_NAME": "web", "HEALTH_CHECK": "off", **self.configured}
         self.settings = settings.read(environ, lambda _: False)
         anchor = lifetime.anchor(self.settings, self.record, self.wall)
@@ -257,5 +262,11 @@ class Play:
                 yield 0.0, StateSaved()
             case Look(every):
                 self._pace = every
+            case Watch(watched):
+                newcomers = watched - self._watched
+                self._watched = watched
+                if newcomers and world.probe is not None:
+                    verdict = Condition.READY if world.ready else Condition.STARTING
+                    yield world.probe, HealthSeen(dict.fromkeys(newcomers, verdict))
             case _:
                 return

@@ -54,7 +54,7 @@ class Asked:
             self.place, pause, certain = answered(self.place, now=self.now, **outcome)  # type: ignore[arg-type]
             self.certain.append(certain)
         else:
-            self.place, pause = failed(self.place, **outcome)  # type: ignore[arg-type]
+            self.place, pause = failed(self.place, now=self.now, **outcome)  # type: ignore[arg-type]
             self.certain.append(False)
         self.pauses.append(pause)
         self.now += pause
@@ -145,6 +145,21 @@ def test_back_off_grows_has_jitter_and_a_cap(chance: float, refused: bool, numbe
     cap = 2.0 if refused else 5.0
     longest = min(cap, 0.1 * 2.0 ** min(number, 16))
     place = Cursor(failures=number, index=9)
-    following, pause = failed(place, refused=refused, retry_after=None, chance=chance)
+    following, pause = failed(place, refused=refused, retry_after=None, chance=chance, now=0.0)
     assert longest / 2 <= pause <= longest
     assert (0, number + 1) == (following.index, following.failures)
+
+
+@given(st.lists(FAILURES, min_size=2, max_size=40))
+def test_a_registry_that_comes_back_is_asked_soon(outcomes: list[dict[str, object]]) -> None:
+    """
+    Unless it said when to come back, a query follows 2 s after one that was refused began, 5 s
+    after any other, or at once where that one took longer.
+    """
+    asked = Asked()
+    for outcome in outcomes:
+        asked.step({**outcome, "retry_after": None})
+    gaps = [later - earlier for earlier, later in zip(asked.at, asked.at[1:], strict=False)]
+    for outcome, gap in zip(outcomes, gaps, strict=False):
+        longest = 2.0 if outcome["refused"] else 5.0
+        assert gap <= max(longest, float(str(outcome["took"]))) + 1e-6

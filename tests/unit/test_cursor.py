@@ -120,7 +120,7 @@ def test_a_failure_asks_for_everything_next() -> None:
     Nothing remembered may hide what is true now; a doubt begins anew too.
     """
     place, _ = cursor.failed(
-        Cursor(index=9, doubts=True), refused=False, retry_after=None, chance=0
+        Cursor(index=9, doubts=True), refused=False, retry_after=None, chance=0, now=0.0
     )
 
     assert (0, 1, False) == (place.index, place.failures, place.doubts)
@@ -133,13 +133,16 @@ def test_pauses_grow_to_a_cap(*, refused: bool, longest: float) -> None:
     """
     place, pauses = Cursor(), []
     for _ in range(100):
-        place, pause = cursor.failed(place, refused=refused, retry_after=None, chance=0.999)
+        place, pause = cursor.failed(
+            place, refused=refused, retry_after=None, chance=0.999, now=0.0
+        )
         pauses.append(pause)
 
     assert pauses == sorted(pauses)
     assert 0.05 < pauses[0] <= 0.1
     assert longest * 0.9 < pauses[-1] <= longest
-    assert cursor.failed(place, refused=refused, retry_after=None, chance=0.0)[1] == longest / 2
+    place, pause = cursor.failed(place, refused=refused, retry_after=None, chance=0.0, now=0.0)
+    assert longest / 2 == pause
 
 
 @pytest.mark.parametrize("told, kept", [(7.0, 7.0), (3600.0, 60.0)])
@@ -147,11 +150,25 @@ def test_retry_after_is_followed_up_to_a_minute(told: float, kept: float) -> Non
     """
     A registry that asks for a pause gets it, within reason.
     """
-    assert kept == cursor.failed(Cursor(), refused=False, retry_after=told, chance=0.5)[1]
+    _, pause = cursor.failed(Cursor(), refused=False, retry_after=told, chance=0.5, now=30.0)
+
+    assert kept == pause
 
 
 def test_a_retry_after_of_nothing_is_no_pause_to_follow() -> None:
     """
     Zero would be a busy loop.
     """
-    assert cursor.failed(Cursor(), refused=False, retry_after=0.0, chance=0.0)[1] > 0
+    assert cursor.failed(Cursor(), refused=False, retry_after=0.0, chance=0.0, now=0.0)[1] > 0
+
+
+@pytest.mark.parametrize("took, pause", [(0.0, 5.0), (3.0, 2.0), (5.0, 0.0), (40.0, 0.0)])
+def test_the_time_a_query_took_to_fail_counts_as_waiting(took: float, pause: float) -> None:
+    """
+    A registry that hangs is asked again 5 s after the last query began, not after it ended.
+    """
+    place = cursor.asking(Cursor(failures=20), 100.0)
+
+    following = cursor.failed(place, refused=False, retry_after=None, chance=1.0, now=100.0 + took)
+
+    assert pause == pytest.approx(following[1])

@@ -3,9 +3,10 @@ The grammar of TTL and DEADLINE.
 """
 
 from contextlib import suppress
+from email.utils import formatdate
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from supervisor import durations
@@ -113,6 +114,15 @@ def test_instants_too(epoch: int) -> None:
     The same for instants.
     """
     assert epoch == durations.parse_instant(durations.format_instant(epoch))
+
+
+@given(st.integers(0, 253402300799))
+@example(951_782_400)
+def test_dates_of_http_are_written_as_the_library_reads_them(epoch: int) -> None:
+    """
+    In the one form of RFC 9110, whatever the locale.
+    """
+    assert formatdate(epoch, usegmt=True) == durations.format_http_date(epoch)
 
 
 @given(st.text(max_size=30))

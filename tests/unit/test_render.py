@@ -2,16 +2,19 @@
 From a plan to bytes.
 """
 
+from dataclasses import replace
+
 import pytest
 
 from supervisor import settings
 from supervisor.launch import read_templates
-from supervisor.model import Mode, Plan
+from supervisor.model import Mode, Plan, Share
 from supervisor.render import Bundle, Frame, Renderer, digest_of, rotated
 from tests.support.play import endpoints
 
 OLD, NEW = (1, 22, 1), (1, 27, 4)
 SERVING = Plan(endpoints(1, 2, 3), Mode.SERVE)
+SUNSET = 1_800_000_000
 
 
 def frame(nginx: tuple[int, ...] = NEW, user: str = "", **environ: str) -> Frame:
@@ -48,6 +51,9 @@ def test_the_generation_is_in_the_file_that_it_names() -> None:
     "other",
     [
         bundle(frame(), Plan(endpoints(1, 2), Mode.SERVE)),
+        bundle(frame(), Plan(endpoints(1, 2, 3), Mode.DRAINING)),
+        bundle(frame(), Plan(endpoints(1, 2, 3), Mode.SERVE, sunset=SUNSET)),
+        bundle(frame(), Plan(endpoints(1, 2, 3), Mode.SERVE, ((endpoints(1)[0], Share(2)),))),
         bundle(frame(), turn=1),
         bundle(frame(OLD)),
         bundle(frame(READY_PATH="off")),
@@ -57,7 +63,8 @@ def test_the_generation_is_in_the_file_that_it_names() -> None:
 )
 def test_whatever_differs_differs_in_the_digest(other: Bundle) -> None:
     """
-    Endpoints, their order, nginx's version, settings, the operator's files and their names.
+    Endpoints, shares, mode and deadline, the order, nginx's version, settings, the operator's files
+    and their names.
     """
     assert bundle(frame()).digest != other.digest
 
@@ -86,17 +93,106 @@ def test_methods_are_directives(method: str, directive: str) -> None:
     assert directive not in text(bundle(frame(LB_METHOD="round_robin")))
 
 
-def test_no_endpoint_is_a_503_that_a_program_can_read() -> None:
+@pytest.mark.parametrize(
+    "mode, seconds",
+    [(Mode.STARTING, 1), (Mode.NO_ENDPOINTS, 5), (Mode.UNHEALTHY, 5), (Mode.DRAINING, 5)],
+)
+def test_no_endpoint_is_a_503_that_a_program_can_read(mode: Mode, seconds: int) -> None:
     """
-    No upstream, no proxy: Retry-After and the state.
+    No upstream, no proxy: the state, until when, and when to ask again; what starts is worth asking
+    soon.
     """
-    made = text(bundle(frame(), Plan((), Mode.NO_ENDPOINTS)))
+    made = text(bundle(frame(), Plan((), mode)))
 
     assert "upstream service" not in made
     assert "proxy_pass" not in made
-    assert "add_header Retry-After 1 always;" in made
-    assert """return 503 '{"state": "no_endpoints"}\\n';""" in made
-    assert 'return 503 "no_endpoints\\n";' in made
+    assert f"add_header Retry-After {seconds} always;" in made
+    assert f"""program '{{"state": "{mode}", "expires_at": null}}\\n';""" in made
+    assert f'return 503 "{mode}\\n";' in made
+    assert '"expires_at": "2027-01-15T08:00:00Z"' in text(
+        bundle(frame(), Plan((), mode, sunset=SUNSET))
+    )
+
+
+@pytest.mark.parametrize("plan", [SERVING, Plan((), Mode.STARTING)])
+def test_the_deadline_stands_in_every_answer(plan: Plan) -> None:
+    """
+    Where there is one and it is to be told; then a replica's own word on it is dropped.
+    """
+    told, untold = replace(plan, sunset=SUNSET), frame(SUNSET_HEADER="false")
+    header = 'add_header Sunset "Fri, 15 Jan 2027 08:00:00 GMT" always;'
+
+    assert header in text(bundle(frame(), told))
+    assert "proxy_hide_header Sunset;" in text(bundle(frame(), told))
+    for silent in (bundle(frame(), plan), bundle(untold, told)):
+        assert "Sunset" not in text(silent)
+
+
+def test_what_is_about_to_end_still_serves_and_is_not_ready() -> None:
+    """
+    During a lame duck requests are proxied as before; only the readiness says so.
+    """
+    made = text(bundle(frame(), Plan(endpoints(1), Mode.DRAINING)))
+
+    assert "proxy_pass http://service;" in made
+    assert 'return 503 "draining\\n";' in made
+    assert 'return 200 "ready\\n";' in text(bundle(frame()))
+
+
+def servers(*shares: Share, method: str = "least_conn") -> list[str]:
+    """Render endpoints with these shares, and return what follows each address."""
+    served = endpoints(*range(1, len(shares) + 1))
+    plan = Plan(served, Mode.SERVE, tuple(zip(served, shares, strict=True)))
+    lines = text(bundle(frame(LB_METHOD=method), plan)).splitlines()
+    return [line.split(maxsplit=2)[2] for line in lines if line.startswith("    server 10.")]
+
+
+def test_weights_stand_where_they_are_not_one() -> None:
+    """
+    In numbers that nginx takes, whatever was asked for.
+    """
+    assert [
+        "weight=3 max_fails=0;",
+        "max_fails=0;",
+        "max_fails=0;",
+        "weight=65535 max_fails=0;",
+    ] == (servers(Share(3), Share(1, drain=True), Share(-1), Share(2**40)))
+
+
+@pytest.mark.parametrize("method, known", [("round_robin", 1), ("ip_hash", 0), ("random", 0)])
+def test_backups_are_named_where_the_method_knows_any(method: str, known: int) -> None:
+    """
+    With the others the word is refused by nginx.
+    """
+    assert [" backup;", ";"][not known] == servers(Share(2), Share(backup=True), method=method)[
+        1
+    ].removeprefix("max_fails=0")
+
+
+def test_not_all_servers_are_backups() -> None:
+    """
+    An upstream of nothing but backups is refused by nginx.
+    """
+    assert ["max_fails=0;"] * 2 == servers(Share(backup=True), Share(backup=True))
+
+
+def test_who_asks_for_nothing_is_an_ordinary_server() -> None:
+    """
+    Beside those who ask for something.
+    """
+    made = text(bundle(frame(), Plan(endpoints(1, 2), Mode.SERVE, ((endpoints(2)[0], Share(9)),))))
+
+    assert "    server 10.0.0.1:1 max_fails=0;\n    server 10.0.0.1:2 weight=9 max_fails=0;" in made
+
+
+def test_a_folder_is_written_so_that_nginx_reads_it_as_it_is() -> None:
+    """
+    Quotes and backslashes are escaped, and bytes that are no text are kept.
+    """
+    odd = bundle(replace(frame(), folder="/a'b\\c\udcff"))
+
+    assert b"pid '/a\\'b\\\\c\xff/nginx.pid';" in odd.files["nginx.conf"]
+    assert b"listen 'unix:/a\\'b\\\\c\xff/generation.sock';" in odd.files["upstream.conf"]
 
 
 def test_no_dead_endpoint_is_blacklisted() -> None:

@@ -7,11 +7,13 @@ from contextlib import suppress
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
 from supervisor import placement, settings
 from supervisor.admission import Rules, Site
 from supervisor.errors import ExitCode, Problem
+from supervisor.model import Endpoint
 from supervisor.settings import Settings
 
 
@@ -20,10 +22,10 @@ def read(exists: tuple[str, ...] = (), **environ: str) -> Settings:
     return settings.read(environ, lambda path: path in exists)
 
 
-def mistakes(**environ: str) -> tuple[str, ...]:
+def mistakes(exists: tuple[str, ...] = (), **environ: str) -> tuple[str, ...]:
     """Return the lines that reading these variables ends with."""
     with pytest.raises(Problem) as caught:
-        read(**environ)
+        read(exists, **environ)
     assert ExitCode.CONFIG == caught.value.code
     return caught.value.lines
 
@@ -74,7 +76,8 @@ def test_values_are_read() -> None:
         found.max_body_size,
     )
     assert ("random", "/tmp/run") == (found.lb_method, found.runtime_dir)
-    assert Rules((ipaddress.ip_network("10.0.0.0/8"),), loopback=True) == found.rules
+    own = frozenset({Endpoint("127.0.0.1", 80), Endpoint("::1", 80)})
+    assert Rules((ipaddress.ip_network("10.0.0.0/8"),), loopback=True, own=own) == found.rules
 
 
 def test_all_mistakes_are_told_together() -> None:
@@ -117,11 +120,31 @@ def test_all_mistakes_are_told_together() -> None:
         ("RELOAD_INTERVAL", "0"),
         ("NOMAD_NAMESPACE", "*"),
         ("NOMAD_NAMESPACE", "a b"),
-        ("NOMAD_ADDR", "https://nomad:4646"),
         ("NOMAD_ADDR", "ftp://nomad"),
+        ("NOMAD_ADDR", "https://nomad:65536"),
+        ("NOMAD_ADDR", "http://nomad:0"),
+        ("NOMAD_ADDR", "https://user@nomad:4646"),
+        ("NOMAD_ADDR", "unix://relative"),
         ("NOMAD_TOKEN", "a\nb"),
         ("NOMAD_REGION", "é"),
+        ("NOMAD_TLS_SERVER_NAME", "server global"),
+        ("NOMAD_TLS_SERVER_NAME", "-x"),
+        ("NOMAD_SKIP_VERIFY", "maybe"),
+        ("NOMAD_CACERT", "/nowhere"),
+        ("NOMAD_CAPATH", "/nowhere"),
         ("LOG_FORMAT", "xml"),
+        ("HEALTH_CHECK", "grpc"),
+        ("HEALTH_PATH", "health"),
+        ("HEALTH_PATH", "/a b"),
+        ("HEALTH_PATH", "/a\r\nHost: x"),
+        ("HEALTH_PATH", "/" + "a" * 1001),
+        ("HEALTH_INTERVAL", "0"),
+        ("HEALTH_TIMEOUT", "0s"),
+        ("HEALTH_RISE", "0"),
+        ("HEALTH_FALL", "101"),
+        ("HEALTH_FAIL_OPEN", "perhaps"),
+        ("SUNSET_HEADER", "2"),
+        ("LAME_DUCK", "-1s"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(name: str, value: str) -> None:
@@ -135,8 +158,214 @@ def test_what_cannot_be_meant_is_refused(name: str, value: str) -> None:
 
     assert 1 == len(lines)
     assert lines[0].startswith(f"{name}=")
-    assert "expected" in lines[0]
+    assert "expected" in lines[0] or "there is no such file" in lines[0]
     assert ("(hidden)" if name == "NOMAD_TOKEN" else repr(value)) in lines[0]
+
+
+def test_who_is_ready_has_defaults() -> None:
+    """
+    Endpoints are probed by TCP unless a path is set; all that can be tuned has a value.
+    """
+    found = read(SERVICE_NAME="web")
+
+    assert ("tcp", "", ((200, 399),)) == (
+        found.health_check,
+        found.health_path,
+        found.health_status,
+    )
+    assert (5.0, 2.0, 1, 2, True) == (
+        found.health_interval,
+        found.health_timeout,
+        found.health_rise,
+        found.health_fall,
+        found.health_fail_open,
+    )
+    assert ((), "", True, 0.0) == (
+        found.service_tags,
+        found.service_job,
+        found.sunset_header,
+        found.lame_duck,
+    )
+    assert ("", "", "", "", "", False) == (
+        found.nomad_cacert,
+        found.nomad_capath,
+        found.nomad_client_cert,
+        found.nomad_client_key,
+        found.nomad_tls_server_name,
+        found.nomad_skip_verify,
+    )
+
+
+def test_who_is_ready_can_be_set() -> None:
+    """
+    Each of the values, once.
+    """
+    found = read(
+        SERVICE_NAME="web",
+        HEALTH_CHECK="HTTP",
+        HEALTH_PATH="/v2/models/?deep=1&x=%20",
+        HEALTH_STATUS="200, 204-299,401",
+        HEALTH_INTERVAL="500ms",
+        HEALTH_TIMEOUT="1s",
+        HEALTH_RISE="3",
+        HEALTH_FALL="100",
+        HEALTH_FAIL_OPEN="No",
+        SERVICE_TAGS="gpu, v2,gpu,",
+        SERVICE_JOB="größe/periodic-1",
+        SUNSET_HEADER="off",
+        LAME_DUCK="10s",
+    )
+
+    assert ("http", "/v2/models/?deep=1&x=%20") == (found.health_check, found.health_path)
+    assert ((200, 200), (204, 299), (401, 401)) == found.health_status
+    assert (0.5, 1.0, 3, 100, False) == (
+        found.health_interval,
+        found.health_timeout,
+        found.health_rise,
+        found.health_fall,
+        found.health_fail_open,
+    )
+    assert (("gpu", "v2"), "größe/periodic-1") == (found.service_tags, found.service_job)
+    assert (False, 10.0) == (found.sunset_header, found.lame_duck)
+
+
+@pytest.mark.parametrize(
+    "environ, check",
+    [
+        ({}, "tcp"),
+        ({"HEALTH_PATH": "/"}, "http"),
+        ({"HEALTH_PATH": "/", "HEALTH_CHECK": "http"}, "http"),
+        ({"HEALTH_PATH": "/", "HEALTH_STATUS": "200"}, "http"),
+        ({"HEALTH_CHECK": "http"}, "http"),
+        ({"HEALTH_CHECK": "Nomad"}, "nomad"),
+        ({"HEALTH_CHECK": "off"}, "off"),
+    ],
+)
+def test_a_path_implies_http(environ: dict[str, str], check: str) -> None:
+    """
+    Whoever names a path wants it to be asked for.
+    """
+    assert check == read(SERVICE_NAME="web", **environ).health_check
+
+
+@pytest.mark.parametrize("text", [",", "99", "600", "0200", "299-200", "200-", "2xx", "200;201"])
+def test_statuses_are_http_statuses(text: str) -> None:
+    """
+    Single ones and ranges, the smaller number first.
+    """
+    (line,) = mistakes(SERVICE_NAME="web", HEALTH_PATH="/", HEALTH_STATUS=text)
+
+    assert line.startswith(f"HEALTH_STATUS={text!r}: expected HTTP statuses such as 200 or 200-399")
+
+
+def test_the_job_around_us_may_be_called_self() -> None:
+    """
+    Outside a job there is none.
+    """
+    assert "a/b" == read(SERVICE_NAME="web", SERVICE_JOB="self", NOMAD_JOB_ID="a/b").service_job
+    assert "a" == read(SERVICE_NAME="web", SERVICE_JOB="a", NOMAD_JOB_ID="b").service_job
+    assert "" == read(SERVICE_NAME="web", NOMAD_JOB_ID="größe").service_job
+    assert ("SERVICE_JOB=self: there is no job around us (NOMAD_JOB_ID is not set)",) == mistakes(
+        SERVICE_NAME="web", SERVICE_JOB="self"
+    )
+
+
+@pytest.mark.parametrize(
+    "environ, line",
+    [
+        (
+            {"SERVICE_NAME": "web", "HEALTH_PATH": "/x", "HEALTH_CHECK": "TCP"},
+            "HEALTH_PATH is for HEALTH_CHECK=http, not tcp: set only one",
+        ),
+        (
+            {"SERVICE_NAME": "web", "HEALTH_STATUS": "200"},
+            "HEALTH_STATUS is for HEALTH_CHECK=http, not tcp: set only one",
+        ),
+        (
+            {"ENDPOINTS": "10.0.0.1:80", "HEALTH_CHECK": "nomad"},
+            "HEALTH_CHECK=nomad: only a SERVICE_NAME has checks in Nomad",
+        ),
+        (
+            {"ENDPOINTS": "10.0.0.1:80", "SERVICE_TAGS": "a"},
+            "SERVICE_TAGS: only the instances of a SERVICE_NAME have tags and a job",
+        ),
+        (
+            {"ENDPOINTS_FILE": "/tmp/list", "SERVICE_JOB": "a"},
+            "SERVICE_JOB: only the instances of a SERVICE_NAME have tags and a job",
+        ),
+    ],
+)
+def test_settings_that_contradict_each_other(environ: dict[str, str], line: str) -> None:
+    """
+    What would have no effect is told instead of ignored: somebody relies on it.
+    """
+    assert (line,) == mistakes(**environ)
+
+
+def test_a_certificate_needs_its_key() -> None:
+    """
+    Either alone is a mistake, and so is a file that is not there.
+    """
+    files = ("/ca.pem", "/certs", "/cert.pem", "/key.pem")
+    found = read(
+        files,
+        SERVICE_NAME="web",
+        NOMAD_ADDR="https://[::1]:4646/",
+        NOMAD_CACERT="/ca.pem",
+        NOMAD_CAPATH="/certs",
+        NOMAD_CLIENT_CERT="/cert.pem",
+        NOMAD_CLIENT_KEY="/key.pem",
+        NOMAD_TLS_SERVER_NAME="server.global.nomad",
+        NOMAD_SKIP_VERIFY="1",
+    )
+
+    assert ("https://[::1]:4646", *files) == (
+        found.nomad_addr,
+        found.nomad_cacert,
+        found.nomad_capath,
+        found.nomad_client_cert,
+        found.nomad_client_key,
+    )
+    assert ("server.global.nomad", True) == (found.nomad_tls_server_name, found.nomad_skip_verify)
+    both = "NOMAD_CLIENT_CERT and NOMAD_CLIENT_KEY: set both, a certificate needs its key"
+    assert (both,) == mistakes(files, SERVICE_NAME="web", NOMAD_CLIENT_CERT="/cert.pem")
+    assert (both,) == mistakes(files, SERVICE_NAME="web", NOMAD_CLIENT_KEY="/key.pem")
+    assert ("NOMAD_CLIENT_KEY='/key.pem': there is no such file or folder",) == mistakes(
+        files[:3], SERVICE_NAME="web", NOMAD_CLIENT_CERT="/cert.pem", NOMAD_CLIENT_KEY="/key.pem"
+    )
+
+
+@pytest.mark.parametrize(
+    "address", ["https://nomad:4646", "http://n", "https://10.0.0.1:65535", "unix:///a/b.sock"]
+)
+def test_nomad_answers_by_http_https_and_on_a_socket(address: str) -> None:
+    """
+    A final slash is not part of it.
+    """
+    assert address == read(SERVICE_NAME="web", NOMAD_ADDR=address).nomad_addr
+
+
+def test_our_own_places_become_rules() -> None:
+    """
+    The addresses of this machine are given, Nomad's variables say the rest.
+    """
+    found = settings.read(
+        {"SERVICE_NAME": "web", "LISTEN_PORT": "81"}, lambda _: False, ["10.0.0.5"]
+    )
+
+    assert (
+        Rules(loopback=True, own=frozenset({Endpoint("10.0.0.5", 81)}), own_loopback=81)
+        == found.rules
+    )
+
+
+def test_a_word_that_is_not_expected_is_answered_with_those_that_are() -> None:
+    """
+    Leaving it unset is not one of them.
+    """
+    (line,) = mistakes(SERVICE_NAME="web", HEALTH_CHECK="ping")
+
+    assert line == "HEALTH_CHECK='ping': expected one of tcp, http, nomad, off"
 
 
 def test_only_one_source_of_endpoints() -> None:
@@ -266,6 +495,7 @@ def test_without_a_task_name_the_state_still_has_a_place() -> None:
     )
 
 
+@hypothesis(max_examples=60, deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from([name for name, _, _ in settings.table()]), st.text(max_size=40)

@@ -1,0 +1,72 @@
+"""
+Replicas that are listed before they listen, and one that dies and comes back, ten times over.
+
+Both programs stand in front of the same replicas at the same time; the other one is a plain nginx
+with the upstream that a template writes from the registry.
+"""
+
+from collections import Counter
+
+from benchmarks import scene
+from benchmarks.report import Finding, table
+from tests.support.fake_nomad import FakeNomad
+from tests.support.flapping import Client, judged, replicas, tell
+
+_LOAD = 10.0
+_SERVE = 2.0
+_GRACE = 0.5
+
+
+def measure(rounds: int) -> list[Finding]:
+    """
+    Tell the story at two and at four replicas.
+    """
+    findings, lines = [], []
+    for count in (2, 4):
+        ours, plain = _told(count, times=max(1, rounds // 2))
+        for who, seen in (("ours", ours), ("nginx by hand", plain)):
+            lost = {what: n for what, n in seen.items() if what.startswith(("early", "late"))}
+            lines.append(
+                [
+                    f"{who}, {count} replicas",
+                    str(seen.total()),
+                    str(seen["served"]),
+                    str(seen["starting"]),
+                    str(seen["in flight"]),
+                    ", ".join(f"{n} {what}" for what, n in sorted(lost.items())) or "0",
+                ]
+            )
+        wrong = seen_wrong(ours)
+        findings.append(
+            Finding(
+                f"answers other than 200 and `starting`, {count} replicas",
+                "0",
+                str(wrong),
+                f"{seen_wrong(plain):,}",
+                not wrong,
+            )
+        )
+    table(
+        f"A replica that loads for {_LOAD:g} s, dies and comes back, {max(1, rounds // 2)} times",
+        ["who", "requests", "200", "503 starting", "in flight at a death", "anything else"],
+        lines,
+    )
+    return findings
+
+
+def seen_wrong(seen: Counter[str]) -> int:
+    """
+    Count what nobody should have seen.
+    """
+    return sum(n for what, n in seen.items() if what.startswith(("early", "late")))
+
+
+def _told(count: int, times: int) -> tuple[Counter[str], Counter[str]]:
+    with replicas(count, _LOAD) as loaders, FakeNomad() as nomad:
+        endpoints = [each.endpoint for each in loaders]
+        nomad.rows(scene.SERVICE, scene.rows(endpoints))
+        with scene.ours(nomad) as mine, scene.replaced(endpoints) as plain:
+            mine.ready(30, status=503)
+            with Client(mine.port) as seen, Client(plain.port) as seen_plain:
+                story = tell(loaders, times, _LOAD, _SERVE)
+    return judged(seen, story, _GRACE), judged(seen_plain, story, _GRACE)

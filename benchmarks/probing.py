@@ -1,0 +1,137 @@
+"""
+What it costs to probe every endpoint, and whether the probes keep up.
+
+The endpoints are one process that counts; what it costs itself is no part of the figures.
+"""
+
+import json
+import random
+import time
+from dataclasses import dataclass
+
+from benchmarks import scene
+from benchmarks.report import SPREAD, Finding, mb, median, ms, spread, table
+from tests.support.fake_nomad import FakeNomad
+from tests.support.footprint import memory_of, processor_time
+from tests.support.replica import Replica
+from tests.support.waiting import eventually
+
+_INTERVAL = 5.0
+_WATCHED = 30.0
+_READY_WITHIN = 0.25
+
+#: Endpoints and how they are probed, the goals for one processor in percent and for RSS in MB.
+_CASES = (
+    (10, "tcp", None, 45.0),
+    (1_000, "tcp", 10.0, 60.0),
+    (1_000, "http", None, 60.0),
+    (10_000, "tcp", None, 100.0),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """
+    Over the time watched: percent of one processor, memory, probes, and the longest pause between
+    two probes of one endpoint.
+    """
+
+    processor: float
+    rss: float
+    probes: float
+    gap: float
+
+
+def measure(rounds: int) -> list[Finding]:
+    """
+    Let each size settle, then watch it for half a minute; and see how soon who is ready serves.
+    """
+    findings, lines = [_soon(rounds)], []
+    for count, how, share, size in _CASES:
+        cost = _watch(count, how)
+        name = f"{count:,} endpoints by {how}"
+        lines.append(
+            [
+                name,
+                f"{cost.processor:.2f} %",
+                f"{cost.processor * 1e4 / max(1.0, cost.probes):,.0f} us",
+                f"{cost.probes:,.0f}",
+                f"{cost.gap:.2f} s",
+                mb(cost.rss),
+            ]
+        )
+        if share is not None:
+            findings.append(
+                Finding(
+                    f"processor, {name} every {_INTERVAL:g} s",
+                    f"< {share:g} %",
+                    f"{cost.processor:.1f} %",
+                    "none",
+                    cost.processor < share,
+                )
+            )
+        findings += [
+            Finding(f"RSS, {name}", f"< {size:g} MB", mb(cost.rss), "none", cost.rss < size),
+            Finding(
+                f"longest pause between two probes, {name}",
+                f"< {2 * _INTERVAL:g} s",
+                f"{cost.gap:.1f} s",
+                "none",
+                cost.gap < 2 * _INTERVAL,
+            ),
+        ]
+    table(
+        f"Probing every {_INTERVAL:g} s, over {_WATCHED:.0f} s",
+        ["", "of one processor", "a probe", "probes a second", "longest pause", "RSS"],
+        lines,
+    )
+    return findings
+
+
+def _soon(rounds: int) -> Finding:
+    """Let a listed endpoint begin to listen, again and again, and wait for its first answer."""
+    spans = []
+    with FakeNomad() as nomad, scene.Client() as client, Replica("late") as late:
+        late.stop()
+        nomad.set(scene.SERVICE, [late.endpoint])
+        for _ in range(rounds):
+            with scene.ours(nomad, STOP_TIMEOUT="2s") as program:
+                program.ready(30, status=503)
+                time.sleep(random.uniform(0.2, 0.7))  # at any moment between two probes
+                client.begin(program.port, 10.0, late.name)
+                late.start()
+                at = time.monotonic()
+                (first,) = client.result()
+                spans.append(first.answered_at - at)
+                late.stop()
+    table(
+        "From the moment a listed endpoint listens to its first answer",
+        ["", *SPREAD],
+        [["by tcp", *spread(spans)]],
+    )
+    found = median(spans)
+    goal = f"< {ms(_READY_WITHIN)}"
+    return Finding("ready -> serves (p50)", goal, ms(found), "502 before", found < _READY_WITHIN)
+
+
+def _watch(count: int, how: str) -> Cost:
+    with scene.Helper("accepting.py") as endpoints, FakeNomad() as nomad:
+        port = int(endpoints.hear())
+        places = [(f"127.1.{n // 250}.{n % 250 + 1}", port) for n in range(count)]
+        nomad.rows(scene.SERVICE, scene.rows(places))
+        with scene.ours(nomad, HEALTH_CHECK=how) as program:
+
+            def all_ready() -> bool:
+                return any(count == line.get("ready") for line in program.logged("health.changed"))
+
+            eventually(all_ready, 60)
+            time.sleep(2 * _INTERVAL)  # the probes spread over the interval
+            endpoints.tell("")
+            endpoints.hear()
+            before, began = processor_time(program.pid), time.monotonic()
+            time.sleep(_WATCHED)
+            used, span = processor_time(program.pid) - before, time.monotonic() - began
+            endpoints.tell("")
+            said = json.loads(endpoints.hear())
+            rss = memory_of(program.pid).rss
+    return Cost(used / span * 100, rss, said["probes"] / said["over"], said["gap"])

@@ -1,0 +1,252 @@
+"""
+A Nomad that sends too much, too slowly, or is not there at all: what it can cost is bounded.
+"""
+
+import contextlib
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from supervisor import settings
+from supervisor.client import Unanswered
+from supervisor.client.service import Service
+from tests.support.fake_nomad import FakeNomad
+from tests.support.live_files import live_files
+from tests.support.namespaces import why_no_unshare
+from tests.support.nomad_faults import (
+    MEGABYTE,
+    Fault,
+    body,
+    body_drip,
+    gzip_bomb,
+    header_drip,
+    huge,
+)
+from tests.support.replica import Replica
+from tests.support.serving import serving
+from tests.support.subjects import Ours
+from tests.support.supervised import Supervised
+from tests.support.waiting import eventually, free_port
+
+Supervise = Callable[..., Supervised]
+Replicas = Callable[..., list[Replica]]
+
+BOMBS: dict[str, tuple[Fault, str]] = {
+    "100 MB": (huge(100 * MEGABYTE), "longer than"),
+    "gzip": (gzip_bomb(1024 * MEGABYTE), "compressed"),
+    "endless": (huge(10_000 * MEGABYTE), "longer than"),
+    "many small values": (body(b"[" + b"[]," * 2_700_000 + b"[]]"), "values"),
+    "many small objects": (body(b'{"":' + b"[{}" + b",{}" * 2_700_000 + b"]}"), "values"),
+}
+
+
+def peak(pid: int) -> float:
+    """
+    Return the most memory that a process ever held, in megabytes.
+    """
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise AssertionError(pid)
+
+
+def test_A06_a_bomb_is_cut_at_the_cap(
+    supervise: Supervise, nomad: FakeNomad, replicas: Replicas
+) -> None:
+    """
+    Bodies of 100 MB and without end, packed a thousandfold, or of millions of small values are no
+    answer; what is held for them never exceeds a few times the cap of 8 MiB, and nothing changes.
+    """
+    one, two = replicas("one", "two")
+    subject = serving(supervise, one, HEALTH_CHECK="off")
+    before, held = live_files(subject), peak(subject.pid)
+    for number, (kind, (bomb, reason)) in enumerate(BOMBS.items(), 1):
+        nomad.fault(bomb, times=2)
+        eventually(lambda n=number: len(subject.logged("discovery.recovered")) >= n, 10, what=kind)
+        assert reason in subject.logged("discovery.failed")[-1]["reason"], kind
+        eventually(lambda: nomad.blocked, 5)
+    assert peak(subject.pid) - held < 45
+    assert before == live_files(subject)
+    assert "one" == subject.get().text
+
+    subject.offer(two)
+    eventually(lambda: "two" == subject.get().text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "fault,longest",
+    [(header_drip(0.2), 5.0), (body_drip(0.2), 15.0)],
+    ids=["header", "body"],
+)
+def test_A07_a_drip_has_a_total_deadline(
+    supervise: Supervise, nomad: FakeNomad, replicas: Replicas, fault: Fault, longest: float
+) -> None:
+    """
+    An answer of which a byte comes now and then is given up in time: 5 s for its head, 15 s for
+    all of it; the last endpoints serve on, and what is honest afterwards is heard.
+    """
+    one, two = replicas("one", "two")
+    subject = serving(supervise, one, HEALTH_CHECK="off")
+    nomad.stop()  # so that the next query, which need not wait for a change, meets the drip
+    subject.wait_for_log("discovery.failed")
+    nomad.fault(fault)
+    asked = len(nomad.requests)
+    nomad.start()
+    eventually(lambda: len(nomad.requests) > asked)
+    began = nomad.requests[asked].at
+    eventually(lambda: len(nomad.requests) > asked + 1, longest + 8)
+    assert longest - 0.5 < nomad.requests[asked + 1].at - began < longest + 6
+    assert "no whole answer in time" == subject.logged("discovery.failed")[-1]["reason"]
+    assert "one" == subject.get().text
+    nomad.heal()
+    subject.offer(two)
+    eventually(lambda: "two" == subject.get().text, longest + 8)
+
+
+@contextlib.contextmanager
+def blackhole() -> Iterator[int]:
+    """
+    Yield a port whose queue is full: the kernel answers no greeting to it.
+    """
+    with contextlib.ExitStack() as stack:
+        full = stack.enter_context(socket.socket())
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        address = full.getsockname()
+        for _ in range(8):
+            line = stack.enter_context(socket.socket())
+            line.setblocking(False)
+            line.connect_ex(address)
+        yield address[1]
+
+
+def test_A13_an_address_that_never_answers_changes_nothing_else(supervise: Supervise) -> None:
+    """
+    With Nomad's address a black hole the port answers 503 at once, the reason is told, and the
+    program ends at its deadline with 0.
+    """
+    with blackhole() as port:
+        subject = supervise(
+            pid1=False, NOMAD_ADDR=f"http://127.0.0.1:{port}", TTL="6s", LOG_LEVEL="debug"
+        )
+        assert 503 == subject.ready(3).status
+        line = subject.wait_for_log("discovery.failed")
+        assert "Nomad's address does not answer" == line["reason"]
+        assert 503 == subject.get().status
+        assert 0 == subject.wait(12)
+        assert 6 <= subject.lasted < 9
+
+
+def test_A13_a_name_that_does_not_resolve_changes_nothing_else(supervise: Supervise) -> None:
+    """
+    A name that no one knows is told as such and tried again; nginx serves, and ends in time.
+    """
+    subject = supervise(
+        pid1=False, NOMAD_ADDR="http://no-such-host.invalid:4646", TTL="6s", LOG_LEVEL="debug"
+    )
+    assert 503 == subject.ready(3).status
+    line = subject.wait_for_log("discovery.failed")
+    assert line["reason"].startswith("the name no-such-host.invalid ")
+    assert 0 == subject.wait(12)
+    assert 6 <= subject.lasted < 9
+
+
+@pytest.mark.skipif(bool(why_no_unshare()), reason=why_no_unshare() or "-")
+def test_A13_a_resolver_that_hangs_holds_nothing_up(
+    supervise: Supervise, nomad: FakeNomad, tmp_path: Path
+) -> None:
+    """
+    With a name server that never answers the port answers 503 at once, the reason is told within
+    3 s, and a stop signal ends the program as fast as ever.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.53", 53))
+        (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.53\noptions timeout:30\n")
+        (tmp_path / "nsswitch.conf").write_text("hosts: files dns\n")
+        mounts = " && ".join(
+            f"mount --bind {tmp_path}/{name} /etc/{name}"
+            for name in ("resolv.conf", "nsswitch.conf")
+        )
+        command = (
+            *("unshare", "-m", "sh", "-c", f'{mounts} && exec "$@"', "sh"),
+            *(sys.executable, "-m", "supervisor", "run"),
+        )
+        subject = supervise(
+            pid1=False,
+            subject=Ours(nomad, "web", command),
+            NOMAD_ADDR="http://nomad.example:4646",
+            LOG_LEVEL="debug",
+        )
+        assert 503 == subject.ready(3).status
+        line = subject.wait_for_log("discovery.failed", 5)
+        assert "the name nomad.example was not resolved in time" == line["reason"]
+        eventually(lambda: len(subject.logged("discovery.failed")) >= 2, 10)
+        began = subject.lasted
+        subject.signal(15)
+        assert 0 == subject.wait(5)
+        assert subject.lasted - began < 2
+
+
+@pytest.fixture
+def asking(nomad: FakeNomad) -> Iterator[Service]:
+    """
+    A client of a Nomad that it knows by name.
+    """
+    nomad.set("web", [("127.0.0.1", 1)])
+    environ = {"SERVICE_NAME": "web", "NOMAD_ADDR": f"http://localhost:{nomad.port}"}
+    client = Service(settings.read(environ, lambda _: True), lambda _: None)
+    yield client
+    client.close()
+
+
+def test_a_name_may_have_several_addresses(nomad: FakeNomad, asking: Service) -> None:
+    """
+    Each address of a name is tried, and the name is looked up anew for each connection.
+    """
+    assert 1 == len(asking.ask("web", 0, 1.0).rows)
+    nomad.stop()
+    for _ in range(2):
+        with pytest.raises(Unanswered) as trouble:
+            asking.ask("web", 0, 1.0)
+    assert trouble.value.refused
+    nomad.start()
+    assert 1 == len(asking.ask("web", 0, 1.0).rows)
+    assert "resolver" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_host_that_is_gone_is_noticed(nomad: FakeNomad, asking: Service) -> None:
+    """
+    The kernel asks a silent host whether it is still there, and gives it up after 11 s, so that a
+    query which waits for a change does not wait on a dead line.
+    """
+    asking.ask("web", 0, 1.0)
+    held = asking._wire._held
+    assert held is not None
+    with socket.socket(fileno=os.dup(held)) as line:
+        assert line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        idle, every, times = (
+            line.getsockopt(socket.IPPROTO_TCP, option)
+            for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        )
+        assert idle + every * times <= 11
+        assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) <= 11_000
+
+
+def test_nobody_at_the_address_is_a_refusal() -> None:
+    """
+    A port without a listener, and a path without a socket, are told apart from silence: asking
+    again soon costs nobody anything.
+    """
+    for address in (f"http://127.0.0.1:{free_port()}", "unix:///nowhere/api.sock"):
+        read = settings.read({"SERVICE_NAME": "web", "NOMAD_ADDR": address}, lambda _: True)
+        client = Service(read, lambda _: None)
+        with pytest.raises(Unanswered) as trouble:
+            client.ask("web", 0, 1.0)
+        assert trouble.value.refused
+        client.close()

@@ -1,0 +1,121 @@
+"""
+Every directive that a rendered configuration may hold, word for word.
+
+The lint names what must not be there; this names what may be, so that text which found its way in
+is seen whatever it says.  Only the marked places vary, each in its own narrow way.
+"""
+
+import re
+from collections.abc import Iterable
+
+from tests.support.conf_lint import Directive, is_server
+
+_MARKS = {
+    "NUMBER": r"[0-9]+",
+    "SPAN": r"[0-9]+ms",
+    "USER": r"[a-z_-]+ [a-z_-]+",
+    "LISTEN": r"(?:[0-9.]+|\[[0-9a-f:.]+\]):[0-9]+(?: ipv6only=on)?",
+    "PATH": r"/[A-Za-z0-9._~/-]+",
+    "DATE": r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT",
+    "STATE": r"(?:starting|no_endpoints|unhealthy|draining)",
+    "INSTANT": r'(?:null|"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")',
+    "PAGE": r"<!doctype html>\n[^$\\]*</html>\n",
+    "NAME": r"[0-9a-f]{12}-[0-9]+",
+}
+
+#: By the blocks around; FOLDER is the one that was given.
+ALLOWED = {
+    "": """
+        daemon off|pid FOLDER/nginx.pid|error_log stderr warn|user USER|worker_processes NUMBER
+        worker_rlimit_nofile NUMBER|worker_shutdown_timeout SPAN|events|http
+    """,
+    "events": "worker_connections NUMBER",
+    "http": """
+        default_type application/octet-stream|access_log off|server_tokens off
+        client_body_temp_path FOLDER/temp/body|proxy_temp_path FOLDER/temp/proxy
+        fastcgi_temp_path FOLDER/temp/fastcgi|uwsgi_temp_path FOLDER/temp/uwsgi
+        scgi_temp_path FOLDER/temp/scgi|client_header_timeout 10s|client_max_body_size NUMBER
+        reset_timedout_connection on|keepalive_min_timeout 1s|keepalive_timeout 0
+        map $http_upgrade $proxied_connection|map $http_host $proxied_host
+        proxy_http_version 1.1|proxy_set_header Host $proxied_host
+        proxy_set_header Upgrade $http_upgrade|proxy_set_header Connection $proxied_connection
+        proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for
+        proxy_set_header X-Forwarded-Proto $scheme|proxy_set_header X-Forwarded-Host $proxied_host
+        proxy_connect_timeout SPAN|proxy_read_timeout SPAN|proxy_send_timeout SPAN
+        proxy_next_upstream error timeout|proxy_next_upstream_tries 2
+        proxy_buffering off|proxy_request_buffering on|proxy_request_buffering off
+        include conf.d/*.conf|include upstream.conf
+        upstream service|server|map $http_accept $reader|map $reader $refusal_type
+        map $reader $refusal
+    """,
+    "http / map $http_upgrade $proxied_connection": "default upgrade| ",
+    "http / map $http_host $proxied_host": "default $http_host| $host",
+    "http / map $http_accept $reader": "default program|~*text/html person",
+    "http / map $reader $refusal_type": """
+        program application/json|person text/html; charset=utf-8
+    """,
+    "http / map $reader $refusal": """
+        program {"state": "STATE", "expires_at": INSTANT}\\n|person PAGE
+    """,
+    "http / upstream service": """
+        zone service NUMBERk|least_conn|random two least_conn|ip_hash|keepalive 32
+        keepalive_timeout 1s
+    """,
+    "http / server": """
+        listen LISTEN|listen unix:FOLDER/generation.sock|server_name _|add_header Sunset DATE always
+        proxy_hide_header Sunset|location = PATH|location /|include server.d/*.conf
+    """,
+    "http / server / location = PATH": """
+        types|default_type text/plain|add_header Cache-Control no-store always
+        add_header Sunset DATE always|return 200 ready\\n|return 503 STATE\\n|return 200 NAME
+    """,
+    "http / server / location /": """
+        proxy_pass http://service|types|default_type |client_max_body_size 0
+        add_header Content-Type $refusal_type always|add_header Vary Accept always
+        add_header Retry-After NUMBER always|add_header Cache-Control no-store always
+        add_header Sunset DATE always|return 503 $refusal|return 404
+    """,
+}
+
+
+def _lines(text: str) -> list[str]:
+    lines = [line.removeprefix(" " * 8) for line in text.split("\n") if line.strip()]
+    return [words for line in lines for words in line.split("|")]
+
+
+def _pattern(words: str) -> str:
+    pattern = re.escape(words)
+    for mark, meant in _MARKS.items():
+        pattern = pattern.replace(re.escape(mark), meant)
+    return pattern
+
+
+_PATTERNS = [
+    (re.compile(_pattern(around)), re.compile("|".join(map(_pattern, _lines(text)))))
+    for around, text in ALLOWED.items()
+]
+_OF_THE_FOLDER = [words for text in ALLOWED.values() for words in _lines(text) if "FOLDER" in words]
+
+
+def strangers(found: Iterable[Directive], folder: str) -> list[str]:
+    """
+    Return what nobody has written down here; `folder` is the one of the configuration.
+    """
+    # As it is read back: escaped backslashes stay, and every end of a line is the same.
+    folder = folder.replace("\\", r"\\").replace("\r\n", "\n").replace("\r", "\n")
+    of_the_folder = {words.replace("FOLDER", folder) for words in _OF_THE_FOLDER}
+    return [
+        f"{' / '.join(each.around)}: {text}"
+        for each in found
+        if (text := " ".join([each.name, *each.words])) not in of_the_folder
+        and not _is_allowed(each, text)
+    ]
+
+
+def _is_allowed(each: Directive, text: str) -> bool:
+    if each.around == ("http", "upstream service") and each.name == "server":
+        return is_server(" ".join(each.words))
+    around = " / ".join(each.around)
+    return any(
+        words.fullmatch(text) for place, words in _PATTERNS if place.fullmatch(around) is not None
+    )

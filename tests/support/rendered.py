@@ -1,0 +1,131 @@
+"""
+What the renderer makes of a plan, and a real nginx that runs on exactly that.
+
+No supervisor takes part: what is shown here is true of the rendered files alone.
+"""
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+from supervisor.launch import read_templates
+from supervisor.machine import listen_directives, worker_user
+from supervisor.model import Plan
+from supervisor.render import Bundle, Frame, Renderer
+from supervisor.settings import read
+from tests.support.client import get
+from tests.support.waiting import eventually, free_port
+
+TEMPLATES = read_templates()
+
+
+def rendered(
+    environ: Mapping[str, str],
+    version: tuple[int, ...],
+    plan: Plan,
+    folder: str = "/run/ax",
+    *,
+    turn: int = 0,
+    operator: Mapping[str, bytes] | None = None,
+) -> Bundle:
+    """
+    Render a plan as a machine with these settings and this nginx would.
+    """
+    source = (
+        {} if {"SERVICE_NAME", "ENDPOINTS_FILE"} & set(environ) else {"ENDPOINTS": "10.0.0.1:1"}
+    )
+    settings = read({**source, "LISTEN_ADDRESS": "127.0.0.1", **environ}, _never)
+    frame = Frame(
+        settings=settings,
+        nginx=version,
+        folder=folder,
+        workers=2,
+        open_files=1024,
+        connections=512,
+        listen=listen_directives(settings.listen_address, settings.listen_port),
+        user=worker_user(),
+    )
+    return Renderer(frame, TEMPLATES).bundle(plan, 1, turn, operator or {})
+
+
+def written(files: Mapping[str, bytes], folder: Path) -> Path:
+    """
+    Write rendered files where nginx reads them, and return the main one.
+    """
+    folder.chmod(0o711)  # nginx's workers are somebody else
+    (folder / "temp").mkdir(exist_ok=True)
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder / "nginx.conf"
+
+
+@cache
+def version_of(nginx: str) -> tuple[int, ...]:
+    """
+    Ask an nginx for its version.
+    """
+    said = subprocess.run([nginx, "-v"], capture_output=True, text=True, check=True).stderr
+    found = re.search(r"/([0-9.]+)", said.removeprefix("nginx version:"))
+    assert found is not None, said
+    return tuple(int(part) for part in found[1].split("."))
+
+
+def command(nginx: str, config: Path, *words: str) -> list[str]:
+    """
+    Return how to start an nginx on a configuration.
+    """
+    return [nginx, "-p", f"{config.parent}/", "-e", "stderr", "-c", str(config), *words]
+
+
+def objection(nginx: str, config: Path) -> str:
+    """
+    Return what `nginx -t` has to say about a configuration: nothing, where it is content.
+    """
+    done = subprocess.run(
+        command(nginx, config, "-tq"), capture_output=True, text=True, check=False, timeout=20
+    )
+    return f"{done.returncode}: {done.stderr}" if done.returncode or done.stderr else ""
+
+
+@contextmanager
+def running(
+    nginx: str,
+    plan: Plan,
+    environ: Mapping[str, str] | None = None,
+    operator: Mapping[str, bytes] | None = None,
+) -> Iterator[int]:
+    """
+    Run an nginx on a rendered plan, and give the port on which it answers.
+    """
+    port = free_port()
+    settings = {"LISTEN_PORT": str(port), **(environ or {})}
+    with tempfile.TemporaryDirectory(prefix="ax-") as name:
+        folder = Path(name)
+        bundle = rendered(settings, version_of(nginx), plan, name, operator=operator)
+        config = written(bundle.files, folder)
+        with subprocess.Popen(command(nginx, config), stderr=subprocess.PIPE, text=True) as child:
+            try:
+                eventually(
+                    lambda: _answers(folder, bundle, child), 10, what="an nginx that answers"
+                )
+                yield port
+            finally:
+                child.terminate()
+                child.wait(10)
+
+
+def _answers(folder: Path, bundle: Bundle, child: subprocess.Popen[str]) -> bool:
+    if child.poll() is not None and child.stderr is not None:
+        message = f"nginx ended with {child.returncode}: {child.stderr.read()}"
+        raise RuntimeError(message)
+    socket = folder / "generation.sock"
+    return bundle.generation == get(socket, "/-/generation", timeout=0.5).text
+
+
+def _never(_: str) -> bool:
+    return False

@@ -1,0 +1,148 @@
+import ipaddress
+
+import pytest
+
+from supervisor import settings
+from supervisor.admission import OURS, Rules, admit, written_anew
+from supervisor.model import Endpoint
+from supervisor.selection import select
+from tests.support.nomad_registry import row
+
+REFUSED = {
+    "unspecified": ["0.0.0.0", "0.1.2.3", "::", "::a00:1"],
+    "loopback": ["127.0.0.1", "127.9.9.9", "::1"],
+    "link-local": ["169.254.0.1", "169.254.255.255", "fe80::1", "febf::1", "fec0::1"],
+    "metadata": [
+        *("169.254.169.254", "169.254.170.2", "100.100.100.200", "168.63.129.16", "192.0.0.192"),
+        *("fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254", "fd00:c1::a9fe:a9fe", "fd00:42::42"),
+    ],
+    "multicast": ["224.0.0.1", "239.255.255.255", "ff02::1", "ff0e::1"],
+    "reserved": ["240.0.0.1", "255.255.255.255"],
+    "mapped": ["::ffff:127.0.0.1", "::ffff:169.254.169.254", "::ffff:10.0.0.1", "::ffff:0:a00:1"],
+    "NAT64": ["64:ff9b::7f00:1", "64:ff9b::a00:1", "64:ff9b:1::a00:1"],
+    "6to4": ["2002:7f00:1::1", "2002:a9fe:a9fe::1", "2002:a00:1::1"],
+    "Teredo": ["2001:0:7f00:1::1", "2001::1"],
+}
+LET_IN = [
+    *("10.0.0.1", "172.17.0.1", "192.168.1.1", "100.64.0.1", "1.0.0.0", "223.255.255.255"),
+    *("126.255.255.255", "128.0.0.0", "169.253.255.255", "169.255.0.0", "168.63.129.17"),
+    *("2001:db8::1", "2001:1::1", "2003::1", "2600::1", "fd00::5", "fd00:ec1::1", "fd00:ec3::1"),
+]
+ADDRESSES = [(kind, address) for kind, listed in REFUSED.items() for address in listed]
+EVERYTHING = "0.0.0.0/0,::/0"
+
+
+@pytest.mark.parametrize("kind, address", ADDRESSES)
+def test_S04_what_no_replica_listens_on_is_refused(kind: str, address: str) -> None:
+    """
+    Inside an allocation whose own address is an ordinary one, none of these gets traffic, however
+    it is written; named by ALLOW_NETWORKS each does.
+    """
+    allocation = {"SERVICE_NAME": "web", "NOMAD_ALLOC_ID": "a", "NOMAD_IP_http": "10.9.9.9"}
+    inside = settings.read(allocation, lambda _: False)
+    for text in {address, ipaddress.ip_address(address).exploded.upper()}:
+        found = select([row("web", text, 80), row("web", "10.0.0.1", 80)], inside)
+        assert (Endpoint("10.0.0.1", 80),) == found.endpoints
+        assert 1 == found.refused
+
+    named = settings.read(allocation | {"ALLOW_NETWORKS": EVERYTHING}, lambda _: False)
+    assert 1 == len(select([row("web", address, 80)], named).endpoints)
+
+
+@pytest.mark.parametrize("address", LET_IN)
+def test_S04_ordinary_addresses_are_let_in(address: str) -> None:
+    """
+    Private, shared and public ones, right up to the borders of what is refused.
+    """
+    assert Endpoint(address, 80) == admit(address, 80, Rules())
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"SERVICE_NAME": "web"},
+        {"ENDPOINTS": "127.0.0.1:80", "NOMAD_ALLOC_ID": "a", "NOMAD_IP_http": "10.9.9.9"},
+        {"ENDPOINTS_FILE": "/tmp/list", "NOMAD_ALLOC_ID": "a", "NOMAD_IP_http": "10.9.9.9"},
+        {"SERVICE_NAME": "web", "NOMAD_ALLOC_ID": "a", "NOMAD_IP_http": "127.0.0.1"},
+        {"SERVICE_NAME": "web", "NOMAD_ALLOC_ID": "a", "ALLOW_NETWORKS": "127.0.0.0/8"},
+    ],
+)
+def test_S04_loopback_is_let_in_where_it_is_ours(environ: dict[str, str]) -> None:
+    """
+    Where the list is static or a file, where no allocation is around us, where the allocation's
+    own address is loopback, and where ALLOW_NETWORKS names it: loopback, and nothing more.
+    """
+    rules = settings.read(environ, lambda _: False).rules
+
+    assert Endpoint("127.0.0.1", 80) == admit("127.0.0.1", 80, rules)
+    assert admit("::ffff:127.0.0.1", 80, rules) is None
+    assert admit("169.254.169.254", 80, rules) is None
+
+
+def networks(*texts: str) -> Rules:
+    """
+    Return rules that name these networks.
+    """
+    return Rules(tuple(ipaddress.ip_network(text) for text in texts))
+
+
+def test_a_named_network_is_all_that_is_let_in() -> None:
+    """
+    Loopback too has to be named then, wherever we are.
+    """
+    rules = Rules((ipaddress.ip_network("10.1.0.0/16"),), loopback=True)
+
+    assert Endpoint("10.1.255.255", 80) == admit("10.1.255.255", 80, rules)
+    assert admit("10.2.0.0", 80, rules) is None
+    assert admit("127.0.0.1", 80, rules) is None
+    assert admit("fd00::1", 80, rules) is None
+
+
+@pytest.mark.parametrize(
+    "carrier", ["::ffff:10.1.2.3", "64:ff9b::a01:203", "2002:a01:203::1", "2002:a01:203:9:8:7:6:5"]
+)
+def test_an_address_that_carries_another_needs_both_named(carrier: str) -> None:
+    """
+    All of IPv6 says nothing about the IPv4 address inside, nor that one about its carriers.
+    """
+    assert admit(carrier, 80, networks("::/0")) is None
+    assert admit(carrier, 80, networks("10.1.0.0/16")) is None
+    assert admit(carrier, 80, networks("::/0", "10.2.0.0/16")) is None
+    assert admit(carrier, 80, networks("::/0", "10.1.0.0/16"))
+
+
+def test_a_mapped_address_is_the_one_inside() -> None:
+    """
+    One place is one endpoint, in whatever way it is written; the kernel makes no difference.
+    """
+    everything = networks("::/0", "0.0.0.0/0")
+
+    assert Endpoint("10.1.2.3", 80) == admit("::ffff:10.1.2.3", 80, everything)
+    assert "10.1.2.3" == written_anew(ipaddress.ip_address("::FFFF:a01:203"))
+    assert "fd00::a01:203" == written_anew(ipaddress.ip_address("FD00:0::10.1.2.3"))
+
+
+def test_that_it_is_us_is_known_before_it_is_refused() -> None:
+    """
+    A balancer that listens where nobody may be served is passed over all the same.
+    """
+    own = Rules(own=frozenset({Endpoint("127.0.0.1", 80), Endpoint("fd00::1", 80)}))
+
+    assert admit("127.0.0.1", 80, own) is OURS
+    assert admit("::ffff:127.0.0.1", 80, own) is OURS
+    assert admit("FD00:0::1", 80, own) is OURS
+    assert admit("127.0.0.1", 81, own) is None
+    assert admit("127.0.0.2", 80, own) is None
+    assert Endpoint("fd00::1", 81) == admit("fd00::1", 81, own)
+
+
+def test_all_of_loopback_is_us_where_we_listen_on_all_addresses() -> None:
+    """
+    Each of its 16 million addresses leads to us, with our port alone.
+    """
+    everywhere = Rules(loopback=True, own_loopback=8080)
+
+    assert admit("127.255.255.254", 8080, everywhere) is OURS
+    assert Endpoint("127.255.255.254", 8081) == admit("127.255.255.254", 8081, everywhere)
+    assert Endpoint("128.0.0.1", 8080) == admit("128.0.0.1", 8080, everywhere)
+    assert Endpoint("::1", 8080) == admit("::1", 8080, everywhere)

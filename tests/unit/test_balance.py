@@ -1,0 +1,274 @@
+"""
+Who serves, with which share, and what a client is told when nobody does.
+"""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supervisor import targets
+from supervisor.balance import Choice, Terms, choose
+from supervisor.events import HealthSeen, SnapshotArrived
+from supervisor.model import Condition, Endpoint, Mode, Share
+from supervisor.render import WITH_BACKUP
+from supervisor.targets import Targets
+from tests.support.play import endpoints
+
+METHODS = ("round_robin", "least_conn", "random", "ip_hash")
+SEVERAL = endpoints(*range(1, 11))
+
+
+def known(conditions: str, shares: dict[Endpoint, Share] | None = None) -> Targets:
+    """
+    Return endpoints 1, 2, ... in these conditions: Ready, Slow, Failing, sTarting, Unknown.
+    """
+    words = {
+        "R": Condition.READY,
+        "S": Condition.SLOW,
+        "F": Condition.FAILING,
+        "T": Condition.STARTING,
+    }
+    listed = endpoints(*range(1, len(conditions) + 1))
+    made = Targets.expecting(["a"], 100, is_probing=True)
+    made = targets.arrived(made, SnapshotArrived("a", listed, shares=shares or {}), 1.0)
+    found = {
+        each: words[letter]
+        for each, letter in zip(listed, conditions, strict=True)
+        if letter != "U"
+    }
+    return targets.seen(made, HealthSeen(found))
+
+
+def chosen(
+    conditions: str,
+    shares: dict[Endpoint, Share] | None = None,
+    *,
+    method: str = "least_conn",
+    fail_open: bool = True,
+) -> Choice:
+    """Choose among them."""
+    return choose(known(conditions, shares), Terms(method, fail_open))
+
+
+@pytest.mark.parametrize(
+    "conditions, ports",
+    [
+        ("RR", (1, 2)),
+        ("RTU", (1,)),
+        ("RFT", (1,)),
+        ("TTR", (3,)),
+        ("RS", (1,)),
+        ("S", (1,)),  # half of one is none
+        ("SS", (1,)),
+        ("RRSS", (1, 2)),
+        ("RSSS", (1, 2)),
+        ("SSSSSSSSSS", (1, 2, 3, 4, 5)),
+        ("FSS", (2,)),
+        ("FF", (1, 2)),
+        ("FFT", (1, 2)),
+    ],
+)
+def test_who_serves(conditions: str, ports: tuple[int, ...]) -> None:
+    """
+    The ready ones; never one that was not ready yet; of the slow ones at most half are out; all
+    failing, those that were ready once.
+    """
+    plan = chosen(conditions).plan
+
+    assert (Mode.SERVE, endpoints(*ports)) == (plan.mode, plan.endpoints)
+
+
+@pytest.mark.parametrize(
+    "conditions, mode",
+    [("", Mode.NO_ENDPOINTS), ("T", Mode.STARTING), ("UT", Mode.STARTING)],
+)
+def test_why_nobody_serves(conditions: str, mode: Mode) -> None:
+    """
+    A client can tell a service that starts from one that is empty.
+    """
+    plan = chosen(conditions).plan
+
+    assert ((), mode) == (plan.endpoints, plan.mode)
+
+
+def test_one_service_without_an_answer_keeps_it_starting() -> None:
+    """
+    Only when all have answered empty is it known that there are no endpoints.
+    """
+    both = Targets.expecting(["a", "b"], 10, is_probing=True)
+    both = targets.arrived(both, SnapshotArrived("a", ()), 1.0)
+    assert Mode.STARTING is choose(both, Terms("least_conn", fail_open=True)).plan.mode
+
+    both = targets.arrived(both, SnapshotArrived("b", ()), 1.0)
+    assert Mode.NO_ENDPOINTS is choose(both, Terms("least_conn", fail_open=True)).plan.mode
+
+
+def test_failing_closed_is_unhealthy() -> None:
+    """
+    HEALTH_FAIL_OPEN=false: better a clear answer than a failing replica.
+    """
+    choice = chosen("FFT", fail_open=False)
+
+    assert ((), Mode.UNHEALTHY) == (choice.plan.endpoints, choice.plan.mode)
+
+
+def test_failing_open_is_remarked() -> None:
+    """
+    An operator is to know that what serves does not look well.
+    """
+    assert ("every endpoint fails its probes: serving all the same",) == chosen("F").remarks
+
+
+def test_without_probes_what_is_listed_serves() -> None:
+    """
+    HEALTH_CHECK=off.
+    """
+    made = Targets.expecting(["a"], 10, is_probing=False)
+    made = targets.arrived(made, SnapshotArrived("a", endpoints(1)), 1.0)
+
+    assert endpoints(1) == choose(made, Terms("least_conn", fail_open=True)).plan.endpoints
+
+
+def test_what_left_serves_while_nothing_listed_is_ready() -> None:
+    """
+    As long as it answers; it goes before failing open.
+    """
+    made = targets.arrived(known("R"), SnapshotArrived("a", endpoints(5)), 2.0)
+    choice = choose(made, Terms("least_conn", fail_open=True))
+    assert endpoints(1) == choice.plan.endpoints
+    assert choice.remarks
+
+    made = targets.seen(made, HealthSeen({SEVERAL[0]: Condition.FAILING}))
+    assert Mode.STARTING is choose(made, Terms("least_conn", fail_open=True)).plan.mode
+
+
+# ------------------------------------------------------------------------------------ shares
+
+
+def test_weights_stand_in_the_plan() -> None:
+    """
+    Only those that differ, in the order of the endpoints.
+    """
+    shares = {SEVERAL[2]: Share(5), SEVERAL[0]: Share(2)}
+    plan = chosen("RRR", shares).plan
+
+    assert ((SEVERAL[0], Share(2)), (SEVERAL[2], Share(5))) == plan.shares
+
+
+def test_a_weight_of_one_that_does_not_serve_is_not_in_the_plan() -> None:
+    """
+    Else a change of its tags would be a reload.
+    """
+    assert () == chosen("RT", {SEVERAL[1]: Share(5)}).plan.shares
+
+
+def test_who_drains_gets_nothing_while_others_serve() -> None:
+    """
+    It is ready, and left out.
+    """
+    assert endpoints(1) == chosen("RR", {SEVERAL[1]: Share(drain=True)}).plan.endpoints
+
+
+def test_who_drains_serves_when_there_is_nobody_else() -> None:
+    """
+    Better than a 503 while the others start.
+    """
+    assert endpoints(2) == chosen("TR", {SEVERAL[1]: Share(drain=True)}).plan.endpoints
+
+
+def test_all_draining_is_ignored_and_remarked() -> None:
+    """
+    The best sensible set is all of them.
+    """
+    choice = chosen("RR", dict.fromkeys(SEVERAL[:2], Share(drain=True)))
+
+    assert (endpoints(1, 2), ()) == (choice.plan.endpoints, choice.plan.shares)
+    assert ("every endpoint has the tag lb.drain: it is ignored",) == choice.remarks
+
+
+def test_all_backups_is_ignored_and_remarked() -> None:
+    """
+    Nginx refuses an upstream of nothing but backups; their weights stay.
+    """
+    choice = chosen("RR", dict.fromkeys(SEVERAL[:2], Share(2, backup=True)))
+
+    assert tuple((each, Share(2)) for each in SEVERAL[:2]) == choice.plan.shares
+    assert ("every endpoint has the tag lb.backup: it is ignored",) == choice.remarks
+
+
+def test_a_backup_stands_by() -> None:
+    """
+    Nginx itself turns to it when all others fail.
+    """
+    choice = chosen("RR", {SEVERAL[1]: Share(backup=True)})
+
+    assert endpoints(1, 2) == choice.plan.endpoints
+    assert ((SEVERAL[1], Share(backup=True)),) == choice.plan.shares
+    assert () == choice.remarks
+
+
+def test_a_method_without_backups_gets_them_only_when_they_are_needed() -> None:
+    """
+    And says once what it does with the tag.
+    """
+    shares = {SEVERAL[1]: Share(backup=True)}
+    choice = chosen("RR", shares, method="ip_hash")
+
+    assert (endpoints(1), ()) == (choice.plan.endpoints, choice.plan.shares)
+    assert (
+        "LB_METHOD=ip_hash knows no backups: they serve while nobody else is ready",
+    ) == choice.remarks
+    assert endpoints(2) == chosen("TR", shares, method="ip_hash").plan.endpoints
+
+
+@given(
+    conditions=st.text("RSFTU", min_size=1, max_size=10),
+    shares=st.dictionaries(
+        st.sampled_from(SEVERAL),
+        st.builds(Share, st.integers(1, 1000), st.booleans(), st.booleans()),
+    ),
+    method=st.sampled_from(METHODS),
+    fail_open=st.booleans(),
+)
+def test_whatever_the_tags_say_the_set_is_one_that_nginx_accepts(
+    conditions: str, shares: dict[Endpoint, Share], method: str, *, fail_open: bool
+) -> None:
+    """
+    Somebody serves whenever somebody is ready; at least one of them is no backup; a backup stands
+    only where the method knows it; nobody serves who never was ready.
+    """
+    listed = endpoints(*range(1, len(conditions) + 1))
+    asked = {each: share for each, share in shares.items() if each in listed}
+    plan = chosen(conditions, asked, method=method, fail_open=fail_open).plan
+    backups = {each for each, share in plan.shares if share.backup}
+
+    assert ("R" in conditions) <= bool(plan.endpoints)
+    assert bool(plan.endpoints) is (plan.mode is Mode.SERVE)
+    assert not plan.endpoints or backups < set(plan.endpoints)
+    assert not backups or method in WITH_BACKUP
+    assert not any(share.drain for _, share in plan.shares)
+    assert all(conditions[listed.index(each)] in "RSF" for each in plan.endpoints)
+    assert tuple(sorted(plan.endpoints)) == plan.endpoints
+
+
+# ------------------------------------------------------------------------- what clients are told
+
+
+def test_the_plan_carries_the_deadline_in_whole_seconds() -> None:
+    """
+    Never later than it is.
+    """
+    terms = Terms("least_conn", fail_open=True, sunset=1_800_000_000.9)
+
+    assert 1_800_000_000 == choose(known("R"), terms).plan.sunset
+
+
+@pytest.mark.parametrize("conditions, ports", [("R", (1,)), ("T", ())])
+def test_a_lame_duck_still_serves(conditions: str, ports: tuple[int, ...]) -> None:
+    """
+    It is draining, whoever is ready.
+    """
+    terms = Terms("least_conn", fail_open=True, is_lame=True)
+    plan = choose(known(conditions), terms).plan
+
+    assert (Mode.DRAINING, endpoints(*ports)) == (plan.mode, plan.endpoints)

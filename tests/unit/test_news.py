@@ -1,0 +1,60 @@
+"""
+When what changed is told.
+"""
+
+from supervisor.events import Event, HealthSeen
+from supervisor.model import NEVER, Condition, Endpoint
+from supervisor.probes.news import News
+
+ONE, TWO = Endpoint("10.0.0.1", 1), Endpoint("10.0.0.2", 1)
+READY, FAILING = Condition.READY, Condition.FAILING
+
+
+def test_news_after_a_calm_time_is_told_at_once() -> None:
+    """
+    All that was learned in one turn goes out in one event, and nothing is said twice.
+    """
+    said: list[Event] = []
+    news = News(said.append)
+    news.tell(100.0, 2)
+    assert [] == said
+    news.note(ONE, READY)
+    news.note(TWO, FAILING)
+    news.tell(100.0, 2)
+    news.tell(200.0, 2)
+
+    assert [HealthSeen({ONE: READY, TWO: FAILING})] == said
+
+
+def test_more_news_is_held_back_for_a_moment_and_no_longer() -> None:
+    """
+    5 ms, or 5 us for each endpoint if that is more; then the last word on each is told.
+    """
+    for crowd, gap in ((10, 0.005), (10_000, 0.05)):
+        said: list[Event] = []
+        news = News(said.append)
+        assert NEVER == news.due
+        news.note(ONE, READY)
+        news.tell(100.0, crowd)
+        news.note(ONE, FAILING)
+        news.note(ONE, READY)
+        news.tell(100.0 + gap * 0.9, crowd)
+        assert 1 == len(said)
+
+        assert 100.0 + gap == news.due
+        news.tell(news.due, crowd)
+        assert [HealthSeen({ONE: READY})] * 2 == said
+
+
+def test_of_what_is_gone_nothing_is_told() -> None:
+    """
+    An endpoint that is not watched any more is no news.
+    """
+    said: list[Event] = []
+    news = News(said.append)
+    news.note(ONE, READY)
+    news.drop(ONE)
+    news.drop(TWO)
+    news.tell(100.0, 1)
+
+    assert [] == said

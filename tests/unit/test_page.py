@@ -1,0 +1,137 @@
+"""
+The page that a person gets while nobody serves.
+"""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from supervisor import settings
+from supervisor.launch import read_templates
+from supervisor.model import Mode, Plan
+from supervisor.render import Frame, Renderer
+
+REFUSING = [Mode.STARTING, Mode.NO_ENDPOINTS, Mode.UNHEALTHY, Mode.DRAINING]
+SUNSET = 1_800_000_000
+
+
+class Read(HTMLParser):
+    """What a page consists of: each element with its attributes, and its words."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def renderer() -> Renderer:
+    """Compile the templates once."""
+    chosen = settings.read({"SERVICE_NAME": "web"}, lambda _: False)
+    frame = Frame(chosen, (1, 31, 3), "/run/x", 2, 1024, 512, ("0.0.0.0:80",))
+    return Renderer(frame, read_templates())
+
+
+RENDERER = renderer()
+
+
+def page(mode: Mode, sunset: int | None = SUNSET) -> str:
+    """Render the page of a state."""
+    made = RENDERER.bundle(Plan((), mode, sunset=sunset), 1, 0, {})
+    found = re.search(
+        r"person '(<!doctype.*?)';\n\}", made.files["upstream.conf"].decode(), re.DOTALL
+    )
+    assert found
+    return found[1]
+
+
+@pytest.mark.parametrize("mode", REFUSING)
+@pytest.mark.parametrize("sunset", [SUNSET, None])
+def test_a_page_fits_into_one_word_of_nginx(mode: Mode, sunset: int | None) -> None:
+    """
+    A word has less than 4096 bytes; `$` would be a variable in it, and a backslash an escape.
+    """
+    assert len(page(mode, sunset).encode()) < 3500
+    assert not set(page(mode, sunset)) & {"$", "\\", "'"}
+
+
+@pytest.mark.parametrize("mode", REFUSING)
+def test_a_page_needs_nothing_from_elsewhere(mode: Mode) -> None:
+    """
+    There is nobody who would answer: no file, no font, no script.
+    """
+    read = Read(page(mode))
+    attributes = [pair for _, given in read.elements for pair in given.items()]
+    links = [value for name, value in attributes if name in {"src", "href"}]
+
+    assert ["data:,"] == links
+    assert not {"script", "img", "iframe"} & {tag for tag, _ in read.elements}
+    assert "url(" not in page(mode)
+    assert "@import" not in page(mode)
+
+
+@pytest.mark.parametrize("mode", REFUSING)
+def test_a_page_can_be_read_by_everyone(mode: Mode) -> None:
+    """
+    A language, a title, one heading, a width for telephones; and it asks again by itself.
+    """
+    read = Read(page(mode))
+    tags = [tag for tag, _ in read.elements]
+
+    assert ("html", {"lang": "en"}) in read.elements
+    assert ("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}) in (
+        read.elements
+    )
+    assert ("meta", {"http-equiv": "refresh", "content": "5"}) in read.elements
+    assert (1, 1, 1) == (tags.count("title"), tags.count("h1"), tags.count("main"))
+
+
+def test_each_state_has_words_of_its_own() -> None:
+    """
+    Four states, four headings, and the name that programs know it by.
+    """
+    headings = {re.findall(r"<h1>(.*)</h1>", page(mode))[0] for mode in REFUSING}
+
+    assert len(REFUSING) == len(headings)
+    assert all(f"503 {mode}" in page(mode) for mode in REFUSING)
+
+
+@pytest.mark.parametrize("mode", REFUSING)
+def test_a_page_says_until_when_the_service_lives(mode: Mode) -> None:
+    """
+    For people and for programs; without a deadline there is none to be told.
+    """
+    read = Read(page(mode))
+
+    assert ("time", {"datetime": "2027-01-15T08:00:00Z"}) in read.elements
+    assert "until 15 Jan 2027 08:00 UTC." in read.words
+    assert "until" not in Read(page(mode, None)).words
+
+
+def luminance(colour: str) -> float:
+    """Return how bright a colour is, as WCAG 2 defines it."""
+    digits = colour if len(colour) == 6 else "".join(digit * 2 for digit in colour)
+    parts = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_words_stand_out_in_light_and_in_dark() -> None:
+    """
+    By the contrast of 7 that WCAG wants where it is strictest.
+    """
+    schemes = re.findall(r":root \{(.*?)\}", page(Mode.STARTING))
+
+    assert 2 == len(schemes)
+    for scheme in schemes:
+        colours = {name: luminance(c) for name, c in re.findall(r"--(\w+): #([0-9a-f]+)", scheme)}
+        for words in ("text", "quiet"):
+            bright, dark = sorted((colours[words], colours["card"]), reverse=True)
+            assert (bright + 0.05) / (dark + 0.05) >= 7

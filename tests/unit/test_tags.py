@@ -1,0 +1,94 @@
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis
+from hypothesis import strategies as st
+
+from supervisor.model import Share
+from supervisor.tags import parse
+
+USUAL = Share()
+
+
+@pytest.mark.parametrize(
+    "tags, share",
+    [
+        ([], USUAL),
+        (["v1", "traefik.enable=true", "lbx", "lb", "", "weight=3"], USUAL),
+        (["lb.weight=1"], USUAL),
+        (["lb.weight=3"], Share(weight=3)),
+        (["v1", "lb.weight=1000", "lb.weight=1000"], Share(weight=1000)),
+        (["lb.backup"], Share(backup=True)),
+        (["lb.drain", "lb.drain"], Share(drain=True)),
+        (["lb.drain", "lb.weight=999", "lb.backup"], Share(999, backup=True, drain=True)),
+    ],
+)
+def test_three_words_are_understood(tags: list[str], share: Share) -> None:
+    """
+    A weight from 1 to 1000, backup and drain; tags of others mean nothing to us.
+    """
+    assert (share, 0) == parse(tags)
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        *("lb.", "lb.wieght=3", "lb.weight", "lb.weight=", "lb.weight:3", "lb.weight=3 "),
+        *("lb.weight=0", "lb.weight=1001", "lb.weight=10000", "lb.weight=03", "lb.weight=+3"),
+        *("lb.weight=-1", "lb.weight=3.0", "lb.weight=1e2", "lb.weight=3\n", "lb.weight=3;"),
+        *("lb.weight=\u0663", "lb.weight=\uff13", "lb.Weight=3", "lb.weight=3,lb.backup"),
+        *("lb.backup=yes", "lb.backup=false", "lb.Backup", "lb.drain ", "lb.drain\0", "lb..drain"),
+    ],
+)
+def test_what_is_not_exactly_one_of_them_is_odd(tag: str) -> None:
+    """
+    A slip changes nothing, and is counted so that it can be said.
+    """
+    assert (USUAL, 1) == parse([tag])
+    assert (Share(weight=2), 1) == parse(["lb.weight=2", tag])
+
+
+@pytest.mark.parametrize("tag", ["LB.weight=3", "Lb.drain", " lb.backup", "lb,weight=3"])
+def test_another_prefix_is_somebody_elses(tag: str) -> None:
+    """
+    The prefix is matched as it is written, letter by letter.
+    """
+    assert (USUAL, 0) == parse([tag])
+
+
+def test_weights_that_contradict_each_other_do_not_count() -> None:
+    """
+    Neither is taken, both are odd; what else the tags ask for still counts.
+    """
+    assert (USUAL, 2) == parse(["lb.weight=3", "lb.weight=4"])
+    assert (Share(drain=True), 4) == parse(
+        ["lb.weight=3", "lb.weight=3", "lb.x", "lb.drain", "lb.weight=1"]
+    )
+
+
+@pytest.mark.parametrize("tags", [None, "lb.drain", {"lb.drain": 1}, 5, ("lb.drain",), True])
+def test_what_is_no_list_asks_for_nothing(tags: object) -> None:
+    """
+    Nomad says null where there are no tags.
+    """
+    assert (USUAL, 0) == parse(tags)
+
+
+def test_what_is_no_string_is_no_tag() -> None:
+    """
+    The strings beside it count.
+    """
+    assert (Share(backup=True), 0) == parse([None, 3, ["lb.drain"], {}, "lb.backup", b"lb.x"])
+
+
+@hypothesis(max_examples=60, deadline=None)
+@given(st.lists(st.text(max_size=12).map("lb.".__add__) | st.from_regex(r"lb\.weight=\d+")))
+def test_whatever_the_tags_are_a_share_is_a_number_and_two_booleans(tags: list[str]) -> None:
+    """
+    No text of a tag comes out, and nothing out of bounds.
+    """
+    share, odd = parse(tags)
+
+    assert type(share.weight) is int
+    assert 1 <= share.weight <= 1000
+    assert (bool, bool) == (type(share.backup), type(share.drain))
+    assert 0 <= odd <= len(tags)
