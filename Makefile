@@ -1,6 +1,6 @@
 # Thin: every target is one or two commands that can also be typed. `make help` lists them.
 
-WORKERS ?= 4
+WORKERS ?= 3
 ARGS ?=
 
 BIN := .venv/bin
@@ -13,7 +13,7 @@ TIERS := integration pid1 budget e2e
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9 ]+:.*## / { printf "  %-34s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo '  variables: WORKERS=4 (tests at a time), ARGS= (for pytest), PYTHON= (for the set-up)'
+	@echo '  variables: WORKERS=3 (tests at a time), ARGS= (for pytest), PYTHON= (for the set-up)'
 
 setup: .venv/ready ## virtual environment and nginx; again only when a lock changed
 	@:
@@ -26,7 +26,7 @@ run: setup ## see it work: three replicas, a reload, a deadline, exit 0
 	@$(BIN)/autoexit-nginx demo
 
 test: setup ## all tests that need nothing but this machine, the quick ones first
-	@$(PYTEST) --cov --cov-report=term tests/unit $(ARGS)
+	@$(PYTEST) -n $(WORKERS) --cov --cov-report=term tests/unit $(ARGS)
 	@$(PYTEST) -n $(WORKERS) --dist worksteal -m 'not container and not e2e and not slow' --ignore=tests/unit $(ARGS)
 
 unit: setup ## the pure floors: no process, no sleep

@@ -9,8 +9,7 @@ where all are backups none is.  A method that knows no backups gets them only wh
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from supervisor.model import Condition, Endpoint, Mode, Plan, Share
-from supervisor.render import WITH_BACKUP
+from supervisor.model import WITH_BACKUP, Condition, Endpoint, Mode, Plan, Share
 from supervisor.targets import Targets
 
 _ONCE_READY = (Condition.READY, Condition.SLOW, Condition.FAILING)

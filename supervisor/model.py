@@ -32,6 +32,10 @@ class Endpoint(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+#: The methods of balancing with which nginx takes a backup; it refuses the others' configuration.
+WITH_BACKUP = frozenset({"round_robin", "least_conn"})
+
+
 class Share(NamedTuple):
     """
     How much of the traffic an endpoint asks for, by the tags of its service.

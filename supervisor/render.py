@@ -17,7 +17,7 @@ import jinja2
 
 from supervisor import __version__
 from supervisor.durations import format_http_date, format_instant
-from supervisor.model import Endpoint, Mode, Plan, Share
+from supervisor.model import WITH_BACKUP, Endpoint, Mode, Plan, Share
 from supervisor.settings import Settings
 
 #: First version with keepalive_min_timeout: a reload then loses no request on a kept connection.
@@ -33,9 +33,6 @@ _METHODS = {
     "random": "random two least_conn",
     "ip_hash": "ip_hash",
 }
-
-#: With these nginx takes the word `backup`, with the others it refuses the configuration.
-WITH_BACKUP = frozenset({"round_robin", "least_conn"})
 
 #: Ten thousand such weights still add up to what nginx can count.
 _HEAVIEST = 65535

@@ -128,10 +128,14 @@ class Question(Requester):  # type: ignore[misc]
                 tls, self._settings.nomad_tls_server_name, has_certificate=bool(certificate)
             )
         reason = f"the connection failed ({type(error).__name__})"
-        if self._is_secure and not self._was_heard and not certificate:
-            # A server that misses our certificate says so after TLS began, and what it says is
-            # lost when it hangs up on the question that we have sent meanwhile.
-            reason += "; if Nomad wants a certificate, set NOMAD_CLIENT_CERT and NOMAD_CLIENT_KEY"
+        if self._is_secure and not self._was_heard:
+            # A server that does not like our certificate, or misses it, says so after TLS began,
+            # and what it says is lost when it hangs up on the question that we sent meanwhile.
+            reason += (
+                "; maybe Nomad refuses the certificate of NOMAD_CLIENT_CERT"
+                if certificate
+                else "; if Nomad wants a certificate, set NOMAD_CLIENT_CERT and NOMAD_CLIENT_KEY"
+            )
         return Unanswered(reason)
 
 

@@ -88,6 +88,9 @@ class Lines:
         line, record.line = record.line, None
         if line:
             del self._open[line.number]
+            # Closing is not enough: while a child of ours is being born it holds the line too, and
+            # until its exec the kernel would go on telling about a number that is free by then.
+            self._epoll.unregister(line.number)
             line.close()
             self._silent -= record.is_silent
 

@@ -48,7 +48,7 @@ def serve(prepare: Callable[..., Supervised]) -> Callable[..., Supervised]:
         subject = prepare(*replicas, **options).start()
         subject.ready(status=200)
         if subject.subject.name == "ours":
-            subject.wait_for_log("reload.applied")
+            subject.wait_for_log("reload.applied", mode="serve")
         eventually(lambda: len(subject.nginx_workers()) == _wanted(subject), what="all workers")
         return subject
 

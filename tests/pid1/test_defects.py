@@ -15,7 +15,7 @@ Serve = Callable[..., Supervised]
 Replicas = Callable[..., list[Replica]]
 
 _BREAKS = {
-    "the policy": "import supervisor.targets as place\nplace.choose",
+    "the policy": "import supervisor.balance as place\nplace.choose",
     "a thread": "import supervisor.looker as place\nplace.ask",
 }
 

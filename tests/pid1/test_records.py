@@ -78,7 +78,7 @@ def test_D12_an_unusable_folder_is_only_warned_of(
     subject.ready()
 
     assert 0 == subject.wait(10)
-    assert on_time(subject.lasted, 3)
+    assert 2.9 <= subject.lasted <= 7  # neither at once nor never; D01 is about being exact
     if "old" != subject.subject.name:
         assert subject.logged("state.not_saved", level="warning")
 

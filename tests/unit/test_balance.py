@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from supervisor import targets
 from supervisor.balance import Choice, Terms, choose
 from supervisor.events import HealthSeen, SnapshotArrived
-from supervisor.model import Condition, Endpoint, Mode, Share
-from supervisor.render import WITH_BACKUP
+from supervisor.model import WITH_BACKUP, Condition, Endpoint, Mode, Share
 from supervisor.targets import Targets
 from tests.support.play import endpoints
 
