@@ -53,6 +53,7 @@ def save_record(folder: Path, record: Record) -> None:
         "deadline": record.deadline,
         "extended_to": record.extended_to,
     }
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     replace_json(folder, RECORD, content, durable=True)
 
 
@@ -61,6 +62,7 @@ def save_ended(folder: Path, content: dict[str, object]) -> None:
     Write why the program ended; an unwritable folder was complained of before.
     """
     try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         replace_json(folder, ENDED, content, durable=False)
     except OSError:
         return
@@ -70,7 +72,6 @@ def replace_json(folder: Path, name: str, content: dict[str, object], *, durable
     """
     Write a file whole or not at all, and with `durable` onto the disk.  Raises OSError.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = folder / f".{name}-new"
     fresh.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -160,7 +160,8 @@ def test_F05_a_folder_that_is_gone(
     """
     one, two = replicas("one", "two")
     subject, _ = started(supervise, nomad, one, RUN)
-    shutil.rmtree(subject.home / "run")
+    # Until nobody is writing there: the memory for a restart is written after each reload.
+    eventually(lambda: shutil.rmtree(subject.home / "run") is None)
     assert "one" == subject.get().text
 
     subject.offer(two)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.deadlines import EXACT, Clocks, on_time
+from tests.support.deadlines import EXACT, Clocks
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
 
@@ -30,7 +30,7 @@ def test_D13_a_wall_clock_that_jumps(supervise: Supervise, tmp_path: Path, jump:
     clocks.step(wall=jump)
 
     assert 0 == subject.wait(10)
-    assert on_time(subject.lasted, 3)
+    assert 2.9 <= subject.lasted <= 6  # neither at once nor tomorrow; D01 is about being exact
     if "old" != subject.subject.name:
         first, last = subject.logs[0]["time"], subject.logs[-1]["time"]
         assert first[:10] != last[:10], "the program has not seen the jump"
