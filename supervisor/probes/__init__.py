@@ -10,7 +10,6 @@ from typing import Protocol
 
 from supervisor.events import Event
 from supervisor.orders import Watch
-from supervisor.probes.checks import Checker
 from supervisor.probes.prober import Prober
 from supervisor.settings import Settings
 
@@ -36,5 +35,8 @@ def prober(
     Build the probes that the settings name; `hide` is told every token that is read.
     """
     if settings.health_check == "nomad":
+        # Few ask for it, and memory is a promise to all.
+        from supervisor.probes.checks import Checker  # noqa: PLC0415
+
         return Checker(settings, post, hide)
     return Prober(settings, post)

@@ -8,10 +8,9 @@ from supervisor.settings import Settings
 
 def is_missing(trouble: Unanswered) -> bool:
     """
-    Tell whether the token may not read jobs; a 500 about an allocation that is there means that.
+    Tell whether the token may not read jobs.
     """
-    unseen = trouble.status == 500 and "Unknown allocation" in trouble.reason
-    return trouble.status == 403 or unseen
+    return trouble.status == 403
 
 
 def hint(settings: Settings) -> str:
