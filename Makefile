@@ -28,6 +28,7 @@ run: setup ## see it work: three replicas, a reload, a deadline, exit 0
 test: setup ## all tests that need nothing but this machine, the quick ones first
 	@$(PYTEST) -n $(WORKERS) --cov --cov-report=term tests/unit $(ARGS)
 	@$(PYTEST) -n $(WORKERS) --dist worksteal -m 'not container and not e2e and not slow' --ignore=tests/unit $(ARGS)
+	@$(PYTEST) -n 8 -m slow tests/integration $(ARGS)
 
 unit: setup ## the pure floors: no process, no sleep
 	@$(PYTEST) tests/unit $(ARGS)
