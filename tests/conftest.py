@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests.support.catalogue import case_of, unknown
@@ -15,6 +16,11 @@ from tests.support.fake_nginx import FakeNginx
 from tests.support.fake_nomad import FakeNomad
 from tests.support.replica import Replica
 from tests.support.supervised import Supervised
+
+
+# An example that takes long says that the machine is busy, and nothing about the code.
+hypothesis.settings.register_profile("house", deadline=None)
+hypothesis.settings.load_profile("house")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

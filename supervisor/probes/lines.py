@@ -144,13 +144,13 @@ class Lines:
         heappush(self._until, (until, next(self._order), line, record))
 
 
-def on_beat(record: Record, instant: float) -> float:
+def on_beat(record: Record, instant: float, beat: float = _BEAT) -> float:
     """
     Put off to the next beat what nobody waits for.
     """
     if record.is_awaited:
         return instant
-    return math.ceil(instant / _BEAT) * _BEAT
+    return math.ceil(instant / beat) * beat
 
 
 def _limit() -> int:

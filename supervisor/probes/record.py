@@ -30,3 +30,9 @@ class Record:
     def is_awaited(self) -> bool:
         """Whether somebody may be waiting for it to serve."""
         return self.has_place or self.health.condition is Condition.UNKNOWN
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nothing is wrong with it: it does not matter to the instant when it is asked."""
+        is_ready = self.health.condition is Condition.READY
+        return is_ready and not self.health.failures and not self.is_leaving
