@@ -17,7 +17,6 @@ from tests.support.fake_nomad import FakeNomad
 from tests.support.replica import Replica
 from tests.support.supervised import Supervised
 
-
 # An example that takes long says that the machine is busy, and nothing about the code.
 hypothesis.settings.register_profile("house", deadline=None)
 hypothesis.settings.load_profile("house")
