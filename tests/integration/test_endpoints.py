@@ -35,7 +35,7 @@ def serving(supervise: Supervise, *endpoints: Replica, **options: Any) -> Superv
     """
     Return the program, serving these, with the query for changes open.
     """
-    subject = supervise(pid1=False, **options)
+    subject = supervise(pid1=False, **{"START_WAIT": "5s", **options})
     subject.offer(*endpoints)
     subject.ready(status=200)
     subject.wait_for_log("reload.applied", mode="serve")

@@ -31,7 +31,7 @@ def started(supervise: Supervise, replica: Replica, **options: str) -> Supervise
     """
     Return the program once it serves this replica.
     """
-    subject = supervise(**options)
+    subject = supervise(**{"START_WAIT": "5s", **options})
     subject.offer(replica)
     assert replica.name == subject.ready(status=200).text
     return subject

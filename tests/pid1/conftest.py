@@ -26,7 +26,8 @@ def prepare(nomad: FakeNomad) -> Iterator[Callable[..., Supervised]]:
     prepared: list[Supervised] = []
 
     def make(*replicas: Replica, **options: Any) -> Supervised:
-        subject = Supervised(nomad, **options)
+        # However busy the machine is, the first configuration is the one with the replicas in it.
+        subject = Supervised(nomad, **{"START_WAIT": "5s", **options})
         prepared.append(subject)
         subject.offer(*replicas)
         return subject

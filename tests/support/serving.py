@@ -13,7 +13,9 @@ def serving(supervise: Callable[..., Supervised], replica: Replica, **options: s
     """
     Return the program, serving one replica, with the query for changes open.
     """
-    subject = supervise(pid1=False, LOG_LEVEL="debug", **options)
+    # However busy the machine is, the first configuration is the one with the replica in it.
+    patient = {"START_WAIT": "5s", **options}
+    subject = supervise(pid1=False, LOG_LEVEL="debug", **patient)
     subject.offer(replica)
     assert replica.name == subject.ready(status=200).text
     subject.wait_for_log("reload.applied", mode="serve")
