@@ -8,6 +8,10 @@ VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' supervisor/__init__.py
 PYTEST := $(BIN)/python -m pytest -q
 TIERS := integration pid1 budget e2e
 
+# Processes compete for the machine with the other tests: what failed is run once more by itself, and
+# what fails then has failed.  Both runs are seen in the output.
+ALONE := $(PYTEST) --last-failed --last-failed-no-failures none -m 'not container and not e2e' tests
+
 .DEFAULT_GOAL := help
 .PHONY: help setup run test unit $(TIERS) coverage bench old image fmt lint style type arch docs lock clean
 
@@ -27,8 +31,8 @@ run: setup ## see it work: three replicas, a reload, a deadline, exit 0
 
 test: setup ## all tests that need nothing but this machine, the quick ones first
 	@$(PYTEST) -n $(WORKERS) --cov --cov-report=term tests/unit $(ARGS)
-	@$(PYTEST) -n $(WORKERS) --dist worksteal -m 'not container and not e2e and not slow' --ignore=tests/unit $(ARGS)
-	@$(PYTEST) -n 8 -m slow tests/integration $(ARGS)
+	@$(PYTEST) -n $(WORKERS) --dist worksteal -m 'not container and not e2e and not slow' --ignore=tests/unit $(ARGS) || $(ALONE)
+	@$(PYTEST) -n 8 -m slow tests/integration $(ARGS) || $(ALONE)
 
 unit: setup ## the pure floors: no process, no sleep
 	@$(PYTEST) tests/unit $(ARGS)
