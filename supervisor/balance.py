@@ -9,10 +9,9 @@ where all are backups none is.  A method that knows no backups gets them only wh
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from supervisor.model import WITH_BACKUP, Condition, Endpoint, Mode, Plan, Share
+from supervisor.model import ONCE_READY, WITH_BACKUP, Condition, Endpoint, Mode, Plan, Share
 from supervisor.targets import Targets
 
-_ONCE_READY = (Condition.READY, Condition.SLOW, Condition.FAILING)
 _EQUAL = Share()
 
 
@@ -75,7 +74,7 @@ def _serving(
             Mode.SERVE,
             ("nothing listed is ready: endpoints that left still serve",),
         )
-    once = tuple([each for each in known if conditions.get(each) in _ONCE_READY])
+    once = tuple([each for each in known if conditions.get(each) in ONCE_READY])
     if once and fail_open:
         return once, Mode.SERVE, ("every endpoint fails its probes: serving all the same",)
     if once:
@@ -89,7 +88,7 @@ def _excused(targets: Targets, ready: tuple[Endpoint, ...]) -> tuple[Endpoint, .
     slow = [each for each in targets.known if targets.conditions.get(each) is Condition.SLOW]
     if not slow:
         return ready
-    once = sum(targets.conditions.get(each) in _ONCE_READY for each in targets.known)
+    once = sum(targets.conditions.get(each) in ONCE_READY for each in targets.known)
     return tuple(sorted((*ready, *slow[: max(0, len(slow) - once // 2)])))
 
 

@@ -48,6 +48,16 @@ class Share(NamedTuple):
     backup: bool = False
     drain: bool = False
 
+    def joined(self, other: "Share") -> "Share":
+        """
+        Settle what two who list the same endpoint ask for, in whatever order they come.
+        """
+        return Share(
+            max(self.weight, other.weight),
+            self.backup and other.backup,
+            self.drain or other.drain,
+        )
+
 
 class Condition(StrEnum):
     """
@@ -61,6 +71,10 @@ class Condition(StrEnum):
     READY = "ready"
     SLOW = "slow"
     FAILING = "failing"
+
+
+#: Whoever is in one of these has been ready once.
+ONCE_READY = frozenset({Condition.READY, Condition.SLOW, Condition.FAILING})
 
 
 class Mode(StrEnum):

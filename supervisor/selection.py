@@ -81,7 +81,7 @@ def select(rows: Iterable[object], settings: Settings) -> Selection:
         share, odd = tags.parse(row.get("Tags"))
         odd_tags += odd
         known = found.get(endpoint)
-        found[endpoint] = share if known is None or known == share else _merged(known, share)
+        found[endpoint] = share if known is None or known == share else known.joined(share)
         name = row.get("JobID")
         if name and isinstance(name, str):
             jobs.add(name)
@@ -118,13 +118,6 @@ def _is_wanted(row: dict[object, object], job: str, wanted: tuple[str, ...]) -> 
             if tag not in given:
                 return False
     return True
-
-
-def _merged(one: Share, other: Share) -> Share:
-    """Unite what two rows of one endpoint ask for, in whatever order they came."""
-    return Share(
-        max(one.weight, other.weight), one.backup and other.backup, one.drain or other.drain
-    )
 
 
 def _note_allocation(

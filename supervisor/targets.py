@@ -203,19 +203,13 @@ def _merged(targets: Targets, now: float) -> Targets:
 
 def _together(answers: list[Source]) -> dict[Endpoint, Share]:
     """Settle what an endpoint asks for that several sources list."""
-    asked: dict[Endpoint, list[Share]] = {}
+    usual = Share()
+    asked: dict[Endpoint, Share] = {}
     for source in answers:
         for endpoint in source.endpoints or ():
-            asked.setdefault(endpoint, []).append(source.shares.get(endpoint, Share()))
-    merged = {
-        endpoint: Share(
-            max(share.weight for share in shares),
-            all(share.backup for share in shares),
-            any(share.drain for share in shares),
-        )
-        for endpoint, shares in asked.items()
-    }
-    return {endpoint: share for endpoint, share in merged.items() if share != Share()}
+            share = source.shares.get(endpoint, usual)
+            asked[endpoint] = asked[endpoint].joined(share) if endpoint in asked else share
+    return {endpoint: share for endpoint, share in asked.items() if share != usual}
 
 
 def _leaving(targets: Targets, before: tuple[Endpoint, ...], now: float) -> dict[Endpoint, float]:

@@ -2,13 +2,12 @@
 `GET /v1/service/:name`: the instances of one service, and how far the answer can be believed.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
 from supervisor.client.question import Question
 from supervisor.client.trouble import Unanswered
-from supervisor.settings import Settings
 
 #: Nomad adds up to a sixteenth to the wait.
 _JITTER = 17 / 16
@@ -40,15 +39,6 @@ class Service(Question):
 
     ENDPOINT = "service"
 
-    def __init__(
-        self,
-        settings: Settings,
-        hide: Callable[[list[str]], None],
-        is_unwanted: Callable[[], bool] = lambda: False,
-    ) -> None:
-        super().__init__(settings, hide, is_unwanted)
-        self._cap = max(_LEAST_CAP, _CAP_PER_ENDPOINT * settings.max_endpoints)
-
     def ask(self, name: str, index: int, wait: float) -> Answer:
         """
         Ask for the instances of a service; with an index, wait up to `wait` s for a change.
@@ -57,7 +47,8 @@ class Service(Question):
         """
         params = {"index": str(index), "wait": f"{wait:.0f}s"} if index else {}
         blocks = wait * _JITTER if index else 0.0
-        heard = self.pose(quote(name, safe=""), params=params, blocks=blocks, cap=self._cap)
+        cap = max(_LEAST_CAP, _CAP_PER_ENDPOINT * self._settings.max_endpoints)
+        heard = self.pose(quote(name, safe=""), params=params, blocks=blocks, cap=cap)
         if not isinstance(heard.value, list):
             raise Unanswered("the answer is not a list")
         return Answer(heard.value, _whole(heard.headers, "X-Nomad-Index"), _stale(heard.headers))

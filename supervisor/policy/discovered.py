@@ -12,7 +12,7 @@ from typing import assert_never
 from supervisor import balance, rollout, targets
 from supervisor.balance import Terms
 from supervisor.events import DiscoveryFailed, HealthSeen, ProbesFellBack, SnapshotArrived
-from supervisor.model import Condition, Endpoint, Memory
+from supervisor.model import ONCE_READY, Condition, Endpoint, Memory
 from supervisor.orders import Order, Remember, Watch, note
 from supervisor.policy.state import Decision, State
 
@@ -214,9 +214,7 @@ def _terms(state: State) -> Terms:
 def _memories(state: State, now: float) -> dict[str, Memory]:
     known = state.targets
     proven = frozenset(
-        endpoint
-        for endpoint, condition in known.conditions.items()
-        if condition not in {Condition.UNKNOWN, Condition.STARTING}
+        endpoint for endpoint, condition in known.conditions.items() if condition in ONCE_READY
     )
     return {
         name: Memory(
