@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from supervisor import balance, launch, lifetime, machine, process, targets
+from supervisor import balance, lifetime, machine, process, targets, workplace
 from supervisor import settings as table
 from supervisor.balance import Terms
 from supervisor.discovery import sources
@@ -41,7 +41,9 @@ def run(environ: Mapping[str, str]) -> int:
         folder = Path(name)
         folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
         configs = Configs(
-            folder, launch.renderer(settings, binary, folder), launch.operator_reader(settings)
+            folder,
+            workplace.renderer(settings, binary, folder),
+            workplace.operator_reader(settings),
         )
         children = process.Children()
         nginx = Nginx(binary, folder, children, lambda *_, **__: None)

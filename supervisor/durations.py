@@ -97,6 +97,14 @@ def format_instant(epoch: float) -> str:
     return datetime.fromtimestamp(epoch, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def format_moment(epoch: float) -> str:
+    """
+    Write an instant as lines of the log hold it: RFC 3339 in UTC, to the millisecond.
+    """
+    moment = datetime.fromtimestamp(epoch, timezone.utc)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+
+
 def format_http_date(epoch: float) -> str:
     """
     Write an instant as HTTP's headers hold it: `Tue, 24 Nov 2026 02:00:00 GMT`.

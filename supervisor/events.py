@@ -157,6 +157,28 @@ class ConnectionsCounted:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkersCounted:
+    """
+    Which worker processes the master has, of whatever generation.
+
+    So many processes may still be started (`room`, infinite where nothing bounds it), and so many
+    a reload needs.
+    """
+
+    pids: frozenset[int]
+    room: float
+    needed: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkersEnded:
+    """So many workers were told to go at once, and with them the connections of so many clients."""
+
+    workers: int
+    cut: int
+
+
+@dataclass(frozen=True, slots=True)
 class StateSaved:
     """The record of the deadline is on disk, or the reason why it is not."""
 
@@ -180,5 +202,7 @@ Event = (
     | SwapFailed
     | GenerationSeen
     | ConnectionsCounted
+    | WorkersCounted
+    | WorkersEnded
     | StateSaved
 )

@@ -20,6 +20,8 @@ _STATUSES = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")
 _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _ADDRESS = re.compile(r"https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?/?")
 _FOLDER = re.compile(r"/[A-Za-z0-9._~+@=/ -]*")
+_NETWORK = re.compile(r"[0-9A-Fa-f.:]+(?:/[0-9.]+)?")
+_HASH_KEY = re.compile(r"ip|uri|header:[A-Za-z][A-Za-z0-9-]{0,63}|cookie:[A-Za-z0-9_]{1,64}")
 _SIZE = re.compile(r"([0-9]{1,12})([kKmMgG]?)")
 
 
@@ -95,9 +97,12 @@ def sites(text: str) -> tuple[Site, ...]:
 
 
 def networks(text: str) -> tuple[Network, ...]:
-    """Read CIDRs, comma-separated."""
+    """Read CIDRs, comma-separated, each once: some reach a config file, so there are no zones."""
+    for part in _listed(text):
+        if not _NETWORK.fullmatch(part):
+            raise ValueError(f"expected networks such as 10.0.0.0/8, not {part!r}")
     try:
-        return tuple(ipaddress.ip_network(part) for part in _listed(text))
+        return tuple(dict.fromkeys(ipaddress.ip_network(part) for part in _listed(text)))
     except ValueError as error:
         raise ValueError(f"expected networks such as 10.0.0.0/8 ({error})") from None
 
@@ -147,6 +152,13 @@ def uri_path(text: str) -> str:
     """Read a path, with a query where it is needed, to be asked of an endpoint."""
     if text and not _TARGET.fullmatch(text):
         raise ValueError("expected a path such as /v2/models/")
+    return text
+
+
+def hash_key(text: str) -> str:
+    """Read what requests are told apart by; a name's letters are those of a variable of nginx."""
+    if text and not _HASH_KEY.fullmatch(text):
+        raise ValueError("expected ip, uri, header:NAME or cookie:NAME")
     return text
 
 

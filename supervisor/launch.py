@@ -6,14 +6,14 @@ What is wrong is found here, before anything runs, and told all at once.
 
 import os
 import signal
-import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from supervisor import __version__, lifetime, machine, placement, policy, process, signals
+from supervisor import __version__, lifetime, machine, policy, process, signals, workplace
 from supervisor import settings as table
 from supervisor.admin import Admin
 from supervisor.discovery import Source, sources
@@ -22,16 +22,17 @@ from supervisor.errors import ExecutableMissing, ExitCode, Problem
 from supervisor.files import Clerk
 from supervisor.files.configs import Configs
 from supervisor.files.memories import Memories
-from supervisor.files.operator import read_operator_files
 from supervisor.files.records import read_record, save_ended
 from supervisor.logs import Log, Writer
 from supervisor.looker import Looker
 from supervisor.loop import Hands, Inbox, Loop, boot_clock
-from supervisor.nginx import Binary, Nginx, find
+from supervisor.nginx import Nginx, find
 from supervisor.orders import Exit, Note, leave
 from supervisor.probes import prober
-from supervisor.render import Frame, Renderer
 from supervisor.settings import Settings
+
+if TYPE_CHECKING:
+    from supervisor.access import AccessLog
 
 #: How long the end may wait for the last file and the last log lines, in seconds.
 _FILES = 0.3
@@ -74,7 +75,7 @@ def run(environ: Mapping[str, str]) -> int:
     for source in following:
         source.start()  # first of all: while it asks, the rest is prepared
     try:
-        folder = claim_runtime(environ)
+        folder = workplace.claim_runtime(environ)
         memories = Memories(folder, settings)
         state, said = policy.recall(state, memories.read(), boot_clock())
         hands = _hands(
@@ -93,11 +94,11 @@ def run(environ: Mapping[str, str]) -> int:
         last = Loop(hands, inbox).run(state, [*orders, *said])
     except Exception as error:
         why = f"internal error: {type(error).__name__}: {error}"
-        _farewell(settings, leave(ExitCode.SOFTWARE, why), log, hands.clerk)
+        _farewell(settings, leave(ExitCode.SOFTWARE, why), log, hands)
         raise
     finally:
         children.leave_nobody()
-    return _farewell(settings, last, log, hands.clerk)
+    return _farewell(settings, last, log, hands)
 
 
 def _hands(
@@ -121,7 +122,9 @@ def _hands(
     threading.excepthook = lambda trouble: _defect(log, trouble)
     process.close_inherited()
     process.become_subreaper()
-    configs = Configs(folder, renderer(settings, binary, folder), operator_reader(settings))
+    configs = Configs(
+        folder, workplace.renderer(settings, binary, folder), workplace.operator_reader(settings)
+    )
     configs.clear()
     (folder / "supervisor.sock").unlink(missing_ok=True)
     hands = Hands(
@@ -134,9 +137,12 @@ def _hands(
         sources=following,
         probing=prober(settings, inbox.post, log.hide),
         port=settings.listen_port,
+        worker_count=machine.worker_count(),
+        access=_access_log(settings, folder, log),
     )
-    for part in (hands.nginx, hands.clerk, hands.looker, hands.admin, hands.probing):
-        part.start()
+    for part in (hands.nginx, hands.clerk, hands.looker, hands.admin, hands.probing, hands.access):
+        if part is not None:
+            part.start()
 
     def on_signal(signum: int) -> None:
         if signum == signal.SIGCHLD:
@@ -149,6 +155,15 @@ def _hands(
     return hands
 
 
+def _access_log(settings: Settings, folder: Path, log: Log) -> "AccessLog | None":
+    """Build what follows the access log, where there is one: memory is a promise."""
+    if settings.access_log == "off":
+        return None
+    from supervisor.access import AccessLog  # noqa: PLC0415
+
+    return AccessLog(folder, log.record, log.say)
+
+
 def _defect(log: Log, trouble: threading.ExceptHookArgs) -> None:
     """End the program when a thread of ours dies: half of it left running would be worse."""
     lines = traceback.format_exception(trouble.exc_type, trouble.exc_value, trouble.exc_traceback)
@@ -158,73 +173,18 @@ def _defect(log: Log, trouble: threading.ExceptHookArgs) -> None:
     os._exit(ExitCode.SOFTWARE)
 
 
-def claim_runtime(environ: Mapping[str, str]) -> Path:
-    """
-    Find the folder for config and sockets and claim it.  Raises Problem with what was tried.
-    """
-    candidates = placement.runtime_candidates(environ, tempfile.gettempdir())
-    folder, troubles = machine.runtime_folder(candidates)
-    if folder is None:
-        tried = [f"cannot use {trouble}" for trouble in troubles]
-        raise Problem(
-            ExitCode.CONFIG, *tried, "no writable RUNTIME_DIR: mount a tmpfs there; giving up"
-        )
-    if machine.lock(folder) is None:
-        raise Problem(
-            ExitCode.CONFIG, f"cannot use {folder}: another autoexit-nginx uses it; giving up"
-        )
-    return folder
-
-
-def renderer(settings: Settings, binary: Binary, folder: Path) -> Renderer:
-    """
-    Build the renderer for this machine and this nginx.  Raises Problem when a template is broken.
-    """
-    files, connections = machine.open_files()
-    frame = Frame(
-        settings=settings,
-        nginx=binary.version,
-        folder=str(folder),
-        workers=machine.worker_count(),
-        open_files=files,
-        connections=connections,
-        listen=machine.listen_directives(settings.listen_address, settings.listen_port),
-        user=machine.worker_user(),
-    )
-    try:
-        return Renderer(frame, read_templates())
-    except Exception as error:
-        raise Problem(ExitCode.CONFIG, f"cannot use the templates: {error}; giving up") from error
-
-
-def operator_reader(settings: Settings) -> Callable[[], dict[str, bytes]]:
-    """
-    Return what reads the operator's files.
-    """
-    return lambda: read_operator_files(Path(settings.operator_dir))
-
-
-def read_templates() -> dict[str, str]:
-    """
-    Read the templates, from the installed package or from a checkout.
-    """
-    here = Path(__file__).parent
-    folder = here / "templates"
-    if not folder.is_dir():
-        folder = here.parent / "nginx"
-    return {path.name: path.read_text() for path in folder.glob("*.j2")}
-
-
-def _farewell(settings: Settings, last: Exit, log: Log, clerk: Clerk | None) -> int:
+def _farewell(settings: Settings, last: Exit, log: Log, hands: Hands | None) -> int:
     """Say why it ended, where people and programs look, and return the code."""
     fields = dict(last.fields)
     lost = log.dropped or None
     ended = {"reason": last.reason, "code": last.code, "at": format_instant(time.time()), **fields}
     ended["log_lines_dropped"] = log.dropped
-    if clerk is None:
+    if hands is None:
         save_ended(Path(settings.state_dir), ended)
     else:
-        clerk.finish(ended, _FILES)
+        hands.clerk.finish(ended, _FILES)
+    if hands is not None and hands.access is not None:
+        hands.access.finish(_LINES)
     level = "info" if last.code == ExitCode.OK else "error"
     log.say(
         "ended", level, reason=last.reason, code=int(last.code), log_lines_dropped=lost, **fields

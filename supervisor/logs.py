@@ -18,6 +18,8 @@ from typing import Any
 
 import structlog
 
+from supervisor.durations import format_moment
+
 _LONGEST_TEXT = 2000
 _QUEUED_LINES = 2000
 #: A line before it is text, as structlog hands it from one processor to the next.
@@ -80,12 +82,12 @@ class Log:
     def __init__(self, writer: Writer, level: str, layout: str) -> None:
         self._writer = writer
         self._secrets: tuple[str, ...] = ()
-        render: Any = (
+        self._render: Any = (
             structlog.dev.ConsoleRenderer(colors=True) if layout == "console" else _as_json
         )
         self._logger = structlog.wrap_logger(
             _Sink(writer),
-            processors=[_stamp, self._hide, render],
+            processors=[_stamp, self._hide, self._render],
             wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         )
 
@@ -101,6 +103,11 @@ class Log:
             event,
             **{name: value for name, value in fields.items() if value is not None},
         )
+
+    def record(self, moment: str, fields: Mapping[str, Any]) -> None:
+        """Write the line of a request that ended at a moment; no level holds it back."""
+        line = {"time": moment, "level": "info", "event": "request", **fields}
+        self._writer.put(self._render(None, "info", self._hide(None, "info", line)))
 
     @property
     def dropped(self) -> int:
@@ -135,10 +142,8 @@ class _Sink:
 
 
 def _stamp(_: object, level: str, fields: Fields) -> Mapping[str, Any]:
-    now = time.time()
-    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
     return {
-        "time": f"{moment}.{int(now * 1000) % 1000:03d}Z",
+        "time": format_moment(time.time()),
         "level": level,
         "event": fields.pop("event"),
         **fields,

@@ -11,8 +11,9 @@ import queue
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from supervisor import process
+from supervisor import process, workers
 from supervisor.admin import Admin
 from supervisor.discovery import Source
 from supervisor.events import ChildExited, ConnectionsCounted, Event, SignalArrived, TimePassed
@@ -20,10 +21,12 @@ from supervisor.files import Clerk
 from supervisor.files.configs import Configs
 from supervisor.logs import Log
 from supervisor.looker import Looker
-from supervisor.nginx import Nginx, count_connections
+from supervisor.nginx import Nginx
 from supervisor.orders import (
     CountConnections,
+    CountWorkers,
     Discard,
+    EndWorkers,
     Exit,
     Keep,
     Kill,
@@ -44,6 +47,9 @@ from supervisor.orders import (
 )
 from supervisor.policy import State, decide
 from supervisor.probes import Probing
+
+if TYPE_CHECKING:
+    from supervisor.access import AccessLog
 
 _LONGEST_NAP = 5.0
 
@@ -102,6 +108,8 @@ class Hands:
     sources: tuple[Source, ...]
     probing: Probing
     port: int
+    worker_count: int
+    access: "AccessLog | None" = None
 
 
 class Loop:
@@ -147,7 +155,13 @@ class Loop:
             case Look(every):
                 hands.looker.pace(every)
             case CountConnections():
-                self._inbox.post(ConnectionsCounted(count_connections(hands.port)))
+                self._inbox.post(ConnectionsCounted(workers.count_connections(hands.port)))
+            case CountWorkers(master):
+                self._inbox.post(workers.count(master, hands.worker_count))
+            case EndWorkers(pids, signum):
+                self._inbox.post(workers.ended(pids, hands.port))
+                for pid in pids:
+                    process.send(pid, signum)
             case Requery():
                 for source in hands.sources:
                     source.requery()

@@ -17,35 +17,19 @@ from pathlib import Path
 
 import psutil
 
+from supervisor import cgroup
+
 _MOST_WORKERS = 8
 _MOST_OPEN_FILES = 65536
 _MOST_CONNECTIONS = 8192
 
-_CGROUP = Path("/sys/fs/cgroup")
 
-
-def worker_count(cgroup: Path = _CGROUP) -> int:
+def worker_count(root: Path = cgroup.ROOT) -> int:
     """
     Return how many workers suit the processors we may use and the quota we have.
     """
-    allowed = len(os.sched_getaffinity(0))
-    quota = _quota(cgroup)
-    return max(1, min(_MOST_WORKERS, allowed, allowed if quota is None else math.ceil(quota)))
-
-
-def _quota(cgroup: Path) -> float | None:
-    """Return the processors that the control group grants, of either version, or None."""
-    try:
-        limit, period = (cgroup / "cpu.max").read_text().split()
-        return None if limit == "max" else int(limit) / int(period)
-    except (OSError, ValueError, ZeroDivisionError):
-        pass
-    try:
-        limit = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text()
-        period = (cgroup / "cpu" / "cpu.cfs_period_us").read_text()
-        return int(limit) / int(period) if int(limit) > 0 else None
-    except (OSError, ValueError, ZeroDivisionError):
-        return None
+    granted = min(_MOST_WORKERS, len(os.sched_getaffinity(0)), cgroup.processors(root))
+    return max(1, math.ceil(granted))
 
 
 def open_files() -> tuple[int, int]:

@@ -106,7 +106,9 @@ class Nginx:
         """Start nginx on the live files.  From the main thread: its death would be nginx's."""
         (self._folder / "generation.sock").unlink(missing_ok=True)  # a dead master leaves it behind
         argv = [*self._guard, *self._command(self._folder / "conf" / "nginx.conf")]
-        self._spawn(ChildKind.MASTER, argv, self._voice.descriptor, announce)
+        outcome = self._spawn(ChildKind.MASTER, argv, self._voice.descriptor, announce)
+        if isinstance(outcome, Spawned):
+            process.go_first(outcome.pid)
 
     def spawn_check(self, config: Path, announce: Announce) -> Spawned | SpawnFailed:
         """Start `nginx -t` on a staged configuration."""
@@ -229,18 +231,3 @@ def _parent_death_guard() -> list[str]:
     """Return the prefix that ties nginx's life to ours, where the tool for it exists."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
-
-
-def count_connections(port: int) -> int:
-    """
-    Count the established connections to a local port, in this network namespace.
-
-    Not by psutil: where 40,000 closed connections lingered it took half a second, and the signal
-    that ends a drain waits for the count.
-    """
-    established = re.compile(rb"\s*\d+: [0-9A-F]+:%04X [0-9A-F:]+ 01 " % port)
-    count = 0
-    for name in ("tcp", "tcp6"):
-        with suppress(OSError), Path("/proc/self/net", name).open("rb") as lines:
-            count += sum(1 for line in lines if established.match(line))
-    return count

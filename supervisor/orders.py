@@ -96,6 +96,21 @@ class CountConnections:
 
 
 @dataclass(frozen=True, slots=True)
+class CountWorkers:
+    """Tell which workers a master has, and the room for more.  Answered by WorkersCounted."""
+
+    master: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndWorkers:
+    """Send a signal to workers, and count whom that cuts off.  Answered by WorkersEnded."""
+
+    pids: frozenset[int]
+    signum: int
+
+
+@dataclass(frozen=True, slots=True)
 class Requery:
     """Ask every source again now."""
 
@@ -167,6 +182,8 @@ Order = (
     | QuitOrphans
     | Look
     | CountConnections
+    | CountWorkers
+    | EndWorkers
     | Requery
     | Watch
     | Remember

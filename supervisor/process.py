@@ -9,15 +9,22 @@ Spawning and reaping share a lock, so that a child that dies at once is never re
 known what it was started for, and its end is never news before its start is.
 """
 
+import math
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from supervisor import cgroup
 from supervisor.events import ChildExited
 from supervisor.model import ChildKind
+
+#: More than we ever take, and from when on a limit is none, in bytes.
+_OUR_MEMORY = 100 << 20
+_MUCH_MEMORY = 1 << 40
 
 #: All that a child needs of our environment; the token must not be in /proc/<nginx>/environ.
 _PASSED_ON = ("PATH", "TZ")
@@ -132,6 +139,21 @@ def send(pid: int, signum: int, *, group: bool = False) -> None:
     except (ProcessLookupError, PermissionError):
         # PermissionError: nothing of ours is left under that number.
         return
+
+
+def go_first(pid: int) -> None:
+    """
+    Let the kernel take a child before us when the memory of our control group is used up.
+
+    We can start nginx again and nobody can start us; yet ours is the larger process, which the
+    kernel would choose.  Where no group bounds the memory, the machine's order stands as it is.
+    """
+    limit = cgroup.memory()
+    if limit < _MUCH_MEMORY:
+        bonus = min(1000, math.ceil(1000 * _OUR_MEMORY / limit))
+        with suppress(OSError, ValueError):
+            path = Path(f"/proc/{pid}/oom_score_adj")
+            path.write_text(str(min(1000, int(path.read_text()) + bonus)))
 
 
 def close_inherited() -> None:

@@ -27,12 +27,19 @@ _KEEPALIVE_MIN = (1, 27, 4)
 _ZONE_PER_SERVER = 2
 _ZONE_LEAST = 256
 
+#: First version with `sticky`.
+_STICKY = (1, 29, 6)
+
 _METHODS = {
     "round_robin": "",
     "least_conn": "least_conn",
     "random": "random two least_conn",
     "ip_hash": "ip_hash",
+    "hash": "hash {key} consistent",
 }
+
+#: Who is who depends on the order of the servers: it must not turn.
+_ORDERED = frozenset({"ip_hash"})
 
 #: Ten thousand such weights still add up to what nginx can count.
 _HEAVIEST = 65535
@@ -109,7 +116,8 @@ class Renderer:
             "plan": plan,
             "servers": _servers(plan, turn, settings.lb_method),
             "zone": max(_ZONE_LEAST, _ZONE_PER_SERVER * len(plan.endpoints)),
-            "method": _METHODS[settings.lb_method],
+            "method": _METHODS[settings.lb_method].format(key=_hash_key(settings.lb_hash_key)),
+            "sticky": settings.sticky == "cookie",
             "listen": self._frame.listen,
             "ready_path": settings.ready_path,
             "is_ready": bool(plan.endpoints) and plan.mode is Mode.SERVE,
@@ -140,6 +148,17 @@ class Renderer:
         }
 
 
+def beyond(settings: Settings, nginx: tuple[int, ...]) -> list[str]:
+    """
+    Find what is asked for that this nginx cannot do.
+    """
+    if settings.sticky == "cookie" and nginx < _STICKY:
+        since, have = (".".join(map(str, version)) for version in (_STICKY, nginx))
+        instead = "LB_METHOD=hash with LB_HASH_KEY=cookie:NAME, or ip_hash, is the older way"
+        return [f"STICKY='cookie': nginx {since} or newer can do that, this is {have}; {instead}"]
+    return []
+
+
 def digest_of(files: Mapping[str, bytes]) -> str:
     """
     Hash the files: 12 hex digits over names and bytes.
@@ -165,7 +184,7 @@ def _servers(plan: Plan, turn: int, method: str) -> list[str]:
 
     nginx wants a server that is no backup, whatever else there is.
     """
-    endpoints = rotated(plan.endpoints, turn)
+    endpoints = plan.endpoints if method in _ORDERED else rotated(plan.endpoints, turn)
     if not plan.shares:
         return [f"{each} max_fails=0" for each in endpoints]
     backups = {each for each, share in plan.shares if share.backup}
@@ -177,6 +196,14 @@ def _servers(plan: Plan, turn: int, method: str) -> list[str]:
 def _asked(share: Share, *, marks: bool) -> str:
     weight = f"weight={min(share.weight, _HEAVIEST)} " if share.weight > 1 else ""
     return f"{weight}max_fails=0{' backup' if share.backup and marks else ''}"
+
+
+def _hash_key(text: str) -> str:
+    """Return nginx's variable for what requests are told apart by; an empty one means any order."""
+    kind, _, name = text.partition(":")
+    if kind == "header":
+        return f"$http_{name.lower().replace('-', '_')}"
+    return {"ip": "$remote_addr", "uri": "$request_uri"}.get(kind, f"$cookie_{name}")
 
 
 def _bytes(text: str) -> bytes:
@@ -202,6 +229,9 @@ def _values(frame: Frame) -> dict[str, object]:
         "connect_timeout": _milliseconds(settings.connect_timeout),
         "request_timeout": _milliseconds(settings.request_timeout),
         "keepalive_min_timeout": frame.nginx >= _KEEPALIVE_MIN,
+        "trusted_proxies": settings.trusted_proxies,
+        "access_log": settings.access_log == "json",
+        "request_id": "$proxied_request_id" if settings.trusted_proxies else "$request_id",
     }
 
 

@@ -134,6 +134,17 @@ def due_at(rollout: Rollout) -> float:
     return max(refilled, rollout.retry_at)
 
 
+def is_pressing(rollout: Rollout) -> bool:
+    """
+    Tell whether what is wanted cannot wait: somebody leaves, or what a client is told changes.
+    """
+    live, wanted = rollout.live, rollout.wanted
+    if live is None or wanted is None or rollout.forced:
+        return True
+    stays = frozenset(live.plan.endpoints) <= frozenset(wanted.endpoints)
+    return not stays or wanted.mode is not live.plan.mode
+
+
 def ready_at(rollout: Rollout) -> float:
     """
     Return when a checked attempt is applied: when the quiet time is over.

@@ -20,6 +20,7 @@ from supervisor import lifetime, targets
 from supervisor.durations import format_instant
 from supervisor.errors import ExitCode
 from supervisor.events import Event
+from supervisor.generations import Generations
 from supervisor.lifetime import Lifetime, Phase
 from supervisor.master import Master
 from supervisor.model import NEVER, Memory
@@ -50,6 +51,7 @@ def begin(
         ),
         Rollout(quiet=settings.reload_quiet, interval=settings.reload_interval, tokens_at=now),
         Master(),
+        Generations(settings.max_draining),
         started_at=now,
         deadline_epoch=epoch,
     )

@@ -9,7 +9,7 @@ import signal
 from dataclasses import replace
 from typing import assert_never
 
-from supervisor import attempt, master, rollout
+from supervisor import attempt, generations, master, rollout
 from supervisor.durations import format_span
 from supervisor.errors import ExitCode
 from supervisor.events import Staged, StageFailed, SwapFailed, Swapped
@@ -74,6 +74,7 @@ def seen(state: State, generation: str | None, now: float) -> Decision:
             state = replace(state, master=master.answered(state.master))
             orders.append(note("nginx.answers", pid=state.master.pid, since_start=took))
     if awaited:
+        state = replace(state, generations=generations.succeeded(state.generations))
         state, more = rolled(state, attempt.promote(state.rollout, now))
         return state, [*orders, *more]
     if state.master.health is Health.UP:

@@ -10,6 +10,7 @@ from supervisor import attempt, master
 from supervisor.durations import format_span
 from supervisor.errors import ExitCode
 from supervisor.events import ChildExited, OrphansFound, Spawned, SpawnFailed
+from supervisor.generations import Generations
 from supervisor.master import Health
 from supervisor.model import ChildKind
 from supervisor.orders import Kill, Order, QuitOrphans, leave, note
@@ -70,6 +71,7 @@ def _master_died(state: State, event: ChildExited, now: float) -> Decision:
         why = doom or f"nginx ended with {event.code} before its first answer"
         return state, [sweep, leave(ExitCode.UNAVAILABLE, why, said=event.said)]
     down = master.died(state.master, now)
+    state = replace(state, generations=Generations(state.generations.most))
     orders: list[Order] = [
         note("nginx.died", "error", code=event.code, deaths=len(down.crashes), said=event.said)
     ]

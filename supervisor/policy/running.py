@@ -27,11 +27,13 @@ from supervisor.events import (
     SwapFailed,
     Swapped,
     TimePassed,
+    WorkersCounted,
+    WorkersEnded,
 )
 from supervisor.master import Health
 from supervisor.model import NEVER
 from supervisor.orders import Kill, Requery, note
-from supervisor.policy import attempts, children, discovered, ending
+from supervisor.policy import attempts, children, discovered, ending, headroom
 from supervisor.policy.shown import status
 from supervisor.policy.state import Decision, State
 
@@ -51,6 +53,8 @@ def react(state: State, event: Event, now: float) -> Decision:
             return attempts.filed(state, event, now)
         case GenerationSeen(generation):
             return attempts.seen(state, generation, now)
+        case WorkersCounted() | WorkersEnded():
+            return headroom.react(state, event, now)
         case StateSaved(trouble):
             hint = "the deadline will count anew after a restart"
             return state, [
@@ -89,7 +93,7 @@ def keep_up(state: State, now: float) -> Decision:
         state, more = attempts.rolled(state, attempt.revive(state.rollout, now))
         return state, [*orders, said, *more]
     if now >= state.rollout_at:
-        state, more = attempts.rolled(state, attempt.begin(state.rollout, now))
+        state, more = headroom.begin(state, now)
         orders = [*orders, *more]
     return state, orders
 

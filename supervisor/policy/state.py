@@ -5,6 +5,7 @@ All that the program knows, and when it next has to act without being told anyth
 from dataclasses import dataclass
 
 from supervisor import rollout
+from supervisor.generations import Generations
 from supervisor.lifetime import Lifetime
 from supervisor.master import Health, Master
 from supervisor.model import NEVER, View
@@ -25,6 +26,7 @@ class State:
     targets: Targets
     rollout: Rollout
     master: Master
+    generations: Generations
     started_at: float
     deadline_epoch: float | None = None
     pace: float = 0.0
@@ -66,7 +68,10 @@ class State:
         """When the next attempt may begin: before the first start, or while nginx answers."""
         fresh = self.master.health is Health.DOWN and not self.master.ever_answered
         usable = self.master.health is Health.UP and not self.master.given_up
-        return rollout.due_at(self.rollout) if usable or fresh else NEVER
+        if self.generations.is_counting or not (usable or fresh):
+            return NEVER
+        held = self.generations.held == self.rollout.wanted
+        return max(rollout.due_at(self.rollout), self.generations.held_until if held else 0.0)
 
     @property
     def dark_at(self) -> float:

@@ -90,6 +90,11 @@ def _contradictions(given: Mapping[str, str], exists: Callable[[str], bool]) -> 
     ]
     if check == "nomad" and "SERVICE_NAME" not in given:
         mistakes.append("HEALTH_CHECK=nomad: only a SERVICE_NAME has checks in Nomad")
+    by_hash = given.get("LB_METHOD", "").lower() == "hash"
+    if by_hash and "LB_HASH_KEY" not in given:
+        mistakes.append("LB_METHOD=hash: set LB_HASH_KEY to what it goes by (ip, uri, ...)")
+    if "LB_HASH_KEY" in given and not by_hash:
+        mistakes.append("LB_HASH_KEY is for LB_METHOD=hash: set both")
     if given.get("SERVICE_JOB") == "self" and "NOMAD_JOB_ID" not in given:
         mistakes.append("SERVICE_JOB=self: there is no job around us (NOMAD_JOB_ID is not set)")
     pair = ("NOMAD_CLIENT_CERT", "NOMAD_CLIENT_KEY")

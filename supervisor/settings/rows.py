@@ -112,9 +112,22 @@ class Settings:
         grammar.whole(1, 100_000), "10000", "endpoints served; the rest is counted and said"
     )
     lb_method: str = _setting(
-        grammar.one_of("round_robin", "least_conn", "random", "ip_hash"),
+        grammar.one_of("round_robin", "least_conn", "random", "ip_hash", "hash"),
         "least_conn",
-        "`round_robin`, `least_conn`, `random` or `ip_hash`",
+        "`round_robin`, `least_conn`, `random`, `hash` (by `LB_HASH_KEY`) or `ip_hash`",
+    )
+    lb_hash_key: str = _setting(
+        grammar.hash_key,
+        "",
+        "what `hash` goes by: `ip`, `uri`, `header:NAME` or `cookie:NAME`",
+    )
+    sticky: str = _setting(
+        grammar.one_of("cookie", "off"),
+        "off",
+        "`cookie`: a client stays with its endpoint while that serves (nginx 1.29.6 or newer)",
+    )
+    trusted_proxies: tuple[Network, ...] = _setting(
+        grammar.networks, "", "CIDRs whose `X-Forwarded-*` and `X-Request-ID` are believed"
     )
     max_body_size: int = _setting(
         grammar.size, "0", "largest request body; 0 = any, streamed instead of buffered"
@@ -127,6 +140,14 @@ class Settings:
     )
     allow_networks: tuple[Network, ...] = _setting(
         grammar.networks, "", "CIDRs that endpoints may come from", shown="all but the refused"
+    )
+    access_log: str = _setting(
+        grammar.one_of("off", "json"), "off", "`json`: one line of the log for each request"
+    )
+    max_draining: int = _setting(
+        grammar.whole(1, 100),
+        "8",
+        "old worker generations kept at once: then additions wait, a removal ends the oldest",
     )
     sunset_header: bool = _setting(
         grammar.truth, "true", "tell the deadline with every answer (`Sunset`, RFC 8594)"

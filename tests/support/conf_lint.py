@@ -24,6 +24,8 @@ FORBIDDEN = (
 FORBIDDEN_WORDS = frozenset(
     {"ssl", "http2", "quic", "reuseport", "resolve", "non_idempotent", "backup", "proxy_protocol"}
 )
+#: The only table of networks: who may speak for a client.
+TRUSTED = ("geo", ("$realip_remote_addr", "$is_trusted"))
 #: The only regular expression, without a capture: who reads pages says so among other types.
 READER = ("map $http_accept $reader", "~*text/html", ("person",))
 
@@ -79,6 +81,8 @@ def complaints(found: list[Directive]) -> list[str]:
         if in_upstream and each.name == "server":
             if not is_server(" ".join(each.words)):
                 wrong.append(f"{text}: not ADDRESS:PORT [weight=N] max_fails=0 [backup]")
+            continue
+        if (each.name, each.words) == TRUSTED:
             continue
         if any(each.name == word or _begins(each.name, word) for word in FORBIDDEN):
             wrong.append(f"{text}: must not be used")

@@ -15,6 +15,10 @@ _MARKS = {
     "SPAN": r"[0-9]+ms",
     "USER": r"[a-z_-]+ [a-z_-]+",
     "LISTEN": r"(?:[0-9.]+|\[[0-9a-f:.]+\]):[0-9]+(?: ipv6only=on)?",
+    "NETWORK": r"[0-9a-f:.]+/[0-9]+",
+    "TOLD": r"(?:x_forwarded_(?:for|proto|host|port|prefix)|x_request_id|forwarded)",
+    "KEY": r"(?:remote_addr|request_uri|http_[a-z0-9_]+|cookie_[A-Za-z0-9_]+)",
+    "FORMAT": r"\{[^\n]*\}",
     "PATH": r"/[A-Za-z0-9._~/-]+",
     "DATE": r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT",
     "STATE": r"(?:starting|no_endpoints|unhealthy|draining)",
@@ -31,25 +35,63 @@ ALLOWED = {
     """,
     "events": "worker_connections NUMBER",
     "http": """
-        default_type application/octet-stream|access_log off|server_tokens off
+        default_type application/octet-stream|server_tokens off|access_log /dev/null combined if=0
+        log_format autoexit_json escape=json FORMAT
+        access_log FOLDER/access.log autoexit_json buffer=32k flush=1s
         client_body_temp_path FOLDER/temp/body|proxy_temp_path FOLDER/temp/proxy
         fastcgi_temp_path FOLDER/temp/fastcgi|uwsgi_temp_path FOLDER/temp/uwsgi
         scgi_temp_path FOLDER/temp/scgi|client_header_timeout 10s|client_max_body_size NUMBER
         reset_timedout_connection on|keepalive_min_timeout 1s|keepalive_timeout 0
-        map $http_upgrade $proxied_connection|map $http_host $proxied_host
+        map $http_upgrade $proxied_upgrade|map $proxied_upgrade $proxied_connection
+        map $http_host $proxied_host
         proxy_http_version 1.1|proxy_set_header Host $proxied_host
-        proxy_set_header Upgrade $http_upgrade|proxy_set_header Connection $proxied_connection
-        proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for
-        proxy_set_header X-Forwarded-Proto $scheme|proxy_set_header X-Forwarded-Host $proxied_host
+        proxy_set_header Upgrade $proxied_upgrade|proxy_set_header Connection $proxied_connection
+        set_real_ip_from NETWORK|real_ip_header X-Forwarded-For|real_ip_recursive on
+        geo $realip_remote_addr $is_trusted|map $is_trusted $told_TOLD
+        map $told_x_forwarded_for $forwarded_for|map $told_x_forwarded_proto $forwarded_proto
+        map $told_x_forwarded_host $forwarded_host|map $told_x_forwarded_port $forwarded_port
+        map $told_x_request_id $proxied_request_id
+        proxy_set_header X-Forwarded-For $forwarded_for
+        proxy_set_header X-Forwarded-For $remote_addr
+        proxy_set_header X-Forwarded-Proto $forwarded_proto
+        proxy_set_header X-Forwarded-Proto $scheme
+        proxy_set_header X-Forwarded-Host $forwarded_host
+        proxy_set_header X-Forwarded-Host $proxied_host
+        proxy_set_header X-Forwarded-Port $forwarded_port
+        proxy_set_header X-Forwarded-Port $server_port
+        proxy_set_header X-Forwarded-Prefix $told_x_forwarded_prefix
+        proxy_set_header X-Forwarded-Prefix |proxy_set_header Forwarded $told_forwarded
+        proxy_set_header Forwarded |proxy_set_header X-Request-ID $proxied_request_id
+        proxy_set_header X-Request-ID $request_id|proxy_set_header X-Real-IP $remote_addr
+        proxy_socket_keepalive on
         proxy_connect_timeout SPAN|proxy_read_timeout SPAN|proxy_send_timeout SPAN
         proxy_next_upstream error timeout|proxy_next_upstream_tries 2
-        proxy_buffering off|proxy_request_buffering on|proxy_request_buffering off
+        proxy_buffering off|proxy_buffer_size 64k|proxy_buffers 4 64k|proxy_request_buffering on
+        proxy_request_buffering off
         include conf.d/*.conf|include upstream.conf
         upstream service|server|map $http_accept $reader|map $reader $refusal_type
         map $reader $refusal
     """,
-    "http / map $http_upgrade $proxied_connection": "default upgrade| ",
+    "http / map $http_upgrade $proxied_upgrade": "default |websocket websocket",
+    "http / map $proxied_upgrade $proxied_connection": "default upgrade| ",
     "http / map $http_host $proxied_host": "default $http_host| $host",
+    "http / geo $realip_remote_addr $is_trusted": "NETWORK 1",
+    "http / map $is_trusted $told_TOLD": "default |1 $http_TOLD",
+    "http / map $told_x_forwarded_for $forwarded_for": """
+        default $told_x_forwarded_for, $realip_remote_addr| $remote_addr
+    """,
+    "http / map $told_x_forwarded_proto $forwarded_proto": """
+        default $told_x_forwarded_proto| $scheme
+    """,
+    "http / map $told_x_forwarded_host $forwarded_host": """
+        default $told_x_forwarded_host| $proxied_host
+    """,
+    "http / map $told_x_forwarded_port $forwarded_port": """
+        default $told_x_forwarded_port| $server_port
+    """,
+    "http / map $told_x_request_id $proxied_request_id": """
+        default $told_x_request_id| $request_id
+    """,
     "http / map $http_accept $reader": "default program|~*text/html person",
     "http / map $reader $refusal_type": """
         program application/json|person text/html; charset=utf-8
@@ -58,11 +100,12 @@ ALLOWED = {
         program {"state": "STATE", "expires_at": INSTANT}\\n|person PAGE
     """,
     "http / upstream service": """
-        zone service NUMBERk|least_conn|random two least_conn|ip_hash|keepalive 32
-        keepalive_timeout 1s
+        zone service NUMBERk|least_conn|random two least_conn|ip_hash|hash $KEY consistent
+        sticky cookie autoexit path=/ httponly samesite=lax|keepalive 32|keepalive_timeout 1s
     """,
     "http / server": """
-        listen LISTEN|listen unix:FOLDER/generation.sock|server_name _|add_header Sunset DATE always
+        listen LISTEN default_server so_keepalive=60s:15s:4|access_log off
+        listen unix:FOLDER/generation.sock|server_name _|add_header Sunset DATE always
         proxy_hide_header Sunset|location = PATH|location /|include server.d/*.conf
     """,
     "http / server / location = PATH": """

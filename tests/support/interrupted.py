@@ -17,10 +17,10 @@ from typing import Any
 
 from supervisor.files.configs import Configs
 from supervisor.files.records import save_record
-from supervisor.launch import read_templates
 from supervisor.model import Endpoint, Mode, Plan, Record
 from supervisor.render import Bundle, Frame, Renderer
 from supervisor.settings import read
+from supervisor.workplace import read_templates
 
 #: Every call of `os` that the two write paths make, and more than they make today.
 STEPS = (

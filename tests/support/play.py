@@ -8,10 +8,11 @@ what must follow.  Time is a number that jumps to whatever is due next.
 
 import heapq
 import itertools
+import math
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TypeVar, assert_never
 
 from supervisor import lifetime, policy, settings
 from supervisor.events import (
@@ -27,10 +28,14 @@ from supervisor.events import (
     StateSaved,
     Swapped,
     TimePassed,
+    WorkersCounted,
+    WorkersEnded,
 )
 from supervisor.model import ChildKind, Condition, Endpoint, Plan, Record
 from supervisor.orders import (
     CountConnections,
+    CountWorkers,
+    EndWorkers,
     Exit,
     Keep,
     Kill,
@@ -80,6 +85,8 @@ class World:
     silent_orders: frozenset[type[Order]] = frozenset()
     open_connections: int = 0
     orphans: frozenset[int] = frozenset()
+    workers: frozenset[int] = frozenset()
+    room: float = math.inf
     probe: float | None = 0.026
     ready: bool = True
     obeys: frozenset[int] = frozenset({signal.SIGQUIT, signal.SIGTERM, signal.SIGKILL})
@@ -214,6 +221,18 @@ class Play:
             for delay, event in self._answer(order):
                 self.later(delay, event)
 
+    def _count(self, order: CountConnections | CountWorkers | EndWorkers) -> Event:
+        match order:
+            case CountConnections():
+                return ConnectionsCounted(self.world.open_connections)
+            case CountWorkers():
+                return WorkersCounted(self.world.workers, self.world.room, 3)
+            case EndWorkers(pids):
+                self.world.workers -= pids
+                return WorkersEnded(len(pids), 0)
+            case _:
+                assert_never(order)
+
     def _answer(self, order: Order) -> Iterator[tuple[float, Coming]]:
         world = self.world
         match order:
@@ -256,8 +275,8 @@ class Play:
                 yield 0.005, ChildExited(pid, ChildKind.OTHER, 137)
             case QuitOrphans():
                 yield 0.0, OrphansFound(world.orphans)
-            case CountConnections():
-                yield 0.0, ConnectionsCounted(world.open_connections)
+            case CountConnections() | CountWorkers() | EndWorkers():
+                yield 0.0, self._count(order)
             case SaveState():
                 yield 0.0, StateSaved()
             case Look(every):

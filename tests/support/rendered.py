@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from supervisor.launch import read_templates
 from supervisor.machine import listen_directives, worker_user
 from supervisor.model import Plan
 from supervisor.render import Bundle, Frame, Renderer
 from supervisor.settings import read
+from supervisor.workplace import read_templates
 from tests.support.client import get
 from tests.support.waiting import eventually, free_port
 

@@ -8,9 +8,9 @@ from html.parser import HTMLParser
 import pytest
 
 from supervisor import settings
-from supervisor.launch import read_templates
 from supervisor.model import Mode, Plan
 from supervisor.render import Frame, Renderer
+from supervisor.workplace import read_templates
 
 REFUSING = [Mode.STARTING, Mode.NO_ENDPOINTS, Mode.UNHEALTHY, Mode.DRAINING]
 SUNSET = 1_800_000_000

@@ -117,9 +117,11 @@ def test_a_removal_is_on_its_way_at_once() -> None:
     """
     play = probing().serve(1, 2)
     play.run(10)
-    orders = play.send(arrives(1))
+    play.send(arrives(1))
+    play.run(0)
 
-    assert [endpoints(1)] == [order.plan.endpoints for order in orders if isinstance(order, Stage)]
+    assert endpoints(1) == play.all(Stage)[-1].plan.endpoints
+    assert play.now == play.times(Stage)[-1]
 
 
 def test_a_removal_waits_for_a_slow_newcomer_only_a_moment() -> None:

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from supervisor import settings
-from supervisor.launch import read_templates
 from supervisor.model import Mode, Plan, Share
 from supervisor.render import Bundle, Frame, Renderer, digest_of, rotated
+from supervisor.workplace import read_templates
 from tests.support.play import endpoints
 
 OLD, NEW = (1, 22, 1), (1, 27, 4)

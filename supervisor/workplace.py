@@ -1,0 +1,78 @@
+"""
+The workplace: a folder that is ours alone, and what makes configurations for it.
+
+A start and a check need the same, so that what the one accepts the other serves.
+"""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from supervisor import machine, placement
+from supervisor.errors import ExitCode, Problem
+from supervisor.files.operator import read_operator_files
+from supervisor.nginx import Binary
+from supervisor.render import Frame, Renderer, beyond
+from supervisor.settings import Settings
+
+
+def claim_runtime(environ: Mapping[str, str]) -> Path:
+    """
+    Find the folder for config and sockets and claim it.  Raises Problem with what was tried.
+    """
+    candidates = placement.runtime_candidates(environ, tempfile.gettempdir())
+    folder, troubles = machine.runtime_folder(candidates)
+    if folder is None:
+        tried = [f"cannot use {trouble}" for trouble in troubles]
+        raise Problem(
+            ExitCode.CONFIG, *tried, "no writable RUNTIME_DIR: mount a tmpfs there; giving up"
+        )
+    if machine.lock(folder) is None:
+        raise Problem(
+            ExitCode.CONFIG, f"cannot use {folder}: another autoexit-nginx uses it; giving up"
+        )
+    return folder
+
+
+def renderer(settings: Settings, binary: Binary, folder: Path) -> Renderer:
+    """
+    Build the renderer for this machine and this nginx.
+
+    Raises Problem when a template is broken, or a setting asks for what this nginx cannot do.
+    """
+    troubles = beyond(settings, binary.version)
+    if troubles:
+        raise Problem(ExitCode.CONFIG, *troubles)
+    files, connections = machine.open_files()
+    frame = Frame(
+        settings=settings,
+        nginx=binary.version,
+        folder=str(folder),
+        workers=machine.worker_count(),
+        open_files=files,
+        connections=connections,
+        listen=machine.listen_directives(settings.listen_address, settings.listen_port),
+        user=machine.worker_user(),
+    )
+    try:
+        return Renderer(frame, read_templates())
+    except Exception as error:
+        raise Problem(ExitCode.CONFIG, f"cannot use the templates: {error}; giving up") from error
+
+
+def operator_reader(settings: Settings) -> Callable[[], dict[str, bytes]]:
+    """
+    Return what reads the operator's files.
+    """
+    return lambda: read_operator_files(Path(settings.operator_dir))
+
+
+def read_templates() -> dict[str, str]:
+    """
+    Read the templates, from the installed package or from a checkout.
+    """
+    here = Path(__file__).parent
+    folder = here / "templates"
+    if not folder.is_dir():
+        folder = here.parent / "nginx"
+    return {path.name: path.read_text() for path in folder.glob("*.j2")}
