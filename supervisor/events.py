@@ -179,6 +179,17 @@ class WorkersEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class JobStopAnswered:
+    """
+    Nomad will stop the job, or why not: the HTTP status where there was one, and when to ask again.
+    """
+
+    trouble: str = ""
+    status: int | None = None
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StateSaved:
     """The record of the deadline is on disk, or the reason why it is not."""
 
@@ -204,5 +215,6 @@ Event = (
     | ConnectionsCounted
     | WorkersCounted
     | WorkersEnded
+    | JobStopAnswered
     | StateSaved
 )

@@ -13,7 +13,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from supervisor import __version__, lifetime, machine, policy, process, signals, workplace
+from supervisor import (
+    __version__,
+    latecomer,
+    lifetime,
+    machine,
+    policy,
+    process,
+    signals,
+    workplace,
+)
 from supervisor import settings as table
 from supervisor.admin import Admin
 from supervisor.discovery import Source, sources
@@ -27,9 +36,10 @@ from supervisor.logs import Log, Writer
 from supervisor.looker import Looker
 from supervisor.loop import Hands, Inbox, Loop, boot_clock
 from supervisor.nginx import Nginx, find
-from supervisor.orders import Exit, Note, leave
+from supervisor.orders import Exit, leave
 from supervisor.probes import prober
 from supervisor.settings import Settings
+from supervisor.stopper import Stopper
 
 if TYPE_CHECKING:
     from supervisor.access import AccessLog
@@ -53,7 +63,7 @@ def run(environ: Mapping[str, str]) -> int:
         version=__version__,
         pid=os.getpid(),
         serves=_served(settings),
-        nomad=settings.nomad_addr if settings.service_name else None,
+        nomad=settings.nomad_addr if settings.service_name or settings.stops_job else None,
     )
     for given, meant in table.suspects(environ):
         log.say("settings.suspect", "warning", variable=given, hint=f"did you mean {meant}?")
@@ -67,11 +77,7 @@ def run(environ: Mapping[str, str]) -> int:
         settings, anchor, [source.name for source in following], boot_clock()
     )
     if state.lifetime.is_ending:
-        for order in orders:
-            if isinstance(order, Note):
-                log.say(order.event, order.level, **order.fields)
-            if isinstance(order, Exit):
-                return _farewell(settings, order, log, None)
+        return _farewell(settings, latecomer.attend(settings, orders, log), log, None)
     for source in following:
         source.start()  # first of all: while it asks, the rest is prepared
     try:
@@ -136,6 +142,7 @@ def _hands(
         log=log,
         sources=following,
         probing=prober(settings, inbox.post, log.hide),
+        stopper=Stopper(settings, inbox.post, log.hide),
         port=settings.listen_port,
         worker_count=machine.worker_count(),
         access=_access_log(settings, folder, log),

@@ -5,7 +5,9 @@ Theory: the deadline is an instant on the wall, anchored at the first start and 
 file; while the process runs it is a reading of the loop's clock, so that nobody's change of the
 wall clock moves it.  Once an end has begun, a ladder of three instants guarantees that it comes:
 nginx is told to QUIT at once, to TERM at the later of half-way and one second before the end,
-and is killed 0.3 s before it.  Each further stop signal climbs one rung.
+and is killed 0.3 s before it.  Each further stop signal climbs one rung.  With
+AT_DEADLINE=stop-job the deadline does not begin the end but the wait for Nomad's stop signal, which
+does (see `jobstop`).
 
 All instants are seconds on the loop's clock, unless they are called epoch.
 """
@@ -32,6 +34,7 @@ class Phase(StrEnum):
     """
 
     RUNNING = "running"
+    ASKING = "asking"
     DRAINING = "draining"
     TERMINATING = "terminating"
     KILLING = "killing"
@@ -40,12 +43,17 @@ class Phase(StrEnum):
 
 #: The only ways from one phase to another; `docs/architecture.md` draws its diagram from this.
 CHANGES: dict[Phase, frozenset[Phase]] = {
-    Phase.RUNNING: frozenset({Phase.DRAINING, Phase.ENDED}),
+    Phase.RUNNING: frozenset({Phase.ASKING, Phase.DRAINING, Phase.ENDED}),
+    Phase.ASKING: frozenset({Phase.DRAINING, Phase.ENDED}),
     Phase.DRAINING: frozenset({Phase.TERMINATING, Phase.ENDED}),
     Phase.TERMINATING: frozenset({Phase.KILLING, Phase.ENDED}),
     Phase.KILLING: frozenset({Phase.ENDED}),
     Phase.ENDED: frozenset(),
 }
+
+
+#: While these last, all is served and followed as ever.
+_SERVING = frozenset({Phase.RUNNING, Phase.ASKING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +75,14 @@ class Lifetime:
     @property
     def is_ending(self) -> bool:
         """Tell whether the end has begun: no endpoint change matters any more."""
-        return self.phase is not Phase.RUNNING
+        return self.phase not in _SERVING
 
     @property
     def wake_at(self) -> float:
         """The instant at which the phase changes by itself."""
         return {
             Phase.RUNNING: self.deadline,
+            Phase.ASKING: NEVER,  # `jobstop` knows
             Phase.DRAINING: self.term_at,
             Phase.TERMINATING: self.kill_at,
             Phase.KILLING: self.gone_at,
@@ -103,8 +112,8 @@ def asked_to_stop(life: Lifetime, total: float, now: float) -> Lifetime:
     """
     life = replace(life, stops=life.stops + 1)
     if life.stops == 1:
-        if life.phase is Phase.RUNNING:
-            return drain(life, "stop signal", total, now)
+        if life.phase in _SERVING:  # after the deadline it is the stop that was asked for
+            return drain(life, life.reason or "stop signal", total, now)
         return _ladder(life, min(total, life.gone_at - now), now)  # the deadline came first
     if life.stops == 2:
         gone = min(life.gone_at, now + _SECOND)

@@ -23,6 +23,7 @@ from supervisor.logs import Log
 from supervisor.looker import Looker
 from supervisor.nginx import Nginx
 from supervisor.orders import (
+    AskJobStop,
     CountConnections,
     CountWorkers,
     Discard,
@@ -47,6 +48,7 @@ from supervisor.orders import (
 )
 from supervisor.policy import State, decide
 from supervisor.probes import Probing
+from supervisor.stopper import Stopper
 
 if TYPE_CHECKING:
     from supervisor.access import AccessLog
@@ -107,6 +109,7 @@ class Hands:
     log: Log
     sources: tuple[Source, ...]
     probing: Probing
+    stopper: Stopper
     port: int
     worker_count: int
     access: "AccessLog | None" = None
@@ -165,6 +168,8 @@ class Loop:
             case Requery():
                 for source in hands.sources:
                     source.requery()
+            case AskJobStop():
+                hands.stopper.ask()
             case Publish(view):
                 hands.admin.view = view
             case Watch():

@@ -139,6 +139,11 @@ class Remember:
 
 
 @dataclass(frozen=True, slots=True)
+class AskJobStop:
+    """Ask Nomad to stop the whole job.  Answered by JobStopAnswered."""
+
+
+@dataclass(frozen=True, slots=True)
 class SaveState:
     """Put the record of the deadline on disk.  Answered by StateSaved."""
 
@@ -187,6 +192,7 @@ Order = (
     | Requery
     | Watch
     | Remember
+    | AskJobStop
     | SaveState
     | Publish
     | Note

@@ -41,8 +41,10 @@ class Heard:
 
 class Question(Requester):  # type: ignore[misc]
     """
-    GET of JSON, by one thread; `cut` may be called by any.
+    GET of JSON, or another METHOD, by one thread; `cut` may be called by any.
     """
+
+    METHOD = "get"
 
     def __init__(
         self,
@@ -111,7 +113,11 @@ class Question(Requester):  # type: ignore[misc]
     def _response(self, path: tuple[str, ...], params: dict[str, str]) -> requests.Response:
         try:
             answer = self.request(
-                *path, method="get", params=params, timeout=(_HEAD, self._patience), stream=True
+                *path,
+                method=self.METHOD,
+                params=params,
+                timeout=(_HEAD, self._patience),
+                stream=True,
             )
         except BaseNomadException as error:  # an answer with a bad status, or a failure
             answer = error.nomad_resp

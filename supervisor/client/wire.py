@@ -104,10 +104,13 @@ def session(wire: Wire) -> requests.Session:
     Build a session that speaks over one wire and takes nothing from the environment.
 
     No proxy is asked, no netrc read; bodies come as they are, so that no small answer can grow
-    into a large one.
+    into a large one.  Nobody is followed elsewhere with our token, and no body is read before its
+    length is watched: python-nomad sees to both for GET only.
     """
     made = requests.Session()
     made.trust_env = False
+    made.stream = True
+    made.get_redirect_target = lambda resp: None  # type: ignore[method-assign]  # noqa: ARG005
     made.headers["Accept-Encoding"] = "identity"
     for scheme in list(made.adapters):
         del made.adapters[scheme]

@@ -10,6 +10,7 @@ The rules that cross the machines:
 - nothing is sent to nginx before its generation has answered, but the signal to end;
 - before the first answer, trouble ends the program (78, 69, 126, 127); after it, trouble is
   survived as long as anything can be served;
+- after the deadline no code but 0 comes out of it;
 - once the end has begun, only the end matters.
 """
 
@@ -24,22 +25,24 @@ from supervisor.generations import Generations
 from supervisor.lifetime import Lifetime, Phase
 from supervisor.master import Master
 from supervisor.model import NEVER, Memory
-from supervisor.orders import Exit, Order, SaveState, leave, note
-from supervisor.policy import discovered, ending, running
+from supervisor.orders import AskJobStop, Exit, Order, SaveState, leave, note
+from supervisor.policy import asking, discovered, ending, running
+from supervisor.policy.asking import heard_late
 from supervisor.policy.shown import shown
 from supervisor.policy.state import Decision, State
 from supervisor.rollout import Rollout
 from supervisor.settings import Settings
 from supervisor.targets import Targets
 
-__all__ = ["State", "begin", "decide", "recall"]
+__all__ = ["State", "begin", "decide", "heard_late", "recall"]
 
 
 def begin(
     settings: Settings, anchor: lifetime.Anchor, sources: Iterable[str], now: float
 ) -> Decision:
     """
-    Make the first state and the first orders; past the deadline the only order is to leave.
+    Make the first state and the first orders; past the deadline the order is to leave, with the job
+    asked to stop once more where it should end with us.
     """
     record, remaining = anchor.record, anchor.remaining
     epoch = record.deadline if record.extended_to is None else record.extended_to
@@ -71,7 +74,9 @@ def begin(
         f"this is a restart past the deadline; remove {settings.state_dir}/state.json to start anew"
     )
     ended = replace(state, lifetime=lifetime.enter(state.lifetime, Phase.ENDED))
-    return ended, [*said, leave(ExitCode.OK, "deadline passed before this start", hint=hint)]
+    once_more = [AskJobStop()] if settings.stops_job else []
+    why = "deadline passed before this start"
+    return ended, [*said, *once_more, leave(ExitCode.OK, why, hint=hint)]
 
 
 def recall(state: State, memories: Mapping[str, Memory], now: float) -> Decision:
@@ -104,6 +109,8 @@ def decide(state: State, event: Event, now: float) -> Decision:
             state, more = due(state, now)
             orders = [*orders, *more]
     if any(isinstance(order, Exit) for order in orders):
+        if state.lifetime.phase is Phase.ASKING:
+            orders = asking.excused(orders)
         if state.lifetime.phase is not Phase.ENDED:
             state = replace(state, lifetime=lifetime.enter(state.lifetime, Phase.ENDED))
         return state, orders
@@ -114,8 +121,12 @@ def decide(state: State, event: Event, now: float) -> Decision:
 
 
 def _deadline(state: State, now: float) -> Decision:
-    """Begin the end when the deadline has come."""
+    """Begin the end when the deadline has come, or the wait for Nomad to begin it."""
+    if state.lifetime.phase is Phase.ASKING:
+        return asking.keep_up(state, now)
     if state.lifetime.is_ending or now < state.lifetime.deadline:
         return state, []
+    if state.settings.stops_job:
+        return asking.begin(state, now)
     life = lifetime.drain(state.lifetime, "deadline", state.settings.drain_timeout, now)
     return ending.begin(state, life)

@@ -103,6 +103,8 @@ def climb(state: State, now: float) -> Decision:
 def _leave(state: State, life: Lifetime, now: float, **also: int) -> Decision:
     took = round(now - life.began_at, 3)
     ended = replace(state, lifetime=lifetime.enter(life, Phase.ENDED))
+    if state.job_stop.tries:
+        also["ended_alone"] = life.began_at >= state.job_stop.alone_at
     return ended, [
         leave(ExitCode.OK, life.reason, drained_in=took, connections_cut=life.cut, **also)
     ]

@@ -15,6 +15,7 @@ from supervisor.events import (
     Event,
     GenerationSeen,
     HealthSeen,
+    JobStopAnswered,
     OrphansFound,
     ProbesFellBack,
     SignalArrived,
@@ -33,7 +34,7 @@ from supervisor.events import (
 from supervisor.master import Health
 from supervisor.model import NEVER
 from supervisor.orders import Kill, Requery, note
-from supervisor.policy import attempts, children, discovered, ending, headroom
+from supervisor.policy import asking, attempts, children, discovered, ending, headroom
 from supervisor.policy.shown import status
 from supervisor.policy.state import Decision, State
 
@@ -55,6 +56,8 @@ def react(state: State, event: Event, now: float) -> Decision:
             return attempts.seen(state, generation, now)
         case WorkersCounted() | WorkersEnded():
             return headroom.react(state, event, now)
+        case JobStopAnswered():
+            return asking.answered(state, event, now)
         case StateSaved(trouble):
             hint = "the deadline will count anew after a restart"
             return state, [

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from supervisor import rollout
 from supervisor.generations import Generations
+from supervisor.jobstop import JobStop
 from supervisor.lifetime import Lifetime
 from supervisor.master import Health, Master
 from supervisor.model import NEVER, View
@@ -33,6 +34,7 @@ class State:
     view: View = View(0.0)
     seen_at: float = -NEVER
     is_lame: bool = False
+    job_stop: JobStop = JobStop()
     remarks: tuple[str, ...] = ()
     several_jobs: frozenset[str] = frozenset()
     watch: Watch = Watch(frozenset())
@@ -53,6 +55,7 @@ class State:
             rollout.ready_at(self.rollout),
             self.dark_at,
             self.lame_at,
+            self.job_stop.wake_at,
             self.targets.due_at,
             NEVER if self.rollout.wanted else self.started_at + self.settings.start_wait,
         )

@@ -97,6 +97,8 @@ def _contradictions(given: Mapping[str, str], exists: Callable[[str], bool]) -> 
         mistakes.append("LB_HASH_KEY is for LB_METHOD=hash: set both")
     if given.get("SERVICE_JOB") == "self" and "NOMAD_JOB_ID" not in given:
         mistakes.append("SERVICE_JOB=self: there is no job around us (NOMAD_JOB_ID is not set)")
+    if given.get("AT_DEADLINE", "").lower() == "stop-job" and "NOMAD_JOB_ID" not in given:
+        mistakes.append("AT_DEADLINE=stop-job: there is no job around us (NOMAD_JOB_ID is not set)")
     pair = ("NOMAD_CLIENT_CERT", "NOMAD_CLIENT_KEY")
     if len([name for name in pair if name in given]) == 1:
         mistakes.append(f"{' and '.join(pair)}: set both, a certificate needs its key")

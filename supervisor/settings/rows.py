@@ -56,6 +56,11 @@ class Settings:
         "/-/ready",
         "on the public port: 200 while serving, else 503; `off` drops it",
     )
+    at_deadline: str = _setting(
+        grammar.one_of("exit", "stop-job"),
+        "exit",
+        "`exit`, or `stop-job`: ask Nomad to stop the whole job, serve until it does (60s at most)",
+    )
     drain_timeout: float = _setting(
         grammar.span, "30s", "how long open requests may take after the deadline, in all"
     )
@@ -214,13 +219,22 @@ class Settings:
         "file with the token, read again for each query",
         shown="`$NOMAD_SECRETS_DIR/nomad_token`",
     )
-    nomad_namespace: str = _setting(grammar.namespace, "default", "namespace of the service")
+    nomad_namespace: str = _setting(
+        grammar.namespace, "default", "namespace of the service, and of our own job"
+    )
     nomad_region: str = _setting(
         grammar.plain, "", "region of the service", shown="the agent's own"
     )
     nomad_alloc_id: str = _setting(grammar.plain, "", "set by Nomad: the allocation around us")
     nomad_job_id: str = _setting(grammar.job, "", "set by Nomad: the job around us")
     place: Place = field(default=Place())
+
+    @property
+    def stops_job(self) -> bool:
+        """
+        Whether the whole job is to end at the deadline, and not this task alone.
+        """
+        return self.at_deadline == "stop-job"
 
     @property
     def rules(self) -> Rules:

@@ -21,7 +21,9 @@ from supervisor.events import (
     Event,
     GenerationSeen,
     HealthSeen,
+    JobStopAnswered,
     OrphansFound,
+    SignalArrived,
     SnapshotArrived,
     Spawned,
     Staged,
@@ -33,6 +35,7 @@ from supervisor.events import (
 )
 from supervisor.model import ChildKind, Condition, Endpoint, Plan, Record
 from supervisor.orders import (
+    AskJobStop,
     CountConnections,
     CountWorkers,
     EndWorkers,
@@ -89,7 +92,16 @@ class World:
     room: float = math.inf
     probe: float | None = 0.026
     ready: bool = True
+    job_stop: JobStopAnswered | None = None
+    stops_after: float | None = 0.04
     obeys: frozenset[int] = frozenset({signal.SIGQUIT, signal.SIGTERM, signal.SIGKILL})
+
+    def asked_to_stop(self) -> Iterator[tuple[float, Event]]:
+        """Answer as Nomad does; after a yes its signal comes."""
+        if self.job_stop is not None:
+            yield 0.005, self.job_stop
+            if not self.job_stop.trouble and self.stops_after is not None:
+                yield self.stops_after, SignalArrived(signal.SIGTERM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +289,10 @@ class Play:
                 yield 0.0, OrphansFound(world.orphans)
             case CountConnections() | CountWorkers() | EndWorkers():
                 yield 0.0, self._count(order)
+            case CountConnections():
+                yield 0.0, ConnectionsCounted(world.open_connections)
+            case AskJobStop():
+                yield from world.asked_to_stop()
             case SaveState():
                 yield 0.0, StateSaved()
             case Look(every):

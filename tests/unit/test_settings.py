@@ -270,6 +270,31 @@ def test_the_job_around_us_may_be_called_self() -> None:
     )
 
 
+def test_only_a_job_can_be_stopped() -> None:
+    """
+    Outside a job AT_DEADLINE=stop-job is a mistake, whatever is served; the words are two.
+    """
+    assert "exit" == read(SERVICE_NAME="web", NOMAD_JOB_ID="a").at_deadline
+    for word in ("stop-job", "Stop-Job"):
+        told = {"ENDPOINTS": "10.0.0.1:80", "AT_DEADLINE": word}
+        assert "stop-job" == read(**told, NOMAD_JOB_ID="a/dispatch-1").at_deadline
+        assert (
+            "AT_DEADLINE=stop-job: there is no job around us (NOMAD_JOB_ID is not set)",
+        ) == mistakes(**told)
+    assert ("AT_DEADLINE='stop': expected one of exit, stop-job",) == mistakes(
+        SERVICE_NAME="web", AT_DEADLINE="stop"
+    )
+
+
+def test_without_a_deadline_nothing_is_stopped_at_it() -> None:
+    """
+    TTL=never may come out of a job's variable: AT_DEADLINE then just has nothing to do.
+    """
+    found = read(SERVICE_NAME="web", TTL="never", AT_DEADLINE="stop-job", NOMAD_JOB_ID="a")
+
+    assert (None, "stop-job") == (found.ttl, found.at_deadline)
+
+
 @pytest.mark.parametrize(
     "environ, line",
     [
