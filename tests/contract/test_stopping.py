@@ -60,6 +60,16 @@ class TestStop:
         for job in ("nobody", "a%2Fb"):
             assert ("", 0) == (said(stopper, job)["EvalID"], said(stopper, job)["Index"])
 
+    def test_an_id_with_a_slash(self, stopper: Api, web: str) -> None:
+        """
+        A dispatched or periodic job has one in its ID: escaped, it is found.
+        """
+        stopper.offer(web, name=f"{web}/dispatch-1")
+
+        assert UUID(said(stopper, f"{web}%2Fdispatch-1")["EvalID"])
+
+        eventually(lambda: [] == rows_of(stopper.ask(web)))
+
     def test_another_namespace(self, stopper: Api, web: str) -> None:
         """
         A job is stopped in the namespace that is named; a policy is for one namespace.
