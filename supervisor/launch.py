@@ -31,13 +31,13 @@ from supervisor.errors import ExecutableMissing, ExitCode, Problem
 from supervisor.files import Clerk
 from supervisor.files.configs import Configs
 from supervisor.files.memories import Memories
-from supervisor.files.records import read_record, save_ended
 from supervisor.logs import Log, Writer
 from supervisor.looker import Looker
 from supervisor.loop import Hands, Inbox, Loop, boot_clock
 from supervisor.nginx import Nginx, find
 from supervisor.orders import Exit, leave
 from supervisor.probes import prober
+from supervisor.records import read_record, save_ended
 from supervisor.settings import Settings
 from supervisor.stopper import Stopper
 

@@ -15,8 +15,8 @@ All instants are seconds on the loop's clock, unless they are called epoch.
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from supervisor import durations
-from supervisor.model import NEVER, Record
+from supervisor.anchor import Anchor, Record, Wish, anchored
+from supervisor.model import NEVER
 from supervisor.settings import Settings
 
 #: Before the end of the ladder: the last second belongs to TERM, the last 0.3 s to KILL.
@@ -134,61 +134,8 @@ def _ladder(life: Lifetime, total: float, now: float) -> Lifetime:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Anchor:
-    """
-    Where the deadline stands at a start: the record to keep, and what to say about the old one.
-
-    `remaining` is in seconds, None where there is no limit.
-    """
-
-    record: Record
-    remaining: float | None
-    remark: str = ""
-
-
 def anchor(settings: Settings, found: Record | None, wall: float) -> Anchor:
     """
     Decide the deadline at a start, from the settings and what an earlier start recorded.
-
-    `wall` is the epoch now.  A record of another allocation does not count (a sticky disk carries
-    it over); a changed TTL or DEADLINE counts from the first start and drops an extension.
     """
-    origin = _origin(settings)
-    remark = ""
-    if found is not None and found.allocation != settings.nomad_alloc_id:
-        remark, found = "the recorded deadline belongs to another allocation; starting anew", None
-    if found is not None and found.first_start > wall + 1:
-        remark, found = "the recorded first start lies in the future; starting anew", None
-    if found is not None and found.origin == origin and not _follows(found, settings):
-        remark, found = "the recorded deadline contradicts its own origin; starting anew", None
-    if found is not None and found.origin == origin:
-        record = found
-    else:
-        first = found.first_start if found else wall
-        if found is not None:
-            changed = f"{found.origin} became {origin}"
-            remark = f"{changed}; counting from the first start"
-        record = Record(settings.nomad_alloc_id, first, origin, _deadline(settings, first))
-    end = record.deadline if record.extended_to is None else record.extended_to
-    return Anchor(record, None if end is None else end - wall, remark)
-
-
-def _origin(settings: Settings) -> str:
-    if settings.deadline is not None:
-        return f"DEADLINE={durations.format_instant(settings.deadline)}"
-    return "TTL=never" if settings.ttl is None else f"TTL={durations.format_span(settings.ttl)}"
-
-
-def _follows(record: Record, settings: Settings) -> bool:
-    """Tell whether the deadline comes from where the record says, to the second it says it by."""
-    expected = _deadline(settings, record.first_start)
-    if expected is None or record.deadline is None:
-        return expected is None and record.deadline is None
-    return abs(record.deadline - expected) <= 1
-
-
-def _deadline(settings: Settings, first_start: float) -> float | None:
-    if settings.deadline is not None:
-        return settings.deadline
-    return None if settings.ttl is None else first_start + settings.ttl
+    return anchored(Wish(settings.ttl, settings.deadline, settings.nomad_alloc_id), found, wall)

@@ -147,22 +147,6 @@ class Live:
     turn: int
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """
-    What must survive a restart: the anchor of the deadline.  Times are epoch seconds.
-
-    The origin tells which setting the deadline came from, so that a changed TTL is noticed; the
-    allocation keeps a sticky disk from ending a new allocation with an old one's deadline.
-    """
-
-    allocation: str
-    first_start: float
-    origin: str
-    deadline: float | None
-    extended_to: float | None = None
-
-
 class ChildKind(StrEnum):
     """
     What a child process was started for; `other` is one that was adopted.

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-from supervisor.model import Endpoint, Live, Memory, Plan, Record, View
+from supervisor.anchor import Record
+from supervisor.model import Endpoint, Live, Memory, Plan, View
 
 
 @dataclass(frozen=True, slots=True)

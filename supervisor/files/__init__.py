@@ -13,8 +13,8 @@ from pathlib import Path
 from supervisor.events import Event, Staged, StageFailed, StateSaved, SwapFailed, Swapped
 from supervisor.files.configs import Configs
 from supervisor.files.memories import Memories
-from supervisor.files.records import save_ended, save_record
 from supervisor.orders import Discard, Keep, Remember, Restore, SaveState, Stage, Swap
+from supervisor.records import save_ended, save_record
 
 Errand = Stage | Swap | Restore | Discard | Keep | Remember | SaveState
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from supervisor.admission import admit
-from supervisor.files.records import replace_json
 from supervisor.model import Endpoint, Memory, Share
+from supervisor.records import replace_json
 from supervisor.settings import Settings
 
 _FILE = "endpoints.json"

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from supervisor import lifetime, targets
+from supervisor.anchor import Anchor
 from supervisor.durations import format_instant
 from supervisor.errors import ExitCode
 from supervisor.events import Event
@@ -37,15 +38,13 @@ from supervisor.targets import Targets
 __all__ = ["State", "begin", "decide", "heard_late", "recall"]
 
 
-def begin(
-    settings: Settings, anchor: lifetime.Anchor, sources: Iterable[str], now: float
-) -> Decision:
+def begin(settings: Settings, anchor: Anchor, sources: Iterable[str], now: float) -> Decision:
     """
     Make the first state and the first orders; past the deadline the order is to leave, with the job
     asked to stop once more where it should end with us.
     """
     record, remaining = anchor.record, anchor.remaining
-    epoch = record.deadline if record.extended_to is None else record.extended_to
+    epoch = record.end
     state = State(
         settings,
         Lifetime(deadline=NEVER if remaining is None else now + remaining),

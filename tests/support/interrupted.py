@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from supervisor.anchor import Record
 from supervisor.files.configs import Configs
-from supervisor.files.records import save_record
-from supervisor.model import Endpoint, Mode, Plan, Record
+from supervisor.model import Endpoint, Mode, Plan
+from supervisor.records import save_record
 from supervisor.render import Bundle, Frame, Renderer
 from supervisor.settings import read
 from supervisor.workplace import read_templates

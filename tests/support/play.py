@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar, assert_never
 
 from supervisor import lifetime, policy, settings
+from supervisor.anchor import Record
 from supervisor.events import (
     ChildExited,
     ConnectionsCounted,
@@ -33,7 +34,7 @@ from supervisor.events import (
     WorkersCounted,
     WorkersEnded,
 )
-from supervisor.model import ChildKind, Condition, Endpoint, Plan, Record
+from supervisor.model import ChildKind, Condition, Endpoint, Plan
 from supervisor.orders import (
     AskJobStop,
     CountConnections,

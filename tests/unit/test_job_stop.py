@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor import jobstop, policy
+from supervisor.anchor import Record
 from supervisor.events import (
     ChildExited,
     Event,
@@ -18,7 +19,7 @@ from supervisor.events import (
     TimePassed,
 )
 from supervisor.lifetime import Phase
-from supervisor.model import ChildKind, Mode, Record
+from supervisor.model import ChildKind, Mode
 from supervisor.orders import AskJobStop, Exit, Note, SaveState, SpawnMaster
 from tests.support.play import WALL, Play, World, arrives, endpoints
 

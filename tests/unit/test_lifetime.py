@@ -5,7 +5,7 @@ The anchor of the deadline: what a start makes of the settings and of an earlier
 import pytest
 
 from supervisor import lifetime, settings
-from supervisor.model import Record
+from supervisor.anchor import Record
 from supervisor.settings import Settings
 
 NOW = 1_800_000_000.0

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from supervisor.anchor import Record
 from supervisor.errors import ExitCode
 from supervisor.events import (
     DiscoveryFailed,
@@ -15,7 +16,7 @@ from supervisor.events import (
     StateSaved,
     SwapFailed,
 )
-from supervisor.model import ChildKind, Mode, Record
+from supervisor.model import ChildKind, Mode
 from supervisor.orders import Order, SpawnCheck, SpawnMaster, Stage, Swap
 from tests.support.play import SOURCE, WALL, Play, World, arrives, endpoints
 

@@ -2,13 +2,17 @@
 What outlives the process: the record of the deadline, and why the last run ended.
 
 Only the record is forced to the disk: it is what a restart after a power failure depends on.
+Like `anchor`, this also ships to the images of replicas: standard library only, good for
+Python 3.9.
 """
+
+from __future__ import annotations
 
 import json
 import os
 from pathlib import Path
 
-from supervisor.model import Record
+from supervisor.anchor import Record
 
 RECORD = "state.json"
 ENDED = "ended.json"
@@ -94,11 +98,9 @@ def replace_json(folder: Path, name: str, content: dict[str, object], *, durable
 
 
 def _instant(value: object) -> float:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not 0 <= value < _LAST_INSTANT
-    ):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{value!r} is no instant")
+    if not 0 <= value < _LAST_INSTANT:
         raise ValueError(f"{value!r} is no instant")
     return float(value)
 
