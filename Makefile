@@ -13,7 +13,7 @@ TIERS := integration pid1 budget e2e
 ALONE := $(PYTEST) --last-failed --last-failed-no-failures none -m 'not container and not e2e' tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test unit $(TIERS) coverage bench old image fmt lint style type arch docs lock clean
+.PHONY: help setup run test unit $(TIERS) coverage bench old onefile image fmt lint style type arch docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9 ]+:.*## / { printf "  %-34s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ bench: setup ## measure, side by side with the pattern being replaced
 
 old: setup ## the cases P, D, F against the pattern being replaced, for docs/migrating.md
 	@WORKERS=$(WORKERS) $(BIN)/python -m tools.old $(ARGS)
+
+onefile: setup ## dist/autoexit.pyz: `exec` for any image with Python 3.9 or newer
+	@$(BIN)/python -m tools.onefile
 
 image: ## build the container image, tagged with its version
 	@docker build --quiet --tag autoexit-nginx:$(VERSION) .

@@ -30,10 +30,12 @@ def main(argv: Sequence[str]) -> int:
     """
     if argv and not argv[0].startswith("-") and argv[0] not in _COMMANDS:
         return _execute(argv)
-    word = "".join(argv) or "run"
-    if len(argv) > 1 or word not in _COMMANDS:
-        word = _parser().parse_args(argv).command or "run"
     try:
+        if argv[:1] == ["exec"]:
+            return _exec(argv[1:])
+        word = "".join(argv) or "run"
+        if len(argv) > 1 or word not in _COMMANDS:
+            word = _parser().parse_args(argv).command or "run"
         return _flushed(_COMMANDS[word][0]())
     except Problem as problem:
         for line in problem.lines:
@@ -105,6 +107,12 @@ def _healthcheck() -> int:
     return healthcheck.run(os.environ)
 
 
+def _exec(words: Sequence[str] = ()) -> int:
+    from supervisor import wrap
+
+    return wrap.run(words, os.environ)
+
+
 def _demo() -> int:
     from supervisor import demo
 
@@ -119,6 +127,7 @@ _COMMANDS: dict[str, tuple[Callable[[], int], str]] = {
         _healthcheck,
         "ask a running supervisor whether nginx answers: exit code 0 or 1",
     ),
+    "exec": (_exec, "run a command until the same deadline: `exec -- COMMAND ...`"),
     "demo": (_demo, "show the whole thing on this machine, in under a minute"),
 }
 

@@ -1,0 +1,58 @@
+"""
+Makes the one file that wraps any command on any Python from 3.9 on: `make onefile`.
+
+It is a zip archive that Python runs.  The same sources give the same bytes, so that a checksum in a
+job file holds: fixed dates, sorted names, and nothing compressed, which also spares the start a
+library.
+"""
+
+import hashlib
+import sys
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+TARGET = ROOT / "dist" / "autoexit.pyz"
+
+#: All that `wrap` imports of this package; the linter holds them to the standard library.
+MODULES = ("__init__", "anchor", "durations", "errors", "records")
+
+_SHEBANG = b"#!/usr/bin/env python3\n"
+
+
+def contents() -> dict[str, bytes]:
+    """Return every file of the archive, by its name there."""
+    package = ROOT / "supervisor"
+    sources = [package / f"{name}.py" for name in MODULES]
+    sources += [path for path in (package / "wrap").glob("*.py") if path.name != "__main__.py"]
+    files = {str(path.relative_to(ROOT)): path.read_bytes() for path in sources}
+    files["__main__.py"] = (package / "wrap" / "__main__.py").read_bytes()
+    files["LICENSE"] = (ROOT / "LICENSE").read_bytes()
+    return dict(sorted(files.items()))
+
+
+def make(target: Path) -> Path:
+    """Write the archive, executable."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("wb") as file:
+        file.write(_SHEBANG)
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            for name, content in contents().items():
+                entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+                entry.external_attr = 0o100644 << 16
+                entry.create_system = 3
+                archive.writestr(entry, content)
+    target.chmod(0o755)
+    return target
+
+
+def main(arguments: list[str]) -> int:
+    """Write it to dist/, or where the one argument says."""
+    target = make(Path(arguments[0]) if arguments else TARGET)
+    content = target.read_bytes()
+    print(f"{target}  {len(content)} bytes  sha256:{hashlib.sha256(content).hexdigest()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
