@@ -14,6 +14,7 @@ from tests.support.fake_nomad import FakeNomad
 from tests.support.replica import Replica
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
+from tests.support.wrapped import Wrapped
 
 
 @pytest.fixture
@@ -64,3 +65,21 @@ def _wanted(subject: Supervised) -> int:
     found = re.search(r"^worker_processes (\d+);", configs[-1], re.MULTILINE)
     assert found is not None
     return int(found[1])
+
+
+@pytest.fixture
+def wrap() -> Iterator[Callable[..., Wrapped]]:
+    """
+    Start a command under `exec`: `wrap("sleep", "9", TTL="5s", pid1=False)`.
+    """
+    started: list[Wrapped] = []
+
+    def start(*command: str, **options: Any) -> Wrapped:
+        subject = Wrapped(*command, **options)
+        started.append(subject)
+        return subject
+
+    yield start
+    for subject in reversed(started):
+        sys.stdout.write(f"{subject.lines}\n{subject.said}\n")
+        subject.close()

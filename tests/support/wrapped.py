@@ -1,0 +1,157 @@
+"""
+A command under `exec` as a real process, started, watched and cleaned away.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from tests.support.journal import Line
+from tests.support.launched import Launched, Stdout
+from tests.support.namespaces import Population, Process, why_no_unshare
+from tests.support.subjects import CHECKOUT, Launch
+from tests.support.waiting import eventually
+
+EXEC = (sys.executable, "-m", "supervisor", "exec", "--")
+
+
+class Wrapped:
+    """
+    One run of a command; what `exec` itself says is on stderr, or with "tty" among the rest.
+    """
+
+    def __init__(
+        self,
+        *command: str,
+        pid1: bool = True,
+        stdout: Stdout = "read",
+        exec_words: tuple[str, ...] = EXEC,
+        **settings: str,
+    ) -> None:
+        if pid1 and why_no_unshare():
+            pytest.skip(why_no_unshare())
+        self.home = Path(tempfile.mkdtemp(prefix="ax-", dir="/tmp"))
+        self.state_dir = Path(settings.get("STATE_DIR", str(self.home / "state")))
+        environ = {
+            "PATH": os.environ["PATH"],
+            "LANG": "C.UTF-8",
+            "STATE_DIR": str(self.state_dir),
+            **settings,
+        }
+        self._launch = Launch((*exec_words, *command), environ, CHECKOUT)
+        self._pid1 = pid1
+        self._stdout: Stdout = stdout
+        self.run = self._start()
+
+    def again(self) -> Self:
+        """
+        Start it once more, as a restart of the task would.
+        """
+        self.run.kill()
+        self.run = self._start()
+        return self
+
+    @property
+    def pid(self) -> int:
+        """
+        Its pid, as the host sees it.
+        """
+        return self.run.pid
+
+    @property
+    def lines(self) -> list[Line]:
+        """
+        What `exec` said.
+        """
+        return list((self.run.journal if self._stdout == "tty" else self.run.stderr).records)
+
+    @property
+    def said(self) -> list[str]:
+        """
+        What the command printed.
+        """
+        return list(self.run.journal.plain)
+
+    def wait_for_line(self, event: str, within: float = 10.0) -> Line:
+        """
+        Return the first line about an event, once it is there.
+        """
+        return eventually(
+            lambda: [line for line in self.lines if line["event"] == event],
+            within,
+            what=f"a line about {event}, among {self.lines}",
+        )[0]
+
+    def wait_for_text(self, text: str, within: float = 10.0) -> None:
+        """
+        Wait until the command has printed a line.
+        """
+        eventually(lambda: text in self.said, within, what=f"{text!r} in {self.said}")
+
+    def signal(self, *numbers: int) -> None:
+        """
+        Send it signals from the host, as a container engine does.
+        """
+        self._population.remember()
+        for number in numbers:
+            os.kill(self.pid, number)
+
+    def wait(self, within: float = 10.0) -> int:
+        """
+        Return its exit code once it ended.
+        """
+        code = self.run.wait(within)
+        assert code is not None, f"still running after {within:g} s: {self.lines} {self.said}"
+        return code
+
+    def lived(self) -> float:
+        """
+        Return the seconds from its launch to its end.
+        """
+        assert self.run.exited_at is not None, "it has not ended"
+        return self.run.exited_at - self.run.started_at
+
+    @property
+    def ended(self) -> Line:
+        """
+        The last line, which says why.
+        """
+        return next(line for line in reversed(self.lines) if line["event"] == "ended")
+
+    def processes(self) -> list[Process]:
+        """
+        Return everyone that is there, its own process included.
+        """
+        return self._population.look()
+
+    def find(self, title: str) -> Process:
+        """
+        Return the one process with this command line, once it is there.
+        """
+        return eventually(lambda: [p for p in self.processes() if p.title == title], what=title)[0]
+
+    def close(self) -> None:
+        """
+        End whatever is left and remove its home.
+        """
+        self._population.kill()
+        self.run.kill()
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    def _start(self) -> Launched:
+        run = Launched(self._launch, pid1=self._pid1, stdout=self._stdout)
+        self._population = Population(run.pid, f"{self.home}/", pid1=self._pid1)
+        return run
+
+
+def trapping(*names: str, then: str = "") -> tuple[str, ...]:
+    """
+    Return a shell that says "ready", and from then on the name of each of these signals it gets.
+    """
+    traps = "; ".join(f"trap 'echo got-{name}; {then}' {name}" for name in names)
+    return ("sh", "-c", f"{traps}; echo ready; while :; do sleep 0.05; done")
