@@ -4,13 +4,16 @@ What a wrapped command leaves behind: buried, told, killed; never left.
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 import pytest
 
+from supervisor.wrap import kernel
 from tests.support.waiting import eventually
 from tests.support.wrapped import Wrapped
 
@@ -84,6 +87,31 @@ def test_killed_it_takes_the_command_with_it(wrap: Wrap) -> None:
     eventually(lambda: is_over(command), 1)
     assert time.monotonic() - at < 1
     subject.wait_for_text("got-TERM")
+
+
+def test_children_are_found_without_the_kernels_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Where the kernel keeps no list of children, they are found by asking everyone for its parent.
+    """
+    ours = [subprocess.Popen(["sleep", "68"]) for _ in range(2)]
+    listed = kernel.children()
+    monkeypatch.setattr(kernel, "open", refusing, raising=False)
+    asked = kernel.children()
+    for process in ours:
+        process.kill()
+        process.wait()
+
+    assert {process.pid for process in ours} <= set(listed)
+    assert sorted(listed) == sorted(asked)
+
+
+def refusing(path: str) -> object:
+    """
+    Open anything but the kernel's list.
+    """
+    if path.endswith("/children"):
+        raise FileNotFoundError(path)
+    return Path(path).open()
 
 
 def is_over(process: psutil.Process) -> bool:
