@@ -47,6 +47,10 @@ STOP_TIMEOUT   the same after a stop signal (4s)
 STATE_DIR      what must survive a restart: the deadline; in a Nomad task its own folder"""
 
 
+#: The code of a command that somebody killed outright; if we did not, it was mostly the kernel.
+_KILLED = 128 + signal.SIGKILL
+
+
 def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
     """
     Run the command until its end, the deadline or a stop, and return the exit code.
@@ -83,7 +87,12 @@ class _Run:
         self._save(anchor)
         if STOP_SIGNALS & signal.sigpending():
             return self._leave(ExitCode.OK, "stop signal before the start")
-        command = Command(self._words, Kernel())
+        kernel = Kernel()
+        if not kernel.adopts:
+            reason = "cannot adopt orphans: there is no ctypes, or prctl is refused"
+            hint = "what leaves the command's process group may outlive us"
+            self._lines.say("exec.not_subreaper", "warning", reason=reason, hint=hint)
+        command = Command(self._words, kernel)
         try:
             command.start()
         except OSError as error:
@@ -146,6 +155,7 @@ class _Run:
             "command_code": command.code,
             "drained_in": None if outcome.took is None else round(outcome.took, 3),
             "killed": outcome.killed or None,
+            "hint": None if asked or command.code != _KILLED else "perhaps for its memory",
         }
         code = ExitCode.OK if asked or command.code is None else command.code
         return self._leave(code, outcome.reason, **fields)

@@ -4,7 +4,6 @@ Signals that come while the program, or nginx, has hardly begun to live.
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.fake_nginx import FakeNginx
+from tests.support.first_moments import listens, passes
 from tests.support.replica import Replica
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
@@ -21,27 +21,6 @@ Replicas = Callable[..., list[Replica]]
 Prepare = Callable[..., Supervised]
 
 SIDE_BY_SIDE = 3
-
-
-def listens(pid: int) -> bool:
-    """
-    Whether a process has come to its first instruction of ours, which blocks the stop signals.
-
-    Before it the kernel discards them for a PID 1: nobody can do anything about that.
-    """
-    with suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("SigBlk:"):
-                return bool(int(line.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
-    return False
-
-
-def passes(seconds: float) -> None:
-    """
-    Let that much time pass, as exactly as can be.
-    """
-    end = time.monotonic() + seconds
-    eventually(lambda: time.monotonic() >= end, seconds + 10, 0.0002)
 
 
 def stopped_after(subject: Supervised, delay: float) -> int:

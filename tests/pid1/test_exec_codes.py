@@ -38,6 +38,7 @@ def test_a_death_by_signal_is_128_and_more(wrap: Wrap, signum: int, pid1: bool) 
     subject = wrap("sh", "-c", f"kill -{int(signum)} $$", pid1=pid1)
 
     assert 128 + signum == subject.wait()
+    assert (signum == signal.SIGKILL) == ("memory" in subject.ended.get("hint", ""))
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])

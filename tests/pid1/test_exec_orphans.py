@@ -89,6 +89,17 @@ def test_killed_it_takes_the_command_with_it(wrap: Wrap) -> None:
     subject.wait_for_text("got-TERM")
 
 
+def test_without_ctypes_it_says_what_it_cannot(wrap: Wrap, tmp_path: Path) -> None:
+    """
+    A Python built without ctypes runs the command all the same, and says that orphans may escape.
+    """
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['ctypes'] = None")
+    subject = wrap("sh", "-c", "exit 3", pid1=False, PYTHONPATH=str(tmp_path))
+
+    assert 3 == subject.wait()
+    assert "cannot adopt" in subject.wait_for_line("exec.not_subreaper")["reason"]
+
+
 def test_children_are_found_without_the_kernels_list(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     Where the kernel keeps no list of children, they are found by asking everyone for its parent.

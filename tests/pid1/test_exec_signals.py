@@ -115,10 +115,11 @@ def test_a_second_stop_is_fast_and_a_third_immediate(wrap: Wrap) -> None:
     two = wrap(*IGNORES, STOP_TIMEOUT="30s")
     two.wait_for_text("ready")
     two.signal(signal.SIGTERM)
-    two.wait_for_line("draining")
+    two.wait_for_text("got-TERM")
     two.signal(signal.SIGINT)
     two.wait_for_text("got-INT")
     assert 0 == two.wait(1.5)
+    assert ["ready", "got-TERM", "got-INT"] == two.said  # and TERM no second time
 
     three = wrap(*IGNORES, STOP_TIMEOUT="30s")
     three.wait_for_text("ready")
