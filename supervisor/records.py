@@ -10,9 +10,13 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from supervisor.anchor import Record
+
+if TYPE_CHECKING:
+    from pathlib import Path  # not for the start: it loads urllib and ipaddress
 
 RECORD = "state.json"
 ENDED = "ended.json"
@@ -22,13 +26,13 @@ _LAST_INSTANT = 253402300800.0
 _LONGEST = 65536
 
 
-def read_record(folder: Path) -> tuple[Record | None, str]:
+def read_record(folder: Path | str) -> tuple[Record | None, str]:
     """
     Read the record of an earlier start: it, or None and what is wrong with the file, if anything.
     """
-    path = folder / RECORD
+    path = os.path.join(folder, RECORD)
     try:
-        with path.open("rb") as file:
+        with open(path, "rb") as file:
             found = json.loads(file.read(_LONGEST))
         record = Record(
             allocation=_text(found["allocation"]),
@@ -46,7 +50,7 @@ def read_record(folder: Path) -> tuple[Record | None, str]:
     return record, ""
 
 
-def save_record(folder: Path, record: Record) -> None:
+def save_record(folder: Path | str, record: Record) -> None:
     """
     Put the record on disk, whole or not at all.  Raises OSError.
     """
@@ -57,27 +61,30 @@ def save_record(folder: Path, record: Record) -> None:
         "deadline": record.deadline,
         "extended_to": record.extended_to,
     }
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.makedirs(folder, 0o700, exist_ok=True)
     replace_json(folder, RECORD, content, durable=True)
 
 
-def save_ended(folder: Path, content: dict[str, object]) -> None:
+def save_ended(folder: Path | str, content: dict[str, object]) -> None:
     """
     Write why the program ended; an unwritable folder was complained of before.
     """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.makedirs(folder, 0o700, exist_ok=True)
         replace_json(folder, ENDED, content, durable=False)
     except OSError:
         return
 
 
-def replace_json(folder: Path, name: str, content: dict[str, object], *, durable: bool) -> None:
+def replace_json(
+    folder: Path | str, name: str, content: dict[str, object], *, durable: bool
+) -> None:
     """
     Write a file whole or not at all, and with `durable` onto the disk.  Raises OSError.
     """
-    fresh = folder / f".{name}-new"
-    fresh.unlink(missing_ok=True)
+    fresh = os.path.join(folder, f".{name}-new")
+    with suppress(FileNotFoundError):
+        os.unlink(fresh)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(fresh, flags, 0o600)
     try:
@@ -88,7 +95,7 @@ def replace_json(folder: Path, name: str, content: dict[str, object], *, durable
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    fresh.replace(folder / name)
+    os.replace(fresh, os.path.join(folder, name))
     if durable:
         parent = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

@@ -12,7 +12,6 @@ import math
 import os
 import signal
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from supervisor import __version__
@@ -120,7 +119,7 @@ class _Run:
         """Find where the deadline stands, and say what was wrong with an earlier record."""
         record, trouble = None, ""
         if self._options.state_dir:
-            record, trouble = read_record(Path(self._options.state_dir))
+            record, trouble = read_record(self._options.state_dir)
         if trouble:
             self._lines.say("state.unusable", "warning", reason=trouble)
         anchor = anchored(self._options.wish, record, time.time())
@@ -132,7 +131,7 @@ class _Run:
         if not self._options.state_dir:
             return
         try:
-            save_record(Path(self._options.state_dir), anchor.record)
+            save_record(self._options.state_dir, anchor.record)
         except OSError as error:
             reason = f"cannot keep the deadline in {self._options.state_dir}: {error.strerror}"
             hint = "a restart counts anew: set STATE_DIR, or a DEADLINE"
@@ -168,7 +167,7 @@ class _Run:
         if self._options.state_dir:
             ended = {"reason": reason, "code": int(code), "at": format_instant(time.time()), **told}
             ended["log_lines_dropped"] = self._lines.lost
-            save_ended(Path(self._options.state_dir), ended)
+            save_ended(self._options.state_dir, ended)
         return int(code)
 
 

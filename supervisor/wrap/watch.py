@@ -131,8 +131,8 @@ class Watch:
     def _begin(self, ending: Ending, signum: int) -> None:
         self._ending = ending
         within = format_span(max(0.0, ending.gone_at - ending.began_at))
-        self._lines.say("draining", reason=ending.reason, within=within)
         self._tell(signum)
+        self._lines.say("draining", reason=ending.reason, within=within)
 
     def _tell(self, signum: int) -> None:
         """Tell the command to end: TERM once only, since many take a second one for "at once"."""
@@ -170,5 +170,5 @@ class Watch:
         self._ending = ending
         self._lines.say("stop.hastened", stops=ending.stops)
         if ending.stops > 1:  # it has been told at the deadline; now it is told that it is urgent
-            self._command.tell(signum)
-            self._command.proceed()
+            self._is_termed = self._is_termed and signum != signal.SIGTERM  # a second, on purpose
+            self._tell(signum)

@@ -121,6 +121,14 @@ def test_a_second_stop_is_fast_and_a_third_immediate(wrap: Wrap) -> None:
     assert 0 == two.wait(1.5)
     assert ["ready", "got-TERM", "got-INT"] == two.said  # and TERM no second time
 
+    same = wrap(*IGNORES, STOP_TIMEOUT="30s")
+    same.wait_for_text("ready")
+    same.signal(signal.SIGTERM)
+    same.wait_for_text("got-TERM")
+    same.signal(signal.SIGTERM)
+    eventually(lambda: 2 == same.said.count("got-TERM"))  # the second is meant
+    assert 0 == same.wait(1.5)
+
     three = wrap(*IGNORES, STOP_TIMEOUT="30s")
     three.wait_for_text("ready")
     for stops in range(1, 4):
