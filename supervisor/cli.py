@@ -8,15 +8,10 @@ seconds and must not load what only the service needs.  One plain word needs no 
 
 import os
 import sys
-import traceback
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NoReturn
 
 from supervisor import __version__
 from supervisor.errors import ExecutableMissing, ExitCode, Problem
-
-if TYPE_CHECKING:
-    import argparse
 
 _SUMMARY = """\
 Put the replicas of a service behind one nginx for a limited time, and end cleanly.
@@ -35,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
             return _exec(argv[1:])
         word = "".join(argv) or "run"
         if len(argv) > 1 or word not in _COMMANDS:
-            word = _parser().parse_args(argv).command or "run"
+            word = _parsed(argv)
         return _flushed(_COMMANDS[word][0]())
     except Problem as problem:
         for line in problem.lines:
@@ -48,6 +43,8 @@ def main(argv: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
     except Exception:  # noqa: BLE001 - the documented code for a defect, with all that helps to find it
+        import traceback
+
         traceback.print_exc()
         return ExitCode.SOFTWARE
 
@@ -58,8 +55,10 @@ def _flushed(code: int) -> int:
     return code
 
 
-def _parser() -> "argparse.ArgumentParser":
+def _parsed(argv: Sequence[str]) -> str:
+    """Return the command that the words ask for; leave with 64, or with 0 where only help was."""
     import argparse
+    from typing import NoReturn
 
     class Parser(argparse.ArgumentParser):
         def error(self, message: str) -> NoReturn:
@@ -74,7 +73,8 @@ def _parser() -> "argparse.ArgumentParser":
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
     for word, (_, meaning) in _COMMANDS.items():
         commands.add_parser(word, help=meaning, description=meaning)
-    return parser
+    asked: str | None = parser.parse_args(argv).command
+    return asked or "run"
 
 
 def _run() -> int:

@@ -92,6 +92,7 @@ def _start(folder: Path, listed: Path, port: int) -> "subprocess.Popen[str]":
         "RUNTIME_DIR": str(folder / "run"),
         "STATE_DIR": str(folder / "state"),
         "OPERATOR_DIR": str(folder / "none"),
+        "ENTRYPOINT_DIR": str(folder / "none"),
         "LOG_FORMAT": "json",
     }
     folder.chmod(0o711)  # nginx's workers pass through it on the way to their folders

@@ -27,6 +27,7 @@ from supervisor import settings as table
 from supervisor.admin import Admin
 from supervisor.discovery import Source, sources
 from supervisor.durations import format_instant
+from supervisor.entrypoint import run_scripts
 from supervisor.errors import ExecutableMissing, ExitCode, Problem
 from supervisor.files import Clerk
 from supervisor.files.configs import Configs
@@ -35,7 +36,7 @@ from supervisor.logs import Log, Writer
 from supervisor.looker import Looker
 from supervisor.loop import Hands, Inbox, Loop, boot_clock
 from supervisor.nginx import Nginx, find
-from supervisor.orders import Exit, leave
+from supervisor.orders import AskJobStop, Exit, leave
 from supervisor.probes import prober
 from supervisor.records import read_record, save_ended
 from supervisor.settings import Settings
@@ -82,6 +83,13 @@ def run(environ: Mapping[str, str]) -> int:
         source.start()  # first of all: while it asks, the rest is prepared
     try:
         folder = workplace.claim_runtime(environ)
+        scripts = Path(settings.entrypoint_dir)
+        remaining = state.lifetime.deadline - boot_clock()
+        over = run_scripts(scripts, children, log.say, settings.start_timeout, remaining)
+        if over is not None:
+            last = leave(ExitCode.OK, over.reason, during=over.script)
+            asks = [AskJobStop()] if over.is_deadline and settings.stops_job else []
+            return _farewell(settings, latecomer.attend(settings, [*asks, last], log), log, None)
         memories = Memories(folder, settings)
         state, said = policy.recall(state, memories.read(), boot_clock())
         hands = _hands(

@@ -80,9 +80,14 @@ def _has_ipv6() -> bool:
 def worker_user() -> str:
     """
     Return `user group` for nginx's workers when we are root; otherwise they run as we do.
+
+    A root whose capabilities were all dropped can become nobody else: workers that try are dead
+    before they serve, and a root without any capability is not much of a root.
     """
     if os.geteuid() != 0:
         return ""
+    if not _may_change_users():
+        return "root root"
     for name in ("nginx", "www-data", "nobody"):
         try:
             entry = pwd.getpwnam(name)
@@ -90,6 +95,15 @@ def worker_user() -> str:
         except KeyError:
             continue
     return "root root"
+
+
+def _may_change_users() -> bool:
+    """Tell whether CAP_CHOWN, CAP_SETGID and CAP_SETUID are all in effect."""
+    needed = 1 << 0 | 1 << 6 | 1 << 7  # by their numbers in <linux/capability.h>
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return int(line.split()[1], 16) & needed == needed
+    return True
 
 
 def runtime_folder(candidates: Iterable[str]) -> tuple[Path | None, list[str]]:
@@ -123,10 +137,17 @@ def _make(folder: Path, mode: int) -> None:
             parent.chmod(mode)
     if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
         # Somebody else's folder in a shared place is a trap; a mount made for us is not.
-        if folder.is_symlink() or folder.stat().st_mode & 0o1000:
+        if folder.is_symlink() or (folder.stat().st_mode & 0o1000 and not _is_for_us(folder)):
             raise PermissionError(1, "belongs to somebody else")
         return
     folder.chmod(mode)
+
+
+def _is_for_us(folder: Path) -> bool:
+    """Tell a tmpfs that an engine mounted, root's and open to all, from a /tmp that others use."""
+    return folder.is_mount() and all(
+        entry.lstat().st_uid == os.geteuid() for entry in folder.iterdir()
+    )
 
 
 def lock(folder: Path) -> int | None:

@@ -154,6 +154,7 @@ class ChildKind(StrEnum):
 
     MASTER = "master"
     CHECK = "check"
+    SCRIPT = "script"
     OTHER = "other"
 
 

@@ -123,18 +123,3 @@ def may_serve_loopback(given: Mapping[str, str]) -> bool:
         return True
     ours = [read_address(text) for text in _labelled(given, "NOMAD_IP_")]
     return bool(ours) and all(address is not None and address.is_loopback for address in ours)
-
-
-def runtime_candidates(environ: Mapping[str, str], temp: str) -> list[str]:
-    """
-    Return the folders to try for config and sockets, best first.
-
-    The same rule serves the commands that look for a running supervisor, so it needs nothing
-    but the environment and the temp folder.
-    """
-    given = {name: value.strip() for name, value in environ.items() if value.strip()}
-    if "RUNTIME_DIR" in given:
-        return [given["RUNTIME_DIR"].rstrip("/")]
-    port = given.get("LISTEN_PORT") or given.get("NOMAD_PORT_http") or "8080"
-    roots = ["/run/autoexit-nginx", given.get("NOMAD_TASK_DIR", ""), f"{temp}/autoexit-nginx"]
-    return [f"{root.rstrip('/')}/{port}" for root in roots if root]

@@ -14,7 +14,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -47,19 +47,20 @@ class Children:
         argv: Sequence[str],
         output: int,
         announce: Callable[[int], None] = lambda _: None,
+        environ: Mapping[str, str] | None = None,
     ) -> int:
         """
         Start a program in a session of its own, stdout and stderr on one descriptor.
 
         Signals are at their defaults and unblocked, stdin is empty, and no other descriptor is
-        open.  `announce` is told the pid before anybody can learn that it ended.  Raises OSError
-        when the program cannot be executed.
+        open.  `announce` is told the pid before anybody can learn that it ended.  `environ` is
+        for what may know all that we do.  Raises OSError when the program cannot be executed.
         """
         with self._lock:
             pid = os.posix_spawn(
                 argv[0],
                 list(argv),
-                child_environment(),
+                child_environment() if environ is None else environ,
                 file_actions=[
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                     (os.POSIX_SPAWN_DUP2, output, 1),

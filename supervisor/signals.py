@@ -31,16 +31,21 @@ def block() -> None:
     """
     Block every signal that can be waited for, in this thread and all it will start.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
+    signal.pthread_sigmask(signal.SIG_SETMASK, BLOCKED)
     # Where a parent left it ignored, the kernel buries our children itself and no code is seen.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def unblock() -> None:
     """
-    Undo `block`, for a program that takes over this process by exec.
+    Leave all signals as a program expects them that takes over this process by exec.
+
+    Python ignores two of them from its start on, and exec would keep that: `yes | head -1` would
+    complain of a broken pipe.
     """
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
 def listen(on_signal: Callable[[int], None]) -> None:

@@ -4,28 +4,29 @@ The workplace: a folder that is ours alone, and what makes configurations for it
 A start and a check need the same, so that what the one accepts the other serves.
 """
 
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from supervisor import machine, placement
+from supervisor import machine
 from supervisor.errors import ExitCode, Problem
 from supervisor.files.operator import read_operator_files
 from supervisor.nginx import Binary
 from supervisor.render import Frame, Renderer, beyond
 from supervisor.settings import Settings
+from supervisor.whereabouts import runtime_candidates
 
 
 def claim_runtime(environ: Mapping[str, str]) -> Path:
     """
     Find the folder for config and sockets and claim it.  Raises Problem with what was tried.
     """
-    candidates = placement.runtime_candidates(environ, tempfile.gettempdir())
+    candidates = runtime_candidates(environ)
     folder, troubles = machine.runtime_folder(candidates)
     if folder is None:
-        tried = [f"cannot use {trouble}" for trouble in troubles]
         raise Problem(
-            ExitCode.CONFIG, *tried, "no writable RUNTIME_DIR: mount a tmpfs there; giving up"
+            ExitCode.CONFIG,
+            f"cannot write to any RUNTIME_DIR ({'; '.join(troubles)}):"
+            f" mount a tmpfs at {Path(candidates[0]).parent}; giving up",
         )
     if machine.lock(folder) is None:
         raise Problem(

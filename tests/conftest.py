@@ -11,10 +11,11 @@ from typing import Any
 import hypothesis
 import pytest
 
-from tests.support.catalogue import case_of, unknown
+from tests.support.catalogue import IN_THE_IMAGE, case_of, unknown
 from tests.support.fake_nginx import FakeNginx
 from tests.support.fake_nomad import FakeNomad
 from tests.support.replica import Replica
+from tests.support.subjects import chosen
 from tests.support.supervised import Supervised
 
 # An example that takes long says that the machine is busy, and nothing about the code.
@@ -22,7 +23,7 @@ hypothesis.settings.register_profile("house", deadline=None)
 hypothesis.settings.load_profile("house")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """
     Refuse a test that carries an ID which nobody claims.
     """
@@ -30,6 +31,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if strangers:
         msg = f"tests carry IDs that tests/support/catalogue.py does not claim: {strangers}"
         raise pytest.UsageError(msg)
+    if chosen() == "image":
+        kept = [item for item in items if is_for_the_image(item)]
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = kept
+
+
+def is_for_the_image(item: pytest.Item) -> bool:
+    """
+    Tell whether a test runs with the image: its own, and the catalogue's that say something there.
+    """
+    if item.get_closest_marker("container"):
+        return True
+    params = getattr(getattr(item, "callspec", None), "params", {})
+    return case_of(item.name) in IN_THE_IMAGE and params.get("pid1", True)
 
 
 @pytest.fixture

@@ -77,7 +77,9 @@ class Settings:
         grammar.span, "250ms", "how long nginx's start waits for the first answer of discovery"
     )
     start_timeout: float = _setting(
-        grammar.positive_span, "10s", "for nginx to become ready, and for `nginx -t` to answer"
+        grammar.positive_span,
+        "10s",
+        "for nginx to become ready, `nginx -t` to answer, a script to end",
     )
     verify_timeout: float = _setting(grammar.positive_span, "5s", "for a reload to be seen to work")
     health_check: str = _setting(
@@ -176,6 +178,11 @@ class Settings:
         grammar.folder,
         "/etc/nginx",
         "holds the operator's own `conf.d/*.conf` and `server.d/*.conf`",
+    )
+    entrypoint_dir: str = _setting(
+        grammar.folder,
+        "/docker-entrypoint.d",
+        "holds the operator's own scripts, `*.sh`, run before the first start of nginx",
     )
     nginx_binary: str = _setting(grammar.path, "nginx", "the nginx to run, a name or a path")
     log_level: str = _setting(

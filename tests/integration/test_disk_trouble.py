@@ -2,24 +2,22 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.support.fake_nomad import FakeNomad
+from tests.support.image import subject_for
 from tests.support.live_files import live_files
 from tests.support.namespaces import why_no_unshare
 from tests.support.replica import Replica
-from tests.support.subjects import Old, Ours, chosen
+from tests.support.subjects import RUN
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
 
 Supervise = Callable[..., Supervised]
 Replicas = Callable[..., list[Replica]]
-
-RUN = (sys.executable, "-m", "supervisor", "run")
 
 # Its own mounts are seen by nobody else: as PID 1 it has a mount namespace of its own.
 ON_A_TINY_DISK = (
@@ -29,6 +27,9 @@ ON_A_TINY_DISK = (
     "sh",
     *RUN,
 )
+
+# The same where the engine mounts it.
+WITH_A_TINY_DISK = ("--tmpfs", "{RUNTIME_DIR}:size=96k,mode=1777")
 
 # Root may write anywhere, unless this is taken from it.
 AS_ONE_WHO_MUST_ASK = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--", *RUN)
@@ -50,12 +51,16 @@ def why_no_mount() -> str:
 
 
 def started(
-    supervise: Supervise, nomad: FakeNomad, one: Replica, command: tuple[str, ...]
+    supervise: Supervise,
+    nomad: FakeNomad,
+    one: Replica,
+    command: tuple[str, ...],
+    options: tuple[str, ...] = (),
 ) -> tuple[Supervised, Callable[[], dict[str, bytes]]]:
     """
     Return the program, serving one replica, and how to read its live files as it sees them.
     """
-    subject = supervise(subject=Old() if chosen() == "old" else Ours(nomad, command=command))
+    subject = supervise(subject=subject_for(nomad, command, options))
     subject.offer(one)
     subject.ready(status=200)
     if subject.subject.name == "ours":
@@ -97,7 +102,7 @@ def test_F05_a_full_disk(supervise: Supervise, nomad: FakeNomad, replicas: Repli
     taken up by itself once there is room.
     """
     one, two = replicas("one", "two")
-    subject, read = started(supervise, nomad, one, ON_A_TINY_DISK)
+    subject, read = started(supervise, nomad, one, ON_A_TINY_DISK, WITH_A_TINY_DISK)
     full = f"{subject.home}/run/full"
     subject.run_inside(f"dd if=/dev/zero of={full} bs=1k")
     suffers(subject, read, two, "No space left on device")

@@ -8,13 +8,13 @@ import pytest
 
 from supervisor.machine import worker_count
 from tests.support.fake_nomad import FakeNomad
-from tests.support.subjects import CHECKOUT, Old, Ours, chosen
+from tests.support.image import subject_for
+from tests.support.subjects import CHECKOUT, RUN, Ours
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
 
 Supervise = Callable[..., Supervised]
 
-RUN = (sys.executable, "-m", "supervisor", "run")
 CPU = Path("/sys/fs/cgroup/cpu")
 PROCESSORS = len(os.sched_getaffinity(0))
 
@@ -91,7 +91,7 @@ def test_F11_nginx_gets_a_worker_for_each_processor_we_may_use(
     first = min(os.sched_getaffinity(0))
     pin = f"import os, sys; os.sched_setaffinity(0, [{first}]); os.execv(sys.argv[1], sys.argv[1:])"
     command = (sys.executable, "-c", pin, *RUN)
-    subject = supervise(subject=Old() if chosen() == "old" else Ours(nomad, command=command))
+    subject = supervise(subject=subject_for(nomad, command))
     subject.wait_for_log("reload.applied")
     eventually(lambda: 1 == len(subject.nginx_workers()))
     assert b"worker_processes 1;" in (subject.home / "run/conf/nginx.conf").read_bytes()

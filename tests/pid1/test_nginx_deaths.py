@@ -107,7 +107,8 @@ def test_P10_a_killed_master_is_replaced_within_a_second(serve: Serve, replicas:
         at = time.monotonic()
         os.kill(master, signal.SIGKILL)
         fresh = eventually(lambda: {*subject.nginx_workers()} - {*workers}, 1.0, 0.005)
-        assert subject.logged("nginx.died", code=137, deaths=1)
+        subject.wait_for_log("nginx.died", 1.0, code=137, deaths=1)
+        subject.wait_for_log("nginx.orphans_told_to_quit", 1.0)
         assert [len(workers)] == [
             line["workers"] for line in subject.logged("nginx.orphans_told_to_quit")
         ]

@@ -23,7 +23,7 @@ def test_D10_a_restart_has_what_is_left(supervise: Supervise) -> None:
     """
     Killed and started again, it ends at the first start's deadline; the record is as it was.
     """
-    subject = supervise(TTL="5s")
+    subject = supervise(TTL="8s")
     subject.ready()
     record = subject.state
     assert record
@@ -33,8 +33,8 @@ def test_D10_a_restart_has_what_is_left(supervise: Supervise) -> None:
     subject.start().ready()
 
     assert record == subject.state
-    assert 0 == subject.wait(10)
-    assert on_time(lived(subject), 5)
+    assert 0 == subject.wait(12)
+    assert on_time(lived(subject), 8)
 
 
 def test_D10_a_recorded_deadline_ahead_is_kept(supervise: Supervise, tmp_path: Path) -> None:

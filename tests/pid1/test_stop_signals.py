@@ -59,7 +59,7 @@ def test_P05_without_open_requests_a_stop_is_quick(serve: Serve, replicas: Repli
     subject.signal(signal.SIGTERM)
 
     assert 0 == subject.wait(5)
-    assert time.monotonic() - at < 1.0
+    assert subject.gone_at - at < 1.0
     assert subject.ended is not None
     assert ("stop signal", 0, 0) == tuple(
         subject.ended[name] for name in ("reason", "code", "connections_cut")
@@ -82,7 +82,7 @@ def test_P07_a_second_stop_signal_makes_it_fast(serve: Serve, replicas: Replicas
         subject.signal(signal.SIGTERM)
 
         assert 0 == subject.wait(5)
-        assert time.monotonic() - at < 1.0
+        assert subject.gone_at - at < 1.0
         request.wait(1)
     assert request.answer is None
     assert 1 == subject.logs[-1]["connections_cut"]
@@ -103,7 +103,7 @@ def test_P07_a_third_stop_signal_kills(serve: Serve, replicas: Replicas, *, pid1
     subject.signal(signal.SIGTERM)
 
     assert 0 == subject.wait(5)
-    assert time.monotonic() - at < 0.5
+    assert subject.gone_at - at < 0.5
     assert subject.logged("drain.killed")
     eventually(lambda: [] == subject.processes(), 1.0)
 
@@ -122,7 +122,7 @@ def test_P07_one_stop_signal_ends_within_stop_timeout(serve: Serve, replicas: Re
         subject.signal(signal.SIGTERM)
 
         assert 0 == subject.wait(8)
-        assert 2.9 < time.monotonic() - at < 4.2
+        assert 2.9 < subject.gone_at - at < 4.2
     assert 3 == subject.logs[-1]["connections_cut"]
 
 
@@ -136,5 +136,5 @@ def test_P07_stopped_processes_are_killed_in_time(serve: Serve, replicas: Replic
     subject.signal(signal.SIGTERM)
 
     assert 0 == subject.wait(6)
-    assert 1.6 < time.monotonic() - at < 2.3
+    assert 1.6 < subject.gone_at - at < 2.3
     assert "still_running" not in subject.logs[-1]

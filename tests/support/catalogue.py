@@ -25,6 +25,12 @@ CLAIMED: frozenset[str] = frozenset(
     | _run("E", 1, 6)
     | {"E12", "E14", "E15"}
     | _run("S", 1, 4)
+    | {"S05", "S06", "S09", "S10"}
+)
+
+#: What is run once more with the image: the same tests with AUTOEXIT_SUBJECT=image.
+IN_THE_IMAGE: frozenset[str] = frozenset(
+    {"P01", "P05", "P07", "P10", "P18", "D01", "D10", "D11", "F05", "S05", "S06", "S10"}
 )
 
 

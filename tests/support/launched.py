@@ -11,13 +11,17 @@ import ctypes
 import errno
 import fcntl
 import os
+import select
 import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from queue import Queue
 from typing import Literal
+
+import psutil
 
 from tests.support.journal import Journal
 from tests.support.subjects import Launch
@@ -39,12 +43,16 @@ class Launched:
     """
 
     def __init__(self, launch: Launch, *, pid1: bool, stdout: Stdout = "read") -> None:
+        self._find_pid = launch.find_pid
         words = [*(INTO if pid1 else ()), "setsid", *(["--ctty"] if stdout == "tty" else [])]
+        words += launch.words
+        if self._find_pid is not None:  # an engine makes the namespace
+            pid1, words = False, list(launch.words if stdout == "read" else launch.unread_words)
         self.exited = threading.Event()
         self.exited_at: float | None = None
         self._held, theirs = os.openpty() if stdout == "tty" else os.pipe()
         if stdout == "unread":
-            _fill(theirs)
+            fill(theirs)
         self.started_at = time.monotonic()
         started: Queue[subprocess.Popen[bytes] | OSError] = Queue()
 
@@ -53,7 +61,7 @@ class Launched:
                 if pid1:
                     _new_pid_namespace()
                 popen = subprocess.Popen(
-                    [*words, *launch.words],
+                    words,
                     stdin=theirs if stdout == "tty" else subprocess.DEVNULL,
                     stdout=theirs,
                     stderr=theirs if stdout == "tty" else subprocess.PIPE,
@@ -65,7 +73,7 @@ class Launched:
                 return
             started.put(popen)
             popen.wait()
-            self.exited_at = time.monotonic()
+            self.exited_at = self.exited_at or time.monotonic()
             self.exited.set()
 
         threading.Thread(target=life, daemon=True).start()
@@ -85,6 +93,8 @@ class Launched:
         )
         if errors is not None:
             errors.close()
+        if self._find_pid is not None:
+            self._begin_in_container(self._find_pid)
         eventually(self._begun, 10, 0.0005, "the program's own first instruction")
 
     def wait(self, within: float) -> int | None:
@@ -126,6 +136,23 @@ class Launched:
             os.close(self._held)
             self._held = -1
 
+    def _begin_in_container(self, find_pid: Callable[[], int]) -> None:
+        """
+        Find the container's PID 1, and have its times: the engine's own come before and after.
+        """
+        self.pid = eventually(lambda: find_pid() or self.exited.is_set(), 30, what="a container")
+        with contextlib.suppress(OSError, psutil.Error):
+            ended = os.pidfd_open(self.pid)
+            age = time.time() - psutil.Process(self.pid).create_time()
+            self.started_at = time.monotonic() - age
+
+            def life() -> None:
+                select.select([ended], [], [])
+                self.exited_at = time.monotonic()
+                os.close(ended)
+
+            threading.Thread(target=life, daemon=True).start()
+
     def _begun(self) -> bool:
         """
         Whether it runs the program itself, no longer what leads there.
@@ -133,7 +160,8 @@ class Launched:
         if self.exited.is_set():
             return True  # too short a life to be seen
         words = Path(f"/proc/{self.pid}/cmdline").read_bytes().split(b"\0")
-        return words[0] not in {b"", b"setpriv", b"unshare", b"setsid"}
+        first = words[0].rpartition(b"/")[2]
+        return first not in {b"", b"setpriv", b"unshare", b"setsid", b"sh", b"runc", b"crun"}
 
 
 def _new_pid_namespace() -> None:
@@ -145,7 +173,7 @@ def _new_pid_namespace() -> None:
         raise OSError(code, f"cannot make a PID namespace: {os.strerror(code)}")
 
 
-def _fill(pipe: int) -> None:
+def fill(pipe: int) -> None:
     """
     Fill a pipe of the smallest size, so that the very first line finds no room.
     """

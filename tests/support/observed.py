@@ -56,6 +56,14 @@ class Observed:
         """
         return (self.run.exited_at or time.monotonic()) - self.run.started_at
 
+    @property
+    def gone_at(self) -> float:
+        """
+        When it ended, on the monotonic clock; an engine that tells of it takes its time.
+        """
+        assert self.run.exited_at is not None, "it has not ended"
+        return self.run.exited_at
+
     # -- what it says ------------------------------------------------------------------------
 
     @property

@@ -9,7 +9,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,17 +17,23 @@ from typing import Protocol
 from tests.support.fake_nomad import Endpoint, FakeNomad
 
 CHECKOUT = Path(__file__).parent.parent.parent
+RUN = (sys.executable, "-m", "supervisor", "run")
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
     """
     How to start it: the words, the whole environment, the folder to start in.
+
+    Where a container engine starts it, `find_pid` returns the program's own pid, 0 at first, and
+    `unread_words` start it on an output that nobody reads.
     """
 
     words: tuple[str, ...]
     environ: Mapping[str, str]
     folder: Path
+    find_pid: Callable[[], int] | None = None
+    unread_words: tuple[str, ...] = ()
 
 
 class Subject(Protocol):
@@ -55,8 +61,8 @@ def chosen() -> str:
     Return which subject the tests run against, by AUTOEXIT_SUBJECT.
     """
     name = os.environ.get("AUTOEXIT_SUBJECT", "ours")
-    if name not in {"ours", "old"}:
-        msg = f"AUTOEXIT_SUBJECT={name!r}: expected ours or old"
+    if name not in {"ours", "old", "image"}:
+        msg = f"AUTOEXIT_SUBJECT={name!r}: expected ours, old or image"
         raise ValueError(msg)
     return name
 
@@ -72,7 +78,7 @@ class Ours:
         self,
         nomad: FakeNomad,
         service: str = "web",
-        command: tuple[str, ...] = (sys.executable, "-m", "supervisor", "run"),
+        command: tuple[str, ...] = RUN,
     ) -> None:
         self._nomad = nomad
         self._service = service
@@ -89,6 +95,7 @@ class Ours:
             "RUNTIME_DIR": str(home / "run"),
             "STATE_DIR": str(home / "state"),
             "OPERATOR_DIR": str(home / "operator"),
+            "ENTRYPOINT_DIR": str(home / "entrypoint"),
             "LOG_FORMAT": "json",
         }
         if "ENDPOINTS" in settings or "ENDPOINTS_FILE" in settings:
@@ -148,13 +155,6 @@ class Old:
             servers = [f"  server {address}:{port};" for address, port in self._endpoints]
             lines = ["upstream backend {", *(servers or ["  server 127.0.0.1:65535;"]), "}", ""]
             (self._home / "upstream.conf").write_text("\n".join(lines))
-
-
-def subject_for(nomad: FakeNomad) -> Subject:
-    """
-    Return the chosen subject, told about this Nomad where it cares.
-    """
-    return Old() if chosen() == "old" else Ours(nomad)
 
 
 CONFIG = """\

@@ -17,11 +17,12 @@ from typing import Literal, Self
 import pytest
 
 from tests.support.fake_nomad import Endpoint, FakeNomad
+from tests.support.image import subject_for, why_no_start
 from tests.support.launched import Launched, Stdout
 from tests.support.namespaces import Population, why_no_unshare
 from tests.support.observed import Observed
 from tests.support.replica import Replica
-from tests.support.subjects import Subject, subject_for
+from tests.support.subjects import Subject, chosen
 from tests.support.waiting import free_port
 
 
@@ -41,8 +42,9 @@ class Supervised(Observed):
         subject: Subject | None = None,
         **settings: str | None,
     ) -> None:
-        if pid1 and why_no_unshare():
-            pytest.skip(why_no_unshare())
+        why_not = why_no_start() if chosen() == "image" else pid1 and why_no_unshare()
+        if why_not:
+            pytest.skip(why_not)
         self._own_nomad = nomad is None
         self.nomad = nomad or FakeNomad().start()
         self.subject = subject or subject_for(self.nomad)

@@ -2,7 +2,7 @@
 The claims of the catalogue, and the tests that carry them.
 """
 
-from tests.support.catalogue import case_of, covered, missing, tests_in, unknown
+from tests.support.catalogue import IN_THE_IMAGE, case_of, covered, missing, tests_in, unknown
 
 
 def test_every_claimed_case_has_a_test() -> None:
@@ -17,6 +17,20 @@ def test_no_test_carries_an_unknown_id() -> None:
     An ID in a test's name is one of those claimed: a slip of the pen hides a gap.
     """
     assert [] == unknown(covered())
+
+
+def test_every_case_of_the_image_has_a_test_there() -> None:
+    """
+    What is to be run with the image is carried by a test of a tier that `make container` runs.
+    """
+    found = covered()
+    tiers = ("container/", "pid1/", "integration/")
+
+    assert [] == sorted(
+        case
+        for case in IN_THE_IMAGE
+        if not any(place.startswith(tiers) for place in found.get(case, []))
+    )
 
 
 def test_an_id_is_read_from_the_name() -> None:

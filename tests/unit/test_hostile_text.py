@@ -12,9 +12,9 @@ from jinja2 import Environment
 from supervisor.admission import Rules, admit
 from supervisor.errors import ExitCode, Problem
 from supervisor.model import Endpoint, Mode, Plan, Share
-from supervisor.placement import runtime_candidates
 from supervisor.render import Bundle
 from supervisor.settings import Settings
+from supervisor.whereabouts import runtime_candidates
 from tests.support.conf_lint import directives
 from tests.support.conf_words import strangers
 from tests.support.rendered import rendered
@@ -164,7 +164,7 @@ def test_S02_text_of_the_environment_is_refused_or_does_no_harm(
     refusing = Plan((), Mode.STARTING, sunset=1_800_000_000)
     for environ in environments(dice):
         # No variable of a process can hold the end of a string, and no folder's name either.
-        folder = dice.choice(runtime_candidates(environ, "/tmp")).replace("\0", "")
+        folder = dice.choice(runtime_candidates(environ)).replace("\0", "")
         bundle = accepted(environ, dice.choice([serving, refusing]), folder)
         if bundle is None:
             refused += 1

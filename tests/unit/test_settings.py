@@ -15,6 +15,7 @@ from supervisor.admission import Rules, Site
 from supervisor.errors import ExitCode, Problem
 from supervisor.model import Endpoint
 from supervisor.settings import Settings
+from supervisor.whereabouts import runtime_candidates
 
 
 def read(exists: tuple[str, ...] = (), **environ: str) -> Settings:
@@ -498,16 +499,11 @@ def test_the_runtime_folder_is_named_after_the_port() -> None:
     """
     The health check finds the supervisor by the same rule.
     """
-    assert ["/x"] == placement.runtime_candidates({"RUNTIME_DIR": "/x/"}, "/tmp")
-    assert ["/run/autoexit-nginx/8080", "/tmp/autoexit-nginx/8080"] == placement.runtime_candidates(
-        {}, "/tmp"
-    )
-    assert (
-        "/local/9"
-        == placement.runtime_candidates(
-            {"NOMAD_TASK_DIR": "/local", "NOMAD_PORT_http": "9"}, "/tmp"
-        )[1]
-    )
+    assert ["/x"] == runtime_candidates({"RUNTIME_DIR": "/x/"})
+    assert ["/run/autoexit-nginx/8080", "/tmp/autoexit-nginx/8080"] == runtime_candidates({})
+    assert "/t/autoexit-nginx/8080" == runtime_candidates({"TMPDIR": "/t"})[-1]
+    nomads = {"NOMAD_TASK_DIR": "/local", "NOMAD_PORT_http": "9"}
+    assert "/local/9" == runtime_candidates(nomads)[1]
 
 
 def test_without_a_task_name_the_state_still_has_a_place() -> None:

@@ -1,0 +1,194 @@
+"""
+The operator's scripts, as the official image runs them: before nginx, and never in its way.
+"""
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.deadlines import lived, on_time
+from tests.support.fake_nomad import TOKEN, FakeNomad
+from tests.support.replica import Replica
+from tests.support.supervised import Supervised
+from tests.support.waiting import eventually
+
+Replicas = Callable[..., list[Replica]]
+Prepare = Callable[..., Supervised]
+
+STOP_SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT]
+
+
+def put(subject: Supervised, name: str, text: str, mode: int = 0o755) -> Path:
+    """
+    Write a script of the operator's.
+    """
+    folder = subject.home / "entrypoint"
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+def test_scripts_run_in_order_before_nginx(prepare: Prepare, replicas: Replicas) -> None:
+    """
+    They run one after another by their numbers, with the whole environment, and what they write for
+    nginx is served from its first moment; each is told in one line, and so is what it says.
+    """
+    subject = prepare(*replicas("one"), GREETING="hello", NOMAD_TOKEN="secret")
+    served = subject.home / "operator" / "server.d" / "greeting.conf"
+    put(
+        subject,
+        "9-early.sh",
+        f'#!/bin/sh\necho "$GREETING to $NOMAD_TOKEN" >&2\necho "location /greet {{" >"{served}"\n',
+    )
+    put(subject, "10-late.sh", f'#!/bin/sh\necho "return 200 $GREETING; }}" >>"{served}"\n')
+    subject.start().ready(status=200)
+
+    assert "hello" == subject.get("/greet").text
+    events = [line["event"] for line in subject.logs]
+    ran = [line["script"] for line in subject.logged("entrypoint.ran")]
+    assert ["9-early.sh", "10-late.sh"] == ran
+    assert events.index("nginx.started") > max(
+        place for place, event in enumerate(events) if event == "entrypoint.ran"
+    )
+    (said,) = subject.logged("entrypoint.said", script="9-early.sh")
+    assert said["text"].startswith("hello to ")
+    assert "secret" not in subject.said
+
+
+def test_a_script_without_permission_is_ignored_and_said(
+    prepare: Prepare, replicas: Replicas
+) -> None:
+    """
+    What is not executable, and what would set variables for a shell, is not run; that is said.
+    """
+    subject = prepare(*replicas("one"))
+    ran = subject.home / "ran"
+    put(subject, "10-plain.sh", f'#!/bin/sh\ntouch "{ran}"\n', 0o644)
+    put(subject, "20-variables.envsh", f'touch "{ran}"\n')
+    put(subject, "README", "no script")
+    subject.start().ready(status=200)
+
+    ignored = {line["script"]: line["reason"] for line in subject.logged("entrypoint.ignored")}
+    assert {"10-plain.sh", "20-variables.envsh"} == ignored.keys()
+    assert "not executable" in ignored["10-plain.sh"]
+    assert not ran.exists()
+
+
+def test_a_failing_script_ends_the_start(prepare: Prepare, replicas: Replicas) -> None:
+    """
+    A script that fails means 78 with one line that names it; the next one and nginx never run.
+    """
+    subject = prepare(*replicas("one"))
+    put(subject, "10-bad.sh", "#!/bin/sh\necho no certificate here\nexit 3\n")
+    put(subject, "20-next.sh", "#!/bin/sh\n")
+    subject.start()
+
+    assert 78 == subject.wait()
+    (line,) = subject.errors
+    assert "10-bad.sh: it ended with 3" in line
+    assert subject.logged("entrypoint.said", text="no certificate here")
+    assert ["10-bad.sh"] == [line["script"] for line in subject.logged("entrypoint.ran")]
+    assert [] == subject.logged("nginx.started")
+    assert subject.ended
+    assert 78 == subject.ended["code"]
+
+
+@pytest.mark.parametrize("text", ["exit 0\n", "#!/no/such/shell\n"], ids=["none", "nowhere"])
+def test_what_cannot_be_executed_ends_the_start(
+    prepare: Prepare, replicas: Replicas, text: str
+) -> None:
+    """
+    A script without a `#!` line, or with one that leads nowhere, means 78 and a line that says so.
+    """
+    subject = prepare(*replicas("one"))
+    put(subject, "10-what.sh", text)
+
+    assert 78 == subject.start().wait()
+    (line,) = subject.errors
+    assert line.startswith("cannot execute")
+    assert "10-what.sh" in line
+
+
+@pytest.mark.parametrize("pid1", [True, False], ids=["pid1", "plain"])
+@pytest.mark.parametrize("number", STOP_SIGNALS, ids=lambda number: number.name)
+def test_a_stop_signal_ends_a_script_that_hangs(
+    prepare: Prepare, replicas: Replicas, number: int, *, pid1: bool
+) -> None:
+    """
+    A stop signal while a script hangs ends the start with 0, and the script and its children too,
+    though it heeds no TERM; nginx never runs.
+    """
+    subject = prepare(*replicas("one"), pid1=pid1)
+    put(subject, "10-hangs.sh", "#!/bin/sh\ntrap '' TERM\necho here\nsleep 60\nsleep 60\n")
+    subject.start().wait_for_log("entrypoint.said", text="here")
+    at = time.monotonic()
+    subject.signal(number)
+
+    assert 0 == subject.wait(5)
+    assert time.monotonic() - at < 2.0
+    assert [] == subject.logged("nginx.started")
+    assert subject.ended
+    assert "stop signal" == subject.ended["reason"]
+    assert subject.ended["during"].endswith("10-hangs.sh")
+    eventually(lambda: [] == subject.processes(), 1)
+
+
+def test_the_deadline_ends_a_script_that_hangs(prepare: Prepare, replicas: Replicas) -> None:
+    """
+    The deadline is kept while a script hangs: exit code 0.
+    """
+    subject = prepare(*replicas("one"), TTL="2s")
+    put(subject, "10-hangs.sh", "#!/bin/sh\nexec sleep 60\n")
+    subject.start()
+
+    assert 0 == subject.wait(5)
+    assert on_time(lived(subject), 2)
+    assert subject.ended
+    assert ("deadline", 0) == (subject.ended["reason"], subject.ended["code"])
+
+
+def test_a_script_has_start_timeout_to_end(prepare: Prepare, replicas: Replicas) -> None:
+    """
+    A script that takes longer than START_TIMEOUT ends the start with 78, and is killed.
+    """
+    subject = prepare(*replicas("one"), START_TIMEOUT="500ms")
+    put(subject, "10-hangs.sh", "#!/bin/sh\nexec sleep 60\n")
+    subject.start()
+
+    assert 78 == subject.wait(5)
+    (line,) = subject.errors
+    assert "START_TIMEOUT=0.5s" in line
+    assert [] == subject.processes()
+
+
+def test_what_a_script_left_behind_is_no_trouble(prepare: Prepare, replicas: Replicas) -> None:
+    """
+    A script may leave something in the background: it does not hold up the start, what it says is
+    logged, and its end is no zombie.
+    """
+    subject = prepare(*replicas("one"))
+    put(subject, "10-leaves.sh", "#!/bin/sh\n(sleep 1; echo later) &\n")
+    subject.start().ready(status=200)
+    subject.wait_for_log("entrypoint.said", text="later")
+
+    eventually(lambda: [] == subject.zombies(), 2)
+    assert 200 == subject.get().status
+
+
+def test_a_job_is_stopped_though_a_script_hangs(prepare: Prepare, nomad: FakeNomad) -> None:
+    """
+    With AT_DEADLINE=stop-job the deadline during a script asks Nomad once, as a late start does.
+    """
+    nomad.add("other", "10.0.0.1", 80, job="fit")
+    subject = prepare(TTL="2s", AT_DEADLINE="stop-job", NOMAD_JOB_ID="fit", NOMAD_TOKEN=TOKEN)
+    put(subject, "10-hangs.sh", "#!/bin/sh\nexec sleep 60\n")
+    subject.start()
+
+    assert 0 == subject.wait(6)
+    assert ["DELETE"] == [request.method for request in nomad.requests if "/job/" in request.target]
+    assert subject.logged("job.stop_accepted")

@@ -1,0 +1,108 @@
+"""
+A container as people run it: detached, on the engine's own network, with a published port.
+"""
+
+import json
+import uuid
+from pathlib import Path
+from typing import Any, Self
+
+from tests.support.client import Answer, get
+from tests.support.engine import IMAGE, inspected, pid_of, run_engine
+from tests.support.waiting import eventually
+
+#: An endpoint where nobody listens: the balancer answers 503 `starting` by itself.
+NOBODY = "127.0.0.1:9"
+
+
+class Container:
+    """
+    One container, started at once; removed at the end of its `with`.
+    """
+
+    def __init__(self, *words: str, options: tuple[str, ...] = (), **environ: str) -> None:
+        self.name = f"ax-{uuid.uuid4().hex[:12]}"
+        told = {"ENDPOINTS": NOBODY, **environ}
+        if "ENDPOINTS_FILE" in told or "SERVICE_NAME" in told:
+            del told["ENDPOINTS"]
+        done = run_engine(
+            *("run", "--detach", "--name", self.name, "--publish", "127.0.0.1::8080"),
+            *(word for name, value in told.items() for word in ("--env", f"{name}={value}")),
+            *(*options, IMAGE, *words),
+        )
+        assert done.returncode == 0, done.stderr
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """
+        What the engine knows of its state.
+        """
+        found: dict[str, Any] = inspected(self.name)["State"]
+        return found
+
+    @property
+    def pid(self) -> int:
+        """
+        The host's pid of its PID 1; 0 when it has ended.
+        """
+        return pid_of(self.name)
+
+    @property
+    def port(self) -> int:
+        """
+        The port of this host that leads to its public one.
+        """
+        ports = inspected(self.name)["NetworkSettings"]["Ports"]
+        return int(ports["8080/tcp"][0]["HostPort"])
+
+    @property
+    def lines(self) -> list[str]:
+        """
+        What it said on both outputs, of all its starts.
+        """
+        done = run_engine("logs", self.name)
+        return [*done.stdout.splitlines(), *done.stderr.splitlines()]
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """
+        Return the log lines of this event.
+        """
+        records = [json.loads(line) for line in self.lines if line.startswith("{")]
+        return [record for record in records if record["event"] == event]
+
+    def answers(self, path: str = "/") -> Answer:
+        """
+        Return its first answer.
+        """
+        port = self.port
+        return eventually(lambda: get(port, path, timeout=2), what=f"an answer\n{self.lines}")
+
+    def code(self, within: float = 15.0) -> int:
+        """
+        Return its exit code once it has ended.
+        """
+        done = run_engine("wait", self.name, within=within)
+        assert done.returncode == 0, done.stderr
+        return int(done.stdout)
+
+    def inside(self, *words: str, user: str = "") -> str:
+        """
+        Run a command in it, and return what it wrote.
+        """
+        as_user = ("--user", user) if user else ()
+        done = run_engine("exec", *as_user, self.name, *words)
+        return done.stdout + done.stderr
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        run_engine("rm", "--force", "--volumes", self.name)
+
+
+def status_of(pid: int, field: str) -> str:
+    """
+    Return one field of a process as the kernel has it.
+    """
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(line.split(None, 1)[1] for line in lines if line.startswith(f"{field}:"))
