@@ -4,20 +4,23 @@ WORKERS ?= 3
 ARGS ?=
 
 BIN := .venv/bin
-VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' supervisor/__init__.py)
 PYTEST := $(BIN)/python -m pytest -q
-TIERS := integration pid1 budget e2e
+TIERS := integration pid1 budget container e2e
+IMAGE_TESTS := tests/container tests/pid1 tests/integration
+IN_IMAGE = AUTOEXIT_SUBJECT=image AUTOEXIT_IMAGE=$(IMAGE) $(PYTEST)
 
 # Processes compete for the machine with the other tests: what failed is run once more by itself, and
 # what fails then has failed.  Both runs are seen in the output.
-ALONE := $(PYTEST) --last-failed --last-failed-no-failures none -m 'not container and not e2e' tests
+FAILED := --last-failed --last-failed-no-failures none
+ALONE := $(PYTEST) $(FAILED) -m 'not container and not e2e' tests
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test unit $(TIERS) coverage bench old onefile image fmt lint style type arch docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9 ]+:.*## / { printf "  %-34s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo '  variables: WORKERS=3 (tests at a time), ARGS= (for pytest), PYTHON= (for the set-up)'
+	@echo '  variables: WORKERS=3 (tests at a time), ARGS= (for pytest), PYTHON= (for the set-up),'
+	@echo '             NGINX_IMAGE= (the base of the image), ENGINE= (docker or podman)'
 
 setup: .venv/ready ## virtual environment and nginx; again only when a lock changed
 	@:
@@ -58,8 +61,12 @@ old: setup ## the cases P, D, F against the pattern being replaced, for docs/mig
 onefile: setup ## dist/autoexit.pyz: `exec` for any image with Python 3.9 or newer
 	@$(BIN)/python -m tools.onefile
 
-image: ## build the container image, tagged with its version
-	@docker build --quiet --tag autoexit-nginx:$(VERSION) .
+image: ## build the container image, tagged with its version, and print its size
+	@tools/image
+
+container: setup ## build the image on Debian and run its tests in it (IMAGE= tests one that is there)
+	@[ -n "$(IMAGE)" ] || NGINX_IMAGE=$${NGINX_IMAGE-debian:bookworm-slim} tools/image
+	@$(IN_IMAGE) -n 2 --dist worksteal $(IMAGE_TESTS) $(ARGS) || $(IN_IMAGE) $(FAILED) $(IMAGE_TESTS)
 
 fmt: setup ## format, and mend what can be mended
 	@$(BIN)/ruff format --quiet

@@ -1,0 +1,155 @@
+"""
+What is in the image, and what is not.
+"""
+
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.container import Container, status_of
+from tests.support.engine import IMAGE, engine, inspected, run_engine
+from tests.support.subjects import CHECKOUT
+from tests.support.waiting import eventually
+
+Contain = Callable[..., Container]
+
+PYTHON = "/opt/autoexit-nginx/bin/python"
+
+# Every module that serving needs, as Python tells where it took it from.
+IMPORTS = "import supervisor.launch, supervisor.healthcheck, supervisor.check"
+
+STALE = """
+import importlib.util, pathlib, sys
+for path in pathlib.Path(sys.argv[1]).rglob("*.py"):
+    cached = pathlib.Path(importlib.util.cache_from_source(str(path)))
+    if not cached.exists() or cached.read_bytes()[4:8] != b"\\x01\\0\\0\\0":
+        print(path)
+"""
+
+
+def python(*words: str) -> subprocess.CompletedProcess[str]:
+    """
+    Run the image's Python.
+    """
+    return run_engine("run", "--rm", "--entrypoint", PYTHON, IMAGE, *words)
+
+
+def floor(image: str) -> subprocess.CompletedProcess[str]:
+    """
+    Run the gate of the release on an image.
+    """
+    return subprocess.run(
+        ["tools/nginx-floor", image],
+        cwd=CHECKOUT,
+        env={"ENGINE": engine(), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_S09_its_nginx_has_no_known_hole() -> None:
+    """
+    The package that owns the image's nginx is not below the first version that mends what is known.
+    """
+    done = floor(IMAGE)
+
+    assert 0 == done.returncode, done.stderr
+    assert "is not below" in done.stdout
+
+
+def test_S09_an_older_nginx_is_refused(tmp_path: Path) -> None:
+    """
+    The gate fails on the version before, and says which one would do.
+    """
+    status = "/var/lib/dpkg/status"
+    older = r"s/^Version: 1\.22\.1-9+deb12u11$/Version: 1.22.1-9+deb12u10/; "
+    older += r"s/^Version: 1\.3\([01]\)\.[0-9.]*\(-.*\)$/Version: 1.3\1.0\2/"
+    (tmp_path / "Dockerfile").write_text(
+        f"FROM {IMAGE}\nUSER root\nRUN sed -i '{older}' {status}\n"
+    )
+    tag = f"{IMAGE}-older"
+    built = run_engine("build", "--quiet", "--tag", tag, str(tmp_path))
+    assert 0 == built.returncode, built.stderr
+    try:
+        done = floor(tag)
+    finally:
+        run_engine("image", "rm", tag)
+
+    assert 1 == done.returncode
+    assert done.stderr.startswith("cannot ship nginx ")
+
+
+def test_S09_it_has_the_locked_packages_and_no_other() -> None:
+    """
+    Installed are the runtime dependencies of the lock, in its versions, and the program: no pip, no
+    build tool, no dependency of the tests.
+    """
+    names = "import importlib.metadata as m; [print(d.name, d.version) for d in m.distributions()]"
+    lines = python("-I", "-c", names).stdout.splitlines()
+    installed = {re.sub(r"[-_.]+", "-", line.lower()) for line in lines}
+    lock = (CHECKOUT / "requirements.lock").read_text()
+    locked = {
+        re.sub(r"[-_.]+", "-", f"{name} {version}".lower())
+        for name, version in re.findall(r"^([\w.-]+)(?:\[[^\]]*\])?==([\w.]+)", lock, re.MULTILINE)
+    }
+
+    assert {line for line in installed if not line.startswith("autoexit-nginx ")} <= locked
+    assert {"psutil", "structlog", "jinja2", "python-nomad"} <= {
+        line.split()[0] for line in installed
+    }
+
+
+def test_nothing_is_compiled_at_a_start() -> None:
+    """
+    Every module is there as bytecode that is never compared with its source, and what serving
+    imports of the standard library is compiled too.
+    """
+    stale = python("-I", "-c", STALE, "/opt/autoexit-nginx/lib")
+    assert "" == stale.stdout
+
+    told = python("-I", "-B", "-v", "-c", IMPORTS).stderr
+    assert re.search(r"^# code object from '.*supervisor/.*\.pyc'$", told, re.MULTILINE)
+    assert [] == re.findall(r"^# code object from '.*\.py'$", told, re.MULTILINE)
+
+
+@pytest.mark.parametrize("user", ["101:101", "4711"])
+def test_nothing_is_written_but_where_it_belongs(contain: Contain, user: str) -> None:
+    """
+    A whole life in a writable container changes nothing but the folders of state and of the run.
+    """
+    container = contain(options=("--user", user), TTL="2s")
+    assert 0 == container.code()
+    changed = run_engine("diff", container.name).stdout.splitlines()
+    paths = {line.split(None, 1)[1] for line in changed}
+
+    ours = ("/run/autoexit-nginx", "/var/lib/autoexit-nginx")
+    parents = {"/run", "/var", "/var/lib"}
+    engines = {
+        "/etc",
+        "/etc/passwd",
+        "/etc/group",
+    }  # where Podman writes down a user without a name
+    left = paths - parents - engines
+    assert [] == sorted(path for path in left if not path.startswith(ours))
+
+
+def test_it_is_small(contain: Contain, record_property: Callable[[str, object], None]) -> None:
+    """
+    The image, what it adds to its base, and the memory of all its processes: printed, and bounded.
+    """
+    config = inspected(IMAGE)
+    container = contain()
+    container.answers()
+    eventually(lambda: container.logged("reload.applied"), 5)
+    own = int(status_of(container.pid, "VmRSS").split()[0])
+    used = run_engine("stats", "--no-stream", "--format", "{{.MemUsage}}", container.name).stdout
+    record_property("image", f"{config['Size'] / 1e6:.0f} MB")
+    record_property("supervisor", f"{own / 1e3:.1f} MB RSS")
+    record_property("container", f"{used.partition('/')[0].strip()} by its control group")
+
+    assert config["Size"] < 300e6
+    assert own < 45e3
