@@ -70,7 +70,7 @@ def _groups(root: Path, controller: str) -> Iterator[Path]:
 def _places() -> dict[str, str]:
     """Return our place in the tree of each controller; the tree of all has no name."""
     found = {}
-    with suppress(OSError):
+    with suppress(OSError, ValueError):
         for line in _OWN.read_text().splitlines():
             _, names, place = line.split(":", 2)
             found.update(dict.fromkeys(names.split(","), place))
