@@ -1,5 +1,8 @@
 import tempfile
+from ipaddress import ip_network
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -7,27 +10,58 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
 from supervisor.model import Endpoint, Mode, Plan, Share
+from supervisor.render import beyond
+from supervisor.settings import read
 from tests.support.conf_lint import FORBIDDEN, complaints, directives
 from tests.support.conf_words import strangers
 from tests.support.nginxes import BOTH
 from tests.support.rendered import objection, rendered, version_of, written
 from tests.support.waiting import free_port
 
-METHODS = ["round_robin", "least_conn", "random", "ip_hash"]
+METHODS = ["round_robin", "least_conn", "random", "ip_hash", "hash"]
+KEYS = ["ip", "uri", "header:X-User", "header:a", "cookie:session_id", "cookie:A1"]
 WITH_BACKUP = {"round_robin", "least_conn"}
 
+
+def balancings(method: str) -> list[dict[str, str]]:
+    """
+    Return the settings that ask for a method, with each key where it needs one.
+    """
+    keys = [{"LB_HASH_KEY": key} for key in KEYS] if method == "hash" else [{}]
+    return [{"LB_METHOD": method, **key} for key in keys]
+
+
+def spread(drawn: dict[str, Any]) -> dict[str, str]:
+    """
+    Put the settings that only go together beside the others.
+    """
+    return {**drawn.pop("BALANCING", {}), **drawn}
+
+
 SPANS = st.sampled_from(["1ms", "250ms", "2s", "90", "1.5h", "1h30m", "30d"])
+NETWORKS = st.lists(
+    st.ip_addresses(network="10.0.0.0/8").map(str)
+    | st.ip_addresses(v=6).map(lambda address: f"{address.compressed}/128")
+    | st.builds(lambda bits: str(ip_network(f"10.0.0.0/{bits}")), st.integers(8, 32))
+    | st.sampled_from(
+        ["0.0.0.0/0", "::/0", "10.0.0.0/255.0.0.0", "::ffff:0:0/96", "::1", "::1/128"]
+    ),
+    max_size=12,
+).map(",".join)
 SETTINGS = st.fixed_dictionaries(
     {"ENDPOINTS": st.just("10.0.0.1:1")},
     optional={
-        "LB_METHOD": st.sampled_from(METHODS),
+        "BALANCING": st.sampled_from([each for method in METHODS for each in balancings(method)]),
+        "STICKY": st.sampled_from(["cookie", "off"]),
+        "TRUSTED_PROXIES": NETWORKS,
+        "ACCESS_LOG": st.sampled_from(["json", "off"]),
         "MAX_BODY_SIZE": st.sampled_from(["0", "1", "512k", "20m", "2g"]),
         "CONNECT_TIMEOUT": SPANS,
         "REQUEST_TIMEOUT": SPANS,
         "READY_PATH": st.sampled_from(["off", "/-/ready", "/x/y", "/~a.b_c-d"]),
         "SUNSET_HEADER": st.sampled_from(["true", "false"]),
     },
-)
+).map(spread)
 SHARES = st.builds(
     Share, st.integers(1, 300) | st.sampled_from([-1, 0, 2**40]), st.booleans(), st.booleans()
 )
@@ -81,7 +115,7 @@ def test_F12_each_endpoint_is_one_server_line_and_nothing_else(
     with its weight where it has one, and a backup only where the method knows any and not all are.
     """
     with tempfile.TemporaryDirectory() as name:
-        bundle = rendered({"LB_METHOD": method}, (1, 31, 3), plan, turn=turn)
+        bundle = rendered(balancings(method)[0], (1, 31, 3), plan, turn=turn)
         found = directives(bundle.files, Path(name))
     inside = [each for each in found if each.around[-1:] == ("upstream service",)]
     served = [each.words for each in inside if each.name == "server"]
@@ -160,9 +194,50 @@ def test_F12_what_is_rendered_is_accepted(
     """
     served = tuple(Endpoint(f"10.0.{n // 250}.{n % 250 + 1}", 80) for n in range(endpoints))
     plan = Plan(served, Mode.SERVE if served else Mode.STARTING, sunset=1_800_000_000)
-    environ = {"LB_METHOD": method, "LISTEN_PORT": str(free_port())}
+    environ = {**balancings(method)[0], "LISTEN_PORT": str(free_port())}
     bundle = rendered(environ, version_of(nginx), plan, str(tmp_path))
     assert not objection(nginx, written(bundle.files, tmp_path))
+
+
+@pytest.mark.parametrize("nginx", BOTH)
+@hypothesis(max_examples=60, deadline=None)
+@given(environ=SETTINGS, plan=plans())
+def test_F12_whatever_the_settings_say_nginx_accepts_it(
+    nginx: str, environ: dict[str, str], plan: Plan
+) -> None:
+    """
+    Any settings with any endpoints, weights and states: real nginx, old and current, reads what is
+    rendered without a warning, and so does crossplane, which finds whitelisted directives only.
+
+    What this nginx cannot do is refused before anything is rendered.
+    """
+    environ = {**environ, "LISTEN_PORT": str(free_port())}
+    version = version_of(nginx)
+    if beyond(read(environ, lambda _: False), version):
+        assert "cookie" == environ["STICKY"]
+        assert version < (1, 29, 6)
+        environ["STICKY"] = "off"
+    with tempfile.TemporaryDirectory() as name:
+        bundle = rendered(environ, version, plan, name)
+        assert not objection(nginx, written(bundle.files, Path(name)))
+        found = directives(bundle.files, Path(name))
+    assert [] == complaints(found)
+    assert [] == strangers(found, name)
+
+
+@pytest.mark.parametrize("nginx", BOTH)
+def test_F12_a_thousand_proxies_are_accepted(tmp_path: Path, nginx: str) -> None:
+    """
+    The list of a content network, with all of both families beside it and each twice.
+    """
+    networks = [f"10.{n // 250}.{n % 250}.0/24" for n in range(1000)]
+    networks += ["0.0.0.0/0", "::/0", "2001:db8::/32", "2001:db8::/33"]
+    environ = {"TRUSTED_PROXIES": ",".join(networks * 2), "LISTEN_PORT": str(free_port())}
+    bundle = rendered(environ, version_of(nginx), Plan(TWO, Mode.SERVE), str(tmp_path))
+    assert not objection(nginx, written(bundle.files, tmp_path))
+    found = directives(bundle.files, tmp_path)
+    assert 1004 == len([each for each in found if each.name == "set_real_ip_from"])
+    assert [] == strangers(found, str(tmp_path))
 
 
 @pytest.mark.parametrize("nginx", BOTH)
@@ -173,16 +248,18 @@ def test_F12_what_is_rendered_is_accepted(
 )
 @example(plan=Plan(TWO, Mode.SERVE, ((TWO[0], Share(3, backup=True)),)), method="")
 @example(plan=Plan(TWO, Mode.SERVE, ((TWO[1], Share(2**40)),)), method="")
-def test_whatever_shares_are_asked_for_nginx_accepts_them(
+def test_E13_whatever_shares_are_asked_for_nginx_accepts_them(
     nginx: str, plan: Plan, method: str
 ) -> None:
     """
-    Any weights, backups and drains, with each method: real nginx, old and current, never refuses.
+    Any weights, backups and drains, with each method, sticky or not: real nginx, old and current,
+    never refuses.
     """
-    for each in [method] if method else METHODS:
+    stickies = ["off", "cookie"] if version_of(nginx) >= (1, 29, 6) else ["off"]
+    for each, sticky in product([method] if method else METHODS, stickies):
         with tempfile.TemporaryDirectory() as name:
-            environ = {"LB_METHOD": each, "LISTEN_PORT": str(free_port())}
-            bundle = rendered(environ, version_of(nginx), plan, name)
+            port = {"LISTEN_PORT": str(free_port()), "STICKY": sticky}
+            bundle = rendered({**balancings(each)[0], **port}, version_of(nginx), plan, name)
             assert not objection(nginx, written(bundle.files, Path(name)))
 
 

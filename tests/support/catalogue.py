@@ -22,10 +22,9 @@ CLAIMED: frozenset[str] = frozenset(
     | _run("D", 1, 18)
     | _run("F", 1, 12)
     | _run("A", 1, 15)
-    | _run("E", 1, 6)
-    | {"E12", "E14", "E15"}
-    | _run("S", 1, 4)
-    | {"S05", "S06", "S09", "S10"}
+    | _run("E", 1, 15)
+    | _run("S", 1, 6)
+    | _run("S", 8, 11)
 )
 
 #: What is run once more with the image: the same tests with AUTOEXIT_SUBJECT=image.

@@ -200,7 +200,7 @@ def test_a_child_goes_first_only_under_a_limit(
 
 def test_who_is_gone_already_need_not_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    nginx may die at once.
+    Nginx may die at once.
     """
     monkeypatch.setattr(cgroup, "memory", lambda: float(MIB))
     child = os.posix_spawn("/bin/true", ["true"], {})

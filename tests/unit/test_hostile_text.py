@@ -53,6 +53,10 @@ GOOD = {
     "LISTEN_ADDRESS": "127.0.0.1,::1",
     "READY_PATH": "/-/ready",
     "LB_METHOD": "least_conn",
+    "LB_HASH_KEY": "header:X-User",
+    "STICKY": "cookie",
+    "TRUSTED_PROXIES": "10.0.0.0/8,fd00::/8",
+    "ACCESS_LOG": "json",
     "MAX_BODY_SIZE": "20m",
     "CONNECT_TIMEOUT": "1.5h",
     "REQUEST_TIMEOUT": "90s",
@@ -62,6 +66,9 @@ GOOD = {
     "ENDPOINTS": "10.0.0.1:80,host:1",
     "DURATION": "1h",
 }
+
+#: What goes only together.
+BESIDE = {"LB_HASH_KEY": {"LB_METHOD": "hash"}}
 
 
 def spoilt(good: str, dice: random.Random) -> str:
@@ -81,7 +88,7 @@ def environments(dice: random.Random) -> Iterator[dict[str, str]]:
     weighty = [*names, *[name for name in names if name in GOOD] * 3]
     for number in range(STRINGS):
         name = weighty[number % len(weighty)]
-        yield {name: spoilt(GOOD.get(name, "web"), dice)}
+        yield {name: spoilt(GOOD.get(name, "web"), dice), **BESIDE.get(name, {})}
 
 
 def unknown(bundle: Bundle, folder: str = "/run/ax") -> list[str]:
