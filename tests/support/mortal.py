@@ -1,0 +1,97 @@
+"""
+A backend that dies while it answers, in a way of one's choice, and counts what it executed.
+"""
+
+import time
+from collections import Counter
+from enum import Enum, auto
+from socket import SO_LINGER, SOL_SOCKET, socket
+from struct import pack
+from typing import Self
+
+from tests.support.listening import Listener
+from tests.support.wire import Reply, read_request
+
+
+class Death(Enum):
+    """
+    When it dies.
+    """
+
+    NEVER = auto()
+    AT_ONCE = auto()
+    AFTER_THE_HEAD = auto()
+    AFTER_THE_REQUEST = auto()
+    IN_THE_ANSWER_S_HEAD = auto()
+    IN_THE_ANSWER_S_BODY = auto()
+    AFTER_THE_ANSWER = auto()
+    BY_RESET = auto()
+
+
+class Mortal:
+    """
+    It dies as told at each request of its connections; a request that it read whole is executed.
+    """
+
+    def __init__(self, death: Death = Death.NEVER) -> None:
+        self.death = death
+        self.executed: Counter[bytes] = Counter()
+        self._listener = Listener(("127.0.0.1", 0), self._attend)
+
+    def __enter__(self) -> Self:
+        self._listener.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+
+    @property
+    def endpoint(self) -> tuple[str, int]:
+        """
+        Address and port.
+        """
+        assert isinstance(self._listener.address, tuple)
+        return self._listener.address
+
+    def _attend(self, connection: socket) -> None:
+        if self.death is Death.AT_ONCE:
+            return
+        if self.death is Death.AFTER_THE_HEAD:
+            connection.recv(64)
+            return
+        with connection.makefile("rb") as stream:
+            while request := read_request(stream):
+                self.executed[request.body] += 1
+                if self.death is Death.BY_RESET:
+                    connection.setsockopt(SOL_SOCKET, SO_LINGER, pack("ii", 1, 0))
+                    return
+                reply = Reply(200, b"done", {"Content-Length": "4"}).encode()
+                if self.death is Death.AFTER_THE_REQUEST:
+                    return
+                if self.death is Death.IN_THE_ANSWER_S_HEAD:
+                    connection.sendall(reply[:12])
+                    return
+                if self.death is Death.IN_THE_ANSWER_S_BODY:
+                    connection.sendall(reply[:-2])
+                    return
+                connection.sendall(reply)
+                if self.death is Death.AFTER_THE_ANSWER:
+                    time.sleep(0.001)  # it has said that it stays, and leaves as the next one comes
+                    return
+
+
+def full(listening: socket) -> list[socket]:
+    """
+    Fill the queue of a socket that nobody accepts from: whoever connects next is not answered.
+
+    That is what a machine without power looks like, as far as a connection is concerned.
+    """
+    listening.bind(("127.0.0.1", 0))
+    listening.listen(0)
+    fillers = []
+    for _ in range(4):
+        filler = socket()
+        filler.setblocking(False)
+        filler.connect_ex(listening.getsockname())
+        fillers.append(filler)
+    return fillers
