@@ -1,0 +1,415 @@
+"""
+Bodies and answers on their way: passed on as they come, whole, and without a copy.
+"""
+
+import hashlib
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from queue import Queue
+
+import psutil
+import pytest
+
+from supervisor.model import Endpoint, Mode, Plan
+from tests.support.client import asking, connect, get, read_answer
+from tests.support.hold import Hold
+from tests.support.listening import Listener
+from tests.support.nginxes import BOTH
+from tests.support.rendered import running
+from tests.support.replica import Replica
+from tests.support.waiting import eventually
+from tests.support.wire import Reply, read_request
+
+Replicas = Callable[..., list[Replica]]
+
+nginxes = pytest.mark.parametrize("nginx", BOTH)
+
+CHUNKED_POST = (
+    b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
+MIB = 1 << 20
+
+
+def plan(*endpoints: tuple[str, int]) -> Plan:
+    return Plan(tuple(sorted(Endpoint(*each) for each in endpoints)), Mode.SERVE)
+
+
+@contextmanager
+def backend(serve: Callable[[socket.socket], None]) -> Iterator[tuple[str, int]]:
+    """
+    Serve every connection that way.
+    """
+    listener = Listener(("127.0.0.1", 0), serve)
+    listener.open()
+    try:
+        assert isinstance(listener.address, tuple)
+        yield listener.address
+    finally:
+        listener.close()
+
+
+def answering(reply: bytes) -> Callable[[socket.socket], None]:
+    """
+    Answer every request with these bytes.
+    """
+
+    def serve(connection: socket.socket) -> None:
+        with connection.makefile("rb") as stream:
+            while read_request(stream):
+                connection.sendall(reply)
+
+    return serve
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+@nginxes
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("size", ["0", "1m"])
+def test_an_event_arrives_before_the_next_is_made(nginx: str, method: str, size: str) -> None:
+    """
+    A streamed answer, such as the words of a language model, reaches the client word by word: each
+    is there before the replica has made another.
+    """
+    arrived = threading.Semaphore(0)
+    made = []
+
+    def serve(connection: socket.socket) -> None:
+        with connection.makefile("rb") as stream:
+            assert read_request(stream)
+        connection.sendall(Reply(headers={"Transfer-Encoding": "chunked"}).head())
+        for n in range(5):
+            made.append(n)
+            connection.sendall(chunk(b"data: %d\n\n" % n))
+            assert arrived.acquire(timeout=5)
+        connection.sendall(chunk(b""))
+
+    with (
+        backend(serve) as endpoint,
+        running(nginx, plan(endpoint), {"MAX_BODY_SIZE": size}) as port,
+        Hold(port, asking("/", method, b"{}" if method == "POST" else b"")) as client,
+    ):
+        for n in range(5):
+            eventually(lambda n=n: b"data: %d\n" % n in client.received)
+            assert [*range(n + 1)] == made
+            arrived.release()
+        client.wait()
+        assert client.answer
+        assert b"".join(b"data: %d\n\n" % n for n in range(5)) == client.answer.body
+
+
+@nginxes
+def test_an_upload_reaches_the_replica_while_it_is_sent(nginx: str) -> None:
+    """
+    A body of any size is passed on piece by piece: the first is there before the second is sent.
+    """
+    pieces: Queue[bytes] = Queue()
+
+    def serve(connection: socket.socket) -> None:
+        with suppress(OSError):
+            while data := connection.recv(65536):
+                pieces.put(data)
+                if data.endswith(b"0\r\n\r\n"):
+                    connection.sendall(Reply(200, b"done").encode())
+
+    def came(wanted: bytes) -> None:
+        seen = b""
+        while wanted not in seen:
+            seen += pieces.get(timeout=5)
+
+    with (
+        backend(serve) as endpoint,
+        running(nginx, plan(endpoint)) as port,
+        connect(port) as client,
+    ):
+        client.sendall(CHUNKED_POST)
+        for word in (b"first", b"second", b"third"):
+            client.sendall(chunk(word))
+            came(word)
+        client.sendall(chunk(b""))
+        assert b"done" == read_answer(client).body
+
+
+@nginxes
+def test_within_a_size_an_upload_is_gathered_first(nginx: str, replicas: Replicas) -> None:
+    """
+    MAX_BODY_SIZE buffers: the replica is not bothered before all is there, and what is larger is
+    refused with 413, whether its length was told before or not.
+    """
+    (one,) = replicas("one")
+    with running(nginx, plan(one.endpoint), {"MAX_BODY_SIZE": "100k"}) as port:
+        with connect(port) as client:
+            client.sendall(CHUNKED_POST + chunk(b"first"))
+            client.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                client.recv(1)
+            assert 0 == one.total
+            client.settimeout(5)
+            client.sendall(chunk(b" and last") + chunk(b""))
+            assert b"first and last" == read_answer(client).body
+        assert 200 == get(port, method="POST", body=b"x" * (100 << 10)).status
+        before = one.total
+        assert 413 == get(port, method="POST", body=b"x" * ((100 << 10) + 1)).status
+        with connect(port) as client:
+            client.sendall(CHUNKED_POST + chunk(b"x" * (101 << 10)))
+            assert 413 == read_answer(client).status
+        assert before == one.total
+
+
+@nginxes
+@pytest.mark.parametrize("size", ["0", "1m"])
+def test_a_chunked_upload_survives_an_endpoint_that_refuses(
+    nginx: str, size: str, replicas: Replicas
+) -> None:
+    """
+    Nothing of it was sent yet: the next endpoint gets all of it.
+    """
+    (one,) = replicas("one")
+    one.stop()
+    echo: list[bytes] = []
+
+    def serve(connection: socket.socket) -> None:
+        seen = b""
+        with suppress(OSError):
+            while data := connection.recv(65536):
+                seen += data
+                if seen.endswith(b"0\r\n\r\n") or b"whole body" in seen:
+                    echo.append(seen)
+                    connection.sendall(Reply(200, b"done").encode())
+                    seen = b""
+
+    with (
+        backend(serve) as endpoint,
+        running(
+            nginx,
+            plan(one.endpoint, endpoint),
+            {"MAX_BODY_SIZE": size, "LB_METHOD": "round_robin"},
+        ) as port,
+    ):
+        for _ in range(4):
+            with connect(port) as client:
+                client.sendall(CHUNKED_POST + chunk(b"whole body") + chunk(b""))
+                assert b"done" == read_answer(client).body
+    assert 4 == len(echo)
+
+
+@nginxes
+@pytest.mark.parametrize("size", ["0", "200m"])
+def test_a_hundred_megabytes_pass_without_a_copy(nginx: str, size: str) -> None:
+    """
+    A large upload is neither written to a file nor held in memory, unless a size asks for it.
+    """
+    total, digest = 100 * MIB, hashlib.sha256()
+    block = random.Random(1).randbytes(MIB)
+
+    def serve(connection: socket.socket) -> None:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += connection.recv(65536)
+        body = head.partition(b"\r\n\r\n")[2]
+        digest.update(body)
+        received = len(body)
+        while received < total:
+            data = connection.recv(MIB)
+            if not data:
+                return
+            digest.update(data)
+            received += len(data)
+        connection.sendall(Reply(200, digest.hexdigest().encode()).encode())
+
+    with (
+        backend(serve) as endpoint,
+        running(nginx, plan(endpoint), {"MAX_BODY_SIZE": size}) as port,
+        connect(port, timeout=60) as client,
+    ):
+        workers = [
+            each
+            for each in psutil.Process().children(recursive=True)
+            if "worker" in str(each.cmdline())
+        ]
+        before = [each.memory_info().rss for each in workers]
+        spilt, grown = 0, 0
+        expected = hashlib.sha256()
+        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n")
+        client.sendall(b"Content-Length: %d\r\n\r\n" % total)
+        for n in range(100):
+            client.sendall(block)
+            expected.update(block)
+            if n % 10 == 9:
+                spilt += sum("temp/body" in name for name in map(str, files_of(workers)))
+                now = [each.memory_info().rss for each in workers]
+                grown = max(grown, *(new - old for new, old in zip(now, before, strict=True)))
+        assert expected.hexdigest() == read_answer(client).text
+    assert bool(spilt) == (size != "0")
+    assert grown < 20 * MIB
+
+
+def files_of(processes: list[psutil.Process]) -> Iterator[Path]:
+    """
+    Yield what these processes have open, deleted files included.
+    """
+    for each in processes:
+        for entry in Path(f"/proc/{each.pid}/fd").iterdir():
+            with suppress(OSError):
+                yield entry.readlink()
+
+
+@nginxes
+@pytest.mark.parametrize("word", ["websocket", "WebSocket"])
+def test_a_websocket_is_opened_and_carries_bytes(nginx: str, word: str, replicas: Replicas) -> None:
+    """
+    Out of the box, however the protocol is spelt; both ways, and it stays open.
+    """
+    (one,) = replicas("one")
+    head = asking(
+        "/ws", headers={"Connection": "Upgrade", "Upgrade": word, "Sec-WebSocket-Key": "x"}
+    )
+    with running(nginx, plan(one.endpoint)) as port, Hold(port, head) as client:
+        eventually(lambda: b"\r\n\r\n" in client.received)
+        assert 101 == client.status
+        for word_sent in (b"\x00ping\xff", b"pong" * 5000):
+            before = len(client.received)
+            client.send(word_sent)
+            eventually(lambda n=before, sent=word_sent: client.received[n:] == sent)
+        assert client.open
+
+
+@nginxes
+@pytest.mark.parametrize("upgrade", ["h2c", "websocket, h2c", "TLS/1.0", "websocketx", ""])
+def test_no_other_protocol_is_passed_on(nginx: str, upgrade: str, replicas: Replicas) -> None:
+    """
+    An upgrade to h2c would be a tunnel past everything that is said about paths: no such header
+    reaches the replica, nor any that a client wants to be hop-by-hop.
+    """
+    (one,) = replicas("one")
+    headers = {
+        "Connection": "Upgrade, HTTP2-Settings",
+        "Upgrade": upgrade,
+        "HTTP2-Settings": "AAMA",
+    }
+    with running(nginx, plan(one.endpoint)) as port, connect(port) as client:
+        client.sendall(asking("/", headers=headers))
+        assert 200 == read_answer(client).status
+    (request,) = one.seen
+    assert request.headers["Upgrade"] is None
+    assert request.headers["Connection"] is None
+
+
+@nginxes
+def test_long_response_headers_pass(nginx: str) -> None:
+    """
+    32 KB of them, in one line and in many: cookies and policies of some frameworks are long.
+    """
+    many = {f"X-{n}": "x" * 1000 for n in range(30)}
+    for headers in ({"X-Long": "x" * (32 << 10)}, many):
+        with (
+            backend(answering(Reply(200, b"done", headers).encode())) as endpoint,
+            running(nginx, plan(endpoint)) as port,
+            connect(port) as client,
+        ):
+            client.sendall(asking("/"))
+            received = b""
+            while data := client.recv(65536):
+                received += data
+        assert received.endswith(b"\r\n\r\ndone")
+        for name, value in headers.items():
+            assert f"{name}: {value}\r\n".encode() in received
+
+
+@nginxes
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_large_answer_arrives_whole(nginx: str, *, chunked: bool) -> None:
+    """
+    8 MB, to a client that takes its time.
+    """
+    body = random.Random(2).randbytes(8 * MIB)
+    reply = Reply(200, body).encode()
+    if chunked:
+        parts = [body[n : n + 100_000] for n in range(0, len(body), 100_000)]
+        head = Reply(headers={"Transfer-Encoding": "chunked"}).head()
+        reply = head + b"".join(map(chunk, [*parts, b""]))
+    with (
+        backend(answering(reply)) as endpoint,
+        running(nginx, plan(endpoint)) as port,
+        socket.socket() as client,
+    ):
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        client.settimeout(30)
+        client.connect(("127.0.0.1", port))
+        client.sendall(asking("/"))
+        assert body == read_answer(client).body
+
+
+@nginxes
+def test_a_client_that_asks_first_is_told_to_go_on(nginx: str, replicas: Replicas) -> None:
+    """
+    `Expect: 100-continue`, as curl sends with a large body: it need not wait for its own patience
+    to end, and the replica is not asked.
+    """
+    (one,) = replicas("one")
+    with running(nginx, plan(one.endpoint)) as port, connect(port) as client:
+        body = b"x" * 5000
+        client.sendall(asking("/", "POST", body, {"Expect": "100-continue"}).removesuffix(body))
+        assert client.recv(65536).startswith(b"HTTP/1.1 100 Continue\r\n\r\n")
+        client.sendall(body)
+        assert body == read_answer(client).body
+    assert one.seen[0].headers["Expect"] is None
+
+
+@nginxes
+def test_head_is_answered_without_a_body(nginx: str) -> None:
+    """
+    With the length of the body that GET would get, and the connection goes on.
+    """
+    head = Reply(200, b"x" * 1234).head()
+    with (
+        backend(answering(head)) as endpoint,
+        running(nginx, plan(endpoint)) as port,
+        connect(port) as client,
+    ):
+        client.sendall(asking("/", "HEAD"))
+        received = b""
+        while data := client.recv(65536):
+            received += data
+    assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"Content-Length: 1234\r\n" in received
+    assert received.endswith(b"\r\n\r\n")
+
+
+@nginxes
+@pytest.mark.parametrize("when", ["waiting", "streaming", "uploading"])
+def test_a_client_that_hangs_up_is_noticed_by_the_replica(nginx: str, when: str) -> None:
+    """
+    Nobody computes for a client that is gone: the replica's connection ends as well, whether the
+    answer had begun or not.
+    """
+    began, over = threading.Event(), threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        connection.recv(65536)
+        if when == "streaming":
+            connection.sendall(Reply(headers={"Transfer-Encoding": "chunked"}).head() + chunk(b"x"))
+        began.set()
+        with suppress(OSError):
+            while connection.recv(65536):
+                pass
+        over.set()
+
+    request = CHUNKED_POST + chunk(b"x") if when == "uploading" else asking("/")
+    with backend(serve) as endpoint, running(nginx, plan(endpoint)) as port:
+        client = Hold(port, request)
+        assert began.wait(5)
+        if when == "streaming":
+            eventually(lambda: b"\r\n\r\n" in client.received)
+        assert not over.is_set()
+        hung_up = time.monotonic()
+        client.close()
+        assert over.wait(5)
+    assert time.monotonic() - hung_up < 3
