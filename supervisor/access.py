@@ -4,7 +4,7 @@ The access log: follows the file that nginx writes, and makes each request a lin
 nginx stalls as soon as it writes into a pipe that nobody empties, and with it every request it
 handles.  A write to a file waits for nobody.  What has been read is given back to the file system
 at once, so that the file, on a memory disk usually, never holds more than what is new; where that
-is not possible the file is emptied.
+is not possible the file is emptied.  Who cannot keep up skips: memory is worth more than lines.
 """
 
 import ctypes
@@ -24,6 +24,9 @@ NAME = "access.log"
 #: nginx writes what it has gathered once a second; so often the file is looked at, in seconds.
 _EVERY = 0.5
 _CHUNK = 1 << 18
+
+#: More than this is not caught up with, in bytes.
+_MOST_BEHIND = 32 << 20
 _KEEP_SIZE_PUNCH_HOLE = 0x01 | 0x02  # of <linux/falloc.h>
 
 Tell = Callable[[str, Mapping[str, Any]], None]
@@ -89,6 +92,10 @@ class AccessLog:
         self._file, self._read_to, self._rest = fresh, 0, b""
 
     def _catch_up(self) -> None:
+        behind = os.fstat(self._file).st_size - self._read_to
+        if behind > _MOST_BEHIND:
+            self._complain("access.skipped", "warning", bytes=behind)
+            self._read_to, self._rest = self._read_to + behind, b""
         while chunk := os.pread(self._file, _CHUNK, self._read_to):
             self._read_to += len(chunk)
             *lines, self._rest = (self._rest + chunk).split(b"\n")
@@ -98,9 +105,9 @@ class AccessLog:
 
     def _give_back(self) -> None:
         """Free what has been read; what is appended meanwhile stays."""
-        libc = ctypes.CDLL(None, use_errno=True)
-        length = ctypes.c_int64(self._read_to)
-        if libc.fallocate64(self._file, _KEEP_SIZE_PUNCH_HOLE, ctypes.c_int64(0), length) != 0:
+        if _punch(self._file, self._read_to):
+            return
+        if os.fstat(self._file).st_size == self._read_to:
             os.ftruncate(self._file, 0)
             self._read_to = 0
 
@@ -113,3 +120,11 @@ class AccessLog:
             self._unreadable += 1  # cut short when the disk was full, or a worker was killed
             return
         self._tell(moment, fields)
+
+
+def _punch(descriptor: int, length: int) -> bool:
+    """Free the beginning of a file, and tell whether this file system can."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    punch = getattr(libc, "fallocate64", libc.fallocate)  # musl has only the latter, of 64 bits
+    sizes = (ctypes.c_int64(0), ctypes.c_int64(length))
+    return bool(punch(descriptor, _KEEP_SIZE_PUNCH_HOLE, *sizes) == 0)

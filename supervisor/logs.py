@@ -22,6 +22,10 @@ from supervisor.durations import format_moment
 
 _LONGEST_TEXT = 2000
 _QUEUED_LINES = 2000
+#: Of them requests, which come by the thousand: all else finds room beside them.
+_QUEUED_REQUESTS = 1000
+#: How long a request may wait for room before nobody seems to read, in seconds.
+_PATIENCE = 1.0
 #: A line before it is text, as structlog hands it from one processor to the next.
 Fields = MutableMapping[str, Any]
 
@@ -35,7 +39,9 @@ class Writer:
 
     def __init__(self, descriptor: int = 1) -> None:
         self._descriptor = descriptor
-        self._lines: queue.Queue[bytes | None] = queue.Queue(_QUEUED_LINES)
+        self._lines: queue.Queue[tuple[bytes, bool] | None] = queue.Queue(_QUEUED_LINES)
+        self._room = threading.Semaphore(_QUEUED_REQUESTS)
+        self._is_stuck = False
         self.dropped = 0
         self._told = 0
         self._thread = threading.Thread(target=self._write_all, name="log writer", daemon=True)
@@ -43,10 +49,25 @@ class Writer:
 
     def put(self, line: str) -> None:
         """Hand over a line; never blocks."""
+        self._put(line, is_request=False)
+
+    def put_request(self, line: str) -> None:
+        """Hand over one of many lines; waits for room, as long as somebody reads."""
+        if not self._room.acquire(timeout=0 if self._is_stuck else _PATIENCE):
+            self._is_stuck = True
+            self.dropped += 1
+            return
+        self._is_stuck = False
+        if not self._put(line, is_request=True):
+            self._room.release()
+
+    def _put(self, line: str, *, is_request: bool) -> bool:
         try:
-            self._lines.put_nowait(line.encode() + b"\n")
+            self._lines.put_nowait((line.encode() + b"\n", is_request))
         except queue.Full:
             self.dropped += 1
+            return False
+        return True
 
     def finish(self, within: float) -> None:
         """Wait until all is written, but not longer than `within` seconds."""
@@ -57,7 +78,8 @@ class Writer:
         self._thread.join(within)
 
     def _write_all(self) -> None:
-        while (line := self._lines.get()) is not None:
+        while (entry := self._lines.get()) is not None:
+            line, is_request = entry
             if self.dropped > self._told:
                 missed, self._told = self.dropped - self._told, self.dropped
                 line = (
@@ -72,6 +94,8 @@ class Writer:
                     select.select([], [self._descriptor], [])
                 except OSError:  # the reader is gone for good
                     break
+            if is_request:
+                self._room.release()
 
 
 class Log:
@@ -107,7 +131,7 @@ class Log:
     def record(self, moment: str, fields: Mapping[str, Any]) -> None:
         """Write the line of a request that ended at a moment; no level holds it back."""
         line = {"time": moment, "level": "info", "event": "request", **fields}
-        self._writer.put(self._render(None, "info", self._hide(None, "info", line)))
+        self._writer.put_request(self._render(None, "info", self._hide(None, "info", line)))
 
     @property
     def dropped(self) -> int:

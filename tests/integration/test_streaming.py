@@ -34,6 +34,13 @@ CHUNKED_POST = (
 )
 MIB = 1 << 20
 
+#: How an answer tells where it ends.
+FRAMINGS = {
+    "chunked": b"Transfer-Encoding: chunked\r\n",
+    "length": b"Content-Length: 45\r\n",
+    "close": b"Connection: close\r\n",
+}
+
 
 def plan(*endpoints: tuple[str, int]) -> Plan:
     return Plan(tuple(sorted(Endpoint(*each) for each in endpoints)), Mode.SERVE)
@@ -73,10 +80,13 @@ def chunk(data: bytes) -> bytes:
 @nginxes
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("size", ["0", "1m"])
-def test_an_event_arrives_before_the_next_is_made(nginx: str, method: str, size: str) -> None:
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_an_event_arrives_before_the_next_is_made(
+    nginx: str, method: str, size: str, framing: str
+) -> None:
     """
     A streamed answer, such as the words of a language model, reaches the client word by word: each
-    is there before the replica has made another.
+    is there before the replica has made another, however the answer tells its end.
     """
     arrived = threading.Semaphore(0)
     made = []
@@ -84,12 +94,14 @@ def test_an_event_arrives_before_the_next_is_made(nginx: str, method: str, size:
     def serve(connection: socket.socket) -> None:
         with connection.makefile("rb") as stream:
             assert read_request(stream)
-        connection.sendall(Reply(headers={"Transfer-Encoding": "chunked"}).head())
+        connection.sendall(b"HTTP/1.1 200 OK\r\n" + FRAMINGS[framing] + b"\r\n")
         for n in range(5):
             made.append(n)
-            connection.sendall(chunk(b"data: %d\n\n" % n))
+            event = b"data: %d\n\n" % n
+            connection.sendall(chunk(event) if framing == "chunked" else event)
             assert arrived.acquire(timeout=5)
-        connection.sendall(chunk(b""))
+        if framing == "chunked":
+            connection.sendall(chunk(b""))
 
     with (
         backend(serve) as endpoint,
@@ -274,6 +286,8 @@ def test_a_websocket_is_opened_and_carries_bytes(nginx: str, word: str, replicas
     with running(nginx, plan(one.endpoint)) as port, Hold(port, head) as client:
         eventually(lambda: b"\r\n\r\n" in client.received)
         assert 101 == client.status
+        assert "websocket" == one.seen[0].headers["Upgrade"]
+        assert "upgrade" == one.seen[0].headers["Connection"]
         for word_sent in (b"\x00ping\xff", b"pong" * 5000):
             before = len(client.received)
             client.send(word_sent)
