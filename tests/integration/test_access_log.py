@@ -1,0 +1,238 @@
+"""
+The access log: a line for each request, and nobody ever waits for it.
+"""
+
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Literal
+
+import pytest
+
+from tests.support.client import asking, connect, read_answer
+from tests.support.fake_nomad import FakeNomad
+from tests.support.nginxes import BOTH, current
+from tests.support.reloading import reload
+from tests.support.replica import Replica
+from tests.support.requests_told import JSON, lines, started
+from tests.support.supervised import Supervised
+from tests.support.waiting import eventually
+
+Supervise = Callable[..., Supervised]
+Replicas = Callable[..., list[Replica]]
+
+nginxes = pytest.mark.parametrize("nginx", BOTH)
+RUN = (sys.executable, "-m", "supervisor", "run")
+
+
+@nginxes
+def test_each_request_is_a_line_with_all_there_is_to_know(
+    supervise: Supervise, replicas: Replicas, nginx: str
+) -> None:
+    """
+    Who asked for what, what was answered by whom, how long it took and how much went to and fro;
+    the request's ID is the one that the replica was told.
+    """
+    (one,) = replicas("one")
+    subject = started(supervise, nginx, one)
+    sent = asking(
+        "/headers?a=%22b", "POST", b"x" * 1000, {"Host": "shop.example", "User-Agent": "curl/8"}
+    )
+    began = time.time()
+    with connect(subject.port) as client:
+        client.sendall(sent)
+        received = 0
+        while data := client.recv(65536):
+            received += len(data)
+    eventually(lambda: lines(subject, "/headers?a=%22b"), 4)
+    (line,) = lines(subject, "/headers?a=%22b")
+
+    moment = datetime.fromisoformat(line.pop("time")).timestamp()
+    assert began - 0.01 < moment < time.time()
+    for name in ("took", "endpoint_took", "endpoint_connect"):
+        assert 0 <= float(line.pop(name)) < 5
+    assert one.seen[-1].headers["X-Request-ID"] == line.pop("request_id")
+    assert {
+        "level": "info",
+        "event": "request",
+        "client": "127.0.0.1",
+        "method": "POST",
+        "uri": "/headers?a=%22b",
+        "protocol": "HTTP/1.1",
+        "host": "shop.example",
+        "status": 200,
+        "received": len(sent),
+        "sent": received,
+        "endpoint": f"127.0.0.1:{one.port}",
+        "endpoint_status": "200",
+        "agent": "curl/8",
+    } == line
+
+
+@nginxes
+def test_the_last_requests_before_the_end_are_told_too(
+    supervise: Supervise, replicas: Replicas, nginx: str
+) -> None:
+    """
+    Stopped right after fifty requests, one of them still under way: every one is told before the
+    last line, none twice.
+    """
+    subject = started(supervise, nginx, *replicas("one"))
+    with connect(subject.port) as slow:
+        slow.sendall(asking("/slow?seconds=0.5"))
+        for n in range(50):
+            subject.get(f"/n{n}")
+        subject.signal(signal.SIGTERM)
+        assert 200 == read_answer(slow).status
+    assert 0 == subject.wait()
+    told = [line["uri"] for line in subject.logged("request")]
+    assert sorted([f"/n{n}" for n in range(50)]) == sorted(u for u in told if u.startswith("/n"))
+    assert 1 == told.count("/slow?seconds=0.5")
+    assert "ended" == subject.logs[-1]["event"]
+
+
+@pytest.mark.skipif(not current(), reason="no nginx wheel for this machine")
+def test_requests_are_told_in_their_order(supervise: Supervise, replicas: Replicas) -> None:
+    """
+    Those of one connection; what ended at the same time at two of nginx's workers may change places
+    within the second for which a worker gathers lines, and each line has its time.
+    """
+    subject = started(supervise, current(), *replicas("one"))
+    with connect(subject.port) as client:
+        for n in range(300):
+            client.sendall(b"GET /-/ready?%d HTTP/1.1\r\nHost: x\r\n\r\n" % n)
+            while not client.recv(65536).endswith(b"ready\n"):
+                pass
+    eventually(lambda: lines(subject, "/-/ready?299"), 4)
+    told = [line for line in subject.logged("request") if line["uri"].startswith("/-/ready?")]
+    assert [f"/-/ready?{n}" for n in range(300)] == [line["uri"] for line in told]
+    assert sorted(line["time"] for line in told) == [line["time"] for line in told]
+
+
+@nginxes
+def test_a_deleted_file_costs_nothing(supervise: Supervise, replicas: Replicas, nginx: str) -> None:
+    """
+    Nginx writes on to the file that it has; at a reload, and when told to reopen its logs, it makes
+    another, which is followed then.
+    """
+    subject = started(supervise, nginx, *replicas("one"))
+    log = subject.home / "run" / "access.log"
+
+    def told(uri: str) -> None:
+        assert 200 == subject.get(uri).status
+        eventually(lambda: 1 == len(lines(subject, uri)), 4, what=uri)
+
+    told("/before")
+    log.unlink()
+    told("/deleted")
+    reload(subject)
+    told("/reloaded")
+    log.rename(log.with_suffix(".1"))
+    told("/renamed")
+    subject.signal(signal.SIGUSR1)
+    eventually(log.exists)
+    told("/reopened")
+
+
+@nginxes
+def test_a_file_that_another_run_left_is_not_told_again(
+    nomad: FakeNomad, replicas: Replicas, nginx: str
+) -> None:
+    """
+    Nor is a link that was planted there written through.
+    """
+    (one,) = replicas("one")
+    with Supervised(nomad, pid1=False, NGINX_BINARY=nginx, **JSON) as subject:
+        subject.offer(one)
+        subject.ready(status=200)
+        subject.signal(signal.SIGKILL)
+        subject.wait()
+        victim = subject.home / "victim"
+        victim.write_text("precious\n")
+        log = subject.home / "run" / "access.log"
+        log.unlink()
+        log.symlink_to(victim)
+        subject.start().ready(status=200)
+        subject.get("/anew")
+        eventually(lambda: lines(subject, "/anew"), 4)
+        assert "precious\n" == victim.read_text()
+
+
+@pytest.mark.parametrize("level", ["warning", "error"])
+def test_no_level_holds_requests_back(supervise: Supervise, replicas: Replicas, level: str) -> None:
+    """
+    Who asks for an access log gets it, however quiet the rest is to be.
+    """
+    subject = started(supervise, "nginx", *replicas("one"), LOG_LEVEL=level)
+    eventually(lambda: lines(subject, "/"), 4)
+    assert [] == subject.logged("supervisor.started")
+
+
+def test_people_can_read_it_too(supervise: Supervise, replicas: Replicas) -> None:
+    """
+    LOG_FORMAT=console: one line, with the same fields.
+    """
+    (one,) = replicas("one")
+    subject = supervise(pid1=False, LOG_FORMAT="console", START_WAIT="5s", **JSON)
+    subject.offer(one)
+    subject.ready(status=200)
+    subject.get("/for-people")
+
+    def told() -> list[str]:
+        plain = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in subject.other_lines]
+        return [line for line in plain if "uri=/for-people" in line]
+
+    (line,) = eventually(told, 4)
+    assert "request" in line
+    assert "status=200" in line
+    assert "took=" in line
+
+
+@nginxes
+@pytest.mark.parametrize("folder", ["conf.d", "server.d"])
+@pytest.mark.parametrize("ours", ["off", "json"])
+def test_an_operators_own_log_is_written(
+    nomad: FakeNomad,
+    replicas: Replicas,
+    nginx: str,
+    folder: Literal["conf.d", "server.d"],
+    ours: str,
+) -> None:
+    """
+    Whether ours is on or not.  One in conf.d stands beside ours, one in server.d in its place, as
+    nginx has it.
+    """
+    (one,) = replicas("one")
+    with Supervised(nomad, pid1=False, NGINX_BINARY=nginx, ACCESS_LOG=ours) as subject:
+        own = subject.home / "own.log"
+        subject.write_in(folder, "log.conf", f"access_log {own} combined;\n")
+        subject.signal(signal.SIGKILL)
+        subject.wait()
+        subject.start()
+        subject.offer(one)
+        subject.ready(status=200)
+        assert 200 == subject.get("/theirs").status
+        eventually(lambda: '"GET /theirs HTTP/1.1" 200' in own.read_text())
+        if ours == "json" and folder == "conf.d":
+            eventually(lambda: lines(subject, "/theirs"), 4)
+        subject.signal(signal.SIGTERM)
+        assert 0 == subject.wait()
+        assert (ours == "json" and folder == "conf.d") == bool(lines(subject, "/theirs"))
+
+
+@nginxes
+def test_without_it_nothing_is_written(
+    supervise: Supervise, replicas: Replicas, nginx: str
+) -> None:
+    """
+    Off is the default: no file, no line.
+    """
+    subject = started(supervise, nginx, *replicas("one"), ACCESS_LOG=None)
+    subject.get("/untold")
+    assert not (subject.home / "run" / "access.log").exists()
+    subject.signal(signal.SIGTERM)
+    assert 0 == subject.wait()
+    assert [] == subject.logged("request")

@@ -1,0 +1,210 @@
+"""
+Whatever comes in, each line of stdout is one JSON object, and as many as there are facts.
+"""
+
+import json
+import random
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+
+from tests.support.client import connect, get
+from tests.support.fake_nomad import FakeNomad
+from tests.support.nginxes import BOTH
+from tests.support.nomad_registry import row
+from tests.support.replica import Replica
+from tests.support.requests_told import started
+from tests.support.supervised import Supervised
+from tests.support.waiting import eventually
+
+Supervise = Callable[..., Supervised]
+Replicas = Callable[..., list[Replica]]
+
+nginxes = pytest.mark.parametrize("nginx", BOTH)
+
+FORGED = b'{"time": "2020-01-01T00:00:00.000Z", "level": "error", "event": "forged"}'
+#: What might end a line, a string or an object, colour a terminal, or be no text at all.
+NASTY = [
+    b'"}',
+    b'", "event": "forged", "x": "',
+    b"\\",
+    b'\\"',
+    b"\\u0000\\n",
+    b"\x1b[2J\x1b[31m",
+    b"\x7f\x08\x08",
+    b"\xff\xfe\xc0\xaf",
+    b"\xed\xa0\x80",
+    b"\xe2\x80\xa8\xe2\x80\xae",
+    b"\xc2\x85\x0b\x0c",
+    b"%0d%0a" + FORGED,
+    FORGED,
+    b"%s%n$remote_addr${x}",
+]
+
+
+def requests() -> list[bytes]:
+    """
+    Return hostile requests: each alone on its connection, most of them not even HTTP.
+    """
+    head = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    dice = random.Random(8)
+    found = []
+    for nasty in NASTY:
+        found += [
+            b"GET /" + nasty + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+            b"GET /?q=" + nasty.replace(b" ", b"%20") + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+            head + b"User-Agent: " + nasty + b"\r\nX-Request-ID: " + nasty + b"\r\n\r\n",
+            head + b"X-Forwarded-For: " + nasty + b"\r\nCookie: " + nasty + b"\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: " + nasty + b"\r\nConnection: close\r\n\r\n",
+            nasty + b" / HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"GET / " + nasty + b"\r\n\r\n",
+            nasty + b"\r\n\r\n",
+        ]
+    found += [
+        b"GET /\x00 HTTP/1.1\r\nHost: x\r\n\r\n",
+        head + b"User-Agent: a\x00b\r\n\r\n",
+        head + b"User-Agent: a\rb\r\n\r\n",
+        head + b"User-Agent: a\n" + FORGED + b"\r\n\r\n",
+        b"GET /" + b"a" * 7000 + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"GET /" + b"\x01" * 7000 + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"GET /" + b"\xff" * 7000 + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"GET /" + b"a" * 70000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        head + b"User-Agent: " + b'"' * 8000 + b"\r\n\r\n",
+        head + b"User-Agent: " + b"x" * 70000 + b"\r\n\r\n",
+        *(dice.randbytes(dice.choice([1, 10, 100, 1000])) + b"\r\n\r\n" for _ in range(60)),
+        b"GET /\r\n",
+        b"GET http://[::1]:80/%20 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + dice.randbytes(200),
+    ]
+    return found
+
+
+def sent(port: int, request: bytes) -> None:
+    """
+    Send bytes and wait for the other side to be done with them.
+
+    Hanging up at once would be an end of its own kind.
+    """
+    with connect(port, timeout=0.2) as client:
+        with suppress(OSError):
+            client.sendall(request)
+            while client.recv(65536):
+                pass
+        with suppress(OSError):
+            client.shutdown(socket.SHUT_WR)
+            while client.recv(65536):
+                pass
+
+
+def no_line_is_odd(subject: Supervised) -> None:
+    """
+    See that each line was a JSON object with a time, a level and an event, and none was forged.
+    """
+    assert [] == subject.other_lines
+    for line in subject.logs:
+        assert {"time", "level", "event"} <= line.keys()
+        assert "2026" <= line["time"][:4]
+        raw = json.dumps(line)
+        assert raw.isascii()
+        assert not set(map(chr, range(32))) & set(raw)
+    assert [] == subject.logged("forged")
+
+
+@nginxes
+def test_S08_no_request_forges_a_line_of_the_access_log(
+    supervise: Supervise, replicas: Replicas, nginx: str
+) -> None:
+    """
+    Line ends, quotes, escapes, NUL, broken UTF-8, colours, very long texts, other protocols and
+    random bytes, in every place of a request: a line for each request that nginx took for one, and
+    each line an object with the same fields.
+    """
+    subject = started(supervise, nginx, *replicas("one"), TRUSTED_PROXIES="127.0.0.1")
+    for request in requests():
+        sent(subject.port, request)
+    subject.get("/last")
+    subject.signal(signal.SIGTERM)
+    assert 0 == subject.wait()
+    no_line_is_odd(subject)
+    assert [] == subject.logged("access.unreadable")
+    told = subject.logged("request")
+    assert len(told) > 100
+    known = {"time", "level", "event", "client", "method", "uri", "protocol", "host", "status"}
+    known |= {"took", "received", "sent", "endpoint", "endpoint_status", "endpoint_connect"}
+    known |= {"endpoint_took", "agent", "request_id"}
+    for line in told:
+        assert line.keys() <= known
+        assert line["level"] == "info"
+        assert isinstance(line["status"], int)
+        assert 200 <= line["status"] < 600
+        assert max(len(str(value)) for value in line.values()) <= 2001
+    assert 1 == len(subject.logged("request", uri="/last"))
+
+
+@nginxes
+def test_S08_no_request_forges_a_line_of_nginxs_errors(
+    supervise: Supervise, replicas: Replicas, nginx: str
+) -> None:
+    """
+    Nginx's error log repeats the bytes of a request as they came: what it says is a text in a line
+    of ours.
+    """
+    (one,) = replicas("one")
+    subject = started(supervise, nginx, one, HEALTH_INTERVAL="1h", ACCESS_LOG=None)
+    one.stop()
+    for request in requests():
+        sent(subject.port, request)
+    assert 502 == get(subject.port, "/last").status
+    eventually(lambda: [x for x in subject.logged("nginx.said") if "/last" in x["text"]])
+    no_line_is_odd(subject)
+    assert len(subject.logged("nginx.said")) > 20
+
+
+def test_S08_no_text_of_the_registry_forges_a_line(
+    supervise: Supervise, nomad: FakeNomad, replicas: Replicas
+) -> None:
+    """
+    Addresses, tags, jobs, ports and names that are what no registry should hold; and a registry
+    that refuses with a text of its own.
+    """
+    (one,) = replicas("one")
+    texts = [each.decode("utf-8", "replace") for each in NASTY] + ["a\r\nb", "\n" + FORGED.decode()]
+    good = row("web", *one.endpoint)
+    odd = [
+        {**row("web", text, 80, tags=(text, f"lb.{text}")), "JobID": text, "ID": text}
+        for text in texts
+    ]
+    nomad.rows("web", [good, *odd])
+    subject = supervise(pid1=False, START_WAIT="5s", LOG_LEVEL="debug")
+    assert "one" == subject.ready(status=200).text
+    subject.wait_for_log("endpoints.changed", refused=len(odd))
+    for text in texts:
+        nomad.rows("web", [good, {"Address": text, "Port": text, "ServiceName": text}])
+    subject.signal(signal.SIGHUP)
+    eventually(lambda: subject.get().text == "one")
+    subject.signal(signal.SIGUSR2)
+    subject.wait_for_log("status")
+    no_line_is_odd(subject)
+
+
+def test_S08_no_text_of_the_environment_forges_a_line(nomad: FakeNomad) -> None:
+    """
+    Values, and names of variables that look like ours, are repeated in lines of ours; what ends the
+    start is plain text on stderr, on the line of the variable it is about.
+    """
+    nasty = "a\r\n" + FORGED.decode() + "\x1b[31m"
+    with Supervised(
+        nomad, pid1=False, NOMAD_REGION="é", LB_METOD=nasty, NOMAD_JOB_ID=nasty
+    ) as subject:
+        assert 78 == subject.wait()
+        no_line_is_odd(subject)
+        assert all(line.startswith(("NOMAD_REGION=", "autoexit-nginx:")) for line in subject.errors)
+    with Supervised(nomad, pid1=False, LB_METOD=nasty, NOMAD_JOB_ID=nasty) as subject:
+        assert 503 == subject.ready().status
+        subject.wait_for_log("settings.suspect")
+        no_line_is_odd(subject)

@@ -1,0 +1,34 @@
+"""
+The program with its access log on, and the requests that it told of.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.support.replica import Replica
+from tests.support.supervised import Supervised
+
+JSON = {"ACCESS_LOG": "json"}
+
+
+def started(
+    supervise: Callable[..., Supervised], nginx: str, *served: Replica, **options: Any
+) -> Supervised:
+    """
+    Return the program once it serves these, with its access log on.
+    """
+    subject = supervise(
+        **{"pid1": False, "NGINX_BINARY": nginx, "START_WAIT": "5s", **JSON, **options}
+    )
+    subject.offer(*served)
+    subject.ready(status=200)
+    if subject.stdout == "read" and "LOG_LEVEL" not in options:
+        subject.wait_for_log("reload.applied", mode="serve")
+    return subject
+
+
+def lines(subject: Supervised, uri: str) -> list[dict[str, Any]]:
+    """
+    Return the lines of the requests for a URI.
+    """
+    return subject.logged("request", uri=uri)
