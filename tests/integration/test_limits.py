@@ -1,0 +1,105 @@
+"""
+What bounds a worker: open files, connections, and how long an old one may stay.
+"""
+
+import re
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.support.fake_nomad import FakeNomad
+from tests.support.hold import Hold
+from tests.support.nginxes import BOTH
+from tests.support.reloading import BRISK, reload
+from tests.support.replica import Replica
+from tests.support.subjects import Ours
+from tests.support.supervised import Supervised
+from tests.support.waiting import eventually
+
+Supervise = Callable[..., Supervised]
+Replicas = Callable[..., list[Replica]]
+
+nginxes = pytest.mark.parametrize("nginx", BOTH)
+RUN = (sys.executable, "-m", "supervisor", "run")
+
+
+@nginxes
+@pytest.mark.parametrize("hard", [64, 300])
+def test_open_files_and_connections_follow_the_hard_limit(
+    supervise: Supervise, nomad: FakeNomad, replicas: Replicas, nginx: str, hard: int
+) -> None:
+    """
+    A small limit of files is the workers' own, with half as many connections, since each request
+    takes two files; nginx has nothing to warn of, and serves as many clients at a time as fit.
+    """
+    command = ("prlimit", f"--nofile={min(hard, 64)}:{hard}", "--", *RUN)
+    subject = supervise(
+        pid1=False, NGINX_BINARY=nginx, subject=Ours(nomad, command=command), START_WAIT="5s"
+    )
+    subject.offer(*replicas("one"))
+    assert 200 == subject.ready(status=200).status
+    text = (subject.home / "run/conf/nginx.conf").read_text()
+    assert f"worker_rlimit_nofile {hard};" in text
+    assert f"worker_connections {hard // 2};" in text
+    for pid in subject.nginx_workers():
+        limits = Path(f"/proc/{pid}/limits").read_text()
+        found = re.search(r"Max open files\s+([0-9]+)\s+([0-9]+)", limits)
+        assert found
+        assert (str(hard), str(hard)) == found.groups()
+    assert [] == subject.logged("nginx.said")
+    with ExitStack() as stack:
+        held = [stack.enter_context(Hold.slow(subject.port, 0.3)) for _ in range(10)]
+        for each in held:
+            each.wait()
+    assert [200] * 10 == [each.status for each in held]
+
+
+@nginxes
+def test_an_old_worker_stays_as_long_as_a_request_may_take(
+    supervise: Supervise, replicas: Replicas, nginx: str
+) -> None:
+    """
+    REQUEST_TIMEOUT after a reload, what an old worker still answers is cut; no sooner.
+    """
+    (one,) = replicas("one")
+    subject = supervise(pid1=False, NGINX_BINARY=nginx, REQUEST_TIMEOUT="2s", **BRISK)
+    subject.offer(one)
+    subject.ready(status=200)
+    subject.wait_for_log("reload.applied", mode="serve")
+    with (
+        Hold.sse(subject.port, seconds=30) as endless,
+        Hold.sse(subject.port, seconds=1.5) as short,
+    ):
+        eventually(lambda: 200 == endless.status == short.status)
+        began = time.monotonic()
+        reload(subject)
+        endless.wait()
+        assert 1.8 < time.monotonic() - began < 4
+        assert short.answer, "cut too early"
+        assert endless.answer is None
+    eventually(lambda: [] == subject.draining_workers())
+
+
+@nginxes
+def test_a_request_may_be_silent_for_so_long_and_no_longer(
+    supervise: Supervise, replicas: Replicas, nginx: str
+) -> None:
+    """
+    A replica that says nothing for REQUEST_TIMEOUT is given up with 504, and asked once more at
+    most; one that is a little faster is waited for.
+    """
+    one, two = replicas("one", "two")
+    subject = supervise(pid1=False, NGINX_BINARY=nginx, REQUEST_TIMEOUT="1s", **BRISK)
+    subject.offer(one, two)
+    subject.ready(status=200)
+    subject.wait_for_log("reload.applied", mode="serve", endpoints=2)
+    assert 200 == subject.get("/slow?seconds=0.6").status
+    assert 504 == subject.get("/slow?seconds=9", method="POST", body=b"x").status
+    asked = sum(each.requests["POST /slow"] for each in (one, two))
+    assert 1 == asked
+    assert 504 == subject.get("/slow?seconds=9").status
+    assert 2 == sum(each.requests["GET /slow"] for each in (one, two)) - 1

@@ -1,0 +1,145 @@
+"""
+The operator's own files: tested with everything else, applied at SIGHUP, never a danger.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from tests.support.live_files import live_files
+from tests.support.nginxes import BOTH
+from tests.support.reloading import BRISK
+from tests.support.replica import Replica
+from tests.support.subjects import CHECKOUT
+from tests.support.supervised import Supervised
+from tests.support.waiting import eventually, free_port
+
+Supervise = Callable[..., Supervised]
+Replicas = Callable[..., list[Replica]]
+Folder = Literal["conf.d", "server.d"]
+
+nginxes = pytest.mark.parametrize("nginx", BOTH)
+folders = pytest.mark.parametrize("folder", ["conf.d", "server.d"])
+
+
+def checked(operator: Path, nginx: str) -> subprocess.CompletedProcess[str]:
+    """
+    Have everything checked that a start with these files would use.
+    """
+    environ = {
+        "PATH": os.environ["PATH"],
+        "ENDPOINTS": "10.0.0.1:1",
+        "LISTEN_ADDRESS": "127.0.0.1",
+        "LISTEN_PORT": str(free_port()),
+        "OPERATOR_DIR": str(operator),
+        "NGINX_BINARY": nginx,
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "supervisor", "check"],
+        cwd=CHECKOUT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+
+
+@nginxes
+@folders
+def test_a_check_tests_the_operators_files(tmp_path: Path, nginx: str, folder: Folder) -> None:
+    """
+    What nginx would refuse is found without a start, with file and line; what is good is accepted.
+    """
+    path = tmp_path / folder / "mine.conf"
+    path.parent.mkdir()
+    path.write_text("# mine\n\nno_such_directive on;\n")
+    done = checked(tmp_path, nginx)
+    assert 78 == done.returncode
+    assert 'unknown directive "no_such_directive"' in done.stderr
+    assert f"{folder}/mine.conf:3" in done.stderr
+
+    path.write_text("map $uri $mine { default 1; }\n" if folder == "conf.d" else "gzip on;\n")
+    done = checked(tmp_path, nginx)
+    assert 0 == done.returncode, done.stderr
+    assert "accepts the configuration" in done.stdout
+
+    path.unlink()
+    path.mkdir()
+    assert 78 == checked(tmp_path, nginx).returncode
+
+
+@nginxes
+@folders
+def test_a_broken_file_never_replaces_what_works(
+    supervise: Supervise, replicas: Replicas, nginx: str, folder: Folder
+) -> None:
+    """
+    Not at SIGHUP, not with a change of endpoints, and not when nginx dies meanwhile: the last good
+    bytes of the file serve on, until it is mended.
+    """
+    one, two = replicas("one", "two")
+    subject = supervise(pid1=False, NGINX_BINARY=nginx, **BRISK)
+    subject.offer(one)
+    subject.ready(status=200)
+    subject.wait_for_log("reload.applied", mode="serve")
+    good = {
+        "conf.d": "map $uri $mine { default 1; }\n",
+        "server.d": "add_header X-Mine 1 always;\n",
+    }
+    subject.write_in(folder, "mine.conf", good[folder])
+    subject.signal(signal.SIGHUP)
+    name = f"{folder}/mine.conf"
+    eventually(lambda: good[folder].encode() == live_files(subject).get(name))
+    eventually(lambda: 2 == len(subject.logged("reload.applied")))
+
+    subject.write_in(folder, "mine.conf", "}\nno_such_directive on;\n")
+    subject.signal(signal.SIGHUP)
+    assert name in subject.wait_for_log("reload.failed")["reason"]
+    subject.offer(two)
+    eventually(lambda: "two" == subject.get().text)
+    assert good[folder].encode() == live_files(subject)[name]
+
+    master = subject.nginx_master()
+    assert master
+    os.kill(master, signal.SIGKILL)
+    subject.wait_for_log("nginx.died")
+    eventually(lambda: subject.nginx_master() not in {None, master})
+    eventually(lambda: "two" == subject.get().text)
+    assert good[folder].encode() == live_files(subject)[name]
+    assert (folder == "server.d") == (subject.get().headers["X-Mine"] == "1")
+
+    subject.write_in(folder, "mine.conf", "# mended\n")
+    subject.signal(signal.SIGHUP)
+    eventually(lambda: b"# mended\n" == live_files(subject).get(name))
+
+
+@nginxes
+def test_a_file_that_was_removed_is_gone_at_sighup(
+    supervise: Supervise, replicas: Replicas, nginx: str
+) -> None:
+    """
+    As is one that no longer ends in .conf; one that came is there.
+    """
+    (one,) = replicas("one")
+    subject = supervise(pid1=False, NGINX_BINARY=nginx, **BRISK)
+    first = subject.write_in("server.d", "first.conf", "add_header X-First 1 always;\n")
+    second = subject.write_in("server.d", "second.conf", "add_header X-Second 1 always;\n")
+    subject.offer(one)
+    subject.ready(status=200)
+    subject.wait_for_log("reload.applied", mode="serve")
+    subject.signal(signal.SIGHUP)
+    eventually(lambda: {"X-First", "X-Second"} <= {*subject.get().headers})
+
+    first.unlink()
+    second.rename(second.with_suffix(".conf.off"))
+    subject.write_in("server.d", "third.conf", "add_header X-Third 1 always;\n")
+    subject.signal(signal.SIGHUP)
+    eventually(lambda: "X-Third" in subject.get().headers)
+    assert not {"X-First", "X-Second"} & {*subject.get().headers}
