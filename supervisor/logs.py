@@ -82,11 +82,9 @@ class Writer:
             line, is_request = entry
             if self.dropped > self._told:
                 missed, self._told = self.dropped - self._told, self.dropped
-                line = (
-                    _line({"event": "log.dropped", "level": "warning", "lines": missed}).encode()
-                    + b"\n"
-                    + line
-                )
+                told = {"level": "warning", "event": "log.dropped", "lines": missed}
+                said = _line({"time": format_moment(time.time()), **told})
+                line = said.encode() + b"\n" + line
             while line:
                 try:
                     line = line[os.write(self._descriptor, line) :]

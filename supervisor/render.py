@@ -17,7 +17,8 @@ import jinja2
 
 from supervisor import __version__
 from supervisor.durations import format_http_date, format_instant
-from supervisor.model import WITH_BACKUP, Endpoint, Mode, Plan, Share
+from supervisor.model import Mode, Plan
+from supervisor.servers import server_lines
 from supervisor.settings import Settings
 
 #: First version with keepalive_min_timeout: a reload then loses no request on a kept connection.
@@ -37,12 +38,6 @@ _METHODS = {
     "ip_hash": "ip_hash",
     "hash": "hash {key} consistent",
 }
-
-#: Who is who depends on the order of the servers: it must not turn.
-_ORDERED = frozenset({"ip_hash"})
-
-#: Ten thousand such weights still add up to what nginx can count.
-_HEAVIEST = 65535
 
 #: Seconds until a client should ask again: what starts is ready any moment, the rest takes longer.
 _RETRY_AFTER = {Mode.STARTING: 1}
@@ -114,7 +109,7 @@ class Renderer:
         until = None if plan.sunset is None else format_http_date(plan.sunset)
         values = {
             "plan": plan,
-            "servers": _servers(plan, turn, settings.lb_method),
+            "servers": server_lines(plan, turn, settings.lb_method),
             "zone": max(_ZONE_LEAST, _ZONE_PER_SERVER * len(plan.endpoints)),
             "method": _METHODS[settings.lb_method].format(key=_hash_key(settings.lb_hash_key)),
             "sticky": settings.sticky == "cookie",
@@ -168,34 +163,6 @@ def digest_of(files: Mapping[str, bytes]) -> str:
         hashed.update(f"{name}\0{len(files[name])}\0".encode(errors="surrogateescape"))
         hashed.update(files[name])
     return hashed.hexdigest()[:12]
-
-
-def rotated(endpoints: tuple[Endpoint, ...], turn: int) -> tuple[Endpoint, ...]:
-    """
-    Begin the list somewhere else each turn.
-    """
-    start = turn % len(endpoints) if endpoints else 0
-    return endpoints[start:] + endpoints[:start]
-
-
-def _servers(plan: Plan, turn: int, method: str) -> list[str]:
-    """
-    Return the words of each `server` line, in the order of this turn.
-
-    nginx wants a server that is no backup, whatever else there is.
-    """
-    endpoints = plan.endpoints if method in _ORDERED else rotated(plan.endpoints, turn)
-    if not plan.shares:
-        return [f"{each} max_fails=0" for each in endpoints]
-    backups = {each for each, share in plan.shares if share.backup}
-    marks = method in WITH_BACKUP and not backups.issuperset(endpoints)
-    asked = {each: _asked(share, marks=marks) for each, share in plan.shares}
-    return [f"{each} {asked.get(each, 'max_fails=0')}" for each in endpoints]
-
-
-def _asked(share: Share, *, marks: bool) -> str:
-    weight = f"weight={min(share.weight, _HEAVIEST)} " if share.weight > 1 else ""
-    return f"{weight}max_fails=0{' backup' if share.backup and marks else ''}"
 
 
 def _hash_key(text: str) -> str:

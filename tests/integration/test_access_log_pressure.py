@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.fake_nomad import FakeNomad
 from tests.support.namespaces import why_no_unshare
-from tests.support.nginxes import BOTH
+from tests.support.nginxes import BOTH, current
 from tests.support.pipelined import ask_often
 from tests.support.replica import Replica
 from tests.support.requests_told import lines, started
@@ -71,8 +71,8 @@ def test_the_file_does_not_grow_nor_does_the_supervisor(
     supervise: Supervise, replicas: Replicas, nginx: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """
-    Through 50,000 requests: what has been read is given back, on a disk that is memory usually, and
-    each request is told.
+    Through tens of thousands of requests: what has been read is given back, since the disk is
+    memory usually, and each request is told.
     """
     subject = started(supervise, nginx, *replicas("one"))
     log = subject.home / "run" / "access.log"
@@ -80,16 +80,18 @@ def test_the_file_does_not_grow_nor_does_the_supervisor(
     ask_often(subject.port, 2000)
     eventually(lambda: len(lines(subject, "/-/ready")) >= 2000, 10)
     before, most = process.memory_info().rss, 0
-    for _ in range(24):
+    batches = 24 if nginx == current() else 9  # an older nginx takes a connection for each
+    for _ in range(batches):
         ask_often(subject.port, 2000)
         most = max(most, log.stat().st_blocks * 512)
-    eventually(lambda: len(lines(subject, "/-/ready")) >= 50_000, 20)
+    total = 2000 * (batches + 1)
+    eventually(lambda: len(lines(subject, "/-/ready")) >= total, 20)
     eventually(lambda: log.stat().st_blocks * 512 <= 8192)
     grown = process.memory_info().rss - before
     with capsys.disabled():
         name = nginx.rsplit("/", 1)[-1]
-        sys.stdout.write(f"\n{name}: RSS {before >> 10} kB, after 50,000 +{grown >> 10} kB\n")
-    assert log.stat().st_size > 50_000 * 200
+        sys.stdout.write(f"\n{name}: RSS {before >> 10} kB, after {total} +{grown >> 10} kB\n")
+    assert log.stat().st_size > total * 200
     assert most < 8 << 20
     assert grown < 6 << 20
     assert [] == [*subject.logged("log.dropped"), *subject.logged("access.unreadable")]

@@ -2,6 +2,7 @@
 Room in the log: requests wait for it, as long as somebody reads, and leave some to all else.
 """
 
+import json
 import os
 import threading
 import time
@@ -94,7 +95,9 @@ def test_requests_leave_room_for_all_else(stdout: Pipe) -> None:
     stdout.writer.put_request("again")
     eventually(lambda: b"again" in stdout.lines)
     assert lost == stdout.writer.dropped
-    assert 1 == len([line for line in stdout.lines if b"log.dropped" in line])
+    (dropped,) = [json.loads(line) for line in stdout.lines if b"log.dropped" in line]
+    assert {"time", "level", "event", "lines"} == dropped.keys()
+    assert lost == dropped["lines"]
 
 
 def test_who_is_too_far_behind_skips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

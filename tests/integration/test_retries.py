@@ -168,10 +168,11 @@ def test_E10_after_reloads_every_endpoint_gets_its_share(
     subject.offer(*served)
     subject.wait_for_log("reload.applied", mode="serve", endpoints=4)
     answered: Counter[str] = Counter()
+    first = len(subject.logged("reload.applied"))
     for change in range(1, 16):
         old = {*subject.nginx_workers()}
         subject.offer(*served, *([visitor] if change % 2 else []))
-        eventually(lambda n=change + 1: len(subject.logged("reload.applied")) == n)
+        eventually(lambda n=first + change: len(subject.logged("reload.applied")) == n)
         eventually(lambda gone=old: gone.isdisjoint(subject.nginx_workers()))
         answered.update(subject.get().text for _ in range(3))
     assert {"a", "b", "c", "d"} <= answered.keys(), answered

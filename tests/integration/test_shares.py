@@ -58,7 +58,7 @@ def test_E13_tags_never_break_the_balancer(
         pid1=False, NGINX_BINARY=nginx, HEALTH_INTERVAL="200ms", **BRISK, **METHODS[method]
     )
     subject.wait_for_log("reload.applied", mode="serve")
-    assert {"one"} == answering()
+    eventually(lambda: {"one"} == answering())
     remark = f"LB_METHOD={method} knows no backups: they serve while nobody else is ready"
     assert (method not in KNOW_BACKUPS) == bool(subject.logged("endpoints.remark", remark=remark))
 

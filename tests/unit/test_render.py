@@ -8,7 +8,8 @@ import pytest
 
 from supervisor import settings
 from supervisor.model import Mode, Plan, Share
-from supervisor.render import Bundle, Frame, Renderer, digest_of, rotated
+from supervisor.render import Bundle, Frame, Renderer, digest_of
+from supervisor.servers import rotated
 from supervisor.workplace import read_templates
 from tests.support.play import endpoints
 

@@ -2,9 +2,11 @@
 From settings to the directives that say how requests travel.
 """
 
+import re
+
 import pytest
 
-from supervisor.model import Mode, Plan
+from supervisor.model import Mode, Plan, Share
 from supervisor.render import Frame, Renderer
 from supervisor.settings import read
 from supervisor.workplace import read_templates
@@ -14,11 +16,11 @@ NEW = (1, 31, 3)
 SERVING = Plan(endpoints(1, 2, 3), Mode.SERVE)
 
 
-def files(turn: int = 0, **environ: str) -> tuple[str, str]:
+def files(turn: int = 0, plan: Plan = SERVING, **environ: str) -> tuple[str, str]:
     """Render, and return nginx.conf and upstream.conf."""
     chosen = read({"SERVICE_NAME": "web", **environ}, lambda _: False)
     frame = Frame(chosen, NEW, "/run/x", 2, 1024, 512, ("0.0.0.0:80",))
-    made = Renderer(frame, read_templates()).bundle(SERVING, 1, turn, {}).files
+    made = Renderer(frame, read_templates()).bundle(plan, 1, turn, {}).files
     return made["nginx.conf"].decode(), made["upstream.conf"].decode()
 
 
@@ -56,6 +58,32 @@ def test_only_where_order_is_memory_it_stays() -> None:
 
     assert 1 == len(stays)
     assert 3 == len(turns)
+
+
+def weights(method: dict[str, str], *asked: int) -> list[int]:
+    """Return the weights that stand in the file, for endpoints that ask for these."""
+    served = endpoints(*range(1, len(asked) + 1))
+    shares = tuple((each, Share(weight)) for each, weight in zip(served, asked, strict=True))
+    _, upstream = files(plan=Plan(served, Mode.SERVE, shares), **method)
+    lines = [line for line in upstream.splitlines() if line.startswith("    server 1")]
+    found = [re.search(r"weight=([0-9]+)", line) for line in lines]
+    return [int(each[1]) if each else 1 for each in found]
+
+
+def test_weights_of_a_hash_have_a_bound_together() -> None:
+    """
+    Nginx keeps 160 points for each unit, in every worker: in proportion they become smaller, where
+    they would cost seconds and hundreds of megabytes, and never nothing.  Other methods only count.
+    """
+    by_hash = {"LB_METHOD": "hash", "LB_HASH_KEY": "ip"}
+
+    assert [1000, 1, 500] == weights(by_hash, 1000, 1, 500)
+    assert [1000] * 4 == weights(by_hash, *[1000] * 4)
+    assert [400, 400, 200, 1] == weights(by_hash, *[1000] * 2, 500, 1, *[1000] * 7, 499)[:4]
+    assert sum(weights(by_hash, *[1000] * 100)) <= 4000
+    assert sum(weights(by_hash, 2**40, 2**40, 1)) <= 4001
+    assert [1] * 5000 == weights(by_hash, *[1] * 5000)
+    assert [1000] * 100 == weights({"LB_METHOD": "random"}, *[1000] * 100)
 
 
 def test_a_cookie_names_its_endpoint_where_it_is_wanted() -> None:
