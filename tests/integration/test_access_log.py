@@ -206,21 +206,22 @@ def test_an_operators_own_log_is_written(
     nginx has it.
     """
     (one,) = replicas("one")
-    with Supervised(nomad, pid1=False, NGINX_BINARY=nginx, ACCESS_LOG=ours) as subject:
+    subject = Supervised(nomad, pid1=False, NGINX_BINARY=nginx, ACCESS_LOG=ours, START_WAIT="5s")
+    try:
         own = subject.home / "own.log"
         subject.write_in(folder, "log.conf", f"access_log {own} combined;\n")
-        subject.signal(signal.SIGKILL)
-        subject.wait()
-        subject.start()
         subject.offer(one)
-        subject.ready(status=200)
-        assert 200 == subject.get("/theirs").status
+        subject.start().ready(status=200)
+        subject.wait_for_log("reload.applied", mode="serve")
+        subject.get("/theirs")
         eventually(lambda: '"GET /theirs HTTP/1.1" 200' in own.read_text())
         if ours == "json" and folder == "conf.d":
             eventually(lambda: lines(subject, "/theirs"), 4)
         subject.signal(signal.SIGTERM)
         assert 0 == subject.wait()
         assert (ours == "json" and folder == "conf.d") == bool(lines(subject, "/theirs"))
+    finally:
+        subject.close()
 
 
 @nginxes
