@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.live_files import live_files
 from tests.support.nginxes import BOTH
-from tests.support.reloading import BRISK
+from tests.support.reloading import BRISK, settled
 from tests.support.replica import Replica
 from tests.support.subjects import CHECKOUT
 from tests.support.supervised import Supervised
@@ -137,9 +137,11 @@ def test_a_file_that_was_removed_is_gone_at_sighup(
     subject.signal(signal.SIGHUP)
     eventually(lambda: {"X-First", "X-Second"} <= {*subject.get().headers})
 
+    applied, old = len(subject.logged("reload.applied")), {*subject.nginx_workers()}
     first.unlink()
     second.rename(second.with_suffix(".conf.off"))
     subject.write_in("server.d", "third.conf", "add_header X-Third 1 always;\n")
     subject.signal(signal.SIGHUP)
-    eventually(lambda: "X-Third" in subject.get().headers)
+    settled(subject, applied + 1, old)
+    assert "X-Third" in subject.get().headers
     assert not {"X-First", "X-Second"} & {*subject.get().headers}
