@@ -8,6 +8,7 @@ waits are measured by.
 """
 
 import queue
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -162,7 +163,8 @@ class Loop:
             case CountWorkers(master):
                 self._inbox.post(workers.count(master, hands.worker_count))
             case EndWorkers(pids, signum):
-                self._inbox.post(workers.ended(pids, hands.port))
+                if signum != signal.SIGKILL:  # who has to be told twice was counted the first time
+                    self._inbox.post(workers.ended(pids, hands.port))
                 for pid in pids:
                     process.send(pid, signum)
             case Requery():
