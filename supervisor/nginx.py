@@ -104,7 +104,8 @@ class Nginx:
 
     def spawn_master(self, announce: Announce) -> None:
         """Start nginx on the live files.  From the main thread: its death would be nginx's."""
-        (self._folder / "generation.sock").unlink(missing_ok=True)  # a dead master leaves it behind
+        for name in ("generation.sock", "current.sock"):  # a dead master leaves them behind
+            (self._folder / name).unlink(missing_ok=True)
         argv = [*self._guard, *self._command(self._folder / "conf" / "nginx.conf")]
         outcome = self._spawn(ChildKind.MASTER, argv, self._voice.descriptor, announce)
         if isinstance(outcome, Spawned):
@@ -116,6 +117,7 @@ class Nginx:
         argv = [*self._command(config), "-t", "-q"]
         outcome = self._spawn(ChildKind.CHECK, argv, output, announce)
         if isinstance(outcome, Spawned):
+            process.go_first(outcome.pid, before_all=True)
             self._said_check[outcome.pid] = output
         else:
             os.close(output)

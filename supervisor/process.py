@@ -142,16 +142,17 @@ def send(pid: int, signum: int, *, group: bool = False) -> None:
         return
 
 
-def go_first(pid: int) -> None:
+def go_first(pid: int, *, before_all: bool = False) -> None:
     """
     Let the kernel take a child before us when the memory of our control group is used up.
 
     We can start nginx again and nobody can start us; yet ours is the larger process, which the
-    kernel would choose.  Where no group bounds the memory, the machine's order stands as it is.
+    kernel would choose.  A mere check goes before all others: then the reload is refused, and
+    nobody notices.  Where no group bounds the memory, the machine's order stands as it is.
     """
     limit = cgroup.memory()
     if limit < _MUCH_MEMORY:
-        bonus = min(1000, math.ceil(1000 * _OUR_MEMORY / limit))
+        bonus = 1000 if before_all else min(1000, math.ceil(1000 * _OUR_MEMORY / limit))
         with suppress(OSError, ValueError):
             path = Path(f"/proc/{pid}/oom_score_adj")
             path.write_text(str(min(1000, int(path.read_text()) + bonus)))
