@@ -9,7 +9,9 @@ configuration is simply the folder before.
 
 import os
 import shutil
+from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from supervisor.model import Plan
@@ -18,6 +20,12 @@ from supervisor.render import Bundle, Renderer
 LINK = "conf"
 _FOLDER = "conf-{}"
 _NEW_LINK = ".conf-new"
+
+#: Holds a file for each generation that another has followed; workers of these ask the new ones.
+_OVER = "over"
+#: More than there can be generations of workers at once (MAX_DRAINING).
+_MOST_OVER = 128
+
 _FILE_MODE = 0o640
 _FOLDER_MODE = 0o700
 
@@ -36,6 +44,8 @@ class Configs:
         self._bundles: dict[int, Bundle] = {}
         self._good: int | None = None
         self._good_name = ""
+        self._over: deque[str] = deque()
+        self._mode = 0o711 if os.geteuid() == 0 else _FOLDER_MODE  # root's workers are others
 
     def path(self, attempt: int) -> Path:
         """Return the nginx.conf that was staged for an attempt."""
@@ -69,6 +79,8 @@ class Configs:
         """Take an attempt's configuration as the last good one, and forget all others."""
         if attempt == self._good:
             return
+        if self._good is not None:
+            self._end(self._bundles[self._good].generation)
         self._good, self._good_name = attempt, _FOLDER.format(attempt)
         self._bundles = {attempt: self._bundles[attempt]}
         for entry in self._folder.glob(_FOLDER.format("*")):
@@ -100,6 +112,7 @@ class Configs:
             *self._folder.glob(_FOLDER.format("*")),
             self._folder / LINK,
             self._folder / _NEW_LINK,
+            self._folder / _OVER,
             self._folder / "nginx.pid",  # nginx would write through a link
         ):
             _remove(name)
@@ -112,11 +125,10 @@ class Configs:
         return pointed and _holds(self._folder / self._good_name, self._bundles[self._good])
 
     def _write(self, name: str, bundle: Bundle) -> None:
-        mode = 0o711 if os.geteuid() == 0 else _FOLDER_MODE  # root's workers are somebody else
         for place in (self._folder, self._folder / "temp"):  # gone, if somebody tidied up
             if not place.is_dir():
                 place.mkdir()
-                place.chmod(mode)
+                place.chmod(self._mode)
         folder = self._folder / name
         _remove(folder)  # an earlier try, or a trap: a planted link is removed, never followed
         try:
@@ -128,6 +140,17 @@ class Configs:
         except OSError:
             _remove(folder)
             raise
+
+    def _end(self, generation: str) -> None:
+        """Let the workers of a generation know that it is over; without, they ask as they did."""
+        folder = self._folder / _OVER
+        with suppress(OSError):
+            folder.mkdir(exist_ok=True)
+            folder.chmod(self._mode)
+            (folder / generation).touch()
+            self._over.append(generation)
+            while len(self._over) > _MOST_OVER:
+                (folder / self._over.popleft()).unlink(missing_ok=True)
 
     def _point_to(self, name: str) -> None:
         link = self._folder / _NEW_LINK

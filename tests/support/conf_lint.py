@@ -26,6 +26,8 @@ FORBIDDEN_WORDS = frozenset(
 )
 #: The only table of networks: who may speak for a client.
 TRUSTED = ("geo", ("$realip_remote_addr", "$is_trusted"))
+#: The only condition: whether another generation has taken over.
+OVER = re.compile(r"if -e /[^$]*/over/[0-9a-f]{12}-[0-9]+", re.DOTALL)
 #: The only regular expression, without a capture: who reads pages says so among other types.
 READER = ("map $http_accept $reader", "~*text/html", ("person",))
 
@@ -82,7 +84,7 @@ def complaints(found: list[Directive]) -> list[str]:
             if not is_server(" ".join(each.words)):
                 wrong.append(f"{text}: not ADDRESS:PORT [weight=N] max_fails=0 [backup]")
             continue
-        if (each.name, each.words) == TRUSTED:
+        if (each.name, each.words) == TRUSTED or OVER.fullmatch(text):
             continue
         if any(each.name == word or _begins(each.name, word) for word in FORBIDDEN):
             wrong.append(f"{text}: must not be used")

@@ -69,7 +69,7 @@ ALLOWED = {
         proxy_buffering off|proxy_buffer_size 64k|proxy_buffers 4 64k|proxy_request_buffering on
         proxy_request_buffering off
         include conf.d/*.conf|include upstream.conf
-        upstream service|server|map $http_accept $reader|map $reader $refusal_type
+        upstream service|upstream current|server|map $http_accept $reader|map $reader $refusal_type
         map $reader $refusal
     """,
     "http / map $http_upgrade $proxied_upgrade": "default |websocket websocket",
@@ -103,7 +103,10 @@ ALLOWED = {
         zone service NUMBERk|least_conn|random two least_conn|ip_hash|hash $KEY consistent
         sticky cookie autoexit path=/ httponly samesite=lax|keepalive 32|keepalive_timeout 1s
     """,
+    "http / upstream current": "server unix:FOLDER/current.sock",
     "http / server": """
+        listen unix:FOLDER/current.sock|keepalive_timeout 0|set_real_ip_from unix:
+        real_ip_header X-Real-IP
         listen LISTEN default_server so_keepalive=60s:15s:4|access_log off
         listen unix:FOLDER/generation.sock|server_name _|add_header Sunset DATE always
         proxy_hide_header Sunset|location = PATH|location /|include server.d/*.conf
@@ -113,11 +116,15 @@ ALLOWED = {
         add_header Sunset DATE always|return 200 ready\\n|return 503 STATE\\n|return 200 NAME
     """,
     "http / server / location /": """
-        proxy_pass http://service|types|default_type |client_max_body_size 0
+        proxy_pass http://service|types|default_type |client_max_body_size 0|keepalive_timeout 0
+        if -e FOLDER/over/NAME
+        proxy_set_header Host $proxied_host
+        proxy_set_header Upgrade $proxied_upgrade|proxy_set_header Connection $proxied_connection
         add_header Content-Type $refusal_type always|add_header Vary Accept always
         add_header Retry-After NUMBER always|add_header Cache-Control no-store always
         add_header Sunset DATE always|return 503 $refusal|return 404
     """,
+    "http / server / location / / if -e FOLDER/over/NAME": "proxy_pass http://current",
 }
 
 
@@ -151,14 +158,15 @@ def strangers(found: Iterable[Directive], folder: str) -> list[str]:
         f"{' / '.join(each.around)}: {text}"
         for each in found
         if (text := " ".join([each.name, *each.words])) not in of_the_folder
-        and not _is_allowed(each, text)
+        and not _is_allowed(each, text, folder)
     ]
 
 
-def _is_allowed(each: Directive, text: str) -> bool:
+def _is_allowed(each: Directive, text: str, folder: str) -> bool:
     if each.around == ("http", "upstream service") and each.name == "server":
         return is_server(" ".join(each.words))
-    around = " / ".join(each.around)
+    marked = f"{folder}/over/", "FOLDER/over/"  # the one path that is not a whole word
+    text, around = text.replace(*marked), " / ".join(each.around).replace(*marked)
     return any(
         words.fullmatch(text) for place, words in _PATTERNS if place.fullmatch(around) is not None
     )

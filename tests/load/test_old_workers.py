@@ -1,0 +1,151 @@
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from supervisor.model import Endpoint, Mode, Plan
+from tests.support.client import Answer, asking, connect, get, read_answer
+from tests.support.interrupted import configs
+from tests.support.nginxes import BOTH, current
+from tests.support.replica import Replica
+from tests.support.supervised import Supervised
+from tests.support.waiting import eventually
+
+Supervise = Callable[..., Supervised]
+
+KEPT = {"Connection": "keep-alive"}
+
+nginxes = pytest.mark.parametrize("nginx", BOTH)
+newest = pytest.mark.skipif(not current(), reason="no nginx wheel for this machine")
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Replica, Replica]]:
+    """
+    The replica of before, and the one of after.
+    """
+    with Replica("before") as before, Replica("after") as after:
+        yield before, after
+
+
+def asked(line: socket.socket, path: str, method: str = "GET", body: bytes = b"") -> Answer:
+    """
+    Ask on a connection that is to be kept.
+    """
+    line.sendall(asking(path, method, body, KEPT))
+    return read_answer(line, method)
+
+
+def outlived(
+    supervise: Supervise, pair: tuple[Replica, Replica], **options: str
+) -> tuple[Supervised, socket.socket]:
+    """
+    Return the program and a kept connection on which a stream has just ended; meanwhile the one
+    replica was replaced by the other, and has gone.
+    """
+    before, after = pair
+    subject = supervise(pid1=False, START_WAIT="5s", NGINX_BINARY=current(), **options)
+    subject.offer(before)
+    subject.ready(status=200)
+    line = connect(subject.port)
+    line.sendall(asking("/sse?seconds=2", headers=KEPT))
+    eventually(lambda: before.requests["GET /sse"])
+    subject.offer(after)
+    eventually(lambda: "after" == subject.get().text)
+    eventually(subject.draining_workers)
+    stream = read_answer(line)
+    assert stream.text.startswith("data: before")
+    assert "close" != stream.headers["Connection"]
+    before.stop()
+    return subject, line
+
+
+@newest
+@pytest.mark.parametrize("method,body", [("GET", b""), ("POST", b"x" * 300_000)])
+def test_L02_who_followed_a_stream_over_a_reload_meets_the_new_replicas(
+    supervise: Supervise, pair: tuple[Replica, Replica], method: str, body: bytes
+) -> None:
+    """
+    A client asks again on the connection of a long stream, which an old worker has: the endpoints
+    that this worker knows are gone, and the request is answered by those that serve now.
+    """
+    _, line = outlived(supervise, pair)
+    with line:
+        answer = asked(line, "/", method, body)
+
+    assert (200, "after") == (answer.status, answer.headers["X-Replica"])
+    assert body in {b"", answer.body}
+    assert "close" == answer.headers["Connection"]
+
+
+@newest
+@pytest.mark.parametrize("trusted", ["", "127.0.0.0/8"])
+def test_what_an_old_worker_hands_on_tells_of_the_client(
+    supervise: Supervise, pair: tuple[Replica, Replica], trusted: str
+) -> None:
+    """
+    The replica is told the same of the client as ever, whichever worker took the request.
+    """
+    told: Mapping[str, str] = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https"}
+    subject, line = outlived(supervise, pair, TRUSTED_PROXIES=trusted)
+    direct = get(subject.port, "/headers", headers=told).text.splitlines()
+    with line:
+        line.sendall(asking("/headers", headers={**KEPT, **told}))
+        handed_on = read_answer(line).text.splitlines()
+
+    def same(lines: list[str]) -> list[str]:
+        return sorted(each for each in lines if not each.startswith("X-Request-ID"))
+
+    assert same(direct) == same(handed_on)
+    assert f"X-Forwarded-Proto: {'https' if trusted else 'http'}" in handed_on
+    assert 1 == sum(each.startswith("X-Request-ID: ") for each in handed_on)
+
+
+@newest
+def test_an_upgrade_is_handed_on(supervise: Supervise, pair: tuple[Replica, Replica]) -> None:
+    """
+    So is a WebSocket, which then lives on the old worker for as long as it takes.
+    """
+    _, line = outlived(supervise, pair)
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Key": "x" * 22}
+    with line:
+        line.sendall(asking("/ws", headers=upgrade))
+        assert b"101 " in line.recv(65536)
+        line.sendall(b"hello")
+
+        assert b"hello" == line.recv(65536)
+
+
+@nginxes
+def test_who_is_told_that_nobody_serves_is_not_kept(supervise: Supervise, nginx: str) -> None:
+    """
+    A refusal ends its connection, so that who asks again meets whoever serves by then.
+    """
+    subject = supervise(pid1=False, NGINX_BINARY=nginx)
+    subject.ready(status=503)
+    with connect(subject.port) as line:
+        answer = asked(line, "/")
+
+        assert (503, "close") == (answer.status, answer.headers["Connection"])
+        assert b"" == line.recv(1)
+
+
+def test_what_is_over_is_marked_for_as_long_as_somebody_may_ask(tmp_path: Path) -> None:
+    """
+    Every generation but the live one is marked as over, of many the last, and none at the start.
+    """
+    written = configs(tmp_path)
+    names = []
+    for attempt in range(1, 201):
+        plan = Plan((Endpoint("10.0.0.1", attempt),), Mode.SERVE)
+        names.append(written.stage(attempt, plan, 0)[0].generation)
+        written.swap(attempt)
+        written.keep(attempt)
+        assert names[-1] not in (marked := {path.name for path in tmp_path.glob("over/*")})
+        assert set(names[-101:-1]) <= marked
+    assert 128 == len(marked)
+
+    configs(tmp_path).clear()
+
+    assert not (tmp_path / "over").exists()
