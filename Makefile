@@ -5,7 +5,7 @@ ARGS ?=
 
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -q
-TIERS := integration pid1 budget container e2e
+TIERS := integration pid1 load budget container e2e
 IMAGE_TESTS := tests/container tests/pid1 tests/integration
 IN_IMAGE = AUTOEXIT_SUBJECT=image AUTOEXIT_IMAGE=$(IMAGE) $(PYTEST)
 
@@ -34,14 +34,18 @@ run: setup ## see it work: three replicas, a reload, a deadline, exit 0
 
 test: setup ## all tests that need nothing but this machine, the quick ones first
 	@$(PYTEST) -n $(WORKERS) --cov --cov-report=term tests/unit $(ARGS)
-	@$(PYTEST) -n $(WORKERS) --dist worksteal -m 'not container and not e2e and not slow' --ignore=tests/unit $(ARGS) || $(ALONE)
+	@$(PYTEST) -n $(WORKERS) --dist worksteal -m 'not container and not e2e and not slow' --ignore=tests/unit --ignore=tests/load $(ARGS) || $(ALONE)
 	@$(PYTEST) -n 8 -m slow tests/integration $(ARGS) || $(ALONE)
+	@$(PYTEST) -n 2 --dist loadfile tests/load $(ARGS) || $(ALONE)
 
 unit: setup ## the pure floors: no process, no sleep
 	@$(PYTEST) tests/unit $(ARGS)
 
 integration pid1: setup ## real nginx; the same as PID 1
 	@$(PYTEST) -n $(WORKERS) --dist worksteal tests/$@ $(ARGS)
+
+load: setup ## changes under traffic, limits reached, blackouts; says what it measured
+	@$(PYTEST) -s tests/$@ $(ARGS)
 
 budget: setup ## memory and start-up
 	@$(PYTEST) tests/$@ $(ARGS)

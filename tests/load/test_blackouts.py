@@ -1,0 +1,119 @@
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.nginxes import BOTH
+from tests.support.replica import Replica
+from tests.support.supervised import Supervised
+from tests.support.waiting import eventually
+
+Supervise = Callable[..., Supervised]
+
+nginxes = pytest.mark.parametrize("nginx", BOTH)
+
+
+@pytest.fixture
+def one() -> Iterator[Replica]:
+    """
+    The replica that is to be reached.
+    """
+    with Replica("one") as replica:
+        yield replica
+
+
+def serving(supervise: Supervise, replica: Replica, nginx: str | Path) -> Supervised:
+    """
+    Return the program, serving it.
+    """
+    subject = supervise(NGINX_BINARY=str(nginx), START_WAIT="5s")
+    subject.offer(replica)
+    subject.ready(status=200)
+    subject.wait_for_log("reload.applied", mode="serve")
+    return subject
+
+
+def ended(subject: Supervised, began: float) -> None:
+    """
+    See that the darkness is noticed within 5 s, and over soon.
+    """
+    subject.wait_for_log("nginx.dark", 7.0)
+    noticed = time.monotonic() - began
+    eventually(lambda: "one" == subject.get(timeout=0.3).text, 10.0)
+    lit = time.monotonic() - began
+    print(f"noticed after {noticed:.2f} s, over after {lit:.2f} s")
+
+    assert noticed <= 5.0
+    assert subject.running
+
+
+@nginxes
+def test_stopped_workers_are_noticed_and_replaced(
+    supervise: Supervise, one: Replica, nginx: str
+) -> None:
+    """
+    All workers stand still: the port is open, the master lives, and nobody answers.  A reload
+    brings new ones.
+    """
+    subject = serving(supervise, one, nginx)
+    master, began = subject.nginx_master(), time.monotonic()
+    for pid in subject.nginx_workers():
+        os.kill(pid, signal.SIGSTOP)
+
+    ended(subject, began)
+
+    subject.wait_for_log("reload.revived")
+    assert master == subject.nginx_master()
+
+
+@nginxes
+def test_a_stopped_nginx_is_noticed_and_replaced(
+    supervise: Supervise, one: Replica, nginx: str
+) -> None:
+    """
+    Master and workers stand still: the master is awakened, reloads, and starts new workers.
+    """
+    subject = serving(supervise, one, nginx)
+    master, began = subject.nginx_master(), time.monotonic()
+    assert master is not None
+    for pid in (*subject.nginx_workers(), master):
+        os.kill(pid, signal.SIGSTOP)
+
+    ended(subject, began)
+
+
+@nginxes
+def test_workers_that_are_not_respawned_are_noticed_and_replaced(
+    supervise: Supervise, one: Replica, nginx: str, tmp_path: Path
+) -> None:
+    """
+    The workers ended with fatal code 2, after which nginx starts no others: its master lives on
+    with none at all.  A reload starts them, once they can live.
+    """
+    folder, wrapper = Path("/tmp") / f"ax-needed-{os.getpid()}", tmp_path / "needy-nginx"
+    folder.mkdir(mode=0o755)
+    real = shutil.which(nginx)
+    wrapper.write_text(f'#!/bin/sh\nexec {real} "$@" -g "working_directory {folder};"\n')
+    wrapper.chmod(0o755)
+    try:
+        subject = serving(supervise, one, wrapper)
+        folder.rmdir()
+        began = time.monotonic()
+
+        def end_workers() -> bool:
+            """Kill those there are: some may still be starting."""
+            found = subject.nginx_workers()
+            for pid in found:
+                os.kill(pid, signal.SIGKILL)
+            return not found and bool(subject.nginx_master())
+
+        eventually(end_workers)
+        folder.mkdir(mode=0o755)
+
+        ended(subject, began)
+    finally:
+        folder.rmdir()

@@ -1,0 +1,136 @@
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.fake_nomad import FakeNomad
+from tests.support.mix.asking import Outcome
+from tests.support.mix.clients import Kind, read
+from tests.support.mix.farm import farm
+from tests.support.mix.run import at_work
+from tests.support.nginxes import BOTH
+from tests.support.supervised import Supervised
+from tests.support.waiting import eventually
+
+CHANGES = 50
+EVERY = 0.2
+QUIET = 0.01  # RELOAD_QUIET
+
+#: Five reloads a second are more than the bucket gives by default, and they leave more generations
+#: behind than are kept by default: 1.5 s of requests each.
+OPTIONS = {"RELOAD_INTERVAL": "100ms", "MAX_DRAINING": "32"}
+
+_BODIES = (100, 60_000)
+_BOTH = ("GET", "POST")
+KINDS = (
+    Kind("new", 16, 0.02, methods=_BOTH, sizes=_BODIES, keeps=False),
+    Kind("careful", 16, 0.05, methods=_BOTH, sizes=_BODIES),
+    Kind("naive", 16, 0.05, methods=_BOTH, sizes=_BODIES, is_careful=False),
+    Kind("slow", 16, 0.05, methods=_BOTH, sizes=_BODIES, path="slow", seconds=1.5),
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """
+    Fifty changes under traffic: what became of each request, and how long each change took.
+    """
+
+    outcomes: list[Outcome]
+    took: list[float]
+    failed: int
+
+    def of(self, kind: str) -> list[Outcome]:
+        """
+        Return the requests of a kind.
+        """
+        return [each for each in self.outcomes if each.kind.startswith(kind)]
+
+
+@pytest.fixture(scope="module", params=BOTH)
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """
+    One replica comes and goes fifty times, five times a second, and each time nginx is reloaded.
+    """
+    folder: Path = tmp_path_factory.mktemp("reloads")
+    with ExitStack() as stack:
+        nomad = stack.enter_context(FakeNomad())
+        replicas = stack.enter_context(farm(folder))
+        subject = Supervised(
+            nomad, pid1=False, NGINX_BINARY=request.param, START_WAIT="5s", **OPTIONS
+        )
+        stack.callback(subject.close)
+        both = [replicas.bear(0.0).endpoint for _ in range(2)]
+        subject.offer(*both)
+        subject.start().ready(status=200, path="/fast")
+        eventually(lambda: subject.logged("reload.applied", endpoints=2))
+        took = []
+        with at_work(subject.port, KINDS, folder / "outcomes") as outcomes:
+            for number in range(CHANGES):
+                began, before = time.monotonic(), len(applied(subject))
+                subject.offer(*both[: 1 + number % 2])
+                eventually(lambda least=before: len(applied(subject)) > least)
+                took.append(applied(subject)[before] - began)
+                time.sleep(max(0.0, began + EVERY - time.monotonic()))  # the pace that is claimed
+        yield Run(read(outcomes), took, len(subject.logged("reload.failed")))
+
+
+def applied(subject: Supervised) -> list[float]:
+    """
+    Return when each reload was seen to work.
+    """
+    journal = subject.run.journal
+    lines = zip(journal.times, journal.records, strict=False)
+    return [at for at, line in lines if line["event"] == "reload.applied"]
+
+
+def lost(outcomes: list[Outcome]) -> list[Outcome]:
+    """
+    Return the requests that failed.
+    """
+    return [each for each in outcomes if each.trouble]
+
+
+def test_L01_no_new_connection_is_lost_to_a_reload(run: Run) -> None:
+    """
+    Fifty reloads, five a second: every request on a new connection is answered.
+    """
+    assert [] == lost(run.of("new"))
+    assert len(run.of("new")) > 100
+    assert CHANGES == len(run.took)
+
+
+def test_L02_no_kept_connection_loses_a_request_to_a_reload(run: Run) -> None:
+    """
+    The same with GET and POST on connections that are kept, by clients that look whether theirs was
+    closed and by clients that do not: an old worker answers one more request.  An nginx that cannot
+    keeps no connection, and says so with every answer.
+    """
+    assert [] == lost(run.of("careful"))
+    assert [] == lost(run.of("naive"))
+    assert len(run.of("naive")) > 100
+
+
+def test_L03_no_request_under_way_is_lost_to_a_reload(run: Run) -> None:
+    """
+    The same with requests of 1.5 s, each of which outlives several reloads.
+    """
+    assert [] == lost(run.of("slow"))
+    assert len(run.of("slow")) > 50
+    assert all(each.ended - each.at > 1.4 for each in run.of("slow"))
+
+
+def test_L11_every_change_is_seen_to_work_soon(run: Run) -> None:
+    """
+    The new generation answers within 5 s of every change; of a hundred changes, one may take longer
+    than half a second after the quiet time.
+    """
+    took = sorted(run.took)
+    print(f"from a change to its generation: median {took[len(took) // 2]:.3f} s, {took[-1]:.3f} s")
+
+    assert 0 == run.failed
+    assert took[-1] < 5.0
+    assert took[max(0, len(took) * 99 // 100 - 1)] <= QUIET + 0.5

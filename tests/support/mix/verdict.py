@@ -1,0 +1,104 @@
+"""
+What was lost and why: each failure of a mix is a killed replica's, or somebody's fault.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tests.support.mix.asking import Outcome
+from tests.support.mix.farm import Kill
+
+#: So long before a replica was killed its client may have been told of an end: the clocks are read
+#: by different processes.
+_SLACK = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """
+    The failures of one balancer: `aloft` are those that a killed replica had begun, `unread` the
+    POSTs that nginx says it had sent to one which was killed before it read them, `faults` the
+    rest.
+    """
+
+    outcomes: Sequence[Outcome]
+    aloft: Sequence[Outcome]
+    unread: Sequence[Outcome]
+    faults: Sequence[Outcome]
+    routes: Mapping[int, str]
+
+    def __str__(self) -> str:
+        kinds = Counter(each.kind for each in self.outcomes)
+        lost = Counter(each.kind for each in (*self.aloft, *self.unread))
+        lines = [
+            f"{len(self.outcomes)} requests ({', '.join(f'{n} {k}' for k, n in kinds.items())})",
+            f"{len(self.faults)} failed",
+            (
+                f"{len(self.aloft)} executing and {len(self.unread)} unread on a killed replica"
+                f" ({', '.join(f'{n} {k}' for k, n in lost.items())})"
+            ),
+        ]
+        groups = Counter(
+            f"{each.kind}, {'fresh' if each.is_fresh else 'reused'} connection,"
+            f" {each.phase}, status {each.status}: {each.trouble[:60]}"
+            for each in self.faults
+        )
+        return "; ".join(lines) + "".join(f"\n  {n} x {what}" for what, n in groups.most_common())
+
+    @property
+    def told(self) -> str:
+        """
+        Each fault with who had the request, for who has to find out why.
+        """
+        return "\n".join(
+            f"{each.at:.3f}-{each.ended:.3f} {each.number} {each.kind} reused={each.reused}"
+            f" {each.phase} {each.status} {each.replica} {each.trouble}"
+            f" upstream {self.routes.get(each.number, 'none logged')}"
+            for each in self.faults
+        )
+
+
+def judged(
+    outcomes: Sequence[Outcome], kills: Iterable[Kill], routes: Mapping[int, str]
+) -> Verdict:
+    """
+    Sort the failures; `routes` says by request which upstreams nginx sent it to.
+    """
+    kills = list(kills)
+    aloft, unread, faults = [], [], []
+    for each in outcomes:
+        if not each.trouble:
+            continue
+        route = routes.get(each.number, "")
+        if any(_had_begun(each, kill) for kill in kills):
+            aloft.append(each)
+        elif any(_was_sent(each, kill, route) for kill in kills):
+            unread.append(each)
+        else:
+            faults.append(each)
+    return Verdict(outcomes, aloft, unread, faults, routes)
+
+
+def _had_begun(outcome: Outcome, kill: Kill) -> bool:
+    """
+    Tell whether the replica was executing it, and it is something that nobody could repeat.
+    """
+    return (
+        outcome.number in kill.aloft
+        and outcome.ended >= kill.at - _SLACK
+        and (outcome.kind.endswith("POST") or outcome.phase == "body")
+    )
+
+
+def _was_sent(outcome: Outcome, kill: Kill, route: str) -> bool:
+    """
+    Tell whether a POST was on its way to the replica when it was killed: nobody may send it again.
+    """
+    address, port = kill.endpoint
+    return (
+        outcome.kind.endswith("POST")
+        and route.rsplit(", ", 1)[-1] == f"{address}:{port}"
+        and outcome.at <= kill.gone
+        and outcome.ended >= kill.at - _SLACK
+    )
