@@ -112,8 +112,11 @@ def test_workers_that_are_not_respawned_are_noticed_and_replaced(
             return not found and bool(subject.nginx_master())
 
         eventually(end_workers)
+        subject.wait_for_log("nginx.dark", 7.0)
+        assert time.monotonic() - began <= 6.0  # killing them all takes a moment
         folder.mkdir(mode=0o755)
 
-        ended(subject, began)
+        assert "one" == subject.ready(status=200, within=15).text
+        assert subject.running
     finally:
         folder.rmdir()

@@ -61,6 +61,9 @@ class Kind:
 
 _BODIES = (100, 2_000, 60_000)
 
+#: Seconds after which a kept connection may have been closed before its client could go on.
+STANDSTILL = 0.3
+
 #: The golden mix: 60 clients, 18 requests in flight for long at any time.
 GOLDEN = (
     Kind("careful", 16, 0.1),
@@ -90,6 +93,7 @@ def run(
 
     async def main() -> None:
         async with asyncio.TaskGroup() as group:
+            group.create_task(_heart(is_over, outcomes.append))
             for kind in kinds:
                 for _ in range(kind.count):
                     group.create_task(_client(port, kind, numbers, is_over, outcomes.append))
@@ -103,6 +107,15 @@ def read(path: Path) -> list[Outcome]:
     Return what a process of clients has written.
     """
     return [Outcome(**json.loads(line)) for line in path.read_text().splitlines()]
+
+
+async def _heart(is_over: Callable[[], bool], tell: Callable[[Outcome], None]) -> None:
+    """Note when this process had no time: clients that stood still thought for long."""
+    while not is_over():
+        at = time.monotonic()
+        await asyncio.sleep(0.02)
+        if (now := time.monotonic()) - at > STANDSTILL:
+            tell(Outcome(0, "standstill", at, now))
 
 
 async def _client(

@@ -31,12 +31,14 @@ class Result:
     control: Verdict
     executed_twice: list[int]
     took: float
+    ended: list[dict[str, object]]
 
     def __str__(self) -> str:
         story = self.story
         return (
             f"{story.changed} changes in {self.took:.0f} s: {len(story.farm.born)} replicas,"
             f" {len(story.kills)} killed, {story.polite} left politely\n"
+            f"no room for a reload: {self.ended or 'never'}\n"
             f"ours: {self.ours}\ncontrol: {self.control}"
         )
 
@@ -78,6 +80,7 @@ def mixed(
             judged(clients.read(theirs), story.kills, control.routes()),
             twice,
             time.monotonic() - began,
+            [*subject.logged("reload.deferred"), *subject.logged("generation.ended")],
         )
 
 

@@ -12,6 +12,8 @@ from tests.support.mix.farm import Kill
 #: So long before a replica was killed its client may have been told of an end: the clocks are read
 #: by different processes.
 _SLACK = 0.02
+#: So long after a standstill the clients are still catching up.
+_SETTLING = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +21,15 @@ class Verdict:
     """
     The failures of one balancer: `aloft` are those that a killed replica had begun, `unread` the
     POSTs that nginx says it had sent to one which was killed before it read them, `faults` the
-    rest.
+    rest.  `stood_still` asked on a kept connection right after their own process had no time:
+    longer than any server keeps a connection for sure.
     """
 
     outcomes: Sequence[Outcome]
     aloft: Sequence[Outcome]
     unread: Sequence[Outcome]
     faults: Sequence[Outcome]
+    stood_still: Sequence[Outcome]
     routes: Mapping[int, str]
 
     def __str__(self) -> str:
@@ -34,6 +38,7 @@ class Verdict:
         lines = [
             f"{len(self.outcomes)} requests ({', '.join(f'{n} {k}' for k, n in kinds.items())})",
             f"{len(self.faults)} failed",
+            f"{len(self.stood_still)} after a standstill of the clients",
             (
                 f"{len(self.aloft)} executing and {len(self.unread)} unread on a killed replica"
                 f" ({', '.join(f'{n} {k}' for k, n in lost.items())})"
@@ -66,7 +71,9 @@ def judged(
     Sort the failures; `routes` says by request which upstreams nginx sent it to.
     """
     kills = list(kills)
-    aloft, unread, faults = [], [], []
+    standstills = [each for each in outcomes if not each.number]
+    outcomes = [each for each in outcomes if each.number]
+    aloft, unread, faults, stood_still = [], [], [], []
     for each in outcomes:
         if not each.trouble:
             continue
@@ -75,9 +82,11 @@ def judged(
             aloft.append(each)
         elif any(_was_sent(each, kill, route) for kill in kills):
             unread.append(each)
+        elif any(_followed(each, standstill) for standstill in standstills):
+            stood_still.append(each)
         else:
             faults.append(each)
-    return Verdict(outcomes, aloft, unread, faults, routes)
+    return Verdict(outcomes, aloft, unread, faults, stood_still, routes)
 
 
 def _had_begun(outcome: Outcome, kill: Kill) -> bool:
@@ -89,6 +98,14 @@ def _had_begun(outcome: Outcome, kill: Kill) -> bool:
         and outcome.ended >= kill.at - _SLACK
         and (outcome.kind.endswith("POST") or outcome.phase == "body")
     )
+
+
+def _followed(outcome: Outcome, standstill: Outcome) -> bool:
+    """
+    Tell whether a kept connection was found closed, by a client whose process had stood still.
+    """
+    closed = not outcome.is_fresh and outcome.phase in {"send", "head"} and not outcome.status
+    return closed and standstill.at <= outcome.at <= standstill.ended + _SETTLING
 
 
 def _was_sent(outcome: Outcome, kill: Kill, route: str) -> bool:
