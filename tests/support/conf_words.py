@@ -66,7 +66,7 @@ ALLOWED = {
         proxy_socket_keepalive on
         proxy_connect_timeout SPAN|proxy_read_timeout SPAN|proxy_send_timeout SPAN
         proxy_next_upstream error timeout|proxy_next_upstream_tries 2
-        proxy_buffering off|proxy_buffer_size 64k|proxy_buffers 4 64k|proxy_request_buffering on
+        proxy_buffering off|proxy_buffer_size 24k|proxy_buffers 4 64k|proxy_request_buffering on
         proxy_request_buffering off
         include conf.d/*.conf|include upstream.conf
         upstream service|upstream current|server|map $http_accept $reader|map $reader $refusal_type
