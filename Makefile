@@ -2,6 +2,7 @@
 
 WORKERS ?= 3
 ARGS ?=
+SOAK ?= 10m
 
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -q
@@ -15,12 +16,12 @@ FAILED := --last-failed --last-failed-no-failures none
 ALONE := $(PYTEST) $(FAILED) -m 'not container and not e2e' tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test unit $(TIERS) coverage bench old onefile image fmt lint style type arch docs lock clean
+.PHONY: help setup run test unit $(TIERS) coverage bench soak old onefile image fmt lint style type arch docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9 ]+:.*## / { printf "  %-34s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo '  variables: WORKERS=3 (tests at a time), ARGS= (for pytest), PYTHON= (for the set-up),'
-	@echo '             NGINX_IMAGE= (the base of the image), ENGINE= (docker or podman)'
+	@echo '             SOAK=10m, NGINX_IMAGE= (the base of the image), ENGINE= (docker or podman)'
 
 setup: .venv/ready ## virtual environment and nginx; again only when a lock changed
 	@:
@@ -58,6 +59,10 @@ coverage: setup ## branch coverage of the unit tier
 
 bench: setup ## measure, side by side with the pattern being replaced
 	@$(BIN)/python -m benchmarks
+
+soak: setup ## ten minutes (SOAK=24h) of changes and traffic: does anything grow; Nomad away for ten
+	@AWAY=600 $(PYTEST) -k A02 tests/integration/test_api_down.py & away=$$!; \
+		$(BIN)/python -m benchmarks.soak $(SOAK); soaked=$$?; wait $$away && exit $$soaked
 
 old: setup ## the cases P, D, F against the pattern being replaced, for docs/migrating.md
 	@WORKERS=$(WORKERS) $(BIN)/python -m tools.old $(ARGS)

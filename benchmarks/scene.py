@@ -42,9 +42,9 @@ class Helper:
     A script of this package as a process; it ends when its stdin does.
     """
 
-    def __init__(self, script: str) -> None:
+    def __init__(self, script: str, *words: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(_HERE / script)],
+            [sys.executable, "-I", "-S", str(_HERE / script), *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -27,6 +27,7 @@ CLAIMED: frozenset[str] = frozenset(
     | {"L11"}
     | _run("S", 1, 6)
     | _run("S", 8, 11)
+    | {"L10"}
 )
 
 #: What is run once more with the image: the same tests with AUTOEXIT_SUBJECT=image.

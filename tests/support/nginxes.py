@@ -4,6 +4,7 @@ The nginx binaries that tests run: the distribution's, and a current one.
 What a reload loses, and how the configuration is rendered, depends on the version.
 """
 
+import subprocess
 from functools import cache
 
 import pytest
@@ -19,6 +20,15 @@ def current() -> str:
     except ImportError:
         return ""
     return str(nginx_binary())
+
+
+@cache
+def name_of(binary: str) -> str:
+    """
+    Return what an nginx calls itself, such as "nginx 1.22.1".
+    """
+    said = subprocess.run([binary, "-v"], capture_output=True, text=True, check=False).stderr
+    return said.strip().rpartition(": ")[2].replace("/", " ")
 
 
 #: For `parametrize`: what to set NGINX_BINARY to.

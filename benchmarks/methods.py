@@ -1,0 +1,142 @@
+"""
+How long clients wait with each way of balancing, when requests are uneven.
+
+The model is an inference service: four replicas that work on two requests at a time each and let
+the others queue; work of 50 to 2000 ms, as many between 50 and 100 as between 1000 and 2000;
+clients that come at random, so many that the replicas are busy 60 % of the time.  All methods see
+the same arrivals at the same time, each with replicas of its own.
+"""
+
+import contextlib
+import heapq
+import json
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks import scene
+from benchmarks.report import Finding, median, ms, percentile, table
+from tests.support import nginxes
+from tests.support.fake_nomad import FakeNomad
+
+_METHODS: dict[str, dict[str, str]] = {
+    "least_conn": {"LB_METHOD": "least_conn"},
+    "random": {"LB_METHOD": "random"},
+    "round_robin": {"LB_METHOD": "round_robin"},
+    "hash by header": {"LB_METHOD": "hash", "LB_HASH_KEY": "header:X-Key"},
+    "ip_hash": {"LB_METHOD": "ip_hash"},
+}
+
+_DEFAULT = "least_conn"
+
+_REPLICAS = 4
+_AT_A_TIME = 2
+_LEAST, _MOST = 0.05, 2.0
+_MEAN = (_MOST - _LEAST) / math.log(_MOST / _LEAST)
+_BUSY = 0.6
+_RATE = _BUSY * _REPLICAS * _AT_A_TIME / _MEAN
+
+#: Each in a network of its own, for ip_hash looks at the first three numbers of an address.
+_CLIENTS = 50
+
+_PER_ROUND = 100
+_SEED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """
+    One request: when it comes, from whom, and how much work it is.
+    """
+
+    at: float
+    client: int
+    work: float
+
+
+def measure(rounds: int) -> list[Finding]:
+    """
+    Let the same clients come to all methods.
+    """
+    arrivals = _arrivals(rounds * _PER_ROUND)
+    waited = {"one queue for all replicas, computed": _one_queue(arrivals), **_waited(arrivals)}
+    table(
+        f"Uneven requests on {_REPLICAS} replicas, {_BUSY:.0%} busy ({len(arrivals):,} requests)",
+        ["method", "mean", "median", "p99", "worst", "failed"],
+        [
+            [
+                name,
+                ms(_mean(spans)),
+                ms(median(spans)),
+                ms(percentile(spans, 99)),
+                ms(max(spans)),
+                str(len(arrivals) - len(spans)),
+            ]
+            for name, spans in waited.items()
+        ],
+    )
+    mine = waited[_DEFAULT]
+    others = {name: waited[name] for name in _METHODS if name != _DEFAULT}
+    best = min(others, key=lambda name: _mean(others[name]))
+    holds = len(mine) == len(arrivals) and _mean(mine) <= 1.05 * _mean(others[best])
+    return [
+        Finding(
+            f"mean and p99 with uneven requests, {_DEFAULT}, the default",
+            f"mean <= 1.05 of the best other ({best}: {_told(others[best])})",
+            _told(mine),
+            f"round_robin: {_told(others['round_robin'])}",
+            holds,
+        )
+    ]
+
+
+def _arrivals(count: int) -> list[Arrival]:
+    """Draw them, the same ones every time."""
+    draw = random.Random(_SEED)
+    at, found = 0.0, []
+    for _ in range(count):
+        at += draw.expovariate(_RATE)
+        work = _LEAST * (_MOST / _LEAST) ** draw.random()
+        found.append(Arrival(at, draw.randrange(_CLIENTS), work))
+    return found
+
+
+def _waited(arrivals: Sequence[Arrival]) -> dict[str, list[float]]:
+    """Have them served, by all methods at once; what failed is left out."""
+    with contextlib.ExitStack() as stack:
+        replicas = scene.Helper("queueing.py", str(_AT_A_TIME))
+        port = int(stack.enter_context(replicas).hear())
+        clients = {}
+        for number, (name, settings) in enumerate(_METHODS.items(), 1):
+            nomad = stack.enter_context(FakeNomad())
+            nomad.set(scene.SERVICE, [(f"127.{number}.0.{n + 1}", port) for n in range(_REPLICAS)])
+            program = stack.enter_context(
+                scene.ours(nomad, NGINX_BINARY=nginxes.current() or "nginx", **settings)
+            )
+            program.wait_for_log("reload.applied", 30, mode="serve")
+            clients[name] = stack.enter_context(scene.Helper("arriving.py")), program.port
+        told = [(a.at, f"127.9.{a.client}.1", f"user-{a.client}", a.work) for a in arrivals]
+        for client, public in clients.values():
+            client.tell(json.dumps({"port": public, "arrivals": told}))
+        spans = {name: json.loads(client.hear()) for name, (client, _) in clients.items()}
+    return {name: [span for span in found if span is not None] for name, found in spans.items()}
+
+
+def _one_queue(arrivals: Sequence[Arrival]) -> list[float]:
+    """Compute what nobody can beat: whoever is free takes who came first."""
+    free = [0.0] * (_REPLICAS * _AT_A_TIME)
+    spans = []
+    for each in arrivals:
+        ends = max(each.at, heapq.heappop(free)) + each.work
+        heapq.heappush(free, ends)
+        spans.append(ends - each.at)
+    return spans
+
+
+def _mean(spans: Sequence[float]) -> float:
+    return sum(spans) / len(spans)
+
+
+def _told(spans: Sequence[float]) -> str:
+    return f"{ms(_mean(spans))}, {ms(percentile(spans, 99))}"

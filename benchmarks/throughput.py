@@ -1,0 +1,155 @@
+"""
+What the generated configuration carries, against one by hand on the same nginx, and HAProxy.
+
+All of them are up at the same time and take turns of a few seconds, forth and back, so that a
+ratio is between neighbours in time, and its median says little of whatever else the machine does.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from benchmarks import contestants, wrk
+from benchmarks.contestants import LARGE, Contestant
+from benchmarks.report import Finding, median, ms, table
+from tests.support import nginxes
+from tests.support.footprint import processor_time
+
+_LOADS = (
+    wrk.Load("64 bytes, kept", "/small", 32),
+    wrk.Load("64 bytes, new", "/small", 32, kept=False),
+    wrk.Load("1 MB answers, kept", "/large", 8),
+    wrk.Load("1 MB answers, new", "/large", 8, kept=False),
+    wrk.Load("1 MB requests, kept", "/take", 8, method="POST", body=LARGE),
+)
+
+_SECONDS = 2
+_GOAL = 0.98
+
+_OURS = "generated"
+_HAND = "by hand"
+
+
+@dataclass(slots=True)
+class Seen:
+    """
+    What one contestant did under one load, a number each turn.
+    """
+
+    rate: list[float] = field(default_factory=list)
+    p50: list[float] = field(default_factory=list)
+    p99: list[float] = field(default_factory=list)
+    computed: list[float] = field(default_factory=list)
+    failed: int = 0
+
+
+def measure(rounds: int) -> list[Finding]:
+    """
+    Let all take turns under each load.
+    """
+    if wrk.why_not():
+        print(f"\nThroughput is not measured: {wrk.why_not()}.")
+        return []
+    seen: dict[tuple[str, str], Seen] = {}
+    with _all() as (everyone, pairs):
+        for load in _LOADS:
+            for each in everyone:
+                seen[load.name, each.name] = Seen()
+                wrk.run(each.port, load, 1)
+            for turn in range(rounds):
+                for each in everyone[:: -1 if turn % 2 else 1]:
+                    _turn(each, load, seen[load.name, each.name])
+    return _told(seen, [each.name for each in everyone], pairs)
+
+
+def _turn(each: Contestant, load: wrk.Load, seen: Seen) -> None:
+    working = each.working()
+    before = sum(map(processor_time, working))
+    carried = wrk.run(each.port, load, _SECONDS)
+    computed = sum(map(processor_time, working)) - before
+    seen.rate.append(carried.rate)
+    seen.p50.append(carried.p50)
+    seen.p99.append(carried.p99)
+    seen.computed.append(computed / max(1, carried.requests))
+    seen.failed += carried.failed
+
+
+@contextlib.contextmanager
+def _all() -> Iterator[tuple[list[Contestant], list[tuple[str, str]]]]:
+    """Start everyone there is, and say who is compared with whom."""
+    everyone, pairs = [], []
+    with contextlib.ExitStack() as stack:
+        servers = stack.enter_context(contestants.servers(nginxes.current() or "nginx"))
+        for binary in filter(None, (nginxes.current(), "nginx")):
+            version = nginxes.name_of(binary)
+            ours, hand = f"{_OURS}, {version}", f"{_HAND}, {version}"
+            everyone.append(stack.enter_context(contestants.generated(ours, binary, servers)))
+            everyone.append(stack.enter_context(contestants.by_hand(hand, binary, servers)))
+            pairs.append((ours, hand))
+        other = contestants.haproxy_version()
+        if other:
+            everyone.append(stack.enter_context(contestants.haproxy(other, servers)))
+            pairs += [(ours, other) for ours, _ in pairs[:]]
+        else:
+            print("\nWithout HAProxy: apt-get install haproxy.")
+        yield everyone, pairs
+
+
+def _told(
+    seen: dict[tuple[str, str], Seen], names: list[str], pairs: list[tuple[str, str]]
+) -> list[Finding]:
+    table(
+        f"Throughput in front of 4 servers (medians of {_runs(seen)} runs of {_SECONDS} s)",
+        ["load, who", "requests/s", "p50", "p99", "computed/request", "failed"],
+        [
+            [
+                f"{load.name}, {name}",
+                f"{median(one.rate):,.0f}",
+                ms(median(one.p50)),
+                ms(median(one.p99)),
+                f"{median(one.computed) * 1e6:,.1f} us",
+                str(one.failed),
+            ]
+            for load in _LOADS
+            for name in names
+            for one in (seen[load.name, name],)
+        ],
+    )
+    findings, lines = [], []
+    for load in _LOADS:
+        for ours, other in pairs:
+            mine, theirs = seen[load.name, ours], seen[load.name, other]
+            rate = _ratio(mine.rate, theirs.rate)
+            lines.append(
+                [
+                    f"{load.name}: {ours} / {other}",
+                    f"{rate:.3f}",
+                    f"{_ratio(mine.p50, theirs.p50):.3f}",
+                    f"{_ratio(mine.p99, theirs.p99):.3f}",
+                    f"{_ratio(mine.computed, theirs.computed):.3f}",
+                ]
+            )
+            is_promised = other.startswith(_HAND) and nginxes.current() and ours == pairs[0][0]
+            findings.append(
+                Finding(
+                    f"throughput, {load.name}, {ours}",
+                    f">= {_GOAL:.2f} of {other}" if is_promised else f"told, of {other}",
+                    f"{rate:.2f}",
+                    "none",
+                    not mine.failed and (not is_promised or rate >= _GOAL),
+                )
+            )
+    table(
+        "The generated configuration against the others (medians of ratios)",
+        ["load, pair", "requests/s", "p50", "p99", "computed/request"],
+        lines,
+    )
+    return findings
+
+
+def _ratio(ours: list[float], others: list[float]) -> float:
+    return median(a / b for a, b in zip(ours, others, strict=True))
+
+
+def _runs(seen: dict[tuple[str, str], Seen]) -> int:
+    return max(len(one.rate) for one in seen.values())

@@ -1,0 +1,3 @@
+"""
+Changes and traffic for as long as one likes, and the question whether anything grew meanwhile.
+"""

@@ -1,0 +1,31 @@
+"""
+Leaks to plant in the program, one of each for every configuration that it renders.
+"""
+
+LEAKS = {
+    "file": "os.dup(0)",
+    "memory": "held.append(bytes(1000))",
+    "thread": "threading.Thread(target=time.sleep, args=(86400,), daemon=True).start()",
+}
+
+_PROGRAM = """
+import os, runpy, sys, threading, time
+from supervisor.render import Renderer
+
+held, bundle = [], Renderer.bundle
+
+def leaking(*args):
+    {leak}
+    return bundle(*args)
+
+Renderer.bundle = leaking
+sys.argv[1:] = ["run"]
+runpy.run_module("supervisor", run_name="__main__", alter_sys=True)
+"""
+
+
+def leaking(python: str, leak: str) -> tuple[str, ...]:
+    """
+    Return how to start the program with a leak.
+    """
+    return (python, "-c", _PROGRAM.format(leak=LEAKS[leak]))

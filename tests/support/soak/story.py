@@ -1,0 +1,162 @@
+"""
+A soak: endpoints change a few times a second under traffic of all kinds, and Nomad is away for a
+third of the time, by turns refusing and answering 500; every answer is logged.
+
+Replicas never die here: whatever fails was lost by a reload or by us.
+"""
+
+import contextlib
+import itertools
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.support.fake_nomad import FakeNomad
+from tests.support.nomad_faults import status
+from tests.support.soak.samples import Sample, look
+from tests.support.subjects import Ours
+from tests.support.supervised import Supervised
+
+#: A change every so many seconds, and the pace of reloads that lets each be one.
+_EVERY = 0.5
+_INTERVAL = "400ms"
+
+#: Streams of 2 s keep five generations; more of them are allowed, so that none is ever cut.
+_DRAINING = "20"
+
+_ENDPOINTS = 12
+_SERVING = 6
+
+_HERE = Path(__file__).parent
+
+
+@dataclass(slots=True)
+class Soaked:
+    """
+    What came of it: samples, changes made and reloads seen, answers and failures by kind, the last
+    of these in words, and how many requests stood in the access log.
+
+    `bad` are the lines that the program logged as an error, or as a warning that none expects.
+    """
+
+    samples: list[Sample] = field(default_factory=list)
+    seconds: float = 0.0
+    changes: int = 0
+    reloads: int = 0
+    away: float = 0.0
+    answered: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+    last: list[str] = field(default_factory=list)
+    logged: int = 0
+    bad: list[dict[str, Any]] = field(default_factory=list)
+
+
+def soak(
+    seconds: float, *, command: tuple[str, ...] = (), cycle: float = 60.0, **options: Any
+) -> Soaked:
+    """
+    Change and load a program for so long; Nomad is away for the last third of each cycle.
+
+    `command` is how the program is started; `options` go to it.
+    """
+    found = Soaked()
+    with _script("serving.py") as replicas, FakeNomad() as nomad:
+        port = int(_line(replicas))
+        known = [(f"127.1.0.{n + 1}", port) for n in range(_ENDPOINTS)]
+        nomad.set("web", known[:_SERVING])
+        subject = Ours(nomad, "web", *([command] if command else []))
+        given = {
+            "RELOAD_INTERVAL": _INTERVAL,
+            "MAX_DRAINING": _DRAINING,
+            "ACCESS_LOG": "json",
+            **options,
+        }
+        with Supervised(nomad, subject=subject, **given) as program:
+            program.ready(30, status=200, path="/fast")
+            with _script("asking.py", str(program.port)) as clients:
+                _go(found, program, clients, known, seconds=seconds, cycle=cycle)
+    return found
+
+
+def _go(
+    found: Soaked,
+    program: Supervised,
+    clients: subprocess.Popen[str],
+    known: list[tuple[str, int]],
+    *,
+    seconds: float,
+    cycle: float,
+) -> None:
+    began = time.monotonic()
+    nomad, is_away, turn = program.nomad, False, itertools.count()
+    while (now := time.monotonic() - began) < seconds:
+        to_be_away = now % cycle > cycle * 2 / 3
+        if to_be_away != is_away:
+            is_away = to_be_away
+            _leave_or_come(nomad, is_away=is_away, refuses=int(now / cycle) % 2 == 0)
+        if is_away:
+            found.away += _EVERY
+        else:
+            first = next(turn) % _ENDPOINTS
+            nomad.set("web", [known[(first + n) % _ENDPOINTS] for n in range(_SERVING)])
+            found.changes += 1
+        _look(found, program, clients)
+        time.sleep(max(0.0, _EVERY - (time.monotonic() - began - now)))
+    found.seconds = time.monotonic() - began
+    _leave_or_come(nomad, is_away=False, refuses=True)
+    _look(found, program, clients)
+
+
+def _leave_or_come(nomad: FakeNomad, *, is_away: bool, refuses: bool) -> None:
+    if is_away and refuses:
+        nomad.stop()
+    elif is_away:
+        nomad.fault(status(500, "No cluster leader"))
+    else:
+        nomad.heal()
+        nomad.start()
+    nomad.requests.clear()
+
+
+def _look(found: Soaked, program: Supervised, clients: subprocess.Popen[str]) -> None:
+    """Take a sample and what was said meanwhile."""
+    for line in program.run.journal.forget():
+        found.reloads += line["event"] == "reload.applied"
+        found.logged += line["event"] == "request"
+        is_expected = line["event"].startswith("discovery.")
+        if line["level"] not in {"info", "debug"} and not is_expected:
+            found.bad.append(line)
+    sample = look(program, found.reloads)
+    if sample is not None:
+        found.samples.append(sample)
+    assert clients.stdin is not None
+    clients.stdin.write("\n")
+    clients.stdin.flush()
+    said = json.loads(_line(clients))
+    found.answered, found.failed = Counter(said["answered"]), Counter(said["failed"])
+    found.last = said["last"]
+
+
+def _line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+@contextlib.contextmanager
+def _script(name: str, *words: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "-I", "-S", str(_HERE / name), *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
