@@ -2,7 +2,9 @@
 What the generated configuration carries, against one by hand on the same nginx, and HAProxy.
 
 All of them are up at the same time and take turns of a few seconds, forth and back, so that a
-ratio is between neighbours in time, and its median says little of whatever else the machine does.
+ratio is between neighbours in time.  What is promised is told per second of the worker's own
+processor time: on a machine that does nothing else that is the throughput of a busy worker, and on
+any other one the clock tells who else was at work.
 """
 
 import contextlib
@@ -100,7 +102,7 @@ def _told(
 ) -> list[Finding]:
     table(
         f"Throughput in front of 4 servers (medians of {_runs(seen)} runs of {_SECONDS} s)",
-        ["load, who", "requests/s", "p50", "p99", "computed/request", "failed"],
+        ["load, who", "requests/s", "p50", "p99", "processor/request", "failed"],
         [
             [
                 f"{load.name}, {name}",
@@ -119,29 +121,31 @@ def _told(
     for load in _LOADS:
         for ours, other in pairs:
             mine, theirs = seen[load.name, ours], seen[load.name, other]
-            rate = _ratio(mine.rate, theirs.rate)
+            # Both ways, that more is better.
+            by_clock = _ratio(mine.rate, theirs.rate)
+            by_worker = _ratio(theirs.computed, mine.computed)
             lines.append(
                 [
                     f"{load.name}: {ours} / {other}",
-                    f"{rate:.3f}",
+                    f"{by_worker:.3f}",
+                    f"{by_clock:.3f}",
                     f"{_ratio(mine.p50, theirs.p50):.3f}",
                     f"{_ratio(mine.p99, theirs.p99):.3f}",
-                    f"{_ratio(mine.computed, theirs.computed):.3f}",
                 ]
             )
             is_promised = other.startswith(_HAND) and nginxes.current() and ours == pairs[0][0]
             findings.append(
                 Finding(
-                    f"throughput, {load.name}, {ours}",
+                    f"throughput per processor, {load.name}, {ours}",
                     f">= {_GOAL:.2f} of {other}" if is_promised else f"told, of {other}",
-                    f"{rate:.2f}",
+                    f"{by_worker:.2f} ({by_clock:.2f} by the clock)",
                     "none",
-                    not mine.failed and (not is_promised or rate >= _GOAL),
+                    not mine.failed and (not is_promised or by_worker >= _GOAL),
                 )
             )
     table(
         "The generated configuration against the others (medians of ratios)",
-        ["load, pair", "requests/s", "p50", "p99", "computed/request"],
+        ["load, pair", "requests per processor second", "requests/s", "p50", "p99"],
         lines,
     )
     return findings
