@@ -25,7 +25,9 @@ def main() -> int:
     Return 0 when nothing failed and everything is flat.
     """
     parser = argparse.ArgumentParser("python -m benchmarks.soak", description=__doc__)
-    parser.add_argument("duration", nargs="?", default="10m", help="such as 10m or 24h (10m)")
+    parser.add_argument(
+        "duration", nargs="?", default="10m", help="10m; 24h; in less memory still warms up"
+    )
     parser.add_argument("--leak", choices=LEAKS, help="plant one")
     arguments = parser.parse_args()
     os.environ["PATH"] += ":/usr/sbin:/usr/local/sbin"  # where Debian keeps nginx
