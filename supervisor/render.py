@@ -118,6 +118,7 @@ class Renderer:
             "is_ready": bool(plan.endpoints) and plan.mode is Mode.SERVE,
             "sunset": until if settings.sunset_header else None,
             "folder": _escaped(self._frame.folder),
+            "keepalive_min_timeout": self._frame.nginx >= _KEEPALIVE_MIN,
             "generation": _PENDING,
         }
         if not plan.endpoints:
