@@ -124,7 +124,7 @@ ALLOWED = {
         add_header Retry-After NUMBER always|add_header Cache-Control no-store always
         add_header Sunset DATE always|return 503 $refusal|return 404
     """,
-    "http / server / location / / if -e FOLDER/over/NAME": "proxy_pass http://current",
+    "http / server / location / / if -e FOLDER/over/NAME": "access_log off|proxy_pass http://current",
 }
 
 
