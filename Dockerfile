@@ -24,6 +24,7 @@ RUN python3 -m venv /build \
 COPY pyproject.toml README.md LICENSE ./
 COPY nginx nginx
 COPY supervisor supervisor
+COPY tools/onefile.py tools/
 # Our own start script: the one that pip writes imports before signals are blocked, and a stop signal
 # in that moment is lost on a PID 1. -I: no PYTHON* variable and no folder of the user's reaches it.
 RUN /build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /dist . \
@@ -32,6 +33,7 @@ RUN /build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /dis
     && printf '#!%s -IB\nfrom supervisor.__main__ import main\n\nmain()\n' /opt/autoexit-nginx/bin/python \
         >/opt/autoexit-nginx/bin/autoexit-nginx \
     && rm -f /opt/autoexit-nginx/bin/[Aa]ctivate* \
+    && python3 tools/onefile.py /opt/autoexit-nginx/autoexit.pyz >/dev/null \
     && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/autoexit-nginx/lib
 
 FROM ${NGINX_IMAGE}
