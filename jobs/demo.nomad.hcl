@@ -35,6 +35,12 @@ variable "ttl" {
   default     = "10m"
 }
 
+variable "deadline" {
+  description = "its end as an instant, RFC 3339; wins over ttl"
+  type        = string
+  default     = ""
+}
+
 variable "port" {
   description = "public port of the balancer"
   type        = number
@@ -122,6 +128,7 @@ job "demo" {
       env {
         SERVICE_NAME   = var.service
         TTL            = var.ttl
+        DEADLINE       = var.deadline
         LISTEN_ADDRESS = "${NOMAD_IP_http}" # without it: all addresses of the machine
         STOP_TIMEOUT   = "4s"               # how long a stop may take, within kill_timeout
       }

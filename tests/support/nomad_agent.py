@@ -2,7 +2,8 @@
 A real Nomad agent, on ports and in a folder of its own.
 
 It is kept from everything else on the machine: it listens on loopback, asks no cloud who it is,
-runs no driver but raw_exec, and takes no one else's containers for lost ones of its own.
+runs no driver but raw_exec and, where it is asked to, docker; it takes no one else's containers for
+lost ones of its own, and deletes no image.
 """
 
 import os
@@ -16,6 +17,7 @@ from typing import Self
 from tests.support.waiting import free_port
 
 LOOPBACK = "127.0.0.1"
+BRIDGE = "docker0"
 
 COMMON = """\
 name = "{name}"
@@ -50,10 +52,10 @@ CLIENT = """\
 client {{
   enabled           = true
   alloc_dir         = "{allocations}"
-  network_interface = "lo"
+  network_interface = "{interface}"
   servers           = {servers}
   options {{
-    "driver.allowlist"     = "raw_exec"
+    "driver.allowlist"     = "{drivers}"
     "fingerprint.denylist" = "env_aws,env_gce,env_azure,env_digitalocean"
   }}
 }}
@@ -90,6 +92,22 @@ def binary() -> str:
     return found
 
 
+def checked(*words: str) -> str:
+    """
+    Run a `nomad` command that needs no agent, and return what it printed.
+    """
+    done = subprocess.run(
+        [binary(), *words],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "NOMAD_ADDR": "http://127.0.0.1:1"},
+    )
+    assert done.returncode == 0, f"nomad {words}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
 def environ(home: Path) -> dict[str, str]:
     """
     Return all that agents, and so their tasks, are told: nothing of who runs the tests.
@@ -122,12 +140,21 @@ class Agent:
         self._config += SERVER
         return self
 
-    def as_client(self, allocations: Path, server: "Agent | None" = None) -> Self:
+    def as_client(
+        self, allocations: Path, server: "Agent | None" = None, *, docker: bool = False
+    ) -> Self:
         """
         Let it run jobs; `allocations` is short, since each holds a unix socket.
+
+        With docker its tasks have the bridge's address: the one at which containers, too, can reach
+        what other containers publish.
         """
-        servers = f'["{LOOPBACK}:{server.ports["rpc"]}"]' if server else "[]"
-        self._config += CLIENT.format(allocations=allocations, servers=servers)
+        self._config += CLIENT.format(
+            allocations=allocations,
+            servers=f'["{LOOPBACK}:{server.ports["rpc"]}"]' if server else "[]",
+            interface=BRIDGE if docker else "lo",
+            drivers="raw_exec,docker" if docker else "raw_exec",
+        )
         return self
 
     @property

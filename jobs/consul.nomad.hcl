@@ -1,0 +1,300 @@
+# Replicas that register in Consul, and one address in front of them until a deadline that all share:
+# for clusters whose services live in Consul, such as AI4EOSC's.
+#
+#     nomad job run \
+#       -var image=autoexit-nginx:0.1.0 -var replica_image=python:3-slim \
+#       -var deadline=$(date -ud '+24 hours' +%FT%TZ) \
+#       jobs/consul.nomad.hcl
+#
+# Set: the two images, what a replica runs, on which port, a `service` of your own (Consul does not
+# tell two jobs' instances apart), and the job's name if you run two.
+#
+# The balancer never talks to Consul.  Nomad's `template` writes the instances into a file, and the
+# balancer follows that: it looks every 0.2 s, and reloads nginx when endpoints really changed.
+# `change_mode = "noop"`, because a signal is not needed and would only come later, after Nomad's
+# `splay` of up to 5 s.  SIGHUP would work, too: then the file is read at once.
+#
+# Nomad gives up a template after 12 failed tries, some five minutes without Consul, and kills the
+# task as failed.  The agents' configuration can forbid that:
+# `client { template { consul_retry { attempts = 0 } } }`.
+#
+# Policy: none in Nomad, the balancer asks it nothing and has no identity.  Where Consul has ACLs,
+# tasks need what your cluster's other templates need: `service_prefix "" { policy = "read" }` and the
+# same for nodes, by the agents' token or, from Nomad 1.7 on, by workload identities for Consul.
+#
+# Replicas, `exec`, batch and versions: as in load-balancer-multi-group.nomad.hcl.
+
+variable "image" {
+  description = "the balancer's image, such as autoexit-nginx:0.1.0; a tag `latest` is pulled each time"
+  type        = string
+}
+
+variable "replica_image" {
+  description = "the image of the replicas; python3 is all it needs for `exec`"
+  type        = string
+}
+
+variable "replica_command" {
+  description = "what a replica runs; here a file server, to see something"
+  type        = string
+  default     = "python3"
+}
+
+variable "replica_args" {
+  description = "and its arguments"
+  type        = list(string)
+  default     = ["-m", "http.server", "5000"]
+}
+
+variable "replica_port" {
+  description = "port that a replica listens on, inside its container"
+  type        = number
+  default     = 5000
+}
+
+variable "health_path" {
+  description = "path that a replica answers with 200 when it is ready; without one it has to accept connections"
+  type        = string
+  default     = ""
+}
+
+variable "count" {
+  description = "replicas to begin with"
+  type        = number
+  default     = 2
+}
+
+variable "ttl" {
+  description = "lifetime of each allocation, where no deadline is given: 90s, 1h30m, 7d"
+  type        = string
+  default     = "24h"
+}
+
+variable "deadline" {
+  description = "end of the whole job, RFC 3339: 2027-01-31T18:00:00Z"
+  type        = string
+  default     = ""
+}
+
+variable "service" {
+  description = "name under which the replicas register, and which the balancer follows"
+  type        = string
+  default     = "replica"
+}
+
+variable "port" {
+  description = "public port of the balancer, the same on whatever node it runs"
+  type        = number
+  default     = 8080
+}
+
+variable "namespace" {
+  description = "Nomad's namespace of the job and the service"
+  type        = string
+  default     = "default"
+}
+
+variable "datacenters" {
+  description = "where the job may run"
+  type        = list(string)
+  default     = ["*"]
+}
+
+variable "drain_timeout" {
+  description = "how long open requests may take after the deadline; the replicas stay that much longer"
+  type        = string
+  default     = "30s"
+}
+
+variable "exec_from" {
+  description = "`image`: out of the balancer's; `installed` in the replica's; or a URL for an artifact"
+  type        = string
+  default     = "image"
+}
+
+locals {
+  # Who waits for an answer at the deadline still gets it: the replicas end when the drain is over.
+  replicas_end = var.deadline == "" ? "" : timeadd(var.deadline, var.drain_timeout)
+
+  exec = {
+    image     = ["python3", "-I", "/alloc/autoexit.pyz", "--"]
+    installed = ["autoexit-nginx", "exec", "--"]
+    artifact  = ["python3", "-I", "/local/autoexit.pyz", "--"]
+  }
+  from = contains(keys(local.exec), var.exec_from) ? var.exec_from : "artifact"
+}
+
+job "consul" {
+  type        = "batch"
+  namespace   = var.namespace
+  datacenters = var.datacenters
+
+  group "replicas" {
+    count = var.count
+
+    # Nomad takes an instance out of the registry, and stops it this much later.  The balancer needs
+    # 2.5 s of it when somebody scales down: to reload, and to end what its old workers keep open.  It
+    # needs 4 s, its STOP_TIMEOUT, when the job is stopped and it still drains.  More than both, and
+    # more than your longest request.
+    shutdown_delay = "5s"
+
+    # A crash is no reason to give up on a replica, and one that always crashes has to be seen.
+    restart {
+      attempts = 5
+      interval = "30m"
+      delay    = "2s"
+      mode     = "fail"
+    }
+
+    reschedule {
+      attempts       = 10
+      interval       = "24h"
+      delay          = "10s"
+      delay_function = "constant"
+      unlimited      = false
+    }
+
+    network {
+      port "http" {
+        to = var.replica_port
+      }
+    }
+
+    service {
+      provider = "consul"
+      name     = var.service
+      port     = "http"
+    }
+
+    # Takes `exec`, one file, out of the balancer's image: no replica's image is built again for it.
+    dynamic "task" {
+      for_each = local.from == "image" ? ["exec"] : []
+      labels   = [task.value]
+
+      content {
+        driver = "docker"
+
+        lifecycle {
+          hook = "prestart"
+        }
+
+        config {
+          image   = var.image
+          command = "cp"
+          args    = ["/opt/autoexit-nginx/autoexit.pyz", "/alloc/"]
+        }
+
+        resources {
+          cpu    = 50
+          memory = 64
+        }
+      }
+    }
+
+    task "replica" {
+      driver = "docker"
+
+      config {
+        image      = var.replica_image
+        ports      = ["http"]
+        entrypoint = local.exec[local.from] # PID 1: ends the replica at the deadline, with 0
+        command    = var.replica_command
+        args       = var.replica_args
+      }
+
+      dynamic "artifact" {
+        for_each = local.from == "artifact" ? [var.exec_from] : []
+
+        content {
+          source      = artifact.value
+          destination = "local/autoexit.pyz"
+          mode        = "file"
+        }
+      }
+
+      env {
+        TTL          = var.ttl
+        DEADLINE     = local.replicas_end # wins over TTL
+        STOP_TIMEOUT = "4s"               # from SIGTERM to SIGKILL, within kill_timeout
+      }
+
+      kill_timeout = "5s"
+
+      resources {
+        cpu    = 200
+        memory = 256
+      }
+    }
+  }
+
+  group "balancer" {
+    # nginx is started again by its supervisor.  Should that go too, it comes back in a second, with
+    # the deadline it had.
+    restart {
+      attempts = 5
+      interval = "10m"
+      delay    = "1s"
+      mode     = "fail"
+    }
+
+    reschedule {
+      attempts       = 10
+      interval       = "24h"
+      delay          = "5s"
+      delay_function = "constant"
+      unlimited      = false
+    }
+
+    network {
+      port "http" {
+        static = var.port # NOMAD_PORT_http, which the balancer listens on by default
+      }
+    }
+
+    task "nginx" {
+      driver = "docker"
+
+      config {
+        image           = var.image
+        ports           = ["http"]
+        cap_drop        = ["all"]
+        security_opt    = ["no-new-privileges"]
+        readonly_rootfs = true
+      }
+
+      env {
+        ENDPOINTS_FILE = "${NOMAD_TASK_DIR}/endpoints"
+        TTL            = var.ttl
+        DEADLINE       = var.deadline # wins over TTL
+        DRAIN_TIMEOUT  = var.drain_timeout
+        STOP_TIMEOUT   = "4s" # how long a stop may take, within kill_timeout
+        HEALTH_PATH    = var.health_path
+      }
+
+      kill_timeout = "5s"
+
+      template {
+        destination = "local/endpoints"
+        change_mode = "noop"
+
+        # A line for each instance; none at all is an answer, too.
+        data = <<-EOT
+          {{ range service "${var.service}" }}
+          {{ .Address }}:{{ .Port }}
+          {{ end }}
+        EOT
+
+        # By default Nomad waits 5 s for further changes, and the balancer has its own way with bursts.
+        wait {
+          min = "100ms"
+          max = "1s"
+        }
+      }
+
+      resources {
+        cpu    = 200
+        memory = 256
+      }
+    }
+  }
+}
