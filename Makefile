@@ -16,7 +16,7 @@ FAILED := --last-failed --last-failed-no-failures none
 ALONE := $(PYTEST) $(FAILED) -m 'not container and not e2e' tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test unit $(TIERS) coverage bench soak old onefile image fmt lint style type arch docs lock clean
+.PHONY: help setup run test unit $(TIERS) coverage bench soak old steps onefile image fmt lint style type arch docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9 ]+:.*## / { printf "  %-34s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,8 +51,12 @@ load: setup ## changes under traffic, limits reached, blackouts; says what it me
 budget: setup ## memory and start-up
 	@$(PYTEST) tests/$@ $(ARGS)
 
-e2e: setup ## real Nomad agents run the demo job and the contract (NOMAD=FILE picks one)
-	@$(PYTEST) -m e2e -rfEsP tests/contract tests/e2e $(ARGS)
+e2e: setup ## real Nomad agents run the files in jobs/ and the contract (NOMAD=FILE, IMAGE=NAME pick)
+	@rm -f build/steps.json
+	@AUTOEXIT_STEPS=build/steps.json $(PYTEST) -m e2e -rfEsP tests/contract tests/e2e $(ARGS)
+
+steps: setup ## what the last `make e2e` saw of the pattern being replaced, for docs/migrating.md
+	@$(BIN)/python -m tools.steps
 
 coverage: setup ## branch coverage of the unit tier
 	@$(PYTEST) --cov --cov-report=term tests/unit $(ARGS)

@@ -32,7 +32,7 @@ class Cluster:
     Real agents in a home of their own; what they started ends with them.
     """
 
-    def __init__(self, *, split: bool, acl: bool = False) -> None:
+    def __init__(self, *, split: bool, acl: bool = False, docker: bool = False) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="ax-", dir="/tmp"))  # short, for unix sockets
         self.home.chmod(0o711)
         self.allocations_dir = self.home / "a"
@@ -41,11 +41,11 @@ class Cluster:
         if split:
             self.server = Agent("server", self.home, acl=acl).as_server()
             client = Agent("client", self.home, acl=acl)
-            client.as_client(self.allocations_dir, self.server)
-            self.agents = [self.server, client]
+            self.client = client.as_client(self.allocations_dir, self.server, docker=docker)
+            self.agents = [self.server, self.client]
         else:
             self.server = Agent("dev", self.home, dev=True, acl=acl)
-            self.server.as_client(self.allocations_dir)
+            self.client = self.server.as_client(self.allocations_dir, docker=docker)
             self.agents = [self.server]
 
     def __enter__(self) -> Self:
@@ -53,7 +53,7 @@ class Cluster:
             for agent in self.agents:
                 agent.start()
             self.await_server()
-            eventually(self._can_work, 40, 0.1, "a node that is ready")
+            self.await_client()
         except BaseException:
             self.close()
             raise
@@ -144,15 +144,27 @@ class Cluster:
         eventually(lambda: not self.server.running or self._is_led(), 40, 0.05, "a leader")
         assert self.server.running, self.server.last_words
 
+    def await_client(self) -> None:
+        """
+        Wait until a node is ready for work.
+        """
+        eventually(self._can_work, 40, 0.1, "a node that is ready")
+
     # -- its allocations' files --------------------------------------------------------------
 
     def log_of(self, allocation: str, task: str) -> list[Row]:
         """
-        Return the JSON lines that a task wrote to stdout, so far.
+        Return the JSON lines that a task wrote to stdout, so far; other lines are skipped.
         """
-        file = self.allocations_dir / allocation / "alloc" / "logs" / f"{task}.stdout.0"
+        file = self.logs_of(allocation) / f"{task}.stdout.0"
         whole = file.read_text().rpartition("\n")[0]
-        return [json.loads(line) for line in whole.splitlines()]
+        return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
+
+    def logs_of(self, allocation: str) -> Path:
+        """
+        Return the folder with what an allocation's tasks wrote; pipes stand in it, too.
+        """
+        return self.allocations_dir / allocation / "alloc" / "logs"
 
     def task_api(self, allocation: str, task: str) -> tuple[Path, str]:
         """

@@ -1,0 +1,37 @@
+"""
+Two clusters with the docker driver, shared by all that run the files of `jobs/`.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.cluster import Cluster
+from tests.support.containers import why_no_docker
+from tests.support.nomad_agent import why_no_nomad
+
+
+def _needed() -> None:
+    reason = why_no_nomad() or why_no_docker()
+    if reason:
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def guarded() -> Iterator[Cluster]:
+    """
+    A server and a client apart, with ACLs and not one policy.
+    """
+    _needed()
+    with Cluster(split=True, acl=True, docker=True) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def laptop() -> Iterator[Cluster]:
+    """
+    `nomad agent -dev`, without ACLs.
+    """
+    _needed()
+    with Cluster(split=False, docker=True) as cluster:
+        yield cluster

@@ -1,0 +1,238 @@
+"""
+jobs/load-balancer-multi-group.nomad.hcl in its life: scaled, shaken, stopped, and at its deadline.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support import containers, steps
+from tests.support.cluster import Cluster, Row
+from tests.support.demo_job import show, when
+from tests.support.docker_job import DockerJob, exit_codes
+from tests.support.given import JOBS, in_seconds, replica
+from tests.support.nomad_agent import why_no_nomad
+from tests.support.waiting import eventually
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.timeout(180),
+    pytest.mark.skipif(bool(why_no_nomad()), reason=why_no_nomad()),
+]
+
+FILE = JOBS / "load-balancer-multi-group.nomad.hcl"
+
+
+def submitted(cluster: Cluster, deadline: float) -> DockerJob:
+    """
+    The job with two replicas that load for a second, once both answer.
+    """
+    given = {
+        **replica(load=1.0),
+        "deadline": in_seconds(deadline),
+        "drain_timeout": "5s",
+        "health_path": "/",
+    }
+    job = DockerJob.run(cluster, FILE, "load-balancer", given)
+    return job.await_serving(2)
+
+
+def left_alone(job: DockerJob) -> list[Row]:
+    """
+    Its allocations, but those that a test stopped by `nomad alloc stop`.
+
+    Nomad 1.10 calls such a one `failed`, whatever its exit code; 2.0 calls it `complete`.
+    """
+    return [row for row in job.allocations() if not row["DesiredTransition"].get("Migrate")]
+
+
+@pytest.fixture(scope="module")
+def serving(guarded: Cluster) -> Iterator[DockerJob]:
+    """
+    The job; the last test stops it.
+    """
+    show(f"nginx {containers.nginx()} in {containers.image()}")
+    yield submitted(guarded, deadline=86400)
+    guarded.stop_jobs()
+
+
+@pytest.fixture(scope="module")
+def ending(laptop: Cluster) -> Iterator[DockerJob]:
+    """
+    The job; the last test sees it end.
+    """
+    yield submitted(laptop, deadline=55)
+    laptop.stop_jobs()
+
+
+class TestWhileItServes:
+    """
+    On a server and a client apart, with ACLs on and no policy.
+    """
+
+    def test_it_asks_as_its_workload(self, serving: DockerJob) -> None:
+        """
+        Discovery goes through the Task API's socket, with an identity and without any policy.
+        """
+        (started,) = serving.logged("supervisor.started")
+        version = serving.cluster.read("/v1/agent/self")["config"]["Version"]["Version"]
+        steps.note(
+            "about", "ours", f"Nomad {version}, Docker, nginx {containers.nginx()} for both."
+        )
+
+        assert "unix:///secrets/api.sock" == started["nomad"]
+        assert [] == serving.cluster.read("/v1/acl/policies")
+        assert [] == serving.logged("discovery.failed")
+
+    def test_scaling_loses_no_request(self, serving: DockerJob) -> None:
+        """
+        2 -> 6 -> 2 under kept connections: every request is answered, all six replicas answer.
+        """
+        seen = steps.scaled(serving, 6, 2)
+
+        steps.note("scale 2 → 6 → 2 (until all six answer)", "ours", str(seen))
+        assert [] == seen.load.failures
+        assert seen.after is not None
+        assert seen.load.per_second >= 100
+
+    def test_replacing_loses_no_request(self, serving: DockerJob) -> None:
+        """
+        Both replicas replaced, one after the other, with new ports: every request is answered.
+        """
+        seen = steps.replaced(serving)
+
+        steps.note("both replicas replaced (until they answer)", "ours", str(seen))
+        assert [] == seen.load.failures
+
+    def test_the_agent_restarts(self, serving: DockerJob) -> None:
+        """
+        The client's agent away and back costs nothing, and its socket is found again.
+        """
+        balancer = serving.balancer
+        (before,) = containers.running(balancer)
+        load = steps.agent_restarted(serving)
+        serving.scale(3)
+        serving.await_serving(3)
+        serving.scale(2)
+        serving.await_running(2)
+
+        steps.note("the client's agent restarts", "ours", load.summary)
+        assert [] == load.failures
+        assert [before.id] == [each.id for each in containers.running(balancer)]
+
+    def test_a_replica_is_killed(self, serving: DockerJob) -> None:
+        """
+        It costs what was sent to it and may not be sent again, POSTs of a moment; it comes back.
+
+        Docker's port proxy outlives the container a little: what it takes, it drops.
+        """
+        seen = steps.replica_killed(serving)
+        lost = seen.load.failures
+
+        steps.note("a replica is killed", "ours", str(seen))
+        assert {sent.method for sent in lost} <= {"POST"}
+        assert not lost or lost[-1].at - lost[0].at < 2
+        assert seen.after is not None
+
+    def test_nginx_is_killed(self, serving: DockerJob) -> None:
+        """
+        Nginx gone, all of it: another one serves within a second or so, in the same container.
+        """
+        (before,) = containers.running(serving.balancer)
+        seen = steps.nginx_killed(serving)
+
+        steps.note("nginx is killed (until it serves again)", "ours", str(seen))
+        assert seen.after is not None
+        assert seen.after < 3
+        assert [before.id] == [each.id for each in containers.running(serving.balancer)]
+
+    def test_a_stop_by_hand(self, serving: DockerJob) -> None:
+        """
+        `nomad job stop`: who waits for an answer gets it, every task ends with 0, nothing is left.
+        """
+        ours = [each for row in serving.allocations() for each in containers.running(row["ID"])]
+        thread, found = steps.asked_slowly(serving, 2.0)
+        eventually(lambda: serving.names(4))
+        began = time.monotonic()
+        serving.cluster.nomad("job", "stop", "-detach", serving.id)
+        serving.await_over()
+        took = time.monotonic() - began
+        thread.join(20)
+
+        last = [row for row in serving.allocations() if row["DesiredStatus"] == "stop"]
+        text = f"{steps.ended(found)} for who waited, over after {took:.1f} s, balancer's code "
+        text += exit_codes(last[-1], "nginx")[-1] if "nginx" in last[-1]["TaskStates"] else "0"
+        steps.note("stop by hand", "ours", text)
+        assert "200" == steps.ended(found)
+        assert {"complete"} == {row["ClientStatus"] for row in left_alone(serving)}
+        assert 0 == len([pid for each in ours for pid in each.left])
+        (balancer,) = serving.cluster.allocations(serving.id, "balancer")
+        assert "0" == exit_codes(balancer, "nginx")[-1]
+
+
+class TestUntilItsDeadline:
+    """
+    On `nomad agent -dev`, without ACLs.
+    """
+
+    def test_a_killed_balancer_keeps_the_deadline(self, ending: DockerJob) -> None:
+        """
+        Its container killed: restarted in place, it goes on with the deadline it had.
+        """
+        (container,) = containers.running(ending.balancer)
+        began = time.monotonic()
+        containers.docker("kill", container.id)
+        eventually(lambda: len(ending.logged("deadline.set")) == 2, 20)
+        eventually(lambda: ending.is_served_by(2), 20, 0.02)
+
+        steps.note(
+            "the balancer is killed", "ours", f"serves again after {time.monotonic() - began:.1f} s"
+        )
+        assert 1 == len({line["deadline"] for line in ending.logged("deadline.set")})
+
+    def test_a_replaced_balancer_keeps_the_deadline(self, ending: DockerJob) -> None:
+        """
+        Its allocation stopped: the one that Nomad places instead has the same deadline.
+        """
+        before = ending.balancer
+        (deadline,) = {line["deadline"] for line in ending.logged("deadline.set", before)}
+        ending.cluster.nomad("alloc", "stop", "-detach", before)
+        eventually(lambda: ending.balancer != before and ending.logged("deadline.set"), 30)
+        ending.await_serving(2)
+
+        assert {deadline} == {line["deadline"] for line in ending.logged("deadline.set")}
+
+    def test_everything_ends_at_the_deadline(self, ending: DockerJob) -> None:
+        """
+        Who waits for an answer gets it; then every allocation is complete, every code 0, and no
+        container and no process is left.
+        """
+        ours = [each for row in ending.allocations() for each in containers.running(row["ID"])]
+        ends = ending.logged("deadline.set")[0]
+        assert len(ours) == 3
+        thread, found = steps.asked_slowly(ending, ends["remaining"])
+        ending.await_over(120)
+        thread.join(20)
+        (ended,) = ending.logged("ended")
+
+        steps.note(
+            "the deadline", "ours", f"{steps.ended(found)} for who waited; {steps.endings(ending)}"
+        )
+        assert "200" == steps.ended(found)
+        assert ("deadline", 0) == (ended["reason"], ended["code"])
+        assert {"complete"} == {row["ClientStatus"] for row in left_alone(ending)}
+        assert Counter({"0": 3}) == Counter(
+            exit_codes(row, task)[-1]
+            for row in ending.allocations()
+            if row["DesiredStatus"] == "run"
+            for task in row["TaskStates"]
+            if task != "exec"
+        )
+        assert when(ended) - when(ends) >= ends["remaining"] - 1
+        eventually(lambda: [] == [pid for each in ours for pid in each.left])
+        eventually(
+            lambda: [] == [c for row in ending.allocations() for c in containers.of(row["ID"])]
+        )
+        assert "dead" == ending.cluster.read(f"/v1/job/{ending.id}")["Status"]

@@ -1,0 +1,213 @@
+"""
+What is done to a job while clients ask, the same for ours and for the pattern being replaced.
+
+Each step returns what the clients saw; `note` keeps a line of it for the table in
+docs/migrating.md, which `make steps` renews.
+"""
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from threading import Thread
+
+import psutil
+
+from tests.support import containers
+from tests.support.client import Answer, get
+from tests.support.demo_job import show
+from tests.support.docker_job import DockerJob
+from tests.support.steady import Steady
+from tests.support.waiting import eventually
+
+#: How long somebody may take to notice, in seconds: three times what Nomad's template takes.
+PATIENCE = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """
+    What clients saw of a change, and how long it took until it reached them; None is never.
+    """
+
+    load: Steady
+    after: float | None
+
+    def __str__(self) -> str:
+        took = f"after {self.after:.1f} s" if self.after else "at once"
+        if self.after is None:
+            took = "never"
+        return f"{took}; {self.load.summary}"
+
+
+def note(step: str, subject: str, text: str) -> None:
+    """
+    Say what a step showed, and keep it where `make steps` looks.
+    """
+    show(f"{subject}: {step}: {text}")
+    file = os.environ.get("AUTOEXIT_STEPS")
+    if file:
+        path = Path(file)
+        kept = json.loads(path.read_text()) if path.exists() else {}
+        kept.setdefault(step, {})[subject] = text
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(kept, indent=1))
+
+
+def steady(job: DockerJob) -> Steady:
+    """
+    Return clients that ask the job at its public port, 160 times a second.
+    """
+    return Steady(job.port, job.host)
+
+
+def scaled(job: DockerJob, up: int, down: int) -> Noticed:
+    """
+    Scale up, wait until all answer, and down again, until the last one that went has gone.
+    """
+    with steady(job) as load:
+        eventually(lambda: len(load.sent) > 200)
+        job.scale(up)
+        job.await_running(up)
+        after = _seen(load, {f"replica{number}" for number in range(up)})
+        job.scale(down)
+        job.await_running(down)
+        _further(load, 300)
+    return Noticed(load, after)
+
+
+def replaced(job: DockerJob) -> Noticed:
+    """
+    Replace every replica by another one on another port, one after the other.
+    """
+    with steady(job) as load:
+        eventually(lambda: len(load.sent) > 200)
+        for allocation in job.running("replicas"):
+            before = set(job.running("replicas"))
+            job.cluster.nomad("alloc", "stop", "-detach", allocation)
+            eventually(partial(_is_other, job, before), 30)
+            job.await_running(len(before))
+            _further(load, 600)
+    good = [sent for sent in load.sent[-100:] if sent.status == 200]
+    return Noticed(load, 0.0 if len(good) == 100 else None)
+
+
+def agent_restarted(job: DockerJob) -> Steady:
+    """
+    Take the agent on the machine away for a while, and start it again.
+    """
+    client = job.cluster.client
+    with steady(job) as load:
+        eventually(lambda: len(load.sent) > 200)
+        client.stop()
+        _further(load, 500)
+        client.start()
+        job.cluster.await_client()
+        _further(load, 500)
+    return load
+
+
+def replica_killed(job: DockerJob) -> Noticed:
+    """
+    Kill the container of the first replica, and wait until it answers again.
+    """
+    (victim,) = containers.running(job.running("replicas")[0])
+    with steady(job) as load:
+        eventually(lambda: len(load.sent) > 200)
+        at = time.monotonic()
+        containers.docker("kill", victim.id)
+        _further(load, 1000)
+        after = _seen(load, {"replica0", "replica1"}, since=at + 0.5)
+    return Noticed(load, after)
+
+
+def nginx_killed(job: DockerJob) -> Noticed:
+    """
+    Kill nginx's master inside the balancer, and wait for the first answer after that.
+    """
+    (container,) = containers.running(job.balancer)
+    (master,) = [pid for pid, _ in container.processes if _is_master(pid)]
+    with steady(job) as load:
+        eventually(lambda: len(load.sent) > 200)
+        # Its workers too: whoever replaces a master by hand finds both gone.
+        workers = psutil.Process(master).children()
+        at = time.monotonic()
+        for process in [psutil.Process(master), *workers]:
+            process.kill()
+        found = _until(lambda: any(s.at > at and s.status == 200 for s in list(load.sent)), 15.0)
+        after = time.monotonic() - at if found else None
+    return Noticed(load, after)
+
+
+def asked_slowly(job: DockerJob, seconds: float) -> tuple[Thread, list[Answer | Exception]]:
+    """
+    Begin a request that takes so long; the list has its end once the thread has ended.
+    """
+    found: list[Answer | Exception] = []
+
+    def ask() -> None:
+        try:
+            path = f"/slow?seconds={seconds}"
+            found.append(get(job.port, path, host=job.host, timeout=seconds + 10))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the result
+            found.append(error)
+
+    thread = Thread(target=ask, daemon=True)
+    thread.start()
+    return thread, found
+
+
+def ended(found: list[Answer | Exception]) -> str:
+    """
+    Say what became of a request.
+    """
+    (one,) = found
+    return str(one.status) if isinstance(one, Answer) else f"cut ({type(one).__name__})"
+
+
+def endings(job: DockerJob) -> str:
+    """
+    Say how the allocations of a job ended.
+    """
+    return ", ".join(
+        f"{number} x `{status}` with code {code}"
+        for (status, code), number in sorted(job.endings.items())
+    )
+
+
+def _is_other(job: DockerJob, before: set[str]) -> bool:
+    return bool(set(job.running("replicas")) - before)
+
+
+def _further(load: Steady, count: int) -> None:
+    goal = len(load.sent) + count
+    eventually(lambda: len(load.sent) >= goal, 60)
+
+
+def _seen(load: Steady, names: set[str], since: float = 0.0) -> float | None:
+    began = time.monotonic()
+    since = since or began
+
+    def all_answer() -> bool:
+        late = list(load.sent)[-4000:]
+        return names <= {sent.text for sent in late if sent.at >= since and sent.status == 200}
+
+    return time.monotonic() - began if _until(all_answer, PATIENCE) else None
+
+
+def _until(fact: object, within: float) -> bool:
+    assert callable(fact)
+    try:
+        eventually(fact, within, 0.02)
+    except AssertionError:
+        return False
+    return True
+
+
+def _is_master(pid: int) -> bool:
+    try:
+        return " ".join(psutil.Process(pid).cmdline()).startswith("nginx: master")
+    except psutil.Error:
+        return False
