@@ -47,7 +47,9 @@ class Prober:
     def __init__(self, settings: Settings, post: Callable[[Event], None]) -> None:
         self._rise, self._fall = settings.health_rise, settings.health_fall
         self._interval, self._timeout = settings.health_interval, settings.health_timeout
-        self._orders: deque[Watch] = deque(maxlen=1)  # only the last one counts
+        # None is skipped: who goes by one and comes by the next has been forgotten in between by
+        # who gave them, and has to be told anew.
+        self._orders: deque[Watch] = deque()
         self._lines = Lines(settings)
         self._news = News(post)
         self._records: dict[Endpoint, Record] = {}
@@ -72,7 +74,7 @@ class Prober:
             for record, verdict in ended:
                 self._judge(record, verdict, now)
             while self._orders:
-                self._obey(self._orders.pop(), now)
+                self._obey(self._orders.popleft(), now)
             self._news.tell(now, len(self._records))
             self._launch(now)
 

@@ -339,6 +339,32 @@ def test_who_stays_is_not_told_anew_and_who_goes_is_forgotten() -> None:
         assert ["ready", "starting"] == probed.becomes(two.endpoint, STARTING)
 
 
+def test_who_went_and_came_while_nobody_looked_is_told_anew() -> None:
+    """
+    However late the prober gets to its orders, who asked forgot in between: silence would leave an
+    endpoint that is ready out for good.
+    """
+    with Replica("one") as one:
+        probed = Probed(HEALTH_INTERVAL="1h")
+        held, released = threading.Event(), threading.Event()
+        keep = probed.events
+
+        class Slow(list[Any]):
+            def append(self, event: object) -> None:
+                list.append(keep, event)
+                held.set()
+                released.wait(10)
+
+        probed.events = Slow()
+        probed.watch(one.endpoint)
+        assert held.wait(10)
+        probed.watch()
+        probed.watch(one.endpoint)
+        probed.events = keep
+        released.set()
+        eventually(lambda: ["ready", "ready"] == probed.history(one.endpoint))
+
+
 def test_a_probe_of_one_that_is_gone_ends_at_once() -> None:
     """
     Nobody is kept connected for an answer that nobody wants any more.
