@@ -81,13 +81,13 @@ class Rules:
     Which addresses are let in: with `allow` just those networks, else all but the refused.
 
     `own` are the places where we can be reached ourselves, and so is any address of 127.0.0.0/8
-    with the port `own_loopback`: traffic would go round in circles.
+    with a port of `own_loopback`: traffic would go round in circles.
     """
 
     allow: tuple[Network, ...] = ()
     loopback: bool = False
     own: frozenset[Endpoint] = frozenset()
-    own_loopback: int | None = None
+    own_loopback: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,7 @@ def admit(address: object, port: object, rules: Rules) -> Endpoint | Literal[_Ou
         return None
     endpoint = Endpoint(written_anew(parsed), port)
     if endpoint in rules.own or (
-        port == rules.own_loopback and endpoint.host.startswith("127.")  # canonical, so an address
+        port in rules.own_loopback and endpoint.host.startswith("127.")  # canonical, so an address
     ):
         return OURS
     return endpoint if is_let_in(parsed, rules) else None

@@ -135,6 +135,7 @@ def promote(rollout: Rollout, now: float) -> Outcome:
         plan=live.plan.fingerprint,
         generation=live.generation,
         took=round(took, 3),
+        why=_why(rollout),
     )
     rollout = replace(
         enter(rollout, Step.IDLE),
@@ -160,7 +161,16 @@ def fail(rollout: Rollout, reason: str, now: float) -> Outcome:
     """
     failures = rollout.failures + 1
     pause = min(_LONGEST_RETRY, 2.0 ** min(failures - 1, 10))
-    said = note("reload.failed", "error", reason=reason, keeping=_kept(rollout), retry_in=pause)
+    said = note(
+        "reload.failed",
+        "error",
+        result="rolled_back" if rollout.step is Step.LOOKING else "refused",
+        reason=reason,
+        why=_why(rollout),
+        keeping=_kept(rollout),
+        took=round(now - rollout.began_at, 3),
+        retry_in=pause,
+    )
     rest = replace(
         _again(rollout),
         spoiled=rollout.spoiled or rollout.fresh,
@@ -188,6 +198,14 @@ def _again(rollout: Rollout) -> Rollout:
         check=0,
         give_up_at=NEVER,
     )
+
+
+def _why(rollout: Rollout) -> str:
+    """Say what the attempt under way is to change."""
+    if rollout.revives:
+        return "nginx had died or gone silent"
+    assert rollout.trying is not None
+    return rollout.trying.plan.changes(rollout.live.plan if rollout.live else None)
 
 
 def _kept(rollout: Rollout) -> int:

@@ -46,7 +46,7 @@ def run(environ: Mapping[str, str]) -> int:
             workplace.operator_reader(settings),
         )
         children = process.Children()
-        nginx = Nginx(binary, folder, children, lambda *_, **__: None)
+        nginx = Nginx(binary, folder, children, lambda *_, **__: None, lambda _: None)
         try:
             bundle, _ = configs.stage(1, plan, 0)
         except Exception as error:

@@ -28,6 +28,8 @@ def main(argv: Sequence[str]) -> int:
     try:
         if argv[:1] == ["exec"]:
             return _exec(argv[1:])
+        if argv and argv[0] in _ASKING:
+            return _flushed(_ask(*argv))
         word = "".join(argv) or "run"
         if len(argv) > 1 or word not in _COMMANDS:
             word = _parsed(argv)
@@ -113,11 +115,20 @@ def _exec(words: Sequence[str] = ()) -> int:
     return wrap.run(words, os.environ)
 
 
+def _ask(*words: str) -> int:
+    from supervisor import remote
+
+    return remote.run(words[0], words[1:], os.environ)
+
+
 def _demo() -> int:
     from supervisor import demo
 
     return demo.run()
 
+
+#: These have words of their own.
+_ASKING = frozenset({"status", "extend", "stop"})
 
 _COMMANDS: dict[str, tuple[Callable[[], int], str]] = {
     "run": (_run, "serve until the deadline (the default)"),
@@ -128,6 +139,9 @@ _COMMANDS: dict[str, tuple[Callable[[], int], str]] = {
         "ask a running supervisor whether nginx answers: exit code 0 or 1",
     ),
     "exec": (_exec, "run a command until the same deadline: `exec -- COMMAND ...`"),
+    "status": (_ask, "show what a running supervisor does; --json, --watch"),
+    "extend": (_ask, "move its deadline: `extend 2h`, `extend -30m`, `extend --until TIME`"),
+    "stop": (_ask, "let it end now, as the deadline would"),
     "demo": (_demo, "show the whole thing on this machine, in under a minute"),
 }
 

@@ -8,6 +8,7 @@ behaviour of the program is written and tested: a list of the one leads to a lis
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from supervisor.anchor import Record
 from supervisor.model import ChildKind, Condition, Endpoint, Share
 
 
@@ -190,13 +191,45 @@ class JobStopAnswered:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerDied:
+    """A worker of nginx ended by itself; the master has told, and starts another one."""
+
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
 class StateSaved:
     """The record of the deadline is on disk, or the reason why it is not."""
 
     trouble: str = ""
+    record: Record | None = None
 
 
-Event = (
+@dataclass(frozen=True, slots=True)
+class DeadlineMoved:
+    """
+    Somebody wants another deadline: `by` so many seconds more or less, or `until` an instant.
+
+    Both `until` and `wall`, the time by the wall clock of asking, are epoch seconds.  Answered by
+    a Reply with this ticket.
+    """
+
+    ticket: int
+    wall: float
+    by: float | None = None
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    """Somebody wants the end to begin now.  Answered by a Reply with this ticket."""
+
+    ticket: int
+
+
+#: What people ask for, and what happens all by itself.
+Wish = DeadlineMoved | StopAsked
+Happening = (
     TimePassed
     | SnapshotArrived
     | DiscoveryFailed
@@ -216,5 +249,7 @@ Event = (
     | WorkersCounted
     | WorkersEnded
     | JobStopAnswered
+    | WorkerDied
     | StateSaved
 )
+Event = Happening | Wish

@@ -38,6 +38,12 @@ def positive_span(text: str) -> float:
     return seconds
 
 
+def spans(text: str) -> tuple[float, ...]:
+    """Read durations, comma-separated, and return the longest first; `off` means none."""
+    found = () if text.lower() == "off" else map(positive_span, _listed(text))
+    return tuple(sorted(set(found), reverse=True))
+
+
 def whole(low: int, high: int) -> Callable[[str], int]:
     """Build the reader of a whole number within bounds."""
 
@@ -47,6 +53,11 @@ def whole(low: int, high: int) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+def port_or_off(text: str) -> int | None:
+    """Read a port; None where there is to be none."""
+    return None if text.lower() == "off" else whole(1, 65535)(text)
 
 
 def one_of(*words: str) -> Callable[[str], str]:

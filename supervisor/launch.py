@@ -24,7 +24,7 @@ from supervisor import (
     workplace,
 )
 from supervisor import settings as table
-from supervisor.admin import Admin
+from supervisor.admin import Admin, Surroundings
 from supervisor.discovery import Source, sources
 from supervisor.durations import format_instant
 from supervisor.entrypoint import run_scripts
@@ -136,17 +136,26 @@ def _hands(
     threading.excepthook = lambda trouble: _defect(log, trouble)
     process.close_inherited()
     process.become_subreaper()
+    process.hide_environment()
     configs = Configs(
         folder, workplace.renderer(settings, binary, folder), workplace.operator_reader(settings)
     )
     configs.clear()
-    (folder / "supervisor.sock").unlink(missing_ok=True)
+    looker = Looker(str(folder / "generation.sock"), inbox.post)
+    around = Surroundings(
+        folder=folder,
+        nginx=".".join(map(str, binary.version)),
+        has_stub_status=binary.has_stub_status,
+        is_published=settings.admin_port is not None,
+        readers=machine.worker_user().rpartition(" ")[2],
+        looks=lambda: looker.looks,
+    )
     hands = Hands(
-        nginx=Nginx(binary, folder, children, log.say),
+        nginx=Nginx(binary, folder, children, log.say, inbox.post),
         clerk=Clerk(configs, memories, Path(settings.state_dir), inbox.post),
         configs=configs,
-        looker=Looker(str(folder / "generation.sock"), inbox.post),
-        admin=Admin(str(folder / "supervisor.sock")),
+        looker=looker,
+        admin=Admin(around, inbox.post),
         log=log,
         sources=following,
         probing=prober(settings, inbox.post, log.hide),

@@ -26,6 +26,7 @@ class Looker:
         self._path = path
         self._post = post
         self._every = 0.0
+        self.looks = 0
         self._changed = threading.Event()
 
     def start(self) -> None:
@@ -45,6 +46,7 @@ class Looker:
                 # A brisk pace begins at once; a calm one need not look at what was just seen.
                 rest = None if not self._every else self._every if self._every >= 1 else 0
                 continue
+            self.looks += 1
             self._post(GenerationSeen(ask(self._path, _PATIENCE)))
             rest = self._every or None
 

@@ -35,9 +35,9 @@ from supervisor.orders import (
     Look,
     Note,
     Order,
-    Publish,
     QuitOrphans,
     Remember,
+    Reply,
     Requery,
     Restore,
     SaveState,
@@ -131,6 +131,8 @@ class Loop:
         Perform the first orders, then whatever events lead to, until one of them is to leave.
         """
         while True:
+            # The state is frozen: readers look at it as it is, and never wait for the loop.
+            self._hands.admin.show(state, self._clock())
             for order in orders:
                 if isinstance(order, Exit):
                     return order
@@ -172,8 +174,8 @@ class Loop:
                     source.requery()
             case AskJobStop():
                 hands.stopper.ask()
-            case Publish(view):
-                hands.admin.view = view
+            case Reply():
+                hands.admin.reply(order)
             case Watch():
                 hands.probing.watch(order)
             case Exit():

@@ -115,6 +115,26 @@ class Plan:
         )
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
+    def changes(self, before: "Plan | None") -> str:
+        """
+        Say in a few words what this plan changes, as people read it in a list of reloads.
+        """
+        if before is None:
+            return "first start"
+        old, new = frozenset(before.endpoints), frozenset(self.endpoints)
+        told = [
+            f"{count} endpoint{'s' if count > 1 else ''} {verb}"
+            for count, verb in ((len(new - old), "added"), (len(old - new), "removed"))
+            if count
+        ]
+        if self.mode is not before.mode:
+            told.append(f"{before.mode} became {self.mode}")
+        if self.shares != before.shares and old == new:
+            told.append("shares changed")
+        if self.sunset != before.sunset:
+            told.append("deadline moved")
+        return ", ".join(told) or "files read again"
+
 
 @dataclass(frozen=True, slots=True)
 class Memory:

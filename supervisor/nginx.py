@@ -21,11 +21,13 @@ import psutil
 
 from supervisor import process
 from supervisor.errors import ExecutableMissing, ExitCode, Problem
-from supervisor.events import ChildExited, OrphansFound, Spawned, SpawnFailed
+from supervisor.events import ChildExited, OrphansFound, Spawned, SpawnFailed, WorkerDied
 from supervisor.model import ChildKind
 
 _VERSION = re.compile(rb"nginx version: [^/\s]+/([0-9]+(?:\.[0-9]+)*)")
 _LINE = re.compile(r"(?:\d{4}/\d\d/\d\d \d\d:\d\d:\d\d )?\[(\w+)\] (?:\d+#\d+: )?(.*)", re.DOTALL)
+#: Said at a level that is seen only of a death: whoever was told to go is told of more quietly.
+_DEATH = re.compile(r"worker process [0-9]+ exited")
 _LEVELS = {"emerg": "error", "alert": "error", "crit": "error", "error": "error", "warn": "warning"}
 _PIPE_SIZE = 1 << 20
 
@@ -33,7 +35,7 @@ _PIPE_SIZE = 1 << 20
 _EMPTY_WORDS = frozenset({"still could not bind()"})
 _LONGEST_LINE = 16384
 
-#: For `nginx -v`, in seconds: a few milliseconds are usual.
+#: For `nginx -V`, in seconds: a few milliseconds are usual.
 _PATIENCE = 5.0
 
 #: First version with `-e`; before, nginx first tries to open a log file that it may not open.
@@ -47,11 +49,12 @@ Announce = Callable[[Spawned | SpawnFailed], None]
 @dataclass(frozen=True, slots=True)
 class Binary:
     """
-    The nginx at hand.
+    The nginx at hand, and whether it can count its connections.
     """
 
     path: str
     version: tuple[int, ...]
+    has_stub_status: bool = False
 
 
 def find(name: str) -> Binary:
@@ -64,23 +67,24 @@ def find(name: str) -> Binary:
     if path is None:
         there = Path(name).exists()
         raise ExecutableMissing(name, found=there)
-    output = os.memfd_create("nginx -v")
+    output = os.memfd_create("nginx -V")
     children = process.Children()
     try:
-        pid = children.spawn(ChildKind.CHECK, [path, "-v"], output)
+        pid = children.spawn(ChildKind.CHECK, [path, "-V"], output)
     except OSError as error:
         raise ExecutableMissing(path, found=True) from error
     ended = process.await_exit(children, pid, _PATIENCE)
-    said = os.pread(output, 4096, 0)
+    said = os.pread(output, _LONGEST_LINE, 0)
     os.close(output)
     match = _VERSION.search(said)
     if match is None:
         code = ended.code if ended else ExitCode.CONFIG
         if code in (ExitCode.NOT_EXECUTABLE, ExitCode.NOT_FOUND):
             raise ExecutableMissing(path, found=code == ExitCode.NOT_EXECUTABLE)
-        trouble = "it does not say its version" if ended else f"-v hangs (over {_PATIENCE:g} s)"
+        trouble = "it does not say its version" if ended else f"-V hangs (over {_PATIENCE:g} s)"
         raise Problem(ExitCode.CONFIG, f"cannot use NGINX_BINARY={path!r}: {trouble}; giving up")
-    return Binary(path, tuple(int(part) for part in match[1].split(b".")))
+    version = tuple(int(part) for part in match[1].split(b"."))
+    return Binary(path, version, b"--with-http_stub_status_module" in said)
 
 
 class Nginx:
@@ -89,13 +93,18 @@ class Nginx:
     """
 
     def __init__(
-        self, binary: Binary, folder: Path, children: process.Children, say: Callable[..., None]
+        self,
+        binary: Binary,
+        folder: Path,
+        children: process.Children,
+        say: Callable[..., None],
+        post: Callable[[WorkerDied], None],
     ) -> None:
         self._binary = binary
         self._folder = folder
         self._children = children
         self._said_check: dict[int, int] = {}
-        self._voice = _Voice(say)
+        self._voice = _Voice(say, post)
         self._guard = [] if os.getpid() == 1 else _parent_death_guard()
 
     def start(self) -> None:
@@ -172,8 +181,9 @@ class Nginx:
 class _Voice:
     """The pipe into which nginx writes, and the thread that turns lines into log lines."""
 
-    def __init__(self, say: Callable[..., None]) -> None:
+    def __init__(self, say: Callable[..., None], post: Callable[[WorkerDied], None]) -> None:
         self._say = say
+        self._post = post
         self._reader, self.descriptor = os.pipe()
         os.set_blocking(self._reader, False)
         with suppress(OSError, AttributeError):
@@ -215,6 +225,8 @@ class _Voice:
         match = _LINE.match(line)
         level = _LEVELS.get(match[1], "info") if match else "info"
         text = match[2] if match else line
+        if _DEATH.match(text):
+            self._post(WorkerDied(text))
         if text:
             self._say("nginx.said", level, text=text)
             if text not in _EMPTY_WORDS and (level == "error" or not self._last):

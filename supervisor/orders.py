@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from supervisor.anchor import Record
-from supervisor.model import Endpoint, Live, Memory, Plan, View
+from supervisor.model import Endpoint, Live, Memory, Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +152,15 @@ class SaveState:
 
 
 @dataclass(frozen=True, slots=True)
-class Publish:
-    """Show this view to whoever asks on the internal socket."""
+class Reply:
+    """
+    Tell who asked for something what became of it, and the deadline from now on, as an epoch.
+    """
 
-    view: View
+    ticket: int
+    accepted: bool
+    text: str
+    deadline: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +200,7 @@ Order = (
     | Remember
     | AskJobStop
     | SaveState
-    | Publish
+    | Reply
     | Note
     | Exit
 )

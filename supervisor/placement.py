@@ -20,44 +20,49 @@ class Place:
     """
     What follows from where we are: whether loopback may be served, and which endpoints we are.
 
-    With `own_loopback` any address of 127.0.0.0/8 with that port is us as well.
+    Any address of 127.0.0.0/8 with a port of `own_loopback` is us as well.
     """
 
     loopback: bool = False
     own: frozenset[Endpoint] = frozenset()
-    own_loopback: int | None = None
+    own_loopback: frozenset[int] = frozenset()
 
 
 def place(given: Mapping[str, str], local: Iterable[str]) -> Place:
     """
     Tell where we are, from Nomad's variables and the addresses of this machine.
 
-    We answer at our local addresses with the port we listen on, and where Nomad publishes us: at
-    the host's addresses with our host port.  Nomad tells the ports of the whole group: a label
+    We answer at our local addresses with the ports we listen on, and where Nomad publishes us: at
+    the host's addresses with our host ports.  Nomad tells the ports of the whole group: a label
     whose inner port is another than ours belongs to a neighbour, maybe to a replica.  The host's
     address with our inner port is somebody else: in bridge mode many containers listen on 8080
     inside, and another's static port on the same host may carry that number.  Only where no host
     port is told do we take it for us.
     """
     here = _canonical(local)
-    port = _port(given.get("LISTEN_PORT") or given.get("NOMAD_PORT_http") or "8080")
+    ports = {
+        _port(given.get("LISTEN_PORT") or given.get("NOMAD_PORT_http") or "8080"),
+        _port(given.get("ADMIN_PORT") or given.get("NOMAD_PORT_admin") or "off"),
+    } - {None}
     published = {
         _port(given[f"NOMAD_HOST_PORT_{label}"])
         for label in _labels(given, "NOMAD_HOST_PORT_")
-        if _port(given.get(f"NOMAD_PORT_{label}", "")) in {port, None}
+        if _port(given.get(f"NOMAD_PORT_{label}", "")) in {*ports, None}
     } - {None}
     hosts = _canonical(
         [*_labelled(given, "NOMAD_IP_"), *_labelled(given, "NOMAD_HOST_IP_")],
     )
     listening, is_everywhere = _listening(given, here)
     own = {(host, number) for host in here | hosts for number in published}
-    own |= {(host, port) for host in listening}
+    own |= {(host, port) for host in listening for port in ports}
     if not _labels(given, "NOMAD_HOST_PORT_"):
-        own |= {(host, port) for host in _canonical(_labelled(given, "NOMAD_IP_"))}
+        own |= {
+            (host, port) for host in _canonical(_labelled(given, "NOMAD_IP_")) for port in ports
+        }
     return Place(
         may_serve_loopback(given),
         frozenset(Endpoint(host, number) for host, number in own if number is not None),
-        port if is_everywhere else None,
+        frozenset(port for port in ports if port is not None and is_everywhere),
     )
 
 
@@ -97,6 +102,8 @@ def defaults(given: Mapping[str, str], exists: Callable[[str], bool]) -> dict[st
     found = {}
     if "NOMAD_PORT_http" in given:
         found["LISTEN_PORT"] = given["NOMAD_PORT_http"]
+    if "NOMAD_PORT_admin" in given:
+        found["ADMIN_PORT"] = given["NOMAD_PORT_admin"]
     if "NOMAD_ALLOC_DIR" in given:
         task = given.get("NOMAD_TASK_NAME", "task")
         found["STATE_DIR"] = f"{given['NOMAD_ALLOC_DIR']}/data/autoexit-nginx/{task}"

@@ -55,8 +55,9 @@ class Frame:
     """
     Everything in the configuration that stays the same between reloads.
 
-    `listen` holds the addresses as nginx's directive takes them; `user` is empty where nginx's
-    workers run as we do.
+    `listen` and `admin_listen` hold addresses as nginx's directive takes them, the latter none
+    where there is no such port; `user` is empty where nginx's workers run as we do; `stub_status`
+    tells whether nginx counts its connections.
     """
 
     settings: Settings
@@ -67,6 +68,8 @@ class Frame:
     connections: int
     listen: tuple[str, ...]
     user: str = ""
+    admin_listen: tuple[str, ...] = ()
+    stub_status: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,11 @@ class Renderer:
         self._main = environment.get_template("nginx.conf.j2")
         self._upstream = environment.get_template("upstream.conf.j2")
         self._page = environment.get_template("unavailable.html.j2")
-        self._static = _bytes(self._main.render(_values(frame)))
+        values = _values(frame)
+        self._static = {"nginx.conf": _bytes(self._main.render(values))}
+        if frame.admin_listen:
+            admin = environment.get_template("admin.conf.j2")
+            self._static["admin.conf"] = _bytes(admin.render(values))
 
     def bundle(self, plan: Plan, attempt: int, turn: int, operator: Mapping[str, bytes]) -> Bundle:
         """
@@ -120,11 +127,12 @@ class Renderer:
             "folder": _escaped(self._frame.folder),
             "keepalive_min_timeout": self._frame.nginx >= _KEEPALIVE_MIN,
             "generation": _PENDING,
+            "stub_status": self._frame.stub_status,
         }
         if not plan.endpoints:
             values |= self._refusal(plan, until)
         draft = _bytes(self._upstream.render(values))
-        files = {"nginx.conf": self._static, "upstream.conf": draft, **operator}
+        files = {**self._static, "upstream.conf": draft, **operator}
         digest = digest_of(files)
         generation = f"{digest}-{attempt}"
         files["upstream.conf"] = draft.replace(_PENDING.encode(), generation.encode())
@@ -190,6 +198,7 @@ def _values(frame: Frame) -> dict[str, object]:
         "version": __version__,
         "folder": _escaped(frame.folder),
         "user": frame.user,
+        "admin_listen": frame.admin_listen,
         "workers": frame.workers,
         "open_files": frame.open_files,
         "connections": frame.connections,

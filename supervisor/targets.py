@@ -48,7 +48,7 @@ class Targets:
     All sources by name, and what follows from them together.
 
     `known` are all endpoints, sorted, `watched` those to be probed; `leaving` tells when each of
-    those left that serve on only because nothing else is ready.
+    those left that serve on only because nothing else is ready, `since` when a condition began.
     """
 
     is_probing: bool
@@ -59,6 +59,7 @@ class Targets:
     shares: Mapping[Endpoint, Share] = field(default_factory=dict)
     allocations: Mapping[Endpoint, str] = field(default_factory=dict)
     conditions: Mapping[Endpoint, Condition] = field(default_factory=dict)
+    since: Mapping[Endpoint, float] = field(default_factory=dict)
     proven: frozenset[Endpoint] = frozenset()
     leaving: Mapping[Endpoint, float] = field(default_factory=dict)
     hold_until: float = NEVER
@@ -134,7 +135,7 @@ def failed(targets: Targets, event: DiscoveryFailed, now: float) -> Targets:
     return replace(targets, sources={**targets.sources, event.source: after})
 
 
-def seen(targets: Targets, event: HealthSeen) -> Targets:
+def seen(targets: Targets, event: HealthSeen, now: float) -> Targets:
     """
     Take in what the probes found; of endpoints that are gone it is no news.
     """
@@ -145,7 +146,12 @@ def seen(targets: Targets, event: HealthSeen) -> Targets:
         for endpoint, condition in event.conditions.items()
         if endpoint in targets.watched
     }
-    targets = replace(targets, conditions={**targets.conditions, **found})
+    news = {each: now for each in found if found[each] is not targets.conditions.get(each)}
+    targets = replace(
+        targets,
+        conditions={**targets.conditions, **found},
+        since={**targets.since, **news} if news else targets.since,
+    )
     if targets.leaving and any(
         condition is Condition.READY and endpoint not in targets.leaving
         for endpoint, condition in found.items()
@@ -234,7 +240,8 @@ def _watching(targets: Targets, now: float | None = None) -> Targets:
         for endpoint, condition in targets.conditions.items()
         if endpoint in watched
     }
-    targets = replace(targets, watched=watched, conditions=conditions)
+    since = {endpoint: targets.since[endpoint] for endpoint in conditions}
+    targets = replace(targets, watched=watched, conditions=conditions, since=since)
     if now is None or targets.is_judged:
         return targets
     return replace(targets, hold_until=min(targets.hold_until, now + FIRST_LOOK))

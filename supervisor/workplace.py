@@ -54,6 +54,10 @@ def renderer(settings: Settings, binary: Binary, folder: Path) -> Renderer:
         connections=connections,
         listen=machine.listen_directives(settings.listen_address, settings.listen_port),
         user=machine.worker_user(),
+        admin_listen=()
+        if settings.admin_port is None
+        else machine.listen_directives(settings.listen_address, settings.admin_port),
+        stub_status=binary.has_stub_status,
     )
     try:
         return Renderer(frame, read_templates())

@@ -87,10 +87,12 @@ class Clerk:
                     save_record(self._state_dir, record)
                 except OSError as error:
                     self._post(
-                        StateSaved(f"cannot write {self._state_dir}/state.json: {_text(error)}")
+                        StateSaved(
+                            f"cannot write {self._state_dir}/state.json: {_text(error)}", record
+                        )
                     )
                 else:
-                    self._post(StateSaved())
+                    self._post(StateSaved(record=record))
 
     def _attempt(self, attempt: int, act: Callable[[], None]) -> None:
         try:

@@ -17,17 +17,17 @@ The rules that cross the machines:
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from supervisor import lifetime, targets
+from supervisor import deadline, ledger, lifetime, targets
 from supervisor.anchor import Anchor
 from supervisor.durations import format_instant
 from supervisor.errors import ExitCode
-from supervisor.events import Event
+from supervisor.events import DeadlineMoved, Event, StopAsked
 from supervisor.generations import Generations
 from supervisor.lifetime import Lifetime, Phase
 from supervisor.master import Master
 from supervisor.model import NEVER, Memory
 from supervisor.orders import AskJobStop, Exit, Order, SaveState, leave, note
-from supervisor.policy import asking, discovered, ending, running
+from supervisor.policy import asking, discovered, ending, running, wishes
 from supervisor.policy.asking import heard_late
 from supervisor.policy.shown import shown
 from supervisor.policy.state import Decision, State
@@ -54,8 +54,11 @@ def begin(settings: Settings, anchor: Anchor, sources: Iterable[str], now: float
         Rollout(quiet=settings.reload_quiet, interval=settings.reload_interval, tokens_at=now),
         Master(),
         Generations(settings.max_draining),
+        record,
         started_at=now,
-        deadline_epoch=epoch,
+        warns_before=0.0
+        if remaining is None
+        else deadline.next_warning(settings.warn_at, remaining),
     )
     said: list[Order] = [
         note(
@@ -101,9 +104,8 @@ def decide(state: State, event: Event, now: float) -> Decision:
     """
     if state.lifetime.phase is Phase.ENDED:
         return state, []
-    react = ending.react if state.lifetime.is_ending else running.react
-    state, orders = react(state, event, now)
-    for due in (_deadline, running.keep_up, ending.climb):
+    state, orders = _react(state, event, now)
+    for due in (_deadline, wishes.warn, running.keep_up, ending.climb):
         if not any(isinstance(order, Exit) for order in orders):
             state, more = due(state, now)
             orders = [*orders, *more]
@@ -116,7 +118,15 @@ def decide(state: State, event: Event, now: float) -> Decision:
     for following in (discovered.followed, shown):
         state, more = following(state, now)
         orders = [*orders, *more]
-    return state, orders
+    written = ledger.entered(state.ledger, orders, state.rollout.live, now)
+    return replace(state, ledger=written), orders
+
+
+def _react(state: State, event: Event, now: float) -> Decision:
+    if isinstance(event, DeadlineMoved | StopAsked):
+        return wishes.react(state, event, now)
+    react = ending.react if state.lifetime.is_ending else running.react
+    return react(state, event, now)
 
 
 def _deadline(state: State, now: float) -> Decision:

@@ -37,7 +37,7 @@ def react(
         case DiscoveryFailed():
             return _not_heard(state, event, now)
         case HealthSeen():
-            after = targets.seen(state.targets, event)
+            after = targets.seen(state.targets, event, now)
             said = _health(state.targets, after, event)
             return offered(replace(state, targets=after), now, said)
         case ProbesFellBack(reason, hint):

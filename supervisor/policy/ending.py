@@ -14,7 +14,7 @@ from supervisor.errors import ExitCode
 from supervisor.events import (
     ChildExited,
     ConnectionsCounted,
-    Event,
+    Happening,
     OrphansFound,
     SignalArrived,
     Spawned,
@@ -44,7 +44,7 @@ def begin(state: State, life: Lifetime) -> Decision:
     return replace(state, lifetime=life), orders
 
 
-def react(state: State, event: Event, now: float) -> Decision:
+def react(state: State, event: Happening, now: float) -> Decision:
     """
     Take in an event after the end has begun.
     """

@@ -12,8 +12,8 @@ from supervisor.events import (
     ChildExited,
     ConnectionsCounted,
     DiscoveryFailed,
-    Event,
     GenerationSeen,
+    Happening,
     HealthSeen,
     JobStopAnswered,
     OrphansFound,
@@ -28,18 +28,19 @@ from supervisor.events import (
     SwapFailed,
     Swapped,
     TimePassed,
+    WorkerDied,
     WorkersCounted,
     WorkersEnded,
 )
 from supervisor.master import Health
 from supervisor.model import NEVER
 from supervisor.orders import Kill, Requery, note
-from supervisor.policy import asking, attempts, children, discovered, ending, headroom
+from supervisor.policy import asking, attempts, children, discovered, ending, headroom, wishes
 from supervisor.policy.shown import status
 from supervisor.policy.state import Decision, State
 
 
-def react(state: State, event: Event, now: float) -> Decision:
+def react(state: State, event: Happening, now: float) -> Decision:
     """
     Take in an event while the service runs.
     """
@@ -58,11 +59,10 @@ def react(state: State, event: Event, now: float) -> Decision:
             return headroom.react(state, event, now)
         case JobStopAnswered():
             return asking.answered(state, event, now)
-        case StateSaved(trouble):
-            hint = "the deadline will count anew after a restart"
-            return state, [
-                note("state.not_saved", "warning", reason=trouble, hint=hint)
-            ] if trouble else []
+        case WorkerDied(said):
+            return state, [note("nginx.worker_died", "error", said=said)]
+        case StateSaved():
+            return wishes.saved(state, event)
         case TimePassed() | ConnectionsCounted():
             return state, []
         case _:

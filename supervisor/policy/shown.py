@@ -1,5 +1,5 @@
 """
-What the world sees of the state: the published view, the pace of the looks, the status line.
+What the world sees of the state: whether all is well, the pace of the looks, the status line.
 """
 
 from dataclasses import replace
@@ -7,7 +7,7 @@ from dataclasses import replace
 from supervisor.durations import format_instant
 from supervisor.master import Health
 from supervisor.model import NEVER, Mode, View
-from supervisor.orders import Look, Order, Publish, note
+from supervisor.orders import Look, Order, note
 from supervisor.policy.state import Decision, State
 from supervisor.rollout import Step
 
@@ -17,13 +17,13 @@ _BRISK = 0.01
 _WORRIED = 0.1
 _CALM = 3.5
 
-#: A view is published anew at least this often while nginx answers: its age means something.
+#: The view is renewed at least this often while nginx answers: its age means something.
 _FRESH = 1.0
 
 
 def shown(state: State, now: float) -> Decision:
     """
-    Bring the pace of the looks and the published view in step with the state.
+    Bring the pace of the looks and the view in step with the state.
     """
     orders: list[Order] = []
     pace, view = _pace(state), _view(state, now)
@@ -31,8 +31,6 @@ def shown(state: State, now: float) -> Decision:
         orders.append(Look(pace))
     if replace(view, at=state.view.at) == state.view and state.seen_at < state.view.at + _FRESH:
         view = state.view
-    else:
-        orders.append(Publish(view))
     return replace(state, pace=pace, view=view), orders
 
 

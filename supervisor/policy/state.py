@@ -5,12 +5,14 @@ All that the program knows, and when it next has to act without being told anyth
 from dataclasses import dataclass
 
 from supervisor import rollout
+from supervisor.anchor import Record
 from supervisor.generations import Generations
 from supervisor.jobstop import JobStop
+from supervisor.ledger import Ledger
 from supervisor.lifetime import Lifetime
 from supervisor.master import Health, Master
 from supervisor.model import NEVER, View
-from supervisor.orders import Order, Watch
+from supervisor.orders import Order, Reply, Watch
 from supervisor.rollout import Rollout, Step
 from supervisor.settings import Settings
 from supervisor.targets import Targets
@@ -19,7 +21,10 @@ from supervisor.targets import Targets
 @dataclass(frozen=True, slots=True)
 class State:
     """
-    The machines side by side.  Instants are seconds on the loop's clock, but `deadline_epoch`.
+    The machines side by side.  Instants are seconds on the loop's clock, but those of the record.
+
+    `warns_before` is how long before the deadline the next warning is due, 0 where none is;
+    `unanswered` are replies that wait for the record to be on disk.
     """
 
     settings: Settings
@@ -28,8 +33,8 @@ class State:
     rollout: Rollout
     master: Master
     generations: Generations
+    record: Record
     started_at: float
-    deadline_epoch: float | None = None
     pace: float = 0.0
     view: View = View(0.0)
     seen_at: float = -NEVER
@@ -38,6 +43,10 @@ class State:
     remarks: tuple[str, ...] = ()
     several_jobs: frozenset[str] = frozenset()
     watch: Watch = Watch(frozenset())
+    warns_before: float = 0.0
+    is_saved: bool = True
+    unanswered: tuple[Reply, ...] = ()
+    ledger: Ledger = Ledger()
     remembered: str = ""
     remembered_at: float = -NEVER
 
@@ -56,9 +65,20 @@ class State:
             self.dark_at,
             self.lame_at,
             self.job_stop.wake_at,
+            self.warn_at,
             self.targets.due_at,
             NEVER if self.rollout.wanted else self.started_at + self.settings.start_wait,
         )
+
+    @property
+    def deadline_epoch(self) -> float | None:
+        """The deadline by the wall clock, as it is told to clients; None where there is none."""
+        return self.record.end
+
+    @property
+    def warn_at(self) -> float:
+        """When the next warning before the deadline is due."""
+        return self.lifetime.deadline - self.warns_before if self.warns_before else NEVER
 
     @property
     def lame_at(self) -> float:

@@ -59,6 +59,8 @@ def read(
         except ValueError as error:
             mistakes.append(f"{name}={_quoted(name, text)}: {error}")
     mistakes += _contradictions(given, exists)
+    if "listen_port" in values and values["listen_port"] == values.get("admin_port"):
+        mistakes.append(f"ADMIN_PORT={values['admin_port']}: it must differ from LISTEN_PORT")
     if mistakes:
         raise Problem(ExitCode.CONFIG, *mistakes)
     if not values["health_check"]:

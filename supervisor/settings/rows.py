@@ -61,6 +61,12 @@ class Settings:
         "exit",
         "`exit`, or `stop-job`: ask Nomad to stop the whole job, serve until it does (60s at most)",
     )
+    admin_port: int | None = _setting(
+        grammar.port_or_off,
+        "off",
+        "health, metrics and status to read, for whoever reaches it: see docs/operating.md",
+        shown="`NOMAD_PORT_admin`, else `off`",
+    )
     drain_timeout: float = _setting(
         grammar.span, "30s", "how long open requests may take after the deadline, in all"
     )
@@ -161,6 +167,15 @@ class Settings:
     )
     lame_duck: float = _setting(
         grammar.span, "0s", "before the deadline: READY_PATH answers 503 while requests still work"
+    )
+    max_ttl: float | None = _setting(
+        grammar.ttl,
+        "never",
+        "no extension reaches beyond this long after the first start",
+        shown="no bound",
+    )
+    warn_at: tuple[float, ...] = _setting(
+        grammar.spans, "1h,15m,5m,1m", "so long before the deadline a warning is given; or `off`"
     )
     state_dir: str = _setting(
         grammar.path,

@@ -63,6 +63,16 @@ def test_a_health_check_loads_no_dependency(clean: Path, tmp_path: Path) -> None
     assert installed_of(loaded, clean) == set()
 
 
+def test_metrics_are_loaded_by_who_asks_for_them(clean: Path) -> None:
+    """
+    The library of the metrics is a megabyte, and most runs are never scraped.
+    """
+    loaded = cost_of(clean, OURS).modules
+
+    assert "supervisor.admin.desk" in loaded
+    assert not {"prometheus_client", "supervisor.admin.metrics"} & loaded
+
+
 def test_the_image_has_nothing_that_makes_structlog_bigger(clean: Path) -> None:
     """
     No rich: structlog imports it wherever it is installed, for 5 MB.

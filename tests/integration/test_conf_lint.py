@@ -10,6 +10,7 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
 from supervisor.model import Endpoint, Mode, Plan, Share
+from supervisor.nginx import find
 from supervisor.render import beyond
 from supervisor.settings import read
 from tests.support.conf_lint import FORBIDDEN, complaints, directives
@@ -60,6 +61,7 @@ SETTINGS = st.fixed_dictionaries(
         "REQUEST_TIMEOUT": SPANS,
         "READY_PATH": st.sampled_from(["off", "/-/ready", "/x/y", "/~a.b_c-d"]),
         "SUNSET_HEADER": st.sampled_from(["true", "false"]),
+        "ADMIN_PORT": st.sampled_from(["off", "9"]),
     },
 ).map(spread)
 SHARES = st.builds(
@@ -87,20 +89,27 @@ VERSIONS = st.sampled_from([(1, 18, 0), (1, 22, 1), (1, 27, 4), (1, 31, 3)])
 
 
 @hypothesis(max_examples=60, deadline=None)
-@given(SETTINGS, VERSIONS, plans())
+@given(SETTINGS, VERSIONS, plans(), st.booleans())
 def test_F12_no_directive_is_used_that_must_not_be(
-    environ: dict[str, str], version: tuple[int, ...], plan: Plan
+    environ: dict[str, str],
+    version: tuple[int, ...],
+    plan: Plan,
+    stub_status: bool,  # noqa: FBT001
 ) -> None:
     """
     Whatever the settings, the nginx and the endpoints: no directive that was the way into nginx,
     no regular expression, no retry of what is not safe to send twice, no file but the known ones.
     """
     with tempfile.TemporaryDirectory() as name:
-        found = directives(rendered(environ, version, plan).files, Path(name))
+        files = rendered(environ, version, plan, stub_status=stub_status).files
+        found = directives(files, Path(name))
     assert [] == complaints(found)
     assert [] == strangers(found, "/run/ax")
     assert {"error", "timeout"} == {
-        word for each in found if each.name == "proxy_next_upstream" for word in each.words
+        word
+        for each in found
+        if each.name == "proxy_next_upstream" and each.around == ("http",)
+        for word in each.words
     }
     assert ("off",) in [each.words for each in found if each.name == "server_tokens"]
 
@@ -196,8 +205,15 @@ def test_F12_what_is_rendered_is_accepted(
     """
     served = tuple(Endpoint(f"10.0.{n // 250}.{n % 250 + 1}", 80) for n in range(endpoints))
     plan = Plan(served, Mode.SERVE if served else Mode.STARTING, sunset=1_800_000_000)
-    environ = {**balancings(method)[0], "LISTEN_PORT": str(free_port())}
-    bundle = rendered(environ, version_of(nginx), plan, str(tmp_path))
+    ports = {"LISTEN_PORT": str(free_port()), "ADMIN_PORT": str(free_port())}
+    environ = {**balancings(method)[0], **ports}
+    bundle = rendered(
+        environ,
+        version_of(nginx),
+        plan,
+        str(tmp_path),
+        stub_status=find(nginx).has_stub_status,
+    )
     assert not objection(nginx, written(bundle.files, tmp_path))
 
 
@@ -277,7 +293,7 @@ def test_a_folder_may_have_any_name(tmp_path: Path, nginx: str, odd: str) -> Non
     folder = tmp_path / odd
     folder.mkdir()
     plan = Plan((), Mode.STARTING)
-    environ = {"LISTEN_PORT": str(free_port())}
+    environ = {"LISTEN_PORT": str(free_port()), "ADMIN_PORT": str(free_port())}
     bundle = rendered(environ, version_of(nginx), plan, str(folder))
     assert not objection(nginx, written(bundle.files, folder))
     assert (folder / "temp" / "body").is_dir()

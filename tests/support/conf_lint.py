@@ -33,7 +33,7 @@ READER = ("map $http_accept $reader", "~*text/html", ("person",))
 
 _SERVER = re.compile(r"(\S+):([0-9]{1,5})(?: weight=([1-9][0-9]{0,4}))? max_fails=0(?: backup)?")
 
-INCLUDES = frozenset({"conf.d/*.conf", "upstream.conf", "server.d/*.conf"})
+INCLUDES = frozenset({"conf.d/*.conf", "upstream.conf", "admin.conf", "server.d/*.conf"})
 
 
 @dataclass(frozen=True, slots=True)

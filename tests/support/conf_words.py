@@ -68,7 +68,11 @@ ALLOWED = {
         proxy_next_upstream error timeout|proxy_next_upstream_tries 2
         proxy_buffering off|proxy_buffer_size 24k|proxy_buffers 4 64k|proxy_request_buffering on
         proxy_request_buffering off
-        include conf.d/*.conf|include upstream.conf
+        include conf.d/*.conf|include upstream.conf|include admin.conf
+        limit_conn_zone $binary_remote_addr zone=autoexit_clients:256k
+        limit_conn_zone $server_port zone=autoexit_all:32k
+        limit_req_zone $binary_remote_addr zone=autoexit_pace:256k rate=20r/s
+        upstream autoexit_readers
         upstream service|upstream current|server|map $http_accept $reader|map $reader $refusal_type
         map $reader $refusal
     """,
@@ -104,9 +108,17 @@ ALLOWED = {
         sticky cookie autoexit path=/ httponly samesite=lax|keepalive 32|keepalive_timeout 1s
     """,
     "http / upstream current": "server unix:FOLDER/current.sock",
+    "http / upstream autoexit_readers": "server unix:FOLDER/readers.sock",
     "http / server": """
-        listen unix:FOLDER/current.sock|keepalive_timeout 0|set_real_ip_from unix:
-        real_ip_header X-Real-IP
+        listen unix:FOLDER/current.sock|set_real_ip_from unix:|real_ip_header X-Real-IP
+        listen LISTEN default_server|client_header_timeout 5s|client_body_timeout 5s|send_timeout 5s
+        keepalive_timeout 15s|keepalive_timeout 0|client_max_body_size 1k
+        limit_conn autoexit_clients 16|limit_conn autoexit_all 64|limit_conn_status 429
+        limit_req zone=autoexit_pace burst=40 nodelay|limit_req_status 429
+        proxy_buffering on|proxy_buffers 16 64k|proxy_max_temp_file_size 0|proxy_connect_timeout 1s
+        proxy_read_timeout 5s|proxy_send_timeout 5s|proxy_next_upstream off
+        proxy_pass_request_headers off|proxy_pass_request_body off|proxy_set_header Host admin
+        proxy_set_header Connection close|proxy_set_header Content-Length |location = /
         listen LISTEN default_server so_keepalive=60s:15s:4|access_log off
         listen unix:FOLDER/generation.sock|server_name _|add_header Sunset DATE always
         proxy_hide_header Sunset|location = PATH|location /|include server.d/*.conf
@@ -114,7 +126,11 @@ ALLOWED = {
     "http / server / location = PATH": """
         types|default_type text/plain|add_header Cache-Control no-store always
         add_header Sunset DATE always|return 200 ready\\n|return 503 STATE\\n|return 200 NAME
+        stub_status|limit_except GET|proxy_pass http://autoexit_readersPATH
     """,
+    "http / server / location = /": "limit_except GET|proxy_pass http://autoexit_readers/",
+    "http / server / location = PATH / limit_except GET": "deny all",
+    "http / server / location = / / limit_except GET": "deny all",
     "http / server / location /": """
         proxy_pass http://service|types|default_type |client_max_body_size 0|keepalive_timeout 0
         if -e FOLDER/over/NAME

@@ -88,6 +88,7 @@ class World:
     refused_files: frozenset[str] = frozenset({"broken"})
     silent_orders: frozenset[type[Order]] = frozenset()
     open_connections: int = 0
+    disk_trouble: str = ""
     orphans: frozenset[int] = frozenset()
     workers: frozenset[int] = frozenset()
     room: float = math.inf
@@ -290,12 +291,10 @@ class Play:
                 yield 0.0, OrphansFound(world.orphans)
             case CountConnections() | CountWorkers() | EndWorkers():
                 yield 0.0, self._count(order)
-            case CountConnections():
-                yield 0.0, ConnectionsCounted(world.open_connections)
             case AskJobStop():
                 yield from world.asked_to_stop()
-            case SaveState():
-                yield 0.0, StateSaved()
+            case SaveState(record):
+                yield 0.0, StateSaved(world.disk_trouble, record)
             case Look(every):
                 self._pace = every
             case Watch(watched):

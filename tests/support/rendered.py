@@ -31,6 +31,7 @@ def rendered(
     *,
     turn: int = 0,
     operator: Mapping[str, bytes] | None = None,
+    stub_status: bool = False,
 ) -> Bundle:
     """
     Render a plan as a machine with these settings and this nginx would.
@@ -48,6 +49,10 @@ def rendered(
         connections=512,
         listen=listen_directives(settings.listen_address, settings.listen_port),
         user=worker_user(),
+        admin_listen=()
+        if settings.admin_port is None
+        else listen_directives(settings.listen_address, settings.admin_port),
+        stub_status=stub_status,
     )
     return Renderer(frame, TEMPLATES).bundle(plan, 1, turn, operator or {})
 

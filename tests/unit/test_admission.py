@@ -140,7 +140,7 @@ def test_all_of_loopback_is_us_where_we_listen_on_all_addresses() -> None:
     """
     Each of its 16 million addresses leads to us, with our port alone.
     """
-    everywhere = Rules(loopback=True, own_loopback=8080)
+    everywhere = Rules(loopback=True, own_loopback=frozenset({8080}))
 
     assert admit("127.255.255.254", 8080, everywhere) is OURS
     assert Endpoint("127.255.255.254", 8081) == admit("127.255.255.254", 8081, everywhere)

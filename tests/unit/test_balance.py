@@ -35,7 +35,7 @@ def known(conditions: str, shares: dict[Endpoint, Share] | None = None) -> Targe
         for each, letter in zip(listed, conditions, strict=True)
         if letter != "U"
     }
-    return targets.seen(made, HealthSeen(found))
+    return targets.seen(made, HealthSeen(found), 1.0)
 
 
 def chosen(
@@ -137,7 +137,7 @@ def test_what_left_serves_while_nothing_listed_is_ready() -> None:
     assert endpoints(1) == choice.plan.endpoints
     assert choice.remarks
 
-    made = targets.seen(made, HealthSeen({SEVERAL[0]: Condition.FAILING}))
+    made = targets.seen(made, HealthSeen({SEVERAL[0]: Condition.FAILING}), 2.0)
     assert Mode.STARTING is choose(made, Terms("least_conn", fail_open=True)).plan.mode
 
 

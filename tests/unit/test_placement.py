@@ -24,24 +24,24 @@ def test_we_answer_at_all_our_addresses() -> None:
     found = place({}, LOCAL)
     expected = places("127.0.0.1:8080", "[::1]:8080", "10.0.0.5:8080", "[fd00::5]:8080")
 
-    assert (expected, 8080) == (found.own, found.own_loopback)
-    assert 81 == place({"LISTEN_PORT": "81", "NOMAD_PORT_http": "82"}, LOCAL).own_loopback
-    assert 82 == place({"NOMAD_PORT_http": "82"}, LOCAL).own_loopback
+    assert (expected, frozenset({8080})) == (found.own, found.own_loopback)
+    assert {81} == place({"LISTEN_PORT": "81", "NOMAD_PORT_http": "82"}, LOCAL).own_loopback
+    assert {82} == place({"NOMAD_PORT_http": "82"}, LOCAL).own_loopback
 
 
 @pytest.mark.parametrize(
     "address, expected, own_loopback",
     [
-        ("10.0.0.5", {"10.0.0.5:81"}, None),
-        ("127.0.0.1, [fd00:0::5]", {"127.0.0.1:81", "[fd00::5]:81"}, None),
-        ("203.0.113.9", {"203.0.113.9:81"}, None),
-        ("0.0.0.0", {"127.0.0.1:81", "10.0.0.5:81"}, 81),
-        ("[::]", {"[::1]:81", "[fd00::5]:81"}, None),
-        ("::,10.0.0.5", {"[::1]:81", "[fd00::5]:81", "10.0.0.5:81"}, None),
+        ("10.0.0.5", {"10.0.0.5:81"}, set()),
+        ("127.0.0.1, [fd00:0::5]", {"127.0.0.1:81", "[fd00::5]:81"}, set()),
+        ("203.0.113.9", {"203.0.113.9:81"}, set()),
+        ("0.0.0.0", {"127.0.0.1:81", "10.0.0.5:81"}, {81}),
+        ("[::]", {"[::1]:81", "[fd00::5]:81"}, set()),
+        ("::,10.0.0.5", {"[::1]:81", "[fd00::5]:81", "10.0.0.5:81"}, set()),
     ],
 )
 def test_we_answer_only_where_we_listen(
-    address: str, expected: set[str], own_loopback: int | None
+    address: str, expected: set[str], own_loopback: set[int]
 ) -> None:
     """
     LISTEN_ADDRESS narrows it down: another address of this machine with the same port is
@@ -71,6 +71,30 @@ def test_we_answer_where_nomad_publishes_us() -> None:
     published = {f"{host}:{port}" for host in hosts for port in (21000, 21001)}
 
     assert places(*published, "172.26.0.2:8080") == place(given_, ["172.26.0.2"]).own
+
+
+def test_our_admin_port_is_us_too() -> None:
+    """
+    Where we listen, and where Nomad publishes it: an endpoint there would be our own status.
+    """
+    given_ = {
+        "LISTEN_ADDRESS": "172.26.0.2",
+        "NOMAD_PORT_http": "8080",
+        "NOMAD_HOST_PORT_http": "21000",
+        "NOMAD_PORT_admin": "9000",
+        "NOMAD_HOST_PORT_admin": "21001",
+        "NOMAD_IP_admin": "192.0.2.1",
+        "NOMAD_PORT_model": "5000",
+        "NOMAD_HOST_PORT_model": "21002",
+    }
+    found = place(given_, ["172.26.0.2"])
+
+    assert places(
+        "172.26.0.2:8080", "172.26.0.2:9000", "172.26.0.2:21000", "172.26.0.2:21001",
+        "192.0.2.1:21000", "192.0.2.1:21001",
+    ) == found.own  # fmt: skip
+    assert {8080, 9000} == place({"ADMIN_PORT": "9000"}, LOCAL).own_loopback
+    assert {8080} == place({**given_, "ADMIN_PORT": "off", "LISTEN_ADDRESS": ""}, ()).own_loopback
 
 
 def test_a_replica_in_our_group_is_not_us() -> None:

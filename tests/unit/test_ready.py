@@ -4,7 +4,7 @@ Histories of health: who is ready, what is held back, what is remembered.
 
 from supervisor.events import DiscoveryFailed, HealthSeen, ProbesFellBack, SnapshotArrived
 from supervisor.model import Condition, Endpoint, Memory, Mode, Share
-from supervisor.orders import Publish, Remember, SpawnMaster, Stage, Watch
+from supervisor.orders import Remember, SpawnMaster, Stage, Watch
 from supervisor.policy import recall
 from tests.support.play import SOURCE, Play, World, arrives, endpoints
 
@@ -287,11 +287,11 @@ def test_D17_a_lame_duck_is_not_ready_and_serves() -> None:
     """
     play = probing(TTL="60s", LAME_DUCK="5s").serve(1)
     play.run(53)
-    assert play.all(Publish)[-1].view.ready
+    assert play.state.view.ready
 
     play.run(2)
     assert (Mode.DRAINING, endpoints(1)) == (play.served.mode, play.served.endpoints)
-    assert not play.all(Publish)[-1].view.ready
+    assert not play.state.view.ready
     assert 1 == len(play.notes("lame_duck"))
 
 

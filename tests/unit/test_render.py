@@ -2,6 +2,7 @@
 From a plan to bytes.
 """
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -46,6 +47,23 @@ def test_the_generation_is_in_the_file_that_it_names() -> None:
     assert f"{first.digest}-1" == first.generation
     assert f'return 200 "{first.generation}";' in text(first)
     assert "pending" not in text(first)
+
+
+def test_the_admin_port_is_a_file_of_its_own() -> None:
+    """
+    Included where there is one, with its five paths by name; else there is no trace of it.
+    """
+    given = replace(frame(), admin_listen=("10.0.0.1:9000",), stub_status=True)
+    admin = text(bundle(given), "admin.conf")
+
+    assert "include admin.conf;" in text(bundle(given), "nginx.conf")
+    assert "listen 10.0.0.1:9000 default_server;" in admin
+    assert ["/", "/status", "/metrics", "/healthz", "/readyz"] == re.findall(
+        "location = (.*) {", admin
+    )
+    assert "stub_status;" in text(bundle(given))
+    assert "admin.conf" not in bundle(frame()).files
+    assert not [name for name in bundle(frame()).files if b"readers" in bundle(frame()).files[name]]
 
 
 @pytest.mark.parametrize(

@@ -287,6 +287,35 @@ def test_only_a_job_can_be_stopped() -> None:
     )
 
 
+def test_the_admin_port_is_off_unless_somebody_gives_one() -> None:
+    """
+    By the setting, or by Nomad with the label `admin`; it cannot be the public one.
+    """
+    assert None is read(SERVICE_NAME="web").admin_port
+    assert 9000 == read(SERVICE_NAME="web", ADMIN_PORT="9000").admin_port
+    assert 9001 == read(SERVICE_NAME="web", NOMAD_PORT_admin="9001").admin_port
+    assert None is read(SERVICE_NAME="web", NOMAD_PORT_admin="9001", ADMIN_PORT="off").admin_port
+    for both in (
+        {"ADMIN_PORT": "8080"},
+        {"ADMIN_PORT": "81", "LISTEN_PORT": "81"},
+        {"NOMAD_PORT_admin": "82", "NOMAD_PORT_http": "82"},
+    ):
+        (line,) = mistakes(SERVICE_NAME="web", **both)
+        assert line.endswith("it must differ from LISTEN_PORT")
+
+
+def test_warnings_are_spans_the_longest_first() -> None:
+    """
+    In whatever order they are written; `off` means none.
+    """
+    assert (3600.0, 900.0, 300.0, 60.0) == read(SERVICE_NAME="web").warn_at
+    assert (90.0, 5.0) == read(SERVICE_NAME="web", WARN_AT="5s, 90,5s").warn_at
+    assert () == read(SERVICE_NAME="web", WARN_AT="OFF").warn_at
+    assert mistakes(SERVICE_NAME="web", WARN_AT="0")[0].startswith("WARN_AT='0': ")
+    assert None is read(SERVICE_NAME="web").max_ttl
+    assert 7200.0 == read(SERVICE_NAME="web", MAX_TTL="2h").max_ttl
+
+
 def test_without_a_deadline_nothing_is_stopped_at_it() -> None:
     """
     TTL=never may come out of a job's variable: AT_DEADLINE then just has nothing to do.
@@ -380,7 +409,9 @@ def test_our_own_places_become_rules() -> None:
     )
 
     assert (
-        Rules(loopback=True, own=frozenset({Endpoint("10.0.0.5", 81)}), own_loopback=81)
+        Rules(
+            loopback=True, own=frozenset({Endpoint("10.0.0.5", 81)}), own_loopback=frozenset({81})
+        )
         == found.rules
     )
 

@@ -34,7 +34,7 @@ def told(
 
 def found(known: Targets, condition: Condition, *which: Endpoint) -> Targets:
     """Let the probes find something."""
-    return targets.seen(known, HealthSeen(dict.fromkeys(which, condition)))
+    return targets.seen(known, HealthSeen(dict.fromkeys(which, condition)), 1.0)
 
 
 # ------------------------------------------------------------------------------- the sources
