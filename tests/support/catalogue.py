@@ -23,11 +23,8 @@ CLAIMED: frozenset[str] = frozenset(
     | _run("F", 1, 12)
     | _run("A", 1, 15)
     | _run("E", 1, 15)
-    | _run("L", 1, 9)
-    | {"L11"}
-    | _run("S", 1, 6)
-    | _run("S", 8, 11)
-    | {"L10"}
+    | _run("L", 1, 11)
+    | _run("S", 1, 11)
 )
 
 #: What is run once more with the image: the same tests with AUTOEXIT_SUBJECT=image.

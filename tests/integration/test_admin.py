@@ -1,0 +1,345 @@
+"""
+What an operator sees of a running supervisor, and may ask of it.
+"""
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.support.administered import Administered, administered
+from tests.support.client import connect, get, read_answer
+from tests.support.hold import Hold
+from tests.support.metrics_lint import complaints
+from tests.support.nginxes import BOTH
+from tests.support.waiting import eventually
+
+nginxes = pytest.mark.parametrize("nginx", BOTH)
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Administered]:
+    """
+    One program with two replicas, for the tests that leave it as they found it.
+    """
+    with administered("one", "two", TTL="5h") as subject:
+        yield subject
+
+
+@nginxes
+def test_the_status_is_true_and_keeps_to_its_schema(nginx: str) -> None:
+    """
+    On both sockets, with an old and a current nginx: endpoints, deadline, reloads, connections.
+    """
+    with administered("one", "two", TTL="5h", NGINX_BINARY=nginx) as subject:
+        for found in (subject.status(), subject.status(subject.socket)):
+            assert ("running", "serve", True, True) == tuple(
+                found[name] for name in ("phase", "mode", "healthy", "ready")
+            )
+            assert {f"127.0.0.1:{replica.port}" for replica in subject.replicas} == {
+                row["address"] for row in found["endpoints"]["rows"] if row["serving"]
+            }
+            assert 5 * 3600 - 60 < found["deadline"]["remaining"] <= 5 * 3600
+            assert "applied" == found["reloads"]["last"][0]["result"]
+            assert [] == found["warnings"]
+            can_count = "stub_status" in _configured(nginx)
+            assert can_count == (found["nginx"]["connections"] is not None)
+
+
+def _configured(nginx: str) -> str:
+    return subprocess.run([nginx, "-V"], capture_output=True, text=True, check=True).stderr
+
+
+def test_an_endpoint_that_goes_down_is_seen(served: Administered) -> None:
+    """
+    Its health, since when, and that it serves no more; and that it is back.
+    """
+    one = served.replicas[0]
+    row = {"address": f"127.0.0.1:{one.port}"}
+
+    def health() -> tuple[str, bool]:
+        (found,) = [
+            each for each in served.status()["endpoints"]["rows"] if row.items() <= each.items()
+        ]
+        return found["health"], found["serving"]
+
+    one.stop()
+    eventually(lambda: ("failing", False) == health(), 15)
+    one.start()
+    eventually(lambda: ("ready", True) == health(), 15)
+
+
+@nginxes
+def test_the_metrics_keep_the_rules_and_count_requests(nginx: str) -> None:
+    """
+    On the port and on the socket; where nginx counts, its counters go up with the requests.
+    """
+    with administered("one", NGINX_BINARY=nginx) as subject:
+        answer = get(subject.admin_port, "/metrics")
+        assert (200, "text/plain; version=0.0.4; charset=utf-8") == (
+            answer.status,
+            answer.headers["Content-Type"],
+        )
+        assert [] == complaints(answer.text)
+        if "stub_status" not in _configured(nginx):
+            assert "nginx_up" not in answer.text
+            return
+
+        def requests() -> float:
+            text = get(subject.socket, "/metrics").text
+            (line,) = [each for each in text.splitlines() if each.startswith("nginx_http_req")]
+            return float(line.split()[1])
+
+        before = requests()
+        for _ in range(20):
+            subject.get()
+        assert requests() >= before + 20
+
+
+def test_an_extension_moves_the_end_the_header_and_the_page(served: Administered) -> None:
+    """
+    All at once, by one line on the command line, and it is on disk.
+    """
+    before = served.status()["deadline"]
+    done = served.typed("extend", "2h")
+
+    assert (0, "") == (done.returncode, done.stderr)
+    after = served.status()["deadline"]
+    assert 7200 == pytest.approx(after["remaining"] - before["remaining"], abs=30)
+    (line,) = served.logged("deadline.moved")
+    assert (before["at"][:19], after["at"][:19]) == (line["was"][:19], line["deadline"][:19])
+    hour = after["at"][11:19]
+    eventually(lambda: hour in served.get().headers["Sunset"], 5)
+    assert hour in (get(served.admin_port, "/status").text)
+    assert served.state
+    assert served.state["extended_to"] == pytest.approx(served.state["deadline"] + 7200)
+    assert 0 == served.typed("extend", "-2h").returncode
+
+
+def test_an_extension_survives_a_restart() -> None:
+    """
+    A supervisor that is killed and started again knows of it.
+    """
+    with administered(TTL="1h") as subject:
+        subject.wait_for_log("nginx.answers")
+        assert 200 == subject.wish("/deadline", by="1h").status
+        os.kill(subject.pid, signal.SIGKILL)
+        subject.wait()
+        subject.start()
+        line = subject.wait_for_log("deadline.set")
+
+        assert 7100 < line["remaining"] < 7200
+
+
+def test_what_a_person_types_is_answered_plainly(served: Administered) -> None:
+    """
+    A table for people, JSON for programs, reasons on stderr, and codes that scripts can use.
+    """
+    table = served.typed("status")
+    assert 0 == table.returncode
+    assert "web: running, serve, ready" == table.stdout.splitlines()[0]
+    assert f"127.0.0.1:{served.replicas[1].port}" in table.stdout
+    assert "running" == json.loads(served.typed("status", "--json").stdout)["phase"]
+
+    refused = served.typed("extend", "-30h")
+    assert (1, "") == (refused.returncode, refused.stdout)
+    assert refused.stderr.startswith("cannot move the deadline: ")
+    for words in (
+        ["extend"],
+        ["extend", "soon"],
+        ["extend", "1h", "--until", "2027-01-01T00:00Z"],
+        ["extend", "--until", "tomorrow"],
+        ["extend", "0"],
+        ["status", "--jason"],
+        ["status", "--watch", "0"],
+        ["stop", "it"],
+    ):
+        wrong = served.typed(*words)
+        assert (64, "") == (wrong.returncode, wrong.stdout), words
+        assert wrong.stderr.startswith("cannot read the command line: ")
+        assert 1 == len(wrong.stderr.splitlines())
+
+
+def test_where_no_supervisor_runs_it_is_said(served: Administered) -> None:
+    """
+    With code 1 and one line, by each command; also where a dead one left its socket behind.
+    """
+    with administered() as subject:
+        subject.wait_for_log("nginx.answers")
+        os.kill(subject.pid, signal.SIGKILL)
+        subject.wait()
+        assert subject.socket.exists()
+        for words in (["status"], ["extend", "1h"], ["stop"]):
+            done = subject.typed(*words)
+            assert (1, "") == (done.returncode, done.stdout)
+            assert f"no supervisor runs in {subject.home}/run" in done.stderr
+            assert 1 == len(done.stderr.splitlines())
+
+
+def test_the_status_is_watched_until_nobody_is_there() -> None:
+    """
+    `--watch` looks again and again, and ends when the supervisor does.
+    """
+    with administered(TTL="5h") as subject:
+        subject.wait_for_log("nginx.answers")
+        with subprocess.Popen(
+            [sys.executable, "-m", "supervisor", "status", "--watch", "0.1"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "RUNTIME_DIR": str(subject.home / "run")},
+        ) as watching:
+            assert watching.stdout is not None
+            lines = iter(watching.stdout.readline, "")
+            assert 3 == sum(
+                1 for _ in zip(range(3), (x for x in lines if "ends" in x), strict=False)
+            )
+            assert 0 == subject.typed("stop").returncode
+            assert 0 == subject.wait()
+            assert 1 == watching.wait(10)
+
+
+def test_a_stop_is_the_end_with_0() -> None:
+    """
+    What is open is finished first, as at the deadline.
+    """
+    with administered("one", TTL="5h") as subject, Hold.slow(subject.port, 1.0) as held:
+        eventually(lambda: subject.replicas[0].requests["GET /slow"])
+        answer = subject.wish("/stop")
+        assert (200, True) == (answer.status, json.loads(answer.text)["accepted"])
+        refused = subject.wish("/deadline", by="1h")
+        assert (409, False) == (refused.status, json.loads(refused.text)["accepted"])
+        assert "draining" == subject.status(subject.socket)["phase"]
+
+        assert 0 == subject.wait()
+        held.wait(5)
+        assert held.answer is not None
+        assert "one" == held.answer.text
+        assert subject.ended
+        assert "asked to stop" == subject.ended["reason"]
+
+
+def test_the_configuration_is_told_on_the_socket_alone(served: Administered) -> None:
+    """
+    As `nginx -T` writes it; the network gets none of it.
+    """
+    answer = get(served.socket, "/config")
+    assert 200 == answer.status
+    assert "upstream service {" in answer.text
+    assert "limit_conn autoexit_all" in answer.text
+    assert 404 == get(served.admin_port, "/config").status
+
+
+def test_the_warnings_before_the_end_are_in_the_log_and_in_the_status() -> None:
+    """
+    At each span of WARN_AT.
+    """
+    with administered("one", TTL="8s", WARN_AT="5s,3s") as subject:
+        subject.wait_for_log("deadline.near")
+        (warning,) = [w for w in subject.status()["warnings"] if w["kind"] == "deadline_near"]
+        assert "the end begins in less than 5s" == warning["text"]
+        assert 0 == subject.wait(20)
+        assert [5, 3] == [round(each["remaining"]) for each in subject.logged("deadline.near")]
+
+
+def test_a_worker_that_dies_is_counted(served: Administered) -> None:
+    """
+    Nginx replaces it; that it happened is in the log, in the status and in the metrics.
+    """
+    before = served.status()["nginx"]["worker_deaths"]
+    os.kill(served.nginx_workers()[0], signal.SIGKILL)
+    eventually(lambda: served.status()["nginx"]["worker_deaths"] == before + 1, 5)
+
+    assert served.logged("nginx.worker_died")
+    assert f"autoexit_worker_restarts_total {before + 1}.0" in get(served.socket, "/metrics").text
+
+
+@pytest.mark.slow
+def test_the_plots_have_samples() -> None:
+    """
+    A sample every five seconds: who is ready, and the clients' requests without our own.
+    """
+    with administered("one", "two") as subject:
+        eventually(lambda: subject.status()["samples"]["at"], 10, 0.3)
+        began = time.monotonic()
+        for _ in range(50):
+            subject.get()
+        eventually(lambda: len(subject.status()["samples"]["at"]) >= 2, 10, 0.3)
+        samples = subject.status()["samples"]
+
+        assert [2, 2] == samples["ready"][:2]
+        assert samples["requests_per_second"][0] is None
+        told = samples["requests_per_second"][1] * (samples["at"][1] - samples["at"][0])
+        assert told == pytest.approx(50, abs=3)
+        assert time.monotonic() - began < 20
+
+
+def test_silent_clients_keep_nobody_waiting(served: Administered) -> None:
+    """
+    Fifty who connect to the readers' socket, and fifty to the port, and say nothing: the operator's
+    own socket answers at once, and so does the port once the silent ones had their time.
+    """
+    readers = served.home / "run" / "readers.sock"
+    with ExitStack() as stack:
+        for where in (readers, served.admin_port):
+            for _ in range(50):
+                stack.enter_context(connect(where))
+        asked = time.monotonic()
+        assert 200 == get(served.socket, "/healthz").status
+        assert time.monotonic() - asked < 1
+        eventually(lambda: 200 == get(served.admin_port, "/healthz").status, 5)
+        assert 200 == served.get().status
+
+
+def test_a_client_that_drips_is_not_waited_for(served: Administered) -> None:
+    """
+    A request has to be whole within two seconds, however it is sent.
+    """
+    with connect(served.socket, timeout=6) as dripping:
+        began = time.monotonic()
+        eventually(lambda: _is_closed_after(dripping, b"GET"), 6, 0.1)
+        assert 1.5 < time.monotonic() - began < 4
+
+
+def _is_closed_after(connection: socket.socket, drop: bytes) -> bool:
+    """Send a little more, and tell whether the other side has had enough."""
+    try:
+        connection.sendall(drop)
+        return bool(select.select([connection], [], [], 0)[0]) and not connection.recv(1)
+    except OSError:
+        return True
+
+
+@pytest.mark.parametrize(
+    "request_, status",
+    [
+        (b"GET /status\r\n\r\n", 400),
+        (b"\r\n\r\n", 400),
+        (b"GET  /status HTTP/1.1\r\n\r\n", 400),
+        (b"GET /nothing HTTP/1.1\r\n\r\n", 404),
+        (b"POST /deadline HTTP/1.1\r\nContent-Length: x\r\n\r\n", 400),
+        (b"POST /deadline HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
+        (b"POST /deadline HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+        (b"POST /deadline HTTP/1.1\r\nContent-Length: 99999\r\n\r\n", 413),
+        (b"POST /deadline HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", 411),
+        (b"GET /status HTTP/1.1\r\n" + b"a: b\r\n" * 5000 + b"\r\n", 431),
+        (b"GET /deadline HTTP/1.1\r\n\r\n", 405),
+        (b"DELETE /status HTTP/1.1\r\n\r\n", 405),
+        (b"GET /status?x=y HTTP/1.1\r\n\r\n", 200),
+    ],
+)
+def test_what_is_no_request_is_refused(served: Administered, request_: bytes, status: int) -> None:
+    """
+    In one line, and the supervisor is there for the next.
+    """
+    with connect(served.socket) as connection:
+        connection.sendall(request_)
+        assert status == read_answer(connection).status

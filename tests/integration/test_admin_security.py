@@ -1,0 +1,230 @@
+"""
+Who may see what, and from where.
+"""
+
+import os
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from tests.support.administered import Administered, administered
+from tests.support.client import asking, connect, get, read_answer
+from tests.support.deadlines import first_start
+from tests.support.fake_nomad import FakeNomad
+from tests.support.nginxes import BOTH
+from tests.support.subjects import Ours
+from tests.support.waiting import eventually
+
+TOKEN = "5ec4e7a0-0000-4000-8000-c0ffee5ec4e7"
+NOBODY = 65534
+
+ROOT = os.geteuid() == 0
+
+#: Not for the image, whose files are elsewhere: it has tests of its own for these cases.
+plain = pytest.mark.parametrize("pid1", [False], ids=["plain"])
+
+
+@pytest.fixture(params=BOTH)
+def served(request: pytest.FixtureRequest) -> Iterator[Administered]:
+    """
+    A program on an old nginx and on a current one.
+    """
+    with administered("one", NGINX_BINARY=request.param) as subject:
+        yield subject
+
+
+@plain
+def test_S05_the_token_is_nowhere(*, pid1: bool) -> None:
+    """
+    Not in the log at its finest, not in nginx's environment, not in an error page, not in any file
+    below RUNTIME_DIR and STATE_DIR, and in nothing that the socket or the admin port tells.
+    """
+    with (
+        FakeNomad(token=TOKEN) as nomad,
+        Administered(
+            nomad, pid1=pid1, NOMAD_TOKEN=TOKEN, LOG_LEVEL="debug", LISTEN_ADDRESS="127.0.0.1"
+        ) as subject,
+    ):
+        subject.wait_for_log("nginx.answers")
+        nomad.stop()  # what is said of failures neither
+        subject.wait_for_log("discovery.failed")
+        told = [subject.get().text, subject.get("/-/ready").text, subject.get("/\0").text]
+        for path in ("/status", "/metrics", "/healthz", "/readyz", "/config", "/", "/stop"):
+            told += [get(subject.socket, path).text, get(subject.admin_port, path).text]
+        told.append(subject.typed("status").stdout)
+        told.append(subject.typed("check").stdout)
+        for pid in [subject.nginx_master(), *subject.nginx_workers()]:
+            told.append(Path(f"/proc/{pid}/environ").read_text())
+        told += [p.read_text() for p in subject.home.rglob("*") if p.is_file()]
+        told += [subject.said, *(str(line) for line in subject.logs)]
+
+        assert len(told) > 20
+        assert [] == [text for text in told if TOKEN in text]
+
+
+@plain
+@pytest.mark.skipif(not ROOT, reason="becomes somebody else, which takes root")
+def test_S05_who_runs_as_we_do_does_not_read_our_environment(*, pid1: bool) -> None:
+    """
+    Where nginx's workers run as we do, as in a container without root, one that was taken over does
+    not find the token in our environment, nor in a core.
+    """
+    become = ["setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups"]
+    with FakeNomad(token=TOKEN) as nomad:
+        command = (*become, sys.executable, "-m", "supervisor", "run")
+        subject = Administered(
+            nomad,
+            subject=Ours(nomad, command=command),
+            pid1=pid1,
+            NOMAD_TOKEN=TOKEN,
+            OPERATOR_DIR="/nowhere",
+        )
+        os.chown(subject.home, NOBODY, NOBODY)
+        try:
+            subject.start()
+            subject.wait_for_log("nginx.answers")
+            reads = [*become, "cat", f"/proc/{subject.pid}/environ"]
+            done = subprocess.run(reads, capture_output=True, text=True, check=False)
+
+            assert NOBODY == Path(f"/proc/{subject.pid}").stat().st_uid or done.returncode
+            assert (1, "") == (done.returncode, done.stdout)
+            assert 200 == get(subject.admin_port, "/healthz").status
+        finally:
+            sys.stdout.write(subject.said)
+            subject.close()
+
+
+def _of_the_admin(text: str) -> bool:
+    return any(
+        mark in text for mark in ('"schema"', "autoexit_build", "healthy", "the deadline is")
+    )
+
+
+PATHS = ("/status", "/metrics", "/healthz", "/deadline", "/stop", "/config", "/-/connections")
+
+
+def test_S07_the_admin_is_not_on_the_public_port(served: Administered) -> None:
+    """
+    By no path, encoding, absolute URI or Host: all that reaches the public port is the replicas'.
+    """
+    admin = f"127.0.0.1:{served.admin_port}"
+    before = served.status(served.socket)["deadline"]
+    for path in PATHS:
+        bare = path.removeprefix("/")
+        spelt = [
+            path, f"/{path}", f"/.{path}", f"/x/..{path}", f"/%2e{path}", f"/-/..{path}",
+            f"/%{ord(bare[0]):02x}{bare[1:]}", path.upper(), f"{path}/", f"{path}%00", f"{path}?a",
+            f"http://{admin}{path}", f"http://autoexit_readers{path}",
+            f"unix:{served.socket}:{path}",
+            f"/-/ready{path}", f"/-/ready/..{path}", f"/;{path}", f"{path};/", f"\\{bare}",
+        ]  # fmt: skip
+        for target in spelt:
+            for host in ("x", admin, "autoexit_readers", "admin", "unix", f"{served.socket}", ""):
+                for method in ("GET", "POST"):
+                    with connect(served.port) as connection:
+                        sent = asking(target, method, headers={"Host": host})
+                        connection.sendall(sent)
+                        answer = read_answer(connection)
+                    assert not _of_the_admin(answer.text), (target, host, method, answer.text)
+    assert before["at"] == served.status(served.socket)["deadline"]["at"]
+    assert "running" == served.status(served.socket)["phase"]
+
+
+def test_S07_the_admin_port_is_no_way_to_the_replicas_nor_to_more(served: Administered) -> None:
+    """
+    It knows a handful of paths, GET and HEAD; wishes and the configuration are not among them.
+    """
+    for path in ("/deadline", "/stop", "/config", "/-/connections", "/-/generation", "/x"):
+        for method in ("GET", "POST", "PUT"):
+            assert 404 == get(served.admin_port, path, method=method).status
+    for path in ("/", "/status", "/metrics", "/healthz", "/readyz"):
+        for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
+            assert 403 == get(served.admin_port, path, method=method).status
+    head = get(served.admin_port, "/status", method="HEAD")
+    assert (200, b"") == (head.status, head.body)
+    assert [] == [key for key in served.replicas[0].requests if "status" in key]
+
+
+def test_S07_who_gets_past_nginx_still_only_reads(served: Administered) -> None:
+    """
+    The readers' socket itself knows no wishes, whatever nginx lets through.
+    """
+    readers = served.home / "run" / "readers.sock"
+    for path in ("/deadline", "/stop", "/config"):
+        for method in ("GET", "POST"):
+            assert 404 == get(readers, path, method=method, body=b'{"by": "1h"}').status
+    for path in ("/", "/status", "/metrics", "/healthz", "/readyz"):
+        answer = get(readers, path, method="POST")
+        assert (405, "GET, HEAD") == (answer.status, answer.headers["Allow"])
+
+
+def test_S07_our_own_admin_port_is_no_endpoint(nomad: FakeNomad) -> None:
+    """
+    Whoever registers it under the service's name would put it on the public port: it is left out,
+    at every address of ours, and said.
+    """
+    with Administered(nomad, LISTEN_ADDRESS=None) as subject:
+        subject.offer(
+            ("127.0.0.1", subject.admin_port),
+            ("127.9.9.9", subject.admin_port),
+        )
+        subject.wait_for_log("endpoints.changed", passed_over=2)
+        eventually(lambda: 503 == subject.get("/status").status)
+        assert 0 == subject.status()["endpoints"]["known"]
+
+
+@plain
+def test_S10_files_sockets_and_folders_have_their_modes(*, pid1: bool) -> None:
+    """
+    Rendered files 0640, the record and our own socket 0600, the readers' socket for nginx's group
+    alone, folders 0700, or 0711 as root, where nginx's workers are somebody else.
+    """
+    with administered("one", ACCESS_LOG="json", pid1=pid1) as subject:
+        eventually(lambda: subject.state)
+        modes = {
+            str(path.relative_to(subject.home)): stat.S_IMODE(path.lstat().st_mode)
+            for path in [subject.home / "run", *subject.home.rglob("*")]
+            if not path.is_symlink() and not path.is_relative_to(subject.home / "operator")
+        }
+        folder = 0o711 if ROOT else 0o700
+        assert 0o600 == modes["run/supervisor.sock"]
+        assert (0o660 if ROOT else 0o600) == modes["run/readers.sock"]
+        assert 0o600 == modes["state/state.json"]
+        assert 0o600 == modes["run/endpoints.json"]
+        assert folder == modes["run"]
+        assert 0o700 == modes["state"]
+        rendered = {name: mode for name, mode in modes.items() if name.endswith(".conf")}
+        assert {"admin.conf", "nginx.conf", "upstream.conf"} == {
+            Path(name).name for name in rendered
+        }
+        assert {0o640} == set(rendered.values())
+        folders = {mode for name, mode in modes.items() if (subject.home / name).is_dir()}
+        assert folders <= {0o700, folder}
+
+
+@pytest.mark.slow
+def test_fifty_silent_connections_do_not_delay_the_end() -> None:
+    """
+    To the socket, to the readers' socket, to the admin port and to the public one, while the
+    deadline passes: nginx is told to QUIT within 50 ms of it, and the exit code is 0 once nginx has
+    had its patience with who says nothing (10 s).
+    """
+    with administered("one", TTL="4s") as subject, ExitStack() as stack:
+        readers = subject.home / "run" / "readers.sock"
+        for where in (subject.socket, readers, subject.admin_port, subject.port):
+            for _ in range(50):
+                stack.enter_context(connect(where))
+        deadline = first_start(subject) + 4
+        line = subject.wait_for_log("draining", reason="deadline")
+        began = datetime.fromisoformat(line["time"]).timestamp()
+
+        assert 0 <= began - deadline + 0.001 < 0.05
+        assert 0 == subject.wait(20)
+        assert time.time() - deadline < 11.5
