@@ -21,6 +21,7 @@ from benchmarks import (
     start,
     stop,
     throughput,
+    watched,
 )
 from tests.support.clean import NotMade, clean_python
 from tests.support.namespaces import why_no_unshare
@@ -34,6 +35,7 @@ _MEASURES = {
     "stop": stop.measure,
     "deadline": deadline.measure,
     "probing": probing.measure,
+    "watched": watched.measure,
     "flapping": flapping.measure,
     "throughput": throughput.measure,
     "methods": methods.measure,

@@ -1,0 +1,130 @@
+"""
+What it costs to be watched: the admin port, scraped and polled, against none at all.
+
+Two programs run side by side on one registry, and the load goes to the one and the other in turns,
+so that what the machine does besides hits both.
+"""
+
+import re
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from benchmarks import scene
+from benchmarks.report import Finding, mb, table
+from tests.support.client import get
+from tests.support.fake_nomad import FakeNomad
+from tests.support.footprint import memory_of
+from tests.support.supervised import Supervised
+from tests.support.waiting import eventually, free_port
+
+_TURN = "1s"
+_TURNS = 20
+_PATH_GOAL = 0.98
+_SIZE_GOAL = 3.0
+_ENDPOINTS = 10
+
+_SPEED = re.compile(r"Requests/sec:\s+([0-9.]+)")
+
+
+def measure(rounds: int) -> list[Finding]:
+    """
+    Load both in turns, the one scraped every second and its status polled as by three open pages.
+    """
+    admin = free_port()
+    with scene.Replicas() as replicas, FakeNomad() as nomad:
+        nomad.set(scene.SERVICE, replicas.endpoints(1, _ENDPOINTS))
+        with (
+            scene.ours(nomad) as plain,
+            scene.ours(nomad, ADMIN_PORT=str(admin)) as watched,
+        ):
+            for program in (plain, watched):
+                program.wait_for_log("reload.applied", 30, endpoints=_ENDPOINTS)
+            with _watching(admin):
+                speeds = _speeds(plain, watched, min(rounds, _TURNS))
+                eventually(lambda: get(admin, "/metrics").status == 200)
+                time.sleep(6)  # samples are taken as well
+                sizes = memory_of(plain.pid).rss, memory_of(watched.pid).rss
+    more = sizes[1] - sizes[0]
+    findings = [
+        Finding(
+            "RSS with everything on above everything off",
+            f"< {_SIZE_GOAL:g} MB",
+            mb(more),
+            "none",
+            more < _SIZE_GOAL,
+        )
+    ]
+    lines = [["RSS", mb(sizes[0]), mb(sizes[1]), mb(more)]]
+    if speeds:
+        # The best of each: what the machine does besides can only take away.
+        off, on = (max(each) for each in zip(*speeds, strict=True))
+        ratio = on / off
+        lines.insert(0, ["requests a second", f"{off:,.0f}", f"{on:,.0f}", f"{ratio:.3f}"])
+        findings.append(
+            Finding(
+                "data path with metrics on / off",
+                f">= {_PATH_GOAL:g}",
+                f"{ratio:.3f}",
+                "none",
+                ratio >= _PATH_GOAL,
+            )
+        )
+    title = f"Watched: scraped every second, polled by three pages (best of {len(speeds)} turns)"
+    table(title, ["", "off", "on", "ratio, or more"], lines)
+    return findings
+
+
+def _speeds(plain: Supervised, watched: Supervised, turns: int) -> list[tuple[float, float]]:
+    """Return requests a second, of the one and the other; nothing where there is no wrk."""
+    if shutil.which("wrk") is None:
+        print("(no wrk here: the data path is not measured)")
+        return []
+    _load(plain)  # to be warm
+    _load(watched)
+    found = []
+    for turn in range(turns):
+        if turn % 2:
+            on, off = _load(watched), _load(plain)
+        else:
+            off, on = _load(plain), _load(watched)
+        found.append((off, on))
+    return found
+
+
+def _load(program: Supervised) -> float:
+    said = subprocess.run(
+        ["wrk", "-t1", "-c16", f"-d{_TURN}", f"http://127.0.0.1:{program.port}/"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    match = _SPEED.search(said)
+    assert match is not None, said
+    return float(match[1])
+
+
+@contextmanager
+def _watching(port: int) -> Iterator[None]:
+    """Scrape every second, and poll as three open pages do."""
+    over = threading.Event()
+
+    def watch(path: str, every: float) -> None:
+        while not over.wait(every):
+            get(port, path)
+
+    watchers = [
+        threading.Thread(target=watch, args=(path, every), daemon=True)
+        for path, every in (("/metrics", 1.0), *[("/status", 2.0)] * 3)
+    ]
+    for watcher in watchers:
+        watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for watcher in watchers:
+            watcher.join(5)
