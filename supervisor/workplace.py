@@ -7,7 +7,7 @@ A start and a check need the same, so that what the one accepts the other serves
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from supervisor import machine
+from supervisor import machine, shipped
 from supervisor.errors import ExitCode, Problem
 from supervisor.files.operator import read_operator_files
 from supervisor.nginx import Binary
@@ -74,10 +74,6 @@ def operator_reader(settings: Settings) -> Callable[[], dict[str, bytes]]:
 
 def read_templates() -> dict[str, str]:
     """
-    Read the templates, from the installed package or from a checkout.
+    Read the templates.
     """
-    here = Path(__file__).parent
-    folder = here / "templates"
-    if not folder.is_dir():
-        folder = here.parent / "nginx"
-    return {path.name: path.read_text() for path in folder.glob("*.j2")}
+    return {path.name: path.read_text() for path in shipped.folder().glob("*.j2")}

@@ -7,8 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 from http import HTTPStatus
-from pathlib import Path
 
+from supervisor.admin.page import page
 from supervisor.admin.samples import Samples
 from supervisor.admin.window import Window
 from supervisor.admin.wire import READING, Answer, Request
@@ -21,13 +21,6 @@ from supervisor.policy.document import document
 _SHARED = 0.25
 
 _JSON = "application/json"
-_PAGE = Path(__file__).with_name("page.html")
-
-#: A page brings all with it, and asks only where it came from.
-_PAGE_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 
 Reader = Callable[[], Answer]
 
@@ -41,7 +34,7 @@ class Desk:
         self._window = window
         self._samples = samples
         self._public: dict[str, Reader] = {
-            "/": _page,
+            "/": page,
             "/status": self._status,
             "/metrics": self._metrics,
             "/healthz": self._healthz,
@@ -159,13 +152,6 @@ class _Shared:
 
 def _read(wanted: Request, reader: Reader) -> Answer:
     return reader() if wanted.method in READING else _not_allowed("GET, HEAD")
-
-
-def _page() -> Answer:
-    if not _PAGE.exists():
-        return _missing()
-    headers = (("Content-Security-Policy", _PAGE_POLICY), ("Referrer-Policy", "no-referrer"))
-    return Answer(HTTPStatus.OK, _PAGE.read_bytes(), "text/html; charset=utf-8", headers)
 
 
 def _signed(text: str) -> float:
