@@ -6,7 +6,7 @@ SOAK ?= 10m
 
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -q
-TIERS := integration pid1 load budget container e2e
+TIERS := integration pid1 load browser budget container e2e
 IMAGE_TESTS := tests/container tests/pid1 tests/integration
 IN_IMAGE = AUTOEXIT_SUBJECT=image AUTOEXIT_IMAGE=$(IMAGE) $(PYTEST)
 
@@ -16,7 +16,7 @@ FAILED := --last-failed --last-failed-no-failures none
 ALONE := $(PYTEST) $(FAILED) -m 'not container and not e2e' tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test unit $(TIERS) coverage bench soak old steps onefile image fmt lint style type arch docs lock clean
+.PHONY: help setup run test unit $(TIERS) screenshots coverage bench soak old steps onefile image fmt lint style type arch docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9 ]+:.*## / { printf "  %-34s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,13 @@ integration pid1: setup ## real nginx; the same as PID 1
 
 load: setup ## changes under traffic, limits reached, blackouts; says what it measured
 	@$(PYTEST) -s tests/$@ $(ARGS)
+
+browser: setup ## the status page in a headless chromium, installed if root and there is none
+	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || tools/apt-install chromium
+	@$(PYTEST) -n $(WORKERS) --dist worksteal tests/$@ $(ARGS)
+
+screenshots: setup ## take the pictures of the status page in docs/images again
+	@SCREENSHOTS=docs/images $(PYTEST) -o faulthandler_timeout=0 tests/browser -k story $(ARGS)
 
 budget: setup ## memory and start-up
 	@$(PYTEST) tests/$@ $(ARGS)

