@@ -18,6 +18,10 @@ from supervisor.events import DiscoveryFailed, Event, SnapshotArrived
 from supervisor.selection import Selection, select
 from supervisor.settings import Settings
 
+#: Of its own: the one that is shared is not to be turned by a thread.
+_DICE = random.SystemRandom()
+
+
 #: How long a query may wait for a change.  Short, because a registry that was restored keeps a
 #: query from before on the old index until its wait is over.
 _WAIT = 30.0
@@ -70,7 +74,7 @@ class NomadSource:
                     place,
                     refused=trouble.refused,
                     retry_after=trouble.retry_after,
-                    chance=random.random(),
+                    chance=_DICE.random(),
                     now=time.monotonic(),
                 )
                 self._post(DiscoveryFailed(self.name, trouble.reason, pause))
@@ -79,7 +83,7 @@ class NomadSource:
                     place,
                     refused=False,
                     retry_after=None,
-                    chance=random.random(),
+                    chance=_DICE.random(),
                     now=time.monotonic(),
                 )
                 self._post(

@@ -28,6 +28,10 @@ from supervisor.probes.allocation import Allocation, Word, word
 from supervisor.probes.prober import Prober
 from supervisor.settings import Settings
 
+#: Of its own: the one that is shared is not to be turned by a thread.
+_DICE = random.SystemRandom()
+
+
 #: Nomad is away when it has said nothing for so many intervals.
 _AWAY_AFTER = 3
 
@@ -158,7 +162,7 @@ class Checker:
                 is_leaving=False,
                 crowd=len(self._known),
                 interval=self._interval,
-                chance=random.random(),
+                chance=_DICE.random(),
             )
             for endpoint in allocation.endpoints
         )
@@ -191,7 +195,7 @@ class Checker:
         pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self._failures, 16))
         self._failures += 1
         told = min(trouble.retry_after or 0.0, _PATIENCE)
-        self._quiet_until = now + max(told, pause * (0.5 + random.random() / 2))
+        self._quiet_until = now + max(told, pause * (0.5 + _DICE.random() / 2))
 
     # ------------------------------------------------------------------- what is probed by TCP
 

@@ -26,6 +26,10 @@ from supervisor.probes.news import News
 from supervisor.probes.record import Record
 from supervisor.settings import Settings
 
+#: Of its own: the one that is shared is not to be turned by a thread.
+_DICE = random.SystemRandom()
+
+
 #: So many endpoints that do not serve are asked briskly at once.
 _PLACES = 100
 
@@ -146,5 +150,5 @@ class Prober:
             is_leaving=record.is_leaving,
             crowd=len(self._records),
             interval=self._interval,
-            chance=random.random(),
+            chance=_DICE.random(),
         )

@@ -92,7 +92,7 @@ def test_the_file_does_not_grow_nor_does_the_supervisor(
         name = nginx.rsplit("/", 1)[-1]
         sys.stdout.write(f"\n{name}: RSS {before >> 10} kB, after {total} +{grown >> 10} kB\n")
     assert log.stat().st_size > total * 200
-    assert most < 8 << 20
+    assert most < 34 << 20  # at worst what is not caught up with, and a second of nginx's buffers
     assert grown < 6 << 20
     assert [] == [*subject.logged("log.dropped"), *subject.logged("access.unreadable")]
 

@@ -15,6 +15,10 @@ Wrap = Callable[..., Wrapped]
 
 IGNORES = trapping("TERM", "INT", "QUIT")
 
+#: Two signals below the real-time ones: glibc keeps them for its threads, and whatever was started
+#: by posix_spawn, as by make, has them ignored and can do nothing about it.
+OF_THE_LIBRARY = 0b11 << 31
+
 
 @pytest.mark.parametrize("name", ["HUP", "USR1", "USR2", "WINCH", "ALRM", "CONT"])
 def test_other_signals_are_passed_on(wrap: Wrap, name: str) -> None:
@@ -170,7 +174,7 @@ def test_it_starts_with_a_clean_slate(wrap: Wrap) -> None:
 
     assert 0 == subject.wait()
     blocked, ignored, group, pid = (line.split()[-1] for line in subject.said)
-    assert 0 == int(blocked, 16) == int(ignored, 16)
+    assert 0 == int(blocked, 16) == int(ignored, 16) & ~OF_THE_LIBRARY
     assert group == pid
 
 
@@ -181,7 +185,7 @@ def test_a_hangup_that_nohup_ignores_stays_ignored(wrap: Wrap) -> None:
     subject = wrap("grep", "^SigIgn", "/proc/self/status", exec_words=("nohup", *EXEC))
 
     assert 0 == subject.wait()
-    assert 1 == int(subject.said[0].split()[-1], 16)
+    assert 1 == int(subject.said[0].split()[-1], 16) & ~OF_THE_LIBRARY
 
 
 def is_there(pid: int) -> bool:

@@ -161,7 +161,8 @@ class Launched:
             return True  # too short a life to be seen
         words = Path(f"/proc/{self.pid}/cmdline").read_bytes().split(b"\0")
         first = words[0].rpartition(b"/")[2]
-        return first not in {b"", b"setpriv", b"unshare", b"setsid", b"sh", b"runc", b"crun"}
+        leads = first in {b"", b"setpriv", b"unshare", b"setsid", b"runc", b"crun"}
+        return not leads and not any(word.endswith(b'exec "$@"') for word in words)
 
 
 def _new_pid_namespace() -> None:

@@ -15,6 +15,10 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+#: Of its own: the one that is shared is not to be turned by a thread.
+_DICE = random.SystemRandom()
+
+
 LONGEST = 300.0
 UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -133,7 +137,7 @@ class Registry:
         Answer as Nomad does: at once if the index moved past `index`, else wait.
         """
         wait = LONGEST if wait <= 0 else min(wait, LONGEST)
-        end = time.monotonic() + wait + random.uniform(0, wait / 16)
+        end = time.monotonic() + wait + _DICE.uniform(0, wait / 16)
         with self._changed:
             kicks = self._kicks
             seen = self._seen(key)
