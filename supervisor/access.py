@@ -28,6 +28,8 @@ _CHUNK = 1 << 18
 #: More than this is not caught up with, in bytes.
 _MOST_BEHIND = 32 << 20
 _KEEP_SIZE_PUNCH_HOLE = 0x01 | 0x02  # of <linux/falloc.h>
+_LIBC = ctypes.CDLL(None)
+_FALLOCATE = getattr(_LIBC, "fallocate64", _LIBC.fallocate)  # musl has only the latter, of 64 bits
 
 Tell = Callable[[str, Mapping[str, Any]], None]
 
@@ -124,7 +126,5 @@ class AccessLog:
 
 def _punch(descriptor: int, length: int) -> bool:
     """Free the beginning of a file, and tell whether this file system can."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    punch = getattr(libc, "fallocate64", libc.fallocate)  # musl has only the latter, of 64 bits
     sizes = (ctypes.c_int64(0), ctypes.c_int64(length))
-    return bool(punch(descriptor, _KEEP_SIZE_PUNCH_HOLE, *sizes) == 0)
+    return bool(_FALLOCATE(descriptor, _KEEP_SIZE_PUNCH_HOLE, *sizes) == 0)

@@ -29,6 +29,10 @@ _MUCH_MEMORY = 1 << 40
 #: All that a child needs of our environment; the token must not be in /proc/<nginx>/environ.
 _PASSED_ON = ("PATH", "TZ")
 
+# <sys/prctl.h>
+_SET_DUMPABLE = 4
+_SET_CHILD_SUBREAPER = 36
+
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -177,23 +181,20 @@ def hide_environment() -> None:
     A worker of nginx that was taken over would find Nomad's token there.  Root's workers are
     somebody else, so nothing has to be hidden, and ctypes need not be loaded.
     """
-    if os.geteuid() == 0:
-        return
-    import ctypes  # noqa: PLC0415
-
-    set_dumpable = 4  # PR_SET_DUMPABLE of <sys/prctl.h>
-    ctypes.CDLL(None).prctl(set_dumpable, 0, 0, 0, 0)
+    if os.geteuid() != 0:
+        _prctl(_SET_DUMPABLE, 0)
 
 
 def become_subreaper() -> None:
     """
     Adopt orphans when we are not PID 1, so that workers of a dead master stay ours to end.
-
-    By ctypes, because no library at hand wraps prctl; loaded only here, as PID 1 needs none.
     """
-    if os.getpid() == 1:
-        return
+    if os.getpid() != 1:
+        _prctl(_SET_CHILD_SUBREAPER, 1)
+
+
+def _prctl(option: int, value: int) -> None:
+    """Ask the kernel by ctypes, since no library at hand wraps prctl; loaded only when asked."""
     import ctypes  # noqa: PLC0415
 
-    set_child_subreaper = 36  # PR_SET_CHILD_SUBREAPER of <sys/prctl.h>
-    ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0)
+    ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
