@@ -10,7 +10,7 @@ import os
 import sys
 
 from benchmarks.report import table
-from supervisor.durations import parse_span
+from supervisor.core.durations import parse_span
 from tests.support import nginxes
 from tests.support.clean import clean_python
 from tests.support.soak.leaks import LEAKS, leaking

@@ -18,7 +18,8 @@ def main() -> None:
     """
     Run the command line and leave at once: no thread that hangs may hold up the exit.
     """
-    from supervisor import cli, signals
+    from supervisor.cli import main as cli
+    from supervisor.system import signals
 
     signals.block()
     code = cli.main(sys.argv[1:])

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
-from supervisor import lifetime, master, rollout, settings
+from supervisor.core import lifecycle, nginx_master, reload
+from supervisor.core.config import load
 
 ROOT = Path(__file__).parent.parent
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -22,7 +23,7 @@ DOCUMENTS = ("README.md", "docs/architecture.md")
 def settings_table() -> str:
     """Write the table of all settings."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
-    rows += [f"| `{name}` | {default} | {meaning} |" for name, default, meaning in settings.table()]
+    rows += [f"| `{name}` | {default} | {meaning} |" for name, default, meaning in load.table()]
     return "\n".join(rows)
 
 
@@ -47,9 +48,9 @@ def floors() -> str:
 
 PARTS: dict[str, Callable[[], str]] = {
     "settings": settings_table,
-    "lifetime": lambda: diagram(dict(lifetime.CHANGES)),
-    "master": lambda: diagram(dict(master.CHANGES)),
-    "rollout": lambda: diagram(dict(rollout.CHANGES)),
+    "lifetime": lambda: diagram(dict(lifecycle.CHANGES)),
+    "master": lambda: diagram(dict(nginx_master.CHANGES)),
+    "rollout": lambda: diagram(dict(reload.CHANGES)),
     "floors": floors,
 }
 

@@ -14,8 +14,20 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 TARGET = ROOT / "dist" / "autoexit.pyz"
 
-#: All that `wrap` imports of this package; the linter holds them to the standard library.
-MODULES = ("__init__", "anchor", "durations", "errors", "records")
+#: All that `cli/exec` imports of this package; the linter holds them to the standard library.
+MODULES = (
+    "__init__",
+    "cli/__init__",
+    "core/__init__",
+    "core/deadline_record",
+    "core/drain_ladder",
+    "core/durations",
+    "core/errors",
+    "core/signal_sets",
+    "system/__init__",
+    "system/clock",
+    "system/state_file",
+)
 
 _SHEBANG = b"#!/usr/bin/env python3\n"
 
@@ -24,9 +36,11 @@ def contents() -> dict[str, bytes]:
     """Return every file of the archive, by its name there."""
     package = ROOT / "supervisor"
     sources = [package / f"{name}.py" for name in MODULES]
-    sources += [path for path in (package / "wrap").glob("*.py") if path.name != "__main__.py"]
+    sources += [
+        path for path in (package / "cli" / "exec").glob("*.py") if path.name != "__main__.py"
+    ]
     files = {str(path.relative_to(ROOT)): path.read_bytes() for path in sources}
-    files["__main__.py"] = (package / "wrap" / "__main__.py").read_bytes()
+    files["__main__.py"] = (package / "cli" / "exec" / "__main__.py").read_bytes()
     files["LICENSE"] = (ROOT / "LICENSE").read_bytes()
     return dict(sorted(files.items()))
 

@@ -9,13 +9,13 @@ Each client has a thread of its own, so that a slow or silent one delays nobody.
 import threading
 from collections.abc import Callable
 
-from supervisor.admin.desk import Desk
-from supervisor.admin.samples import Samples
+from supervisor.admin.bridge import Surroundings, Window
+from supervisor.admin.history import Samples
+from supervisor.admin.routes import Desk
 from supervisor.admin.server import Server
-from supervisor.admin.window import Surroundings, Window
-from supervisor.events import Event
-from supervisor.orders import Reply
-from supervisor.policy import State
+from supervisor.core.commands import Reply
+from supervisor.core.events import Event
+from supervisor.core.state import State
 
 __all__ = ["Admin", "Surroundings"]
 

@@ -18,10 +18,10 @@ from prometheus_client.core import (
 )
 
 from supervisor import __version__
-from supervisor.ledger import BOUNDS
-from supervisor.model import NEVER, Mode
-from supervisor.policy import State
-from supervisor.policy.document import Seen, draining, health_counts
+from supervisor.admin.status_document import Seen, draining, health_counts
+from supervisor.core.model import NEVER, Mode
+from supervisor.core.state import State
+from supervisor.core.stats import BOUNDS
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 

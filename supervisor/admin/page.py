@@ -10,8 +10,8 @@ from base64 import b64encode
 from hashlib import sha256
 from http import HTTPStatus
 
-from supervisor import shipped
-from supervisor.admin.wire import Answer
+from supervisor.admin.http import Answer
+from supervisor.nginx import templates
 
 _STYLE = re.compile(rb"<style>(.*?)</style>", re.DOTALL)
 _SCRIPT = re.compile(rb'<script type="module">(.*?)</script>', re.DOTALL)
@@ -21,7 +21,7 @@ def page() -> Answer:
     """
     Read it anew: few ask, and 48 KB kept would be for nothing.
     """
-    body = (shipped.folder() / "status.html").read_bytes()
+    body = (templates.data_dir() / "status.html").read_bytes()
     headers = (
         ("Content-Security-Policy", policy(body)),
         ("Referrer-Policy", "no-referrer"),

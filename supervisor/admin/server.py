@@ -15,12 +15,12 @@ from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 
-from supervisor.admin.wire import Answer, Refusal, Request, receive, send
+from supervisor.admin.http import Answer, Refusal, Request, receive, send
 
 _CLIENTS = 32
 
 #: For a whole request, and for its answer to be taken, in seconds.
-_PATIENCE = 2.0
+_CLIENT_TIMEOUT = 2.0
 
 _TOO_MANY = Answer(HTTPStatus.TOO_MANY_REQUESTS, b"too many clients at a time\n")
 
@@ -74,10 +74,10 @@ class _Handler(socketserver.BaseRequestHandler):
 
     def handle(self) -> None:
         try:
-            wanted = receive(self.request, _PATIENCE)
+            wanted = receive(self.request, _CLIENT_TIMEOUT)
         except Refusal as refusal:
-            send(self.request, refusal.answer, _PATIENCE, only_head=False)
+            send(self.request, refusal.answer, _CLIENT_TIMEOUT, only_head=False)
             return
         if wanted is not None:
             answer = self.server.desk(wanted)
-            send(self.request, answer, _PATIENCE, only_head=wanted.method == "HEAD")
+            send(self.request, answer, _CLIENT_TIMEOUT, only_head=wanted.method == "HEAD")

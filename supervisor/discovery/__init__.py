@@ -7,10 +7,10 @@ A source is a thread that posts what it learns and never ends the program, whate
 from collections.abc import Callable
 from typing import Protocol
 
-from supervisor.discovery.listed import ListedSource, fixed, from_file
+from supervisor.core.config.settings import Settings
+from supervisor.core.events import Event
 from supervisor.discovery.nomad import NomadSource
-from supervisor.events import Event
-from supervisor.settings import Settings
+from supervisor.discovery.static import ListedSource, fixed, from_file
 
 
 class Source(Protocol):

@@ -4,23 +4,19 @@ One Nomad service, followed by blocking queries, for ever.
 The rules of where and when to ask are in `cursor`; this is the thread that follows them.
 """
 
-import random
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from supervisor import cursor
-from supervisor.client import Unanswered
-from supervisor.client.service import Answer, Service
-from supervisor.cursor import Cursor
-from supervisor.events import DiscoveryFailed, Event, SnapshotArrived
-from supervisor.selection import Selection, select
-from supervisor.settings import Settings
-
-#: Of its own: the one that is shared is not to be turned by a thread.
-_DICE = random.SystemRandom()
-
+from supervisor.core.config.settings import Settings
+from supervisor.core.events import DiscoveryFailed, Event, SnapshotArrived
+from supervisor.discovery import query_schedule
+from supervisor.discovery.query_schedule import Cursor
+from supervisor.discovery.selection import Selection, select
+from supervisor.nomad.api import Answer, Service
+from supervisor.nomad.errors import Unanswered
+from supervisor.system.jitter import chance
 
 #: How long a query may wait for a change.  Short, because a registry that was restored keeps a
 #: query from before on the old index until its wait is over.
@@ -61,29 +57,29 @@ class NomadSource:
         while True:
             if self._again.wait(pause):
                 self._again.clear()
-                place, pause = cursor.anew(place, time.monotonic())
+                place, pause = query_schedule.anew(place, time.monotonic())
                 continue
-            place = cursor.asking(place, time.monotonic())
+            place = query_schedule.asking(place, time.monotonic())
             try:
                 answer = self._believed(self._client.ask(self._service, place.index, _WAIT))
                 place, pause = self._learn(answer, place)
             except Unanswered as trouble:
                 if self._again.is_set():
                     continue  # cut on purpose
-                place, pause = cursor.failed(
+                place, pause = query_schedule.failed(
                     place,
                     refused=trouble.refused,
                     retry_after=trouble.retry_after,
-                    chance=_DICE.random(),
+                    chance=chance(),
                     now=time.monotonic(),
                 )
                 self._post(DiscoveryFailed(self.name, trouble.reason, pause))
             except Exception as error:  # noqa: BLE001 - a source must outlive what nobody foresaw
-                place, pause = cursor.failed(
+                place, pause = query_schedule.failed(
                     place,
                     refused=False,
                     retry_after=None,
-                    chance=_DICE.random(),
+                    chance=chance(),
                     now=time.monotonic(),
                 )
                 self._post(
@@ -106,7 +102,7 @@ class NomadSource:
         found = select(answer.rows, self._settings)
         if found.is_ignorance:
             raise Unanswered(f"none of the {found.refused} listed instances may be served")
-        following, pause, certain = cursor.answered(
+        following, pause, certain = query_schedule.answered(
             place,
             answer.index,
             is_news=found != self._known,

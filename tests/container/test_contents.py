@@ -19,7 +19,7 @@ Contain = Callable[..., Container]
 PYTHON = "/opt/autoexit-nginx/bin/python"
 
 # Every module that serving needs, as Python tells where it took it from.
-IMPORTS = "import supervisor.launch, supervisor.healthcheck, supervisor.check"
+IMPORTS = "import supervisor.daemon.start, supervisor.cli.healthcheck, supervisor.cli.check"
 
 STALE = """
 import importlib.util, pathlib, sys

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import settings
-from supervisor.client import Unanswered
-from supervisor.client.service import Service
+from supervisor.core.config import load
+from supervisor.nomad.api import Service
+from supervisor.nomad.errors import Unanswered
 from tests.support.fake_nomad import FakeNomad
 from tests.support.live_files import live_files
 from tests.support.namespaces import why_no_unshare
@@ -200,7 +200,7 @@ def asking(nomad: FakeNomad) -> Iterator[Service]:
     """
     nomad.set("web", [("127.0.0.1", 1)])
     environ = {"SERVICE_NAME": "web", "NOMAD_ADDR": f"http://localhost:{nomad.port}"}
-    client = Service(settings.read(environ, lambda _: True), lambda _: None)
+    client = Service(load.read(environ, lambda _: True), lambda _: None)
     yield client
     client.close()
 
@@ -244,7 +244,7 @@ def test_nobody_at_the_address_is_a_refusal() -> None:
     again soon costs nobody anything.
     """
     for address in (f"http://127.0.0.1:{free_port()}", "unix:///nowhere/api.sock"):
-        read = settings.read({"SERVICE_NAME": "web", "NOMAD_ADDR": address}, lambda _: True)
+        read = load.read({"SERVICE_NAME": "web", "NOMAD_ADDR": address}, lambda _: True)
         client = Service(read, lambda _: None)
         with pytest.raises(Unanswered) as trouble:
             client.ask("web", 0, 1.0)

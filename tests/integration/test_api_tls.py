@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import settings
-from supervisor.client import Unanswered
-from supervisor.client.service import Answer, Service
+from supervisor.core.config import load
+from supervisor.nomad.api import Answer, Service
+from supervisor.nomad.errors import Unanswered
 from tests.support.certificates import Authority
 from tests.support.fake_nomad import FakeNomad
 from tests.support.listening import Listener
@@ -87,7 +87,7 @@ def client_of(environ: dict[str, str]) -> Service:
     """
     Return a client that is told this by its environment.
     """
-    read = settings.read({"SERVICE_NAME": "web", **environ}, lambda _: True)
+    read = load.read({"SERVICE_NAME": "web", **environ}, lambda _: True)
     return Service(read, lambda _: None)
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import settings
-from supervisor.client import Unanswered
-from supervisor.client.service import Service
-from supervisor.client.token import Token
+from supervisor.core.config import load
+from supervisor.nomad.api import Service
+from supervisor.nomad.errors import Unanswered
+from supervisor.nomad.token import Token
 from tests.support.fake_nomad import TOKEN, FakeNomad
 from tests.support.nomad_faults import Exchange, status
 from tests.support.replica import Replica
@@ -31,7 +31,7 @@ def client_of(**environ: object) -> Service:
     Return a client that is told this by its environment.
     """
     told = {name: str(value) for name, value in environ.items()}
-    return Service(settings.read({"SERVICE_NAME": "web", **told}, lambda _: True), lambda _: None)
+    return Service(load.read({"SERVICE_NAME": "web", **told}, lambda _: True), lambda _: None)
 
 
 def test_A11_a_token_rotated_on_disk_is_used_by_the_next_query(
@@ -188,7 +188,7 @@ def test_what_is_a_token(tmp_path: Path, text: str, taken: str) -> None:
     """
     file, hidden = tmp_path / "token", list[str]()
     file.write_text(TOKEN)
-    read = settings.read({"SERVICE_NAME": "web", "NOMAD_TOKEN_FILE": str(file)}, lambda _: True)
+    read = load.read({"SERVICE_NAME": "web", "NOMAD_TOKEN_FILE": str(file)}, lambda _: True)
     token = Token(read, hidden.extend)
     assert TOKEN == token.read()
     file.write_bytes(text.encode("utf-8"))
@@ -202,4 +202,4 @@ def test_without_a_file_the_given_token_counts() -> None:
     """
     given = {"SERVICE_NAME": "web", "NOMAD_TOKEN": "given"}
     for environ in (given, {**given, "NOMAD_TOKEN_FILE": "/nowhere/token"}):
-        assert "given" == Token(settings.read(environ, lambda _: True), lambda _: None).read()
+        assert "given" == Token(load.read(environ, lambda _: True), lambda _: None).read()

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from supervisor import settings
-from supervisor.client import Unanswered
-from supervisor.client.checks import Checks
+from supervisor.core.config import load
+from supervisor.nomad.api import Checks
+from supervisor.nomad.errors import Unanswered
 from tests.support.fake_nomad import FakeNomad
 from tests.support.live_files import live_files
 from tests.support.nomad_faults import Fault, body, cut, empty, hang, stale, status
@@ -218,7 +218,7 @@ class TestChecks:
         Ask for the checks of allocation 1-2 in the namespace prod.
         """
         environ = {"SERVICE_NAME": "web", "NOMAD_ADDR": nomad.address, "NOMAD_NAMESPACE": "prod"}
-        client = Checks(settings.read(environ, lambda _: True), lambda _: None)
+        client = Checks(load.read(environ, lambda _: True), lambda _: None)
         if fault is not None:
             nomad.fault(fault, times=1)
         try:

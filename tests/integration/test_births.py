@@ -7,8 +7,8 @@ from pathlib import Path
 
 import psutil
 
-from supervisor.model import ChildKind
-from supervisor.process import Children
+from supervisor.core.model import ChildKind
+from supervisor.system.process import Children
 from tests.support.waiting import eventually
 
 

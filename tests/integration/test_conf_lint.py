@@ -9,10 +9,10 @@ from hypothesis import example, given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from supervisor.model import Endpoint, Mode, Plan, Share
-from supervisor.nginx import find
-from supervisor.render import beyond
-from supervisor.settings import read
+from supervisor.core.config.load import read
+from supervisor.core.model import Endpoint, Mode, Plan, Share
+from supervisor.nginx.process import find
+from supervisor.nginx.render import beyond
 from tests.support.conf_lint import FORBIDDEN, complaints, directives
 from tests.support.conf_words import strangers
 from tests.support.nginxes import BOTH

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from supervisor.model import Endpoint, Mode, Plan
+from supervisor.core.model import Endpoint, Mode, Plan
 from tests.support.client import read_answer
 from tests.support.nginxes import BOTH
 from tests.support.rendered import running

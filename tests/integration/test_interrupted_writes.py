@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.records import read_record, save_record
+from supervisor.system.state_file import read_record, save_record
 from tests.support.interrupted import NEW, OLD, bundles, configs, plan
 from tests.support.replica import Replica
 from tests.support.subjects import CHECKOUT

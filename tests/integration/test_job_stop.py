@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import settings
-from supervisor.client import Unanswered
-from supervisor.client.jobs import Jobs
+from supervisor.core.config import load
+from supervisor.nomad.api import Jobs
+from supervisor.nomad.errors import Unanswered
 from tests.support.certificates import Authority
 from tests.support.deadlines import lived, write_record
 from tests.support.fake_nomad import TOKEN, FakeNomad
@@ -51,7 +51,7 @@ def client_of(nomad: FakeNomad, **environ: str) -> Jobs:
     Return a client that knows this Nomad.
     """
     told = {"SERVICE_NAME": "web", "NOMAD_ADDR": nomad.address, "NOMAD_TOKEN": TOKEN, **environ}
-    return Jobs(settings.read(told, lambda _: True), lambda _: None)
+    return Jobs(load.read(told, lambda _: True), lambda _: None)
 
 
 def refusal(client: Jobs, job: str = JOB) -> Unanswered:

@@ -6,8 +6,8 @@ import os
 import re
 from pathlib import Path
 
-from supervisor.model import ChildKind
-from supervisor.process import Children
+from supervisor.core.model import ChildKind
+from supervisor.system.process import Children
 from tests.support.waiting import eventually
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import machine
+from supervisor.system import runtime_dir
 from tests.support.fake_nomad import FakeNomad
 from tests.support.live_files import all_workers, live_files, live_folder
 from tests.support.replica import Replica
@@ -185,7 +185,7 @@ def test_F10_a_planted_runtime_folder_is_not_used(tmp_path: Path) -> None:
     house = tmp_path / "house"
     house.mkdir()
     (tmp_path / "run").symlink_to(house)
-    folder, troubles = machine.runtime_folder([str(tmp_path / "run")])
+    folder, troubles = runtime_dir._first_usable([str(tmp_path / "run")])
     assert folder is None
     assert [f"{tmp_path}/run: Operation not permitted"] == troubles or "belongs" in troubles[0]
     assert [] == list(house.iterdir())

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from supervisor import access
-from supervisor.access import AccessLog
-from supervisor.logs import Writer
+from supervisor.nginx import access_log
+from supervisor.nginx.access_log import AccessLog
+from supervisor.system.log import Writer
 from tests.support.waiting import eventually
 
 MANY = 6000
@@ -104,7 +104,7 @@ def test_who_is_too_far_behind_skips(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """
     What cannot be caught up with is given back unread, and said; what comes next is told.
     """
-    monkeypatch.setattr(access, "_MOST_BEHIND", 10_000)
+    monkeypatch.setattr(access_log, "_MOST_BEHIND", 10_000)
     told: list[str] = []
     said: list[tuple[str, int]] = []
 
@@ -116,7 +116,7 @@ def test_who_is_too_far_behind_skips(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     following = AccessLog(tmp_path, tell, complain)
     following.start()
-    log = tmp_path / access.NAME
+    log = tmp_path / access_log.NAME
     with log.open("ab", buffering=0) as file:
         file.write(b'{"at":1.5,"uri":"/skipped"}\n' * 1000)
         eventually(lambda: said)

@@ -107,7 +107,7 @@ def test_any_python_reads_the_same_times(file: Path, python: str, deadline: str)
     """
     Old Pythons know neither Z nor half of a second; the grammar does not depend on them.
     """
-    code = "import sys; sys.path[:0] = sys.argv[1:2]; from supervisor.durations import *;"
+    code = "import sys; sys.path[:0] = sys.argv[1:2]; from supervisor.core.durations import *;"
     done = ran(python, "-I", "-c", f"{code} print(parse_instant(sys.argv[2]))", file, deadline)
 
     assert ("1800000000.5\n", "") == (done.stdout, done.stderr)

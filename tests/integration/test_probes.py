@@ -18,9 +18,9 @@ from typing import Any, Self
 import pytest
 
 from supervisor import __version__
-from supervisor.health import Verdict
-from supervisor.model import Condition
-from supervisor.probes.line import OursError, explained, status_of
+from supervisor.core.model import Condition
+from supervisor.health.probe import OursError, explained, status_of
+from supervisor.health.state import Verdict
 from tests.support.listening import Listener
 from tests.support.probing import Probed
 from tests.support.replica import Replica

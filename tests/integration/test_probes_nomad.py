@@ -4,7 +4,7 @@ HEALTH_CHECK=nomad: Nomad's own checks decide, and TCP where they do not tell.
 
 import pytest
 
-from supervisor.model import Condition
+from supervisor.core.model import Condition
 from tests.support import nomad_faults as faults
 from tests.support.fake_nomad import TOKEN, FakeNomad
 from tests.support.probing import Probed

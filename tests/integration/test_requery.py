@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from supervisor import settings
-from supervisor.client import Unanswered
-from supervisor.client.service import Service
+from supervisor.core.config import load
+from supervisor.nomad.api import Service
+from supervisor.nomad.errors import Unanswered
 from tests.support.fake_nomad import FakeNomad
 
 
@@ -24,7 +24,7 @@ def test_a_query_that_is_unwanted_before_it_connects_is_never_asked(
         fake.set("web", [("127.0.0.1", 1)])
         address = fake.address if over == "tcp" else fake.unix_address
         environ = {"SERVICE_NAME": "web", "NOMAD_ADDR": address, "NOMAD_TOKEN": "token"}
-        client = Service(settings.read(environ, lambda _: False), lambda _: None, lambda: True)
+        client = Service(load.read(environ, lambda _: False), lambda _: None, lambda: True)
         began = time.monotonic()
 
         with pytest.raises(Unanswered):

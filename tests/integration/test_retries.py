@@ -12,7 +12,7 @@ from socket import socket
 
 import pytest
 
-from supervisor.model import Endpoint, Mode, Plan
+from supervisor.core.model import Endpoint, Mode, Plan
 from tests.support.client import get
 from tests.support.mortal import Death, Mortal, full
 from tests.support.nginxes import BOTH

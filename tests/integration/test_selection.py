@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from supervisor.machine import local_addresses
+from supervisor.system.network import local_addresses
 from tests.support.fake_nomad import FakeNomad
 from tests.support.live_files import live_files
 from tests.support.nomad_registry import row

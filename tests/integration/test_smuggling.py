@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.machine import worker_user
-from supervisor.model import Endpoint, Mode, Plan
+from supervisor.core.model import Endpoint, Mode, Plan
+from supervisor.nginx.host_limits import worker_user
 from tests.support.client import connect
 from tests.support.listening import Listener
 from tests.support.nginxes import BOTH

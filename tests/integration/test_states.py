@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from supervisor.model import Endpoint, Mode, Plan, Share
+from supervisor.core.model import Endpoint, Mode, Plan, Share
 from tests.support.client import Answer, asking, connect, get, read_answer
 from tests.support.listening import Listener
 from tests.support.nginxes import BOTH

@@ -15,7 +15,7 @@ from queue import Queue
 import psutil
 import pytest
 
-from supervisor.model import Endpoint, Mode, Plan
+from supervisor.core.model import Endpoint, Mode, Plan
 from tests.support.client import asking, connect, get, read_answer
 from tests.support.hold import Hold
 from tests.support.listening import Listener

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.machine import worker_count
+from supervisor.nginx.host_limits import worker_count
 from tests.support.fake_nomad import FakeNomad
 from tests.support.image import subject_for
 from tests.support.subjects import CHECKOUT, RUN, Ours
@@ -27,7 +27,8 @@ def counted_in_a_child(processors: int, cgroup: Path) -> int:
     Return the count of a process that may use so many processors.
     """
     code = (
-        "import os, sys; from pathlib import Path; from supervisor.machine import worker_count;"
+        "import os, sys; from pathlib import Path;"
+        "from supervisor.nginx.host_limits import worker_count;"
         f"os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:{processors}]);"
         "print(worker_count(Path(sys.argv[1])))"
     )

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import machine, settings, workers
-from supervisor.errors import Problem
+from supervisor.core.config import load
+from supervisor.core.errors import Problem
+from supervisor.nginx import host_limits, workers
 from tests.support import filling
 from tests.support.control_groups import Group, control_group
 from tests.support.fake_nomad import FakeNomad
@@ -51,7 +52,7 @@ def serving(subject: Supervised, replica: Replica) -> Supervised:
     subject.offer(replica)
     subject.start().ready(status=200)
     subject.wait_for_log("reload.applied", mode="serve")
-    eventually(lambda: len(subject.nginx_workers()) == machine.worker_count())
+    eventually(lambda: len(subject.nginx_workers()) == host_limits.worker_count())
     return subject
 
 
@@ -78,7 +79,7 @@ def test_L08_a_reload_that_would_hit_the_pids_limit_waits(
         ) as prepared,
     ):
         subject = serving(prepared, one)
-        pids.limit(pids.used + machine.worker_count())  # and `nginx -t` is one more
+        pids.limit(pids.used + host_limits.worker_count())  # and `nginx -t` is one more
         with Traffic(subject.port) as traffic:
             subject.offer(two)
             line = subject.wait_for_log("reload.deferred")
@@ -133,13 +134,13 @@ def test_L08_the_table_of_nginx_is_never_full() -> None:
 
     def draining(most: int) -> int:
         given = {"ENDPOINTS": "10.0.0.1:1", "MAX_DRAINING": str(most)}
-        return settings.read(given, lambda _: False).max_draining
+        return load.read(given, lambda _: False).max_draining
 
     most = draining(100)
     with pytest.raises(Problem, match="MAX_DRAINING"):
         draining(most + 1)
 
-    assert (most + 2) * machine._MOST_WORKERS < workers._TABLE
+    assert (most + 2) * host_limits._MOST_WORKERS < workers._TABLE
 
 
 @nginxes

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.model import Endpoint, Mode, Plan
+from supervisor.core.model import Endpoint, Mode, Plan
 from tests.support.client import Answer, asking, connect, get, read_answer
 from tests.support.interrupted import configs
 from tests.support.nginxes import BOTH, current

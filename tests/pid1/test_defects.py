@@ -15,8 +15,8 @@ Serve = Callable[..., Supervised]
 Replicas = Callable[..., list[Replica]]
 
 _BREAKS = {
-    "the policy": "import supervisor.balance as place\nplace.choose",
-    "a thread": "import supervisor.looker as place\nplace.ask",
+    "the policy": "import supervisor.core.balancing as place\nplace.choose",
+    "a thread": "import supervisor.nginx.internal_socket as place\nplace.read_generation",
 }
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import lifetime
-from supervisor import settings as table
-from supervisor.records import read_record
+from supervisor.core import lifecycle
+from supervisor.core.config import load as table
+from supervisor.system.state_file import read_record
 from tests.support.deadlines import EXACT, Clocks, write_raw, write_record
 from tests.support.waiting import eventually
 from tests.support.wrapped import EXEC, Wrapped, trapping
@@ -160,7 +160,7 @@ def test_the_supervisor_reads_what_exec_wrote(wrap: Wrap) -> None:
 
     assert (record, "") != (None, trouble)
     settings = table.read({"TTL": "1h", "ENDPOINTS": "10.0.0.5:5000"}, os.path.exists)
-    anchor = lifetime.anchor(settings, record, time.time())
+    anchor = lifecycle.anchor(settings, record, time.time())
     assert ("", record) == (anchor.remark, anchor.record)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from supervisor.wrap import kernel
+from supervisor.cli.exec import subreaper
 from tests.support.waiting import eventually
 from tests.support.wrapped import Wrapped
 
@@ -105,9 +105,9 @@ def test_children_are_found_without_the_kernels_list(monkeypatch: pytest.MonkeyP
     Where the kernel keeps no list of children, they are found by asking everyone for its parent.
     """
     ours = [subprocess.Popen(["sleep", "68"]) for _ in range(2)]
-    listed = kernel.children()
-    monkeypatch.setattr(kernel, "open", refusing, raising=False)
-    asked = kernel.children()
+    listed = subreaper.children()
+    monkeypatch.setattr(subreaper, "open", refusing, raising=False)
+    asked = subreaper.children()
     for process in ours:
         process.kill()
         process.wait()

@@ -14,7 +14,7 @@ CHECKOUT = Path(__file__).parent.parent.parent
 GIVEN = "import psutil, jinja2, nomad, structlog"
 
 #: All that `autoexit-nginx run` loads, on the way that it takes.
-OURS = "import supervisor.cli, supervisor.launch"
+OURS = "import supervisor.cli.main, supervisor.daemon.start"
 
 _SAYS_ITS_SIZE = """
 import sys

@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from supervisor.anchor import Record
-from supervisor.files.configs import Configs
-from supervisor.model import Endpoint, Mode, Plan
-from supervisor.records import save_record
-from supervisor.render import Bundle, Frame, Renderer
-from supervisor.settings import read
-from supervisor.workplace import read_templates
+from supervisor.core.config.load import read
+from supervisor.core.deadline_record import Record
+from supervisor.core.model import Endpoint, Mode, Plan
+from supervisor.nginx.config_store import Configs
+from supervisor.nginx.render import Bundle, Frame, Renderer
+from supervisor.nginx.templates import read_templates
+from supervisor.system.state_file import save_record
 
 #: Every call of `os` that the two write paths make, and more than they make today.
 STEPS = (

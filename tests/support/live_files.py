@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 from typing import Self
 
-from supervisor.machine import worker_count
+from supervisor.nginx.host_limits import worker_count
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
 

@@ -14,28 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar, assert_never
 
-from supervisor import lifetime, policy, settings
-from supervisor.anchor import Record
-from supervisor.events import (
-    ChildExited,
-    ConnectionsCounted,
-    Event,
-    GenerationSeen,
-    HealthSeen,
-    JobStopAnswered,
-    OrphansFound,
-    SignalArrived,
-    SnapshotArrived,
-    Spawned,
-    Staged,
-    StateSaved,
-    Swapped,
-    TimePassed,
-    WorkersCounted,
-    WorkersEnded,
-)
-from supervisor.model import ChildKind, Condition, Endpoint, Plan
-from supervisor.orders import (
+from supervisor.core import lifecycle
+from supervisor.core.commands import (
     AskJobStop,
     CountConnections,
     CountWorkers,
@@ -55,7 +35,29 @@ from supervisor.orders import (
     Swap,
     Watch,
 )
-from supervisor.policy import State
+from supervisor.core.config import load
+from supervisor.core.deadline_record import Record
+from supervisor.core.events import (
+    ChildExited,
+    ConnectionsCounted,
+    Event,
+    GenerationSeen,
+    HealthSeen,
+    JobStopAnswered,
+    OrphansFound,
+    SignalArrived,
+    SnapshotArrived,
+    Spawned,
+    Staged,
+    StateSaved,
+    Swapped,
+    TimePassed,
+    WorkersCounted,
+    WorkersEnded,
+)
+from supervisor.core.model import ChildKind, Condition, Endpoint, Plan
+from supervisor.core.policy import decide
+from supervisor.core.state import State
 
 T = TypeVar("T", bound=Order)
 
@@ -139,18 +141,18 @@ class Play:
         self._pace = 0.0
         self._watched: frozenset[Endpoint] = frozenset()
         environ = {"SERVICE_NAME": "web", "HEALTH_CHECK": "off", **self.configured}
-        self.settings = settings.read(environ, lambda _: False)
-        anchor = lifetime.anchor(self.settings, self.record, self.wall)
+        self.settings = load.read(environ, lambda _: False)
+        anchor = lifecycle.anchor(self.settings, self.record, self.wall)
         names = [f"nomad:{name}" for name in self.settings.service_name]
         self.state: State
-        self.state, orders = policy.begin(self.settings, anchor, names, self.now)
+        self.state, orders = decide.begin(self.settings, anchor, names, self.now)
         self._take(orders)
 
     # ---------------------------------------------------------------- what a test does
 
     def send(self, event: Event) -> list[Order]:
         """Let an event happen now, and return what it led to at once."""
-        self.state, orders = policy.decide(self.state, event, self.now)
+        self.state, orders = decide.decide(self.state, event, self.now)
         self._take(orders)
         return orders
 

@@ -5,11 +5,11 @@ Probes that run by themselves, and what they posted.
 import time
 from collections.abc import Iterable, Mapping
 
-from supervisor import settings
-from supervisor.events import Event, HealthSeen, ProbesFellBack
-from supervisor.model import Condition, Endpoint
-from supervisor.orders import Watch
-from supervisor.probes import prober
+from supervisor.core.commands import Watch
+from supervisor.core.config import load
+from supervisor.core.events import Event, HealthSeen, ProbesFellBack
+from supervisor.core.model import Condition, Endpoint
+from supervisor.health import prober
 from tests.support.waiting import eventually
 
 
@@ -21,7 +21,7 @@ class Probed:
     def __init__(self, **environ: str) -> None:
         self.events: list[tuple[float, HealthSeen]] = []
         self.fell_back: list[ProbesFellBack] = []
-        found = settings.read({"SERVICE_NAME": "web", **environ}, lambda _: False)
+        found = load.read({"SERVICE_NAME": "web", **environ}, lambda _: False)
         self.probes = prober(found, self._post, lambda _: None)
         self.probes.start()
 

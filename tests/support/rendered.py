@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from supervisor.machine import listen_directives, worker_user
-from supervisor.model import Plan
-from supervisor.render import Bundle, Frame, Renderer
-from supervisor.settings import read
-from supervisor.workplace import read_templates
+from supervisor.core.config.load import read
+from supervisor.core.model import Plan
+from supervisor.nginx.host_limits import listen_directives, worker_user
+from supervisor.nginx.render import Bundle, Frame, Renderer
+from supervisor.nginx.templates import read_templates
 from tests.support.client import get
 from tests.support.waiting import eventually, free_port
 

@@ -2,10 +2,10 @@ import ipaddress
 
 import pytest
 
-from supervisor import settings
-from supervisor.admission import OURS, Rules, admit, written_anew
-from supervisor.model import Endpoint
-from supervisor.selection import select
+from supervisor.core.addresses import OURS, Rules, admit, written_anew
+from supervisor.core.config import load
+from supervisor.core.model import Endpoint
+from supervisor.discovery.selection import select
 from tests.support.nomad_registry import row
 
 REFUSED = {
@@ -39,13 +39,13 @@ def test_S04_what_no_replica_listens_on_is_refused(kind: str, address: str) -> N
     it is written; named by ALLOW_NETWORKS each does.
     """
     allocation = {"SERVICE_NAME": "web", "NOMAD_ALLOC_ID": "a", "NOMAD_IP_http": "10.9.9.9"}
-    inside = settings.read(allocation, lambda _: False)
+    inside = load.read(allocation, lambda _: False)
     for text in {address, ipaddress.ip_address(address).exploded.upper()}:
         found = select([row("web", text, 80), row("web", "10.0.0.1", 80)], inside)
         assert (Endpoint("10.0.0.1", 80),) == found.endpoints
         assert 1 == found.refused
 
-    named = settings.read(allocation | {"ALLOW_NETWORKS": EVERYTHING}, lambda _: False)
+    named = load.read(allocation | {"ALLOW_NETWORKS": EVERYTHING}, lambda _: False)
     assert 1 == len(select([row("web", address, 80)], named).endpoints)
 
 
@@ -72,7 +72,7 @@ def test_S04_loopback_is_let_in_where_it_is_ours(environ: dict[str, str]) -> Non
     Where the list is static or a file, where no allocation is around us, where the allocation's
     own address is loopback, and where ALLOW_NETWORKS names it: loopback, and nothing more.
     """
-    rules = settings.read(environ, lambda _: False).rules
+    rules = load.read(environ, lambda _: False).rules
 
     assert Endpoint("127.0.0.1", 80) == admit("127.0.0.1", 80, rules)
     assert admit("::ffff:127.0.0.1", 80, rules) is None

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from supervisor.cursor import Cursor, answered, asking, failed
+from supervisor.discovery.query_schedule import Cursor, answered, asking, failed
 
 FLOOR = 0.02
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import cgroup, process
+from supervisor.system import cgroup, process
 
 Tree = Callable[..., Path]
 

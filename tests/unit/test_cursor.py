@@ -4,16 +4,16 @@ The rules of blocking queries: where to ask from next, and when.
 
 import pytest
 
-from supervisor import cursor
-from supervisor.cursor import Cursor
+from supervisor.discovery import query_schedule
+from supervisor.discovery.query_schedule import Cursor
 
 
 def learn(
     place: Cursor, index: int | None, *, news: bool = True, empty: bool = False, after: float = 0.0
 ) -> tuple[Cursor, float, bool]:
     """Ask at 100 s and be answered so much later."""
-    asked = cursor.asking(place, 100.0)
-    return cursor.answered(asked, index, is_news=news, is_empty=empty, now=100.0 + after)
+    asked = query_schedule.asking(place, 100.0)
+    return query_schedule.answered(asked, index, is_news=news, is_empty=empty, now=100.0 + after)
 
 
 def test_the_next_query_waits_from_where_the_answer_was() -> None:
@@ -49,8 +49,8 @@ def test_quick_answers_without_news_use_up_the_credit() -> None:
     """
     place, pauses = Cursor(index=1), []
     for number in range(8):
-        place = cursor.asking(place, 100.0 + number / 1000)
-        place, pause, _ = cursor.answered(
+        place = query_schedule.asking(place, 100.0 + number / 1000)
+        place, pause, _ = query_schedule.answered(
             place, 1, is_news=False, is_empty=False, now=100.0 + number / 1000
         )
         pauses.append(pause)
@@ -63,9 +63,9 @@ def test_a_calm_time_restores_the_credit() -> None:
     """
     After a while a few quick answers are free again.
     """
-    place = cursor.asking(Cursor(index=1, credit=0.0, asked_at=90.0), 100.0)
+    place = query_schedule.asking(Cursor(index=1, credit=0.0, asked_at=90.0), 100.0)
 
-    assert cursor.asking(place, 100.0).credit == place.credit > 3
+    assert query_schedule.asking(place, 100.0).credit == place.credit > 3
 
 
 def test_a_first_empty_answer_is_doubted_for_a_second() -> None:
@@ -107,7 +107,7 @@ def test_wishes_to_know_are_granted_within_the_credit() -> None:
     """
     place, pauses = Cursor(index=9, doubts=True, asked_at=100.0), []
     for _ in range(6):
-        place, pause = cursor.anew(place, 100.0)
+        place, pause = query_schedule.anew(place, 100.0)
         pauses.append(pause)
 
     assert (0, False) == (place.index, place.doubts)
@@ -119,7 +119,7 @@ def test_a_failure_asks_for_everything_next() -> None:
     """
     Nothing remembered may hide what is true now; a doubt begins anew too.
     """
-    place, _ = cursor.failed(
+    place, _ = query_schedule.failed(
         Cursor(index=9, doubts=True), refused=False, retry_after=None, chance=0, now=0.0
     )
 
@@ -133,7 +133,7 @@ def test_pauses_grow_to_a_cap(*, refused: bool, longest: float) -> None:
     """
     place, pauses = Cursor(), []
     for _ in range(100):
-        place, pause = cursor.failed(
+        place, pause = query_schedule.failed(
             place, refused=refused, retry_after=None, chance=0.999, now=0.0
         )
         pauses.append(pause)
@@ -141,7 +141,9 @@ def test_pauses_grow_to_a_cap(*, refused: bool, longest: float) -> None:
     assert pauses == sorted(pauses)
     assert 0.05 < pauses[0] <= 0.1
     assert longest * 0.9 < pauses[-1] <= longest
-    place, pause = cursor.failed(place, refused=refused, retry_after=None, chance=0.0, now=0.0)
+    place, pause = query_schedule.failed(
+        place, refused=refused, retry_after=None, chance=0.0, now=0.0
+    )
     assert longest / 2 == pause
 
 
@@ -150,7 +152,9 @@ def test_retry_after_is_followed_up_to_a_minute(told: float, kept: float) -> Non
     """
     A registry that asks for a pause gets it, within reason.
     """
-    _, pause = cursor.failed(Cursor(), refused=False, retry_after=told, chance=0.5, now=30.0)
+    _, pause = query_schedule.failed(
+        Cursor(), refused=False, retry_after=told, chance=0.5, now=30.0
+    )
 
     assert kept == pause
 
@@ -159,7 +163,9 @@ def test_a_retry_after_of_nothing_is_no_pause_to_follow() -> None:
     """
     Zero would be a busy loop.
     """
-    assert cursor.failed(Cursor(), refused=False, retry_after=0.0, chance=0.0, now=0.0)[1] > 0
+    assert (
+        query_schedule.failed(Cursor(), refused=False, retry_after=0.0, chance=0.0, now=0.0)[1] > 0
+    )
 
 
 @pytest.mark.parametrize("took, pause", [(0.0, 5.0), (3.0, 2.0), (5.0, 0.0), (40.0, 0.0)])
@@ -167,8 +173,10 @@ def test_the_time_a_query_took_to_fail_counts_as_waiting(took: float, pause: flo
     """
     A registry that hangs is asked again 5 s after the last query began, not after it ended.
     """
-    place = cursor.asking(Cursor(failures=20), 100.0)
+    place = query_schedule.asking(Cursor(failures=20), 100.0)
 
-    following = cursor.failed(place, refused=False, retry_after=None, chance=1.0, now=100.0 + took)
+    following = query_schedule.failed(
+        place, refused=False, retry_after=None, chance=1.0, now=100.0 + took
+    )
 
     assert pause == pytest.approx(following[1])

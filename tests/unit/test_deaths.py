@@ -6,12 +6,12 @@ import signal
 
 import pytest
 
-from supervisor import master
-from supervisor.errors import ExitCode
-from supervisor.events import ChildExited, SpawnFailed, StageFailed, SwapFailed
-from supervisor.model import ChildKind
-from supervisor.orders import Kill, QuitOrphans, Restore, SpawnMaster
-from supervisor.rollout import Step
+from supervisor.core import nginx_master
+from supervisor.core.commands import Kill, QuitOrphans, Restore, SpawnMaster
+from supervisor.core.errors import ExitCode
+from supervisor.core.events import ChildExited, SpawnFailed, StageFailed, SwapFailed
+from supervisor.core.model import ChildKind
+from supervisor.core.reload import Step
 from tests.support.play import Play, World, arrives, endpoints
 
 
@@ -206,4 +206,4 @@ def test_only_the_ways_of_the_table_are_taken() -> None:
     A master cannot come up without booting.
     """
     with pytest.raises(AssertionError, match="internal error"):
-        master.enter(master.Master(), master.Health.UP)
+        nginx_master.enter(nginx_master.Master(), nginx_master.Health.UP)

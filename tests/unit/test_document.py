@@ -13,7 +13,8 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from supervisor.events import (
+from supervisor.admin.status_document import ROWS, Seen, document
+from supervisor.core.events import (
     ChildExited,
     DeadlineMoved,
     DiscoveryFailed,
@@ -25,9 +26,8 @@ from supervisor.events import (
     StopAsked,
     WorkerDied,
 )
-from supervisor.ledger import REMEMBERED
-from supervisor.model import ChildKind, Condition, Endpoint, Share
-from supervisor.policy.document import ROWS, Seen, document
+from supervisor.core.model import ChildKind, Condition, Endpoint, Share
+from supervisor.core.stats import REMEMBERED
 from tests.support.play import SOURCE, Play, World, arrives, endpoints
 
 SCHEMA = Draft202012Validator(

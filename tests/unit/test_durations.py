@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from supervisor import durations
+from supervisor.core import durations
 
 
 @pytest.mark.parametrize(

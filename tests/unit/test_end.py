@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor import lifetime
-from supervisor.events import (
+from supervisor.core import lifecycle
+from supervisor.core.commands import Exit, Kill, QuitOrphans, SpawnMaster
+from supervisor.core.events import (
     ChildExited,
     ConnectionsCounted,
     Event,
@@ -19,9 +20,8 @@ from supervisor.events import (
     SignalArrived,
     Spawned,
 )
-from supervisor.lifetime import Lifetime, Phase
-from supervisor.model import NEVER, ChildKind
-from supervisor.orders import Exit, Kill, QuitOrphans, SpawnMaster
+from supervisor.core.lifecycle import Lifetime, Phase
+from supervisor.core.model import NEVER, ChildKind
 from tests.support.play import Play, World, arrives
 
 STUBBORN = World(obeys=frozenset({signal.SIGKILL}))
@@ -236,7 +236,7 @@ def test_a_child_that_starts_too_late_is_sent_away(kind: ChildKind, answer: Kill
     play = Play(world=World(silent_orders=frozenset({SpawnMaster})))
     play.send(arrives(1))
     play.run(0.1)
-    ending = lifetime.drain(play.state.lifetime, "deadline", 30.0, play.now)
+    ending = lifecycle.drain(play.state.lifetime, "deadline", 30.0, play.now)
     play.state = replace(play.state, lifetime=ending)
 
     assert answer == play.send(Spawned(kind, 500))[0]
@@ -328,7 +328,7 @@ def test_only_the_ways_of_the_table_are_taken() -> None:
     What has ended does not begin again.
     """
     with pytest.raises(AssertionError, match="internal error"):
-        lifetime.enter(Lifetime(phase=Phase.ENDED), Phase.RUNNING)
+        lifecycle.enter(Lifetime(phase=Phase.ENDED), Phase.RUNNING)
 
 
 def test_nothing_is_due_after_the_end() -> None:

@@ -1,5 +1,5 @@
 """
-The ladder of a wrapped command is nginx's ladder.
+The ladder that nginx and a command under `exec` share.
 """
 
 import math
@@ -7,49 +7,47 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor import lifetime
-from supervisor.lifetime import Lifetime
-from supervisor.wrap import ending
+from supervisor.core import lifecycle
+from supervisor.core.drain_ladder import DrainLadder
+from supervisor.core.lifecycle import Lifetime
 
 seconds = st.floats(0, 1e6)
 pauses = st.lists(st.floats(0, 10), max_size=4)
 
 
 @given(is_deadline=st.booleans(), drain=seconds, stop=seconds, waits=pauses)
-def test_both_ladders_are_one(
+def test_nginx_is_stopped_by_the_same_ladder(
     is_deadline: bool,  # noqa: FBT001
     drain: float,
     stop: float,
     waits: list[float],
 ) -> None:
     """
-    Whatever began the end, and however often a stop was asked for: the same rungs, the same reason.
+    A shutdown of nginx has the ladder of a command, however it began and was shortened.
     """
     now = 1000.0
-    ours, theirs = None, Lifetime()
+    ladder, life = DrainLadder(), Lifetime()
     if is_deadline:
-        ours = ending.at_deadline(drain, now)
-        theirs = lifetime.drain(theirs, "deadline", drain, now)
+        ladder = ladder.begin("deadline", drain, now)
+        life = lifecycle.drain(life, "deadline", drain, now)
     for wait in waits:
         now += wait
-        ours = ending.asked_to_stop(ours, stop, now)
-        theirs = lifetime.asked_to_stop(theirs, stop, now)
+        ladder = ladder.stop(stop, now)
+        life = lifecycle.asked_to_stop(life, stop, now)
 
-    if ours is not None:
-        for name in ("reason", "began_at", "stops", "term_at", "kill_at", "gone_at"):
-            assert getattr(theirs, name) == getattr(ours, name)
+    assert ladder == life.ladder
 
 
 @given(total=seconds, waits=pauses)
 def test_the_end_never_moves_away(total: float, waits: list[float]) -> None:
     """
-    Asking again only ever brings the end nearer.
+    Another stop signal never postpones the end.
     """
     now, before = 0.0, math.inf
-    ours = None
+    ladder = DrainLadder()
     for wait in [0.0, *waits]:
         now += wait
-        ours = ending.asked_to_stop(ours, total, now)
+        ladder = ladder.stop(total, now)
 
-        assert ours.gone_at <= before
-        before = ours.gone_at
+        assert ladder.gone_at <= before
+        before = ladder.gone_at

@@ -6,10 +6,10 @@ import os
 
 import pytest
 
-from supervisor import settings as table
-from supervisor.anchor import Wish
-from supervisor.errors import Problem
-from supervisor.wrap import options
+from supervisor.cli.exec import options
+from supervisor.core.config import load as table
+from supervisor.core.deadline_record import Wish
+from supervisor.core.errors import Problem
 
 ENVIRONMENTS: list[dict[str, str]] = [
     {},

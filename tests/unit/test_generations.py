@@ -8,11 +8,11 @@ import signal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor import generations
-from supervisor.events import ChildExited, SignalArrived
-from supervisor.generations import Generations
-from supervisor.model import ChildKind
-from supervisor.orders import CountWorkers, EndWorkers, Stage
+from supervisor.core import worker_generations
+from supervisor.core.commands import CountWorkers, EndWorkers, Stage
+from supervisor.core.events import ChildExited, SignalArrived
+from supervisor.core.model import ChildKind
+from supervisor.core.worker_generations import Generations
 from tests.support.play import Play, World, arrives, endpoints
 
 FIRST = frozenset({1, 2})
@@ -219,16 +219,16 @@ def test_no_more_generations_drain_than_may(steps: list[tuple[bool, set[int]]], 
         alive -= frozenset(
             sorted(alive - {newest})[each] for each in leaving if each < len(alive) - 1
         )
-        state = generations.counted(state, alive)
+        state = worker_generations.counted(state, alive)
         groups = [*state.draining, state.live]
         assert sorted(alive) == sorted(pid for group in groups for pid in group)
-        why = generations.shortage(state, math.inf, 1)
-        verdict = generations.verdict(state, why, is_pressing=pressing)
-        if verdict is generations.Verdict.GO:
-            state = generations.succeeded(state)
+        why = worker_generations.shortage(state, math.inf, 1)
+        verdict = worker_generations.verdict(state, why, is_pressing=pressing)
+        if verdict is worker_generations.Verdict.GO:
+            state = worker_generations.succeeded(state)
             newest += 1
             alive |= {newest}
             assert len(state.draining) <= most
-        elif verdict is generations.Verdict.MAKE_ROOM:
+        elif verdict is worker_generations.Verdict.MAKE_ROOM:
             assert min(alive) in state.draining[0]
             alive -= state.draining[0]

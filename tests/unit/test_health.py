@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor import health
-from supervisor.health import Health, Verdict
-from supervisor.model import Condition
+from supervisor.core.model import Condition
+from supervisor.health import state as health
+from supervisor.health.state import Health, Verdict
 
 READY, SLOW, FAILING = Condition.READY, Condition.SLOW, Condition.FAILING
 STARTING, UNKNOWN = Condition.STARTING, Condition.UNKNOWN

@@ -9,12 +9,12 @@ from types import CodeType
 import pytest
 from jinja2 import Environment
 
-from supervisor.admission import Rules, admit
-from supervisor.errors import ExitCode, Problem
-from supervisor.model import Endpoint, Mode, Plan, Share
-from supervisor.render import Bundle
-from supervisor.settings import Settings
-from supervisor.whereabouts import runtime_candidates
+from supervisor.core.addresses import Rules, admit
+from supervisor.core.config.paths import runtime_candidates
+from supervisor.core.config.settings import Settings
+from supervisor.core.errors import ExitCode, Problem
+from supervisor.core.model import Endpoint, Mode, Plan, Share
+from supervisor.nginx.render import Bundle
 from tests.support.conf_lint import directives
 from tests.support.conf_words import strangers
 from tests.support.rendered import rendered

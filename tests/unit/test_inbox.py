@@ -4,8 +4,8 @@ The one queue of the loop.
 
 import signal
 
-from supervisor.events import SignalArrived, TimePassed
-from supervisor.loop import Inbox
+from supervisor.core.events import SignalArrived, TimePassed
+from supervisor.daemon.inbox import Inbox
 
 
 def test_P22_equal_signals_that_wait_are_one() -> None:

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor import jobstop, policy
-from supervisor.anchor import Record
-from supervisor.events import (
+from supervisor.core import job_stop
+from supervisor.core.commands import AskJobStop, Exit, Note, SaveState, SpawnMaster
+from supervisor.core.deadline_record import Record
+from supervisor.core.events import (
     ChildExited,
     Event,
     GenerationSeen,
@@ -18,9 +19,9 @@ from supervisor.events import (
     SignalArrived,
     TimePassed,
 )
-from supervisor.lifetime import Phase
-from supervisor.model import ChildKind, Mode
-from supervisor.orders import AskJobStop, Exit, Note, SaveState, SpawnMaster
+from supervisor.core.lifecycle import Phase
+from supervisor.core.model import ChildKind, Mode
+from supervisor.core.policy.awaiting_job_stop import heard_late
 from tests.support.play import WALL, Play, World, arrives, endpoints
 
 GRANTED = JobStopAnswered()
@@ -138,7 +139,7 @@ def test_each_further_signal_climbs_a_rung() -> None:
     played = play(GRANTED, STOP_TIMEOUT="60s")
     played.world.obeys = STUBBORN
     played.run(1)
-    assert 1 == played.state.lifetime.stops
+    assert 1 == played.state.lifetime.ladder.stops
     played.send(SignalArrived(signal.SIGTERM))
     played.run(5)
 
@@ -443,7 +444,7 @@ def test_what_becomes_of_that_question_is_said(event: Event, line: str, reason: 
     """
     One line, the policy in it where it did not work.
     """
-    (said,) = policy.heard_late(restarted(AT_DEADLINE="stop-job").settings, event)
+    (said,) = heard_late(restarted(AT_DEADLINE="stop-job").settings, event)
 
     assert (line, reason) == (said.event, said.fields.get("reason"))
     assert (reason is None) == ("policy" not in said.fields)
@@ -482,6 +483,6 @@ def test_whatever_happens_it_ends_with_0_and_in_time(
 
     assert played.exit
     assert 0 == played.exit.code
-    assert ended(played)[2] <= jobstop.SERVING_ON + 5 + 0.01
+    assert ended(played)[2] <= job_stop.SERVING_ON + 5 + 0.01
     assert 1 == len(played.all(Exit))
     assert len(played.notes("job.not_stopped")) <= 1

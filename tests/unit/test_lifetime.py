@@ -4,23 +4,24 @@ The anchor of the deadline: what a start makes of the settings and of an earlier
 
 import pytest
 
-from supervisor import lifetime, settings
-from supervisor.anchor import Record
-from supervisor.settings import Settings
+from supervisor.core import lifecycle
+from supervisor.core.config import load
+from supervisor.core.config.settings import Settings
+from supervisor.core.deadline_record import Record
 
 NOW = 1_800_000_000.0
 
 
 def configured(**environ: str) -> Settings:
     """Return settings with a service and these variables."""
-    return settings.read({"SERVICE_NAME": "web", **environ}, lambda _: False)
+    return load.read({"SERVICE_NAME": "web", **environ}, lambda _: False)
 
 
 def test_the_first_start_is_the_anchor() -> None:
     """
     Without a record the TTL counts from now, and the record says so.
     """
-    anchor = lifetime.anchor(configured(TTL="1h", NOMAD_ALLOC_ID="a"), None, NOW)
+    anchor = lifecycle.anchor(configured(TTL="1h", NOMAD_ALLOC_ID="a"), None, NOW)
 
     assert Record("a", NOW, "TTL=1h", NOW + 3600) == anchor.record
     assert (3600.0, "") == (anchor.remaining, anchor.remark)
@@ -30,8 +31,8 @@ def test_a_restart_keeps_the_deadline() -> None:
     """
     What remains is counted from the first start.
     """
-    first = lifetime.anchor(configured(TTL="1h"), None, NOW).record
-    anchor = lifetime.anchor(configured(TTL="1h"), first, NOW + 600)
+    first = lifecycle.anchor(configured(TTL="1h"), None, NOW).record
+    anchor = lifecycle.anchor(configured(TTL="1h"), first, NOW + 600)
 
     assert first == anchor.record
     assert 3000.0 == anchor.remaining
@@ -42,7 +43,7 @@ def test_a_changed_ttl_counts_from_the_first_start_and_drops_an_extension() -> N
     Whoever changes TTL means the lifetime, not what is left of it.
     """
     old = Record("", NOW, "TTL=1h", NOW + 3600, extended_to=NOW + 9999)
-    anchor = lifetime.anchor(configured(TTL="2h"), old, NOW + 600)
+    anchor = lifecycle.anchor(configured(TTL="2h"), old, NOW + 600)
 
     assert Record("", NOW, "TTL=2h", NOW + 7200) == anchor.record
     assert 6600.0 == anchor.remaining
@@ -55,14 +56,14 @@ def test_a_recorded_extension_is_kept() -> None:
     """
     old = Record("", NOW, "TTL=1h", NOW + 3600, extended_to=NOW + 36_000)
 
-    assert 36_000.0 == lifetime.anchor(configured(TTL="1h"), old, NOW).remaining
+    assert 36_000.0 == lifecycle.anchor(configured(TTL="1h"), old, NOW).remaining
 
 
 def test_the_deadline_wins_over_the_ttl() -> None:
     """
     DEADLINE is one instant for all who share it.
     """
-    anchor = lifetime.anchor(configured(TTL="1h", DEADLINE=str(NOW + 60)), None, NOW)
+    anchor = lifecycle.anchor(configured(TTL="1h", DEADLINE=str(NOW + 60)), None, NOW)
 
     assert (60.0, NOW + 60) == (anchor.remaining, anchor.record.deadline)
 
@@ -71,7 +72,7 @@ def test_no_limit_is_recorded_as_none() -> None:
     """
     A service without end still knows when it began.
     """
-    anchor = lifetime.anchor(configured(TTL="never"), None, NOW)
+    anchor = lifecycle.anchor(configured(TTL="never"), None, NOW)
 
     assert (None, Record("", NOW, "TTL=never", None)) == (anchor.remaining, anchor.record)
 
@@ -89,7 +90,7 @@ def test_a_record_that_is_not_ours_does_not_count(record: Record, remark: str) -
     """
     A sticky disk carries another allocation's file over; a clock may have been wrong.
     """
-    anchor = lifetime.anchor(configured(TTL="1h"), record, NOW)
+    anchor = lifecycle.anchor(configured(TTL="1h"), record, NOW)
 
     assert 3600.0 == anchor.remaining
     assert remark in anchor.remark

@@ -9,12 +9,15 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from supervisor import lifetime, policy, settings
-from supervisor.events import Event, TimePassed
-from supervisor.lifetime import Phase
-from supervisor.loop import Inbox, Loop
-from supervisor.orders import Exit, Order
-from supervisor.policy import State
+from supervisor.core import lifecycle
+from supervisor.core.commands import Exit, Order
+from supervisor.core.config import load
+from supervisor.core.events import Event, TimePassed
+from supervisor.core.lifecycle import Phase
+from supervisor.core.policy import decide
+from supervisor.core.state import State
+from supervisor.daemon.inbox import Inbox
+from supervisor.daemon.loop import Loop
 
 WALL = 1_800_000_000.0
 DAY = 86400.0
@@ -51,8 +54,8 @@ def begun(now: float = 1000.0, **configured: str) -> tuple[State, list[Order]]:
     """
     Begin to live by these settings, with nothing recorded and nginx out of the picture.
     """
-    chosen = settings.read({"SERVICE_NAME": "web", **configured}, lambda _: False)
-    state, orders = policy.begin(chosen, lifetime.anchor(chosen, None, WALL), ["nomad:web"], now)
+    chosen = load.read({"SERVICE_NAME": "web", **configured}, lambda _: False)
+    state, orders = decide.begin(chosen, lifecycle.anchor(chosen, None, WALL), ["nomad:web"], now)
     # No nginx will ever answer the orders of this loop's hands, so nothing is wanted of it.
     return replace(state, started_at=math.inf), orders
 
@@ -107,9 +110,9 @@ def test_D14_a_suspend_past_the_whole_ladder_still_ends_well() -> None:
     """
     state, _ = begun(TTL="1h")
     serving = replace(state, master=replace(state.master, pid=7))
-    draining, _ = policy.decide(serving, TimePassed(), 1000 + 3600)
+    draining, _ = decide.decide(serving, TimePassed(), 1000 + 3600)
     assert Phase.DRAINING is draining.lifetime.phase
-    _, orders = policy.decide(draining, TimePassed(), 1000 + 3600 + DAY)
+    _, orders = decide.decide(draining, TimePassed(), 1000 + 3600 + DAY)
 
     (last,) = [order for order in orders if isinstance(order, Exit)]
     assert 0 == last.code
@@ -127,5 +130,5 @@ def test_D15_no_wait_is_too_long(ttl: str) -> None:
     assert isinstance(Inbox().next(0), TimePassed)
     assert 5.0 == nap
     for _ in range(100):
-        state, orders = policy.decide(state, time.next(nap), time.now)
+        state, orders = decide.decide(state, time.next(nap), time.now)
         assert not [order for order in orders if isinstance(order, Exit)]

@@ -4,9 +4,9 @@ With which code the program ends when nginx ends by itself, as histories.
 
 from collections.abc import Iterable
 
-from supervisor.events import ChildExited, OrphansFound
-from supervisor.model import ChildKind
-from supervisor.orders import SpawnMaster
+from supervisor.core.commands import SpawnMaster
+from supervisor.core.events import ChildExited, OrphansFound
+from supervisor.core.model import ChildKind
 from tests.support.play import Play
 
 CODES = range(256)

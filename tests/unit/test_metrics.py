@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from supervisor.admin.metrics import exposition
-from supervisor.events import ChildExited, DiscoveryFailed, WorkerDied
-from supervisor.model import ChildKind
-from supervisor.policy.document import Seen
+from supervisor.admin.status_document import Seen
+from supervisor.core.events import ChildExited, DiscoveryFailed, WorkerDied
+from supervisor.core.model import ChildKind
 from tests.support.metrics_lint import OFFICIAL, complaints, families
 from tests.support.play import SOURCE, Play, World, arrives
 

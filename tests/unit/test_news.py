@@ -2,9 +2,9 @@
 When what changed is told.
 """
 
-from supervisor.events import Event, HealthSeen
-from supervisor.model import NEVER, Condition, Endpoint
-from supervisor.probes.news import News
+from supervisor.core.events import Event, HealthSeen
+from supervisor.core.model import NEVER, Condition, Endpoint
+from supervisor.health.prober import News
 
 ONE, TWO = Endpoint("10.0.0.1", 1), Endpoint("10.0.0.2", 1)
 READY, FAILING = Condition.READY, Condition.FAILING

@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from supervisor import settings
-from supervisor.model import Mode, Plan
-from supervisor.render import Frame, Renderer
-from supervisor.workplace import read_templates
+from supervisor.core.config import load
+from supervisor.core.model import Mode, Plan
+from supervisor.nginx.render import Frame, Renderer
+from supervisor.nginx.templates import read_templates
 
 REFUSING = [Mode.STARTING, Mode.NO_ENDPOINTS, Mode.UNHEALTHY, Mode.DRAINING]
 SUNSET = 1_800_000_000
@@ -34,7 +34,7 @@ class Read(HTMLParser):
 
 def renderer() -> Renderer:
     """Compile the templates once."""
-    chosen = settings.read({"SERVICE_NAME": "web"}, lambda _: False)
+    chosen = load.read({"SERVICE_NAME": "web"}, lambda _: False)
     frame = Frame(chosen, (1, 31, 3), "/run/x", 2, 1024, 512, ("0.0.0.0:80",))
     return Renderer(frame, read_templates())
 

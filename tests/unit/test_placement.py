@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from supervisor.model import Endpoint
-from supervisor.placement import Place, may_serve_loopback, place
+from supervisor.core.config.nomad_env import Place, may_serve_loopback, place
+from supervisor.core.model import Endpoint
 
 LOCAL = ("127.0.0.1", "::1", "10.0.0.5", "fd00::5")
 

@@ -2,10 +2,10 @@
 Histories of health: who is ready, what is held back, what is remembered.
 """
 
-from supervisor.events import DiscoveryFailed, HealthSeen, ProbesFellBack, SnapshotArrived
-from supervisor.model import Condition, Endpoint, Memory, Mode, Share
-from supervisor.orders import Remember, SpawnMaster, Stage, Watch
-from supervisor.policy import recall
+from supervisor.core.commands import Remember, SpawnMaster, Stage, Watch
+from supervisor.core.events import DiscoveryFailed, HealthSeen, ProbesFellBack, SnapshotArrived
+from supervisor.core.model import Condition, Endpoint, Memory, Mode, Share
+from supervisor.core.policy.decide import recall
 from tests.support.play import SOURCE, Play, World, arrives, endpoints
 
 ONE, TWO, THREE = endpoints(1, 2, 3)

@@ -7,12 +7,13 @@ from hypothesis import example, given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from supervisor.admission import Rules, admit, read_address
-from supervisor.model import Endpoint, Mode, Plan
-from supervisor.render import Frame, Renderer
-from supervisor.selection import select
-from supervisor.settings import Settings, read
-from supervisor.workplace import read_templates
+from supervisor.core.addresses import Rules, admit, read_address
+from supervisor.core.config.load import read
+from supervisor.core.config.settings import Settings
+from supervisor.core.model import Endpoint, Mode, Plan
+from supervisor.discovery.selection import select
+from supervisor.nginx.render import Frame, Renderer
+from supervisor.nginx.templates import read_templates
 from tests.support.conf_lint import Directive, complaints, directives
 
 POISON = st.sampled_from(list(";{}$#\n\r\0%\\\"' `~:[]/@\t\u0660\uff11\u2028é"))

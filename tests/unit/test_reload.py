@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor import rollout
-from supervisor.errors import ExitCode
-from supervisor.events import (
+from supervisor.core import reload
+from supervisor.core.commands import Discard, Kill, Order, Requery, Restore, SpawnCheck, Stage, Swap
+from supervisor.core.errors import ExitCode
+from supervisor.core.events import (
     ChildExited,
     GenerationSeen,
     SignalArrived,
@@ -21,9 +22,8 @@ from supervisor.events import (
     SwapFailed,
     Swapped,
 )
-from supervisor.model import ChildKind, Mode
-from supervisor.orders import Discard, Kill, Order, Requery, Restore, SpawnCheck, Stage, Swap
-from supervisor.rollout import BURST, Step
+from supervisor.core.model import ChildKind, Mode
+from supervisor.core.reload import BURST, Step
 from tests.support.play import Play, World, arrives, endpoints
 
 
@@ -563,4 +563,4 @@ def test_only_the_ways_of_the_table_are_taken() -> None:
     Nothing is looked for that was not swapped in.
     """
     with pytest.raises(AssertionError, match="internal error"):
-        rollout.enter(rollout.Rollout(quiet=0, interval=1), Step.LOOKING)
+        reload.enter(reload.Rollout(quiet=0, interval=1), Step.LOOKING)

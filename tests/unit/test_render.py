@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from supervisor import settings
-from supervisor.model import Mode, Plan, Share
-from supervisor.render import Bundle, Frame, Renderer, digest_of
-from supervisor.servers import rotated
-from supervisor.workplace import read_templates
+from supervisor.core.config import load
+from supervisor.core.model import Mode, Plan, Share
+from supervisor.nginx.render import Bundle, Frame, Renderer, digest_of
+from supervisor.nginx.templates import read_templates
+from supervisor.nginx.upstream import rotated
 from tests.support.play import endpoints
 
 OLD, NEW = (1, 22, 1), (1, 27, 4)
@@ -21,7 +21,7 @@ SUNSET = 1_800_000_000
 
 def frame(nginx: tuple[int, ...] = NEW, user: str = "", **environ: str) -> Frame:
     """Return a frame for this nginx and these settings."""
-    chosen = settings.read({"SERVICE_NAME": "web", **environ}, lambda _: False)
+    chosen = load.read({"SERVICE_NAME": "web", **environ}, lambda _: False)
     return Frame(chosen, nginx, "/run/x", 2, 1024, 512, ("0.0.0.0:80", "[::]:80 ipv6only=on"), user)
 
 

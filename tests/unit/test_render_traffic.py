@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from supervisor.model import Mode, Plan, Share
-from supervisor.render import Frame, Renderer
-from supervisor.settings import read
-from supervisor.workplace import read_templates
+from supervisor.core.config.load import read
+from supervisor.core.model import Mode, Plan, Share
+from supervisor.nginx.render import Frame, Renderer
+from supervisor.nginx.templates import read_templates
 from tests.support.play import endpoints
 
 NEW = (1, 31, 3)

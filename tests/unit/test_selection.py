@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from supervisor import settings
-from supervisor.model import Endpoint, Share
-from supervisor.selection import Selection, select
-from supervisor.settings import Settings
+from supervisor.core.config import load
+from supervisor.core.config.settings import Settings
+from supervisor.core.model import Endpoint, Share
+from supervisor.discovery.selection import Selection, select
 from tests.support.nomad_registry import row
 from tests.support.play import endpoints
 
@@ -18,7 +18,7 @@ def chosen(**environ: str) -> Settings:
     """
     Return the settings of a balancer that follows `web`.
     """
-    return settings.read({"SERVICE_NAME": "web", **environ}, lambda _: False)
+    return load.read({"SERVICE_NAME": "web", **environ}, lambda _: False)
 
 
 def rows(*numbers: int, **fields: Any) -> list[dict[str, object]]:
@@ -103,7 +103,7 @@ def test_E12_our_own_address_and_port_are_passed_over() -> None:
     on the same host is served.
     """
     published = {"NOMAD_IP_http": "192.0.2.1", "NOMAD_HOST_PORT_http": "21000"}
-    around = settings.read(
+    around = load.read(
         {"SERVICE_NAME": "web", "LISTEN_PORT": "8080", "NOMAD_ALLOC_ID": "a", **published},
         lambda _: False,
         ["127.0.0.1", "::1", "172.26.0.2", "fd00::2"],

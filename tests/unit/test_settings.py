@@ -10,17 +10,17 @@ from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from supervisor import placement, settings
-from supervisor.admission import Rules, Site
-from supervisor.errors import ExitCode, Problem
-from supervisor.model import Endpoint
-from supervisor.settings import Settings
-from supervisor.whereabouts import runtime_candidates
+from supervisor.core.addresses import Rules, Site
+from supervisor.core.config import load, nomad_env
+from supervisor.core.config.paths import runtime_candidates
+from supervisor.core.config.settings import Settings
+from supervisor.core.errors import ExitCode, Problem
+from supervisor.core.model import Endpoint
 
 
 def read(exists: tuple[str, ...] = (), **environ: str) -> Settings:
     """Read settings from these variables, with these paths there."""
-    return settings.read(environ, lambda path: path in exists)
+    return load.read(environ, lambda path: path in exists)
 
 
 def mistakes(exists: tuple[str, ...] = (), **environ: str) -> tuple[str, ...]:
@@ -404,9 +404,7 @@ def test_our_own_places_become_rules() -> None:
     """
     The addresses of this machine are given, Nomad's variables say the rest.
     """
-    found = settings.read(
-        {"SERVICE_NAME": "web", "LISTEN_PORT": "81"}, lambda _: False, ["10.0.0.5"]
-    )
+    found = load.read({"SERVICE_NAME": "web", "LISTEN_PORT": "81"}, lambda _: False, ["10.0.0.5"])
 
     assert (
         Rules(
@@ -440,9 +438,9 @@ def test_duration_is_another_name_for_ttl() -> None:
     """
     assert 60.0 == read(SERVICE_NAME="web", DURATION="60").ttl
     assert 60.0 == read(SERVICE_NAME="web", DURATION="60", TTL="60").ttl
-    assert ("TTL='61' and DURATION='60' differ: set one of them, they mean the same",) == mistakes(
-        SERVICE_NAME="web", DURATION="60", TTL="61"
-    )
+    assert (
+        "TTL='61' and DURATION='60' differ: set only one, DURATION is an alias of TTL",
+    ) == mistakes(SERVICE_NAME="web", DURATION="60", TTL="61")
 
 
 def test_blank_is_not_set() -> None:
@@ -512,14 +510,14 @@ def test_slips_of_the_keyboard_are_suspected() -> None:
     assert [
         ("DRAIN_TIMOUT", "DRAIN_TIMEOUT"),
         ("SERVICE_NAMES", "SERVICE_NAME"),
-    ] == settings.suspects(environ)
+    ] == load.suspects(environ)
 
 
 def test_the_table_has_a_row_for_each_setting() -> None:
     """
     What is validated is what is shown.
     """
-    rows = {name: (default, meaning) for name, default, meaning in settings.table()}
+    rows = {name: (default, meaning) for name, default, meaning in load.table()}
 
     assert ("`24h`", rows["TTL"][1]) == rows["TTL"]
     assert "" == rows["SERVICE_NAME"][0]
@@ -543,19 +541,17 @@ def test_without_a_task_name_the_state_still_has_a_place() -> None:
     """
     assert (
         "/a/data/autoexit-nginx/task"
-        == placement.defaults({"NOMAD_ALLOC_DIR": "/a"}, bool)["STATE_DIR"]
+        == nomad_env.defaults({"NOMAD_ALLOC_DIR": "/a"}, bool)["STATE_DIR"]
     )
 
 
 @hypothesis(max_examples=60, deadline=None)
 @given(
-    st.dictionaries(
-        st.sampled_from([name for name, _, _ in settings.table()]), st.text(max_size=40)
-    )
+    st.dictionaries(st.sampled_from([name for name, _, _ in load.table()]), st.text(max_size=40))
 )
 def test_no_environment_does_harm(environ: dict[str, str]) -> None:
     """
     Whatever the variables hold, the answer is settings or a list of mistakes.
     """
     with suppress(Problem):
-        settings.read(environ, lambda _: False)
+        load.read(environ, lambda _: False)

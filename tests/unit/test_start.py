@@ -6,9 +6,10 @@ import signal
 
 import pytest
 
-from supervisor.anchor import Record
-from supervisor.errors import ExitCode
-from supervisor.events import (
+from supervisor.core.commands import Order, SpawnCheck, SpawnMaster, Stage, Swap
+from supervisor.core.deadline_record import Record
+from supervisor.core.errors import ExitCode
+from supervisor.core.events import (
     DiscoveryFailed,
     SnapshotArrived,
     SpawnFailed,
@@ -16,8 +17,7 @@ from supervisor.events import (
     StateSaved,
     SwapFailed,
 )
-from supervisor.model import ChildKind, Mode
-from supervisor.orders import Order, SpawnCheck, SpawnMaster, Stage, Swap
+from supervisor.core.model import ChildKind, Mode
 from tests.support.play import SOURCE, WALL, Play, World, arrives, endpoints
 
 

@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from supervisor.model import Share
-from supervisor.tags import parse
+from supervisor.core.model import Share
+from supervisor.discovery.tags import parse
 
 USUAL = Share()
 

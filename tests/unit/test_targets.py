@@ -2,10 +2,10 @@
 What the sources said and the probes saw, and what follows from both.
 """
 
-from supervisor import targets
-from supervisor.events import DiscoveryFailed, HealthSeen, SnapshotArrived
-from supervisor.model import NEVER, Condition, Endpoint, Memory, Share
-from supervisor.targets import FIRST_LOOK, LINGER, Targets
+from supervisor.core import endpoint_set
+from supervisor.core.endpoint_set import FIRST_LOOK, LINGER, Targets
+from supervisor.core.events import DiscoveryFailed, HealthSeen, SnapshotArrived
+from supervisor.core.model import NEVER, Condition, Endpoint, Memory, Share
 from tests.support.play import endpoints
 
 ONE, TWO, THREE = endpoints(1, 2, 3)
@@ -29,12 +29,12 @@ def told(
     event = SnapshotArrived(
         source, endpoints(*ports), certain, shares=shares or {}, allocations=allocations or {}
     )
-    return targets.arrived(known, event, now)
+    return endpoint_set.arrived(known, event, now)
 
 
 def found(known: Targets, condition: Condition, *which: Endpoint) -> Targets:
     """Let the probes find something."""
-    return targets.seen(known, HealthSeen(dict.fromkeys(which, condition)), 1.0)
+    return endpoint_set.seen(known, HealthSeen(dict.fromkeys(which, condition)), 1.0)
 
 
 # ------------------------------------------------------------------------------- the sources
@@ -54,8 +54,8 @@ def test_a_failing_service_keeps_its_last_answer() -> None:
     The others may change meanwhile.
     """
     known = told(told(expecting("a", "b"), "a", 1), "b", 2)
-    known = targets.failed(known, DiscoveryFailed("a", "away", 1.0), 2.0)
-    known = targets.failed(known, DiscoveryFailed("a", "away", 1.0), 3.0)
+    known = endpoint_set.failed(known, DiscoveryFailed("a", "away", 1.0), 2.0)
+    known = endpoint_set.failed(known, DiscoveryFailed("a", "away", 1.0), 3.0)
     known = told(known, "b", 3)
 
     assert endpoints(1, 3) == known.known
@@ -115,8 +115,8 @@ def test_new_endpoints_hold_back_the_plan_for_a_moment() -> None:
     known = told(known, "a", 1, 2, now=1.02)
 
     assert 1.0 + FIRST_LOOK == known.due_at
-    assert targets.is_holding(known, 1.03)
-    assert not targets.is_holding(known, 1.0 + FIRST_LOOK)
+    assert endpoint_set.is_holding(known, 1.03)
+    assert not endpoint_set.is_holding(known, 1.0 + FIRST_LOOK)
 
 
 def test_a_hold_ends_with_the_last_verdict() -> None:
@@ -124,10 +124,10 @@ def test_a_hold_ends_with_the_last_verdict() -> None:
     Whatever the verdict is.
     """
     known = found(told(expecting(), "a", 1, 2), Condition.READY, ONE)
-    assert targets.is_holding(known, 1.01)
+    assert endpoint_set.is_holding(known, 1.01)
 
     known = found(known, Condition.STARTING, TWO)
-    assert not targets.is_holding(known, 1.01)
+    assert not endpoint_set.is_holding(known, 1.01)
 
 
 def test_a_removal_is_not_held_back() -> None:
@@ -135,9 +135,9 @@ def test_a_removal_is_not_held_back() -> None:
     What stays has been judged already.
     """
     known = found(told(expecting(), "a", 1, 2), Condition.READY, ONE, TWO)
-    known = told(targets.settled(known), "a", 1, now=2.0)
+    known = told(endpoint_set.settled(known), "a", 1, now=2.0)
 
-    assert not targets.is_holding(known, 2.0)
+    assert not endpoint_set.is_holding(known, 2.0)
     assert NEVER == known.due_at
 
 
@@ -147,7 +147,7 @@ def test_without_probes_nothing_is_held_back_or_watched() -> None:
     """
     known = told(expecting(is_probing=False), "a", 1)
 
-    assert not targets.is_holding(known, 1.0)
+    assert not endpoint_set.is_holding(known, 1.0)
     assert frozenset() == known.watched
     assert known.is_judged
 
@@ -217,11 +217,11 @@ def test_lingering_ends_after_a_while() -> None:
     """
     An endpoint that left cannot serve for ever.
     """
-    known = targets.settled(replaced(now=5.0))
+    known = endpoint_set.settled(replaced(now=5.0))
     assert 5.0 + LINGER == known.due_at
-    assert known == targets.elapsed(known, 34.9)
+    assert known == endpoint_set.elapsed(known, 34.9)
 
-    known = targets.elapsed(known, 35.0)
+    known = endpoint_set.elapsed(known, 35.0)
     assert {} == known.leaving
     assert {THREE} == known.watched
 
@@ -268,7 +268,7 @@ def test_a_hold_that_is_over_does_not_come_back() -> None:
     """
     The instant is let go of, so that nothing wakes for it again.
     """
-    known = targets.elapsed(told(expecting(), "a", 1), 1.0 + FIRST_LOOK)
+    known = endpoint_set.elapsed(told(expecting(), "a", 1), 1.0 + FIRST_LOOK)
 
     assert NEVER == known.hold_until
 
@@ -281,7 +281,7 @@ def test_what_was_remembered_counts_until_the_source_answers() -> None:
     It is as old as it says.
     """
     memory = Memory(endpoints(1, 2), {ONE: Share(2)}, frozenset({ONE}), 60.0)
-    known = targets.recalled(expecting(), {"a": memory, "gone": memory}, 100.0)
+    known = endpoint_set.recalled(expecting(), {"a": memory, "gone": memory}, 100.0)
 
     assert endpoints(1, 2) == known.known
     assert {ONE: Share(2)} == known.shares
@@ -296,7 +296,7 @@ def test_a_remembered_endpoint_that_was_ready_is_no_newcomer() -> None:
     When it fails, it fails as one that was ready once.
     """
     memory = Memory(endpoints(1, 2), {}, frozenset({ONE}), 60.0)
-    known = targets.recalled(expecting(), {"a": memory}, 100.0)
+    known = endpoint_set.recalled(expecting(), {"a": memory}, 100.0)
 
     known = found(known, Condition.STARTING, ONE, TWO)
 

@@ -6,10 +6,10 @@ import ipaddress
 
 import pytest
 
-from supervisor import settings
-from supervisor.errors import ExitCode, Problem
-from supervisor.render import beyond
-from supervisor.settings import Settings
+from supervisor.core.config import load
+from supervisor.core.config.settings import Settings
+from supervisor.core.errors import ExitCode, Problem
+from supervisor.nginx.render import beyond
 
 #: Text that would be more than a value if it ever reached a config file.
 INJECTIONS = ["; } x {", "$host", "'", '"', "\\", "#", "\n", "\r", "\t", "{", "}", " x", "\0", "é"]
@@ -17,7 +17,7 @@ INJECTIONS = ["; } x {", "$host", "'", '"', "\\", "#", "\n", "\r", "\t", "{", "}
 
 def read(**environ: str) -> Settings:
     """Read settings beside a service."""
-    return settings.read({"SERVICE_NAME": "web", **environ}, lambda _: False)
+    return load.read({"SERVICE_NAME": "web", **environ}, lambda _: False)
 
 
 def mistakes(**environ: str) -> tuple[str, ...]:
@@ -62,7 +62,7 @@ def test_a_hash_needs_a_key_and_a_key_a_hash() -> None:
     """
     Either without the other would have no effect, and somebody relies on it.
     """
-    assert ("LB_METHOD=hash: set LB_HASH_KEY to what it goes by (ip, uri, ...)",) == mistakes(
+    assert ("LB_METHOD=hash: set LB_HASH_KEY to ip, uri, header:NAME or cookie:NAME",) == mistakes(
         LB_METHOD="hash"
     )
     for method in ({}, {"LB_METHOD": "ip_hash"}, {"LB_METHOD": "least_conn"}):

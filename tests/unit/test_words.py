@@ -6,17 +6,9 @@ import ipaddress
 
 import pytest
 
-from supervisor.admission import (
-    Rules,
-    Site,
-    admit,
-    cap,
-    is_let_in,
-    parse_site,
-    read_address,
-)
-from supervisor.errors import ExecutableMissing, ExitCode, Problem
-from supervisor.model import Endpoint, Mode, Plan
+from supervisor.core.addresses import Rules, Site, admit, cap, is_let_in, parse_site, read_address
+from supervisor.core.errors import ExecutableMissing, ExitCode, Problem
+from supervisor.core.model import Endpoint, Mode, Plan
 from tests.support.play import endpoints
 
 

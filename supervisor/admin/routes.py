@@ -1,0 +1,188 @@
+"""
+The desk: which path is answered by what, on which of the two sockets.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+
+from supervisor.admin.bridge import Window
+from supervisor.admin.history import Samples
+from supervisor.admin.http import READING, Answer, Request
+from supervisor.admin.page import page
+from supervisor.admin.status_document import document
+from supervisor.core.commands import Reply
+from supervisor.core.durations import parse_instant, parse_span
+from supervisor.core.state import State
+
+#: For so many seconds all who read over the network are given the same text, if nothing changes.
+_SHARED = 0.25
+
+_JSON = "application/json"
+
+Reader = Callable[[], Answer]
+
+
+class Desk:
+    """
+    All answers.
+    """
+
+    def __init__(self, window: Window, samples: Samples) -> None:
+        self._window = window
+        self._samples = samples
+        self._public: dict[str, Reader] = {
+            "/": page,
+            "/status": self._status,
+            "/metrics": self._metrics,
+            "/healthz": self._healthz,
+            "/readyz": self._readyz,
+        }
+        shared = {
+            "/status": _Shared(window, self._status),
+            "/metrics": _Shared(window, self._metrics),
+        }
+        self._networked: dict[str, Reader] = {**self._public, **shared}
+        self._asked: dict[str, Callable[[bytes], Answer]] = {
+            "/deadline": self._deadline,
+            "/stop": lambda _: _told(self._window.stop()),
+        }
+
+    def read(self, wanted: Request) -> Answer:
+        """Answer on the socket of those who only read."""
+        self._window.reads += 1
+        reader = self._networked.get(wanted.path)
+        return _missing() if reader is None else _read(wanted, reader)
+
+    def own(self, wanted: Request) -> Answer:
+        """Answer on our own socket."""
+        if wanted.path in self._asked:
+            if wanted.method != "POST":
+                return _not_allowed("POST")
+            return self._asked[wanted.path](wanted.body)
+        if wanted.path == "/config":
+            return _read(wanted, self._config)
+        reader = self._public.get(wanted.path)
+        return _missing() if reader is None else _read(wanted, reader)
+
+    # -- what is told ------------------------------------------------------------------------
+
+    def _status(self) -> Answer:
+        state = self._window.state
+        if state is None:
+            return _text(HTTPStatus.NOT_FOUND, "not started yet")
+        seen = self._window.seen()
+        return _json(HTTPStatus.OK, document(state, seen, self._samples.columns(seen)))
+
+    def _metrics(self) -> Answer:
+        state = self._window.state
+        if state is None:
+            return _text(HTTPStatus.NOT_FOUND, "not started yet")
+        # A megabyte, and most who use this never ask for it: memory is a promise.
+        from supervisor.admin import metrics  # noqa: PLC0415
+
+        body = metrics.exposition(state, self._window.seen())
+        return Answer(HTTPStatus.OK, body, metrics.CONTENT_TYPE)
+
+    def _healthz(self) -> Answer:
+        state = self._window.state
+        if state is not None and state.view.healthy and self._window.is_fresh:
+            return _text(HTTPStatus.OK, "healthy")
+        return _text(HTTPStatus.SERVICE_UNAVAILABLE, "nginx does not answer")
+
+    def _readyz(self) -> Answer:
+        state = self._window.state
+        if state is not None and state.view.ready and self._window.is_fresh:
+            return _text(HTTPStatus.OK, "ready")
+        why = "starting" if state is None else f"{state.view.phase}, {state.view.mode}"
+        return _text(HTTPStatus.SERVICE_UNAVAILABLE, f"not ready: {why}")
+
+    def _config(self) -> Answer:
+        """Write down the live files as `nginx -T` does."""
+        folder = (self._window.around.folder / "conf").resolve()
+        parts = []
+        try:
+            for path in sorted(folder.rglob("*.conf")):
+                parts += [f"# configuration file {path}:\n".encode(), path.read_bytes(), b"\n"]
+        except OSError:
+            parts = []  # a reload has just replaced them
+        if not parts:
+            return _text(HTTPStatus.NOT_FOUND, "no configuration is live: ask again")
+        return Answer(HTTPStatus.OK, b"".join(parts))
+
+    # -- what is done ------------------------------------------------------------------------
+
+    def _deadline(self, body: bytes) -> Answer:
+        try:
+            wish = json.loads(body)
+            if not isinstance(wish, dict) or len(wish) != 1:
+                raise ValueError("expected one of by and until")  # noqa: TRY301
+            ((word, text),) = wish.items()
+            if word not in {"by", "until"} or not isinstance(text, str):
+                raise ValueError('expected {"by": "2h"} or {"until": "2027-01-01T00:00Z"}')  # noqa: TRY301
+            by = _signed(text) if word == "by" else None
+            until = parse_instant(text) if word == "until" else None
+        except (ValueError, RecursionError) as error:
+            what = "no JSON" if isinstance(error, json.JSONDecodeError | RecursionError) else error
+            text = f"cannot read the wish: {what}; nothing changes"
+            return _json(HTTPStatus.BAD_REQUEST, {"accepted": False, "text": text})
+        return _told(self._window.move(by, until))
+
+
+class _Shared:
+    """An answer that is made once for all who ask at about the same time, about the same state."""
+
+    def __init__(self, window: Window, make: Reader) -> None:
+        self._window = window
+        self._make = make
+        self._lock = threading.Lock()
+        self._of: State | None = None
+        self._at = 0.0
+        self._made = _missing()
+
+    def __call__(self) -> Answer:
+        with self._lock:
+            state, now = self._window.state, time.monotonic()
+            if state is not self._of or now - self._at > _SHARED:
+                self._of, self._at, self._made = state, now, self._make()
+            return self._made
+
+
+def _read(wanted: Request, reader: Reader) -> Answer:
+    return reader() if wanted.method in READING else _not_allowed("GET, HEAD")
+
+
+def _signed(text: str) -> float:
+    """Read a span that may be negative."""
+    sign = -1.0 if text.startswith("-") else 1.0
+    seconds = parse_span(text.removeprefix("-").removeprefix("+"))
+    if not seconds:
+        raise ValueError("expected a duration other than 0")
+    return sign * seconds
+
+
+def _told(reply: Reply | None) -> Answer:
+    if reply is None:
+        text = "asked, but there was no answer in time: see the status"
+        return _json(HTTPStatus.ACCEPTED, {"accepted": None, "text": text})
+    status = HTTPStatus.OK if reply.accepted else HTTPStatus.CONFLICT
+    return _json(status, {"accepted": reply.accepted, "text": reply.text})
+
+
+def _json(status: int, content: object) -> Answer:
+    return Answer(status, json.dumps(content).encode() + b"\n", _JSON)
+
+
+def _text(status: int, text: str) -> Answer:
+    return Answer(status, f"{text}\n".encode())
+
+
+def _missing() -> Answer:
+    return _text(HTTPStatus.NOT_FOUND, "not found")
+
+
+def _not_allowed(allowed: str) -> Answer:
+    text = f"only {allowed}\n".encode()
+    return Answer(HTTPStatus.METHOD_NOT_ALLOWED, text, headers=(("Allow", allowed),))

@@ -1,0 +1,212 @@
+"""
+The document that `/status` answers: the state in the words of `docs/status.schema.json`.
+
+Made when somebody asks, by whoever asks, of a state that nobody changes any more: it costs the loop
+nothing.  A field is in the schema or it is not here, so no setting that is a secret can get out.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from heapq import nsmallest
+from typing import Any
+
+from supervisor import __version__
+from supervisor.admin.warnings import warnings
+from supervisor.core import deadline
+from supervisor.core.durations import format_moment
+from supervisor.core.model import NEVER, Condition, Endpoint, Share
+from supervisor.core.state import State
+
+#: The version of the schema.
+SCHEMA = 1
+
+#: So many endpoints have a row of their own.
+ROWS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """
+    What a reader knows and the state does not.
+
+    `now` is the loop's clock and `wall` the epoch, both at the moment of asking.  `current` tells
+    whether the loop still turns, `lives` whether a process is still there, `is_counting` whether
+    nginx can count its connections, and `connections` what it counts, None where it does not
+    answer.
+    """
+
+    now: float
+    wall: float
+    current: bool
+    lives: Callable[[int], bool]
+    nginx: str
+    python: str
+    is_counting: bool
+    connections: Mapping[str, int] | None = None
+
+
+def document(state: State, seen: Seen, samples: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Write down all that people and programs may know; the samples are what plots are made of.
+    """
+    view, life = state.view, state.lifetime
+    ending = None
+    if life.ladder.has_begun:
+        ending = {
+            "reason": life.ladder.reason,
+            "began_at": _moment(life.ladder.began_at, seen),
+            "gone_within": round(max(0.0, life.ladder.gone_at - seen.now), 3),
+        }
+    return {
+        "schema": SCHEMA,
+        "now": format_moment(seen.wall),
+        "current": seen.current,
+        "started_at": _moment(state.started_at, seen),
+        "versions": {"autoexit_nginx": __version__, "nginx": seen.nginx, "python": seen.python},
+        "service": state.settings.served,
+        "phase": life.phase,
+        "mode": view.mode,
+        "healthy": view.healthy and seen.current,
+        "ready": view.ready and seen.current,
+        "lame_duck": state.is_lame,
+        "ending": ending,
+        "deadline": _deadline(state, seen),
+        "warnings": warnings(state, seen.now, current=seen.current),
+        "endpoints": _endpoints(state, seen),
+        "sources": _sources(state, seen),
+        "reloads": _reloads(state, seen),
+        "nginx": _nginx(state, seen),
+        "samples": samples,
+    }
+
+
+def health_counts(state: State) -> dict[str, int]:
+    """
+    Count the endpoints by their condition.
+    """
+    known = state.targets
+    counts = dict.fromkeys(Condition, 0)
+    for condition in list(known.conditions.values()):
+        counts[condition] += 1
+    counts[Condition.UNKNOWN] += len(known.watched or known.known) - len(known.conditions)
+    return {condition.value: count for condition, count in counts.items()}
+
+
+def _deadline(state: State, seen: Seen) -> dict[str, Any]:
+    record, left = state.record, state.lifetime.deadline - seen.now
+    bound = deadline.latest(record, state.settings.max_ttl)
+    return {
+        "at": _instant(state.deadline_epoch),
+        "remaining": None if left == NEVER else round(max(0.0, left), 3),
+        "origin": record.origin,
+        "first_start": _instant(record.first_start),
+        "planned": _instant(record.deadline),
+        "extended_to": _instant(record.extended_to),
+        "latest": _instant(bound),
+        "saved": state.is_saved,
+    }
+
+
+def _endpoints(state: State, seen: Seen) -> dict[str, Any]:
+    known = state.targets
+    live = state.rollout.live
+    serving = frozenset(live.plan.endpoints) if live else frozenset[Endpoint]()
+    every = known.watched.union(known.known, serving)
+    listed = frozenset(known.known)
+    usual = Share()
+
+    def urgency(endpoint: Endpoint) -> tuple[bool, Endpoint]:
+        return known.conditions.get(endpoint) is Condition.READY, endpoint
+
+    shown = every if len(every) <= ROWS else nsmallest(ROWS, every, urgency)
+    rows = []
+    for endpoint in sorted(shown):
+        share = known.shares.get(endpoint, usual)
+        rows.append(
+            {
+                "address": str(endpoint),
+                "health": known.conditions.get(endpoint, Condition.UNKNOWN),
+                "since": _moment(known.since.get(endpoint), seen),
+                "serving": endpoint in serving,
+                "leaving": endpoint not in listed,
+                "weight": share.weight,
+                "backup": share.backup,
+                "drain": share.drain,
+            }
+        )
+    return {
+        "known": len(every),
+        "serving": len(serving),
+        "by_health": health_counts(state),
+        "probed_by": state.settings.health_check,
+        "omitted": len(every) - len(rows),
+        "rows": rows,
+    }
+
+
+def _sources(state: State, seen: Seen) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "endpoints": None if source.endpoints is None else len(source.endpoints),
+            "heard_at": _moment(source.heard_at, seen),
+            "age": None if source.heard_at is None else round(seen.now - source.heard_at, 3),
+            "failing_since": _moment(source.failing_since, seen),
+            "errors": state.ledger.errors.get(name, 0),
+            "last_error": state.ledger.last_error.get(name),
+        }
+        for name, source in state.targets.sources.items()
+    ]
+
+
+def _reloads(state: State, seen: Seen) -> dict[str, Any]:
+    ledger = state.ledger
+    return {
+        **ledger.results,
+        "waiting": state.generations.why or None,
+        "last": [
+            {
+                "at": _moment(reload.at, seen),
+                "result": reload.result,
+                "why": reload.why,
+                "reason": reload.reason,
+                "took": reload.took,
+                "endpoints": reload.endpoints,
+                "mode": reload.mode,
+            }
+            for reload in ledger.reloads
+        ],
+    }
+
+
+def _nginx(state: State, seen: Seen) -> dict[str, Any]:
+    return {
+        "health": state.master.health,
+        "pid": state.master.pid or None,
+        "generation": state.view.generation or None,
+        "restarts": state.ledger.master_deaths,
+        "worker_deaths": state.ledger.worker_deaths,
+        "draining": draining(state, seen.lives),
+        "connections": seen.connections,
+    }
+
+
+def draining(state: State, lives: Callable[[int], bool]) -> list[dict[str, Any]]:
+    """
+    Tell which old generations are still there: the state knows of those of the last reload.
+    """
+    found = []
+    for group in state.generations.draining:
+        left = {pid for pid in group if lives(pid)}
+        if left:
+            found.append({"workers": len(left), "told": bool(left & state.generations.told)})
+    return found
+
+
+def _moment(at: float | None, seen: Seen) -> str | None:
+    """Write an instant on the loop's clock as one on the wall, as the wall is now."""
+    return None if at is None or at == NEVER else format_moment(seen.wall - (seen.now - at))
+
+
+def _instant(epoch: float | None) -> str | None:
+    return None if epoch is None else format_moment(epoch)

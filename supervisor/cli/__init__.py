@@ -1,0 +1,3 @@
+"""
+Commands of the `autoexit-nginx` program, one module each.
+"""

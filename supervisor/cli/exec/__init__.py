@@ -1,0 +1,3 @@
+"""
+`exec`: run any command as PID 1 until a deadline; standard library only, Python 3.9.
+"""

@@ -1,0 +1,3 @@
+"""
+Pure code: no clock, no file, no thread, no network; time is an argument.
+"""

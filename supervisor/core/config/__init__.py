@@ -1,0 +1,3 @@
+"""
+Settings: the table, its parsers, and what Nomad sets in the environment.
+"""

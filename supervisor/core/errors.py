@@ -1,0 +1,51 @@
+"""
+What can go wrong before the loop runs, and the exit codes that callers rely on.
+
+Once the loop runs, expected trouble is an event and not an exception: see `messages`.
+Every text begins "cannot …", carries the value, and says what happens next.
+"""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """
+    The documented exit codes; any other non-zero code is nginx's own, or 128 + its signal.
+    """
+
+    OK = 0
+    USAGE = 64
+    UNAVAILABLE = 69
+    SOFTWARE = 70
+    CONFIG = 78
+    NOT_EXECUTABLE = 126
+    NOT_FOUND = 127
+
+
+def shell_exit_code(code: int) -> int:
+    """
+    Turn Python's negative code of a process ended by signal n into the shell's 128 + n.
+    """
+    return 128 - code if code < 0 else code
+
+
+class Problem(Exception):
+    """
+    The program cannot start, with the code to exit with and one line for each mistake.
+    """
+
+    def __init__(self, code: ExitCode, *lines: str) -> None:
+        super().__init__("\n".join(lines))
+        self.code = code
+        self.lines = lines
+
+
+class ExecutableMissing(Exception):
+    """
+    A program that should be started does not exist, or is not executable.
+    """
+
+    def __init__(self, path: str, *, found: bool) -> None:
+        trouble = "is not executable" if found else "does not exist"
+        super().__init__(f"cannot start {path!r}: it {trouble}; giving up")
+        self.code = ExitCode.NOT_EXECUTABLE if found else ExitCode.NOT_FOUND

@@ -1,0 +1,3 @@
+"""
+Rules that decide what to do about an event.
+"""

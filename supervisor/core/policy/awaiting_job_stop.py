@@ -1,0 +1,120 @@
+"""
+Between the deadline and the end, with AT_DEADLINE=stop-job: Nomad is asked to stop the whole job.
+
+Everything is served on meanwhile, by the rules of `running`; only READY_PATH says that the end is
+near.  What ends it is Nomad's stop signal, or that nothing came of the question.  The deadline is
+over: whatever goes wrong from here on, the code is 0.
+"""
+
+import re
+import shlex
+from dataclasses import replace
+
+from supervisor.core import job_stop, lifecycle
+from supervisor.core.commands import AskJobStop, Exit, Note, Order, leave, note
+from supervisor.core.config.settings import Settings
+from supervisor.core.durations import format_span
+from supervisor.core.errors import ExitCode
+from supervisor.core.events import Event, JobStopAnswered
+from supervisor.core.job_stop import JobStop
+from supervisor.core.lifecycle import Phase
+from supervisor.core.policy import endpoints, shutdown
+from supervisor.core.state import Decision, State
+
+#: What Nomad appends to the ID of a job that it makes of another: the policy is bound to that one.
+_CHILD = re.compile("/(?:dispatch|periodic)-")
+
+
+def begin(state: State, now: float) -> Decision:
+    """
+    Ask, and be ready no more; requests are still served.
+    """
+    life = lifecycle.enter(state.lifetime, Phase.ASKING)
+    life = replace(life, ladder=life.ladder._replace(reason="deadline"))
+    stop = job_stop.asked(job_stop.begun(now))
+    state = replace(state, lifetime=life, job_stop=stop, is_lame=True)
+    said = note(
+        "job.stop_asked",
+        job=state.settings.nomad_job_id,
+        namespace=state.settings.nomad_namespace,
+        hint=f"serving on until Nomad stops us, {format_span(job_stop.SERVING_ON)} at most",
+    )
+    return endpoints.offered(state, now, [AskJobStop(), said])
+
+
+def answered(state: State, answer: JobStopAnswered, now: float) -> Decision:
+    """
+    Take in what Nomad says to the question, or that it says nothing.
+    """
+    if state.lifetime.phase is not Phase.ASKING:
+        return state, []
+    stop = job_stop.answered(state.job_stop, answer, now)
+    if stop.is_granted:
+        said = note("job.stop_accepted", tries=stop.tries)
+    else:
+        pause = None if now >= stop.alone_at else round(stop.ask_at - now, 2)
+        said = note("job.stop_unanswered", "debug", reason=answer.trouble, retry_in=pause)
+    return replace(state, job_stop=stop), [said]
+
+
+def keep_up(state: State, now: float) -> Decision:
+    """
+    Ask once more, or go alone, when it is time.
+    """
+    stop = state.job_stop
+    if now >= stop.alone_at:
+        life = lifecycle.drain(state.lifetime, "deadline", state.settings.drain_timeout, now)
+        state, orders = shutdown.begin(state, life)
+        return state, [*orders, _alone(state.settings, stop)]
+    if now >= stop.ask_at:
+        return replace(state, job_stop=job_stop.asked(stop)), [AskJobStop()]
+    return state, []
+
+
+def excused(orders: list[Order]) -> list[Order]:
+    """
+    Let what would have ended the program with another code end it with 0: the deadline is over.
+    """
+    return [
+        leave(ExitCode.OK, "deadline", trouble=order.reason, **order.fields)
+        if isinstance(order, Exit)
+        else order
+        for order in orders
+    ]
+
+
+def heard_late(settings: Settings, event: Event) -> list[Note]:
+    """
+    Say what became of the one question of a start past the deadline.
+    """
+    if not isinstance(event, JobStopAnswered):
+        trouble = f"no answer within {format_span(job_stop.LATE)}"
+        return [_alone(settings, JobStop(trouble=trouble))]
+    if event.trouble:
+        return [_alone(settings, JobStop(trouble=event.trouble))]
+    return [note("job.stop_accepted", tries=1)]
+
+
+def _alone(settings: Settings, stop: JobStop) -> Note:
+    """Say that the job goes on without us, why, and what a person can do about it."""
+    job, namespace = settings.nomad_job_id, settings.nomad_namespace
+    by_hand = f"nomad job stop -namespace {namespace} {shlex.quote(job)}"
+    if stop.is_granted:
+        return note(
+            "job.not_stopped",
+            "warning",
+            job=job,
+            reason=f"Nomad agreed, but sent no signal within {format_span(job_stop.SERVING_ON)}",
+            hint=f"ending alone; `{by_hand}` asks again",
+        )
+    bound_to = shlex.quote(_CHILD.split(job)[0])
+    return note(
+        "job.not_stopped",
+        "warning",
+        job=job,
+        reason=stop.trouble or "no answer in time",
+        hint=f"ending alone, the rest of the job runs on; `{by_hand}` stops it",
+        policy=f'namespace "{namespace}" {{ capabilities = ["deregister-job"] }}',
+        policy_before_2_0=f'namespace "{namespace}" {{ capabilities = ["submit-job"] }}',
+        apply=f"nomad acl policy apply -namespace {namespace} -job {bound_to} NAME file.hcl",
+    )

@@ -1,0 +1,92 @@
+"""
+The rules of children: nginx's master, `nginx -t`, and the orphans that a dead master leaves.
+"""
+
+import signal
+from dataclasses import replace
+from typing import assert_never
+
+from supervisor.core import log_ids, nginx_master, reload_attempt
+from supervisor.core.commands import Kill, Order, QuitOrphans, leave, note
+from supervisor.core.durations import format_span
+from supervisor.core.errors import ExitCode
+from supervisor.core.events import ChildExited, OrphansFound, Spawned, SpawnFailed
+from supervisor.core.model import ChildKind
+from supervisor.core.nginx_master import Health
+from supervisor.core.policy import reload_steps
+from supervisor.core.reload import Step
+from supervisor.core.state import Decision, State
+from supervisor.core.worker_generations import Generations
+
+
+def react(
+    state: State, event: Spawned | SpawnFailed | ChildExited | OrphansFound, now: float
+) -> Decision:
+    """
+    Take in what became of a child.
+    """
+    match event:
+        case Spawned(ChildKind.CHECK, pid):
+            if state.rollout.step is not Step.CHECKING:
+                return state, [Kill(pid, signal.SIGKILL, group=True)]
+            return replace(state, rollout=replace(state.rollout, check=pid)), []
+        case Spawned(_, pid):
+            booting = nginx_master.spawned(state.master, pid, now, state.settings.start_timeout)
+            return replace(state, master=booting), [note("nginx.started", pid=pid)]
+        case SpawnFailed():
+            return _not_spawned(state, event, now)
+        case ChildExited(pid, ChildKind.CHECK) if pid == state.rollout.check:
+            if event.code == 0:
+                return reload_steps.rolled(state, reload_attempt.checked(state.rollout))
+            said = event.said or f"nginx -t ended with {event.code}"
+            return reload_steps.failed(state, ExitCode.CONFIG, said, now)
+        case ChildExited(pid, ChildKind.MASTER) if pid == state.master.pid:
+            return _master_died(state, event, now)
+        case ChildExited(pid=pid):
+            return replace(state, master=nginx_master.buried(state.master, pid)), []
+        case OrphansFound(pids):
+            said_so = note("nginx.orphans_told_to_quit", workers=len(pids))
+            return replace(state, master=nginx_master.orphaned(state.master, pids)), [said_so]
+        case _:
+            assert_never(event)
+
+
+def _not_spawned(state: State, event: SpawnFailed, now: float) -> Decision:
+    why = "nginx cannot be started"
+    if not state.master.ever_answered:
+        return state, [leave(event.code, why, said=event.reason)]
+    if event.kind is ChildKind.CHECK:
+        return reload_steps.failed(state, ExitCode.UNAVAILABLE, event.reason, now)
+    down = nginx_master.died(state.master, now)
+    said = note("nginx.not_started", "error", reason=event.reason, failures=len(down.crashes))
+    if nginx_master.is_hopeless(down):
+        return state, [said, leave(event.code, why, said=event.reason)]
+    return replace(state, master=down, rollout=reload_attempt.abandon(state.rollout)), [said]
+
+
+def _master_died(state: State, event: ChildExited, now: float) -> Decision:
+    doom, pid = state.master.given_up, event.pid
+    sweep = Kill(pid, signal.SIGKILL, group=True)
+    if not state.master.ever_answered:
+        why = doom or f"nginx ended with {event.code} before its first answer"
+        return state, [sweep, leave(ExitCode.UNAVAILABLE, why, said=event.said)]
+    down = nginx_master.died(state.master, now)
+    state = replace(state, generations=Generations(state.generations.most))
+    orders: list[Order] = [
+        note(
+            log_ids.NGINX_DIED, "error", code=event.code, deaths=len(down.crashes), said=event.said
+        )
+    ]
+    # Orphans that held the port against this master have had their chance to go politely.
+    if state.master.health is Health.BOOTING or nginx_master.is_hopeless(down):
+        orders += [Kill(orphan, signal.SIGKILL) for orphan in sorted(down.orphans)]
+    if nginx_master.is_hopeless(down):
+        code = ExitCode.UNAVAILABLE if doom else event.code or ExitCode.SOFTWARE
+        why = (
+            doom
+            or f"nginx ended {len(down.crashes)} times within {format_span(nginx_master.WINDOW)}"
+        )
+        return state, [*orders, sweep, leave(code, why, said=event.said)]
+    orders.append(sweep if doom else QuitOrphans(pid))
+    down = replace(down, seeking_orphans=not doom)
+    return replace(state, master=down, rollout=reload_attempt.abandon(state.rollout)), orders

@@ -1,0 +1,127 @@
+"""
+The rules of an attempt: how rollout and master meet.
+
+Before nginx has answered once, whatever fails ends the program; after it, whatever fails leaves
+things as they were.
+"""
+
+import signal
+from dataclasses import replace
+from typing import assert_never
+
+from supervisor.core import nginx_master, reload, reload_attempt, worker_generations
+from supervisor.core.commands import Kill, Order, Restore, SpawnMaster, leave, note
+from supervisor.core.durations import format_span
+from supervisor.core.errors import ExitCode
+from supervisor.core.events import Staged, StageFailed, SwapFailed, Swapped
+from supervisor.core.model import NEVER
+from supervisor.core.nginx_master import Health
+from supervisor.core.reload import Step
+from supervisor.core.state import Decision, State
+
+
+def filed(state: State, event: Staged | StageFailed | Swapped | SwapFailed, now: float) -> Decision:
+    """
+    Take in an answer of the clerk.
+    """
+    roll, settings = state.rollout, state.settings
+    awaited = Step.STAGING if isinstance(event, Staged | StageFailed) else Step.SWAPPING
+    if roll.step is not awaited or roll.trying is None or event.attempt != roll.trying.attempt:
+        return state, []  # of an attempt that was abandoned
+    match event:
+        case Staged():
+            return rolled(state, reload_attempt.staged(roll, event, settings.start_timeout, now))
+        case SwapFailed(_, reason) if roll.live is not None and state.master.health is Health.DOWN:
+            # The files could not be put back; they may be whole, and without nginx nothing serves.
+            state, orders = _swapped(state, now)
+            return state, [note("files.not_restored", "error", reason=reason), *orders]
+        case StageFailed(_, reason) | SwapFailed(_, reason):
+            return failed(state, ExitCode.CONFIG, reason, now)
+        case Swapped():
+            return _swapped(state, now)
+        case _:
+            assert_never(event)
+
+
+def _swapped(state: State, now: float) -> Decision:
+    silent, revives = state.rollout.silent, state.rollout.revives
+    after = reload_attempt.swapped(state.rollout, now, state.settings.verify_timeout)
+    if state.master.health is Health.DOWN:
+        # `boot_by` bounds a start; a reload's bound would be too short for it.
+        return replace(state, rollout=replace(after, give_up_at=NEVER)), [SpawnMaster()]
+    state = replace(state, rollout=after)
+    if silent:
+        return state, [note("files.restored", "warning")]
+    awake: list[Order] = [Kill(state.master.pid, signal.SIGCONT)] if revives else []
+    return state, [*awake, Kill(state.master.pid, signal.SIGHUP)]
+
+
+def seen(state: State, generation: str | None, now: float) -> Decision:
+    """
+    Take in what nginx answers, or that it does not.
+    """
+    orders: list[Order] = []
+    trying, live = state.rollout.trying, state.rollout.live
+    awaited = (
+        state.rollout.step is Step.LOOKING
+        and trying is not None
+        and generation == trying.generation
+    )
+    if generation is not None:
+        state = replace(state, seen_at=now)
+        if state.master.health is Health.BOOTING and (awaited or live is not None):
+            took = round(now - state.started_at, 3) if live is None else None
+            state = replace(state, master=nginx_master.answered(state.master))
+            orders.append(note("nginx.answers", pid=state.master.pid, since_start=took))
+    if awaited:
+        state = replace(state, generations=worker_generations.succeeded(state.generations))
+        state, more = rolled(state, reload_attempt.promote(state.rollout, now))
+        return state, [*orders, *more]
+    if state.master.health is Health.UP:
+        state = replace(state, rollout=reload.looked(state.rollout, generation, now))
+    return state, orders
+
+
+def failed(state: State, code: ExitCode, reason: str, now: float) -> Decision:
+    """
+    End an attempt: the first one ends the program with `code`, a later one changes nothing.
+    """
+    if state.rollout.live is None:
+        return state, [leave(code, "the first configuration cannot be used", said=reason)]
+    return rolled(state, reload_attempt.fail(state.rollout, reason, now))
+
+
+def overdue(state: State, now: float) -> Decision:
+    """
+    Stop waiting for a step: for `nginx -t`, or for a generation to answer.
+    """
+    roll, live, settings = state.rollout, state.rollout.live, state.settings
+    if roll.step is Step.CHECKING:
+        reason = f"nginx -t did not end within {format_span(settings.start_timeout)}"
+        stuck = [Kill(roll.check, signal.SIGKILL, group=True)] if roll.check else []
+        state, orders = failed(state, ExitCode.UNAVAILABLE, reason, now)
+        return state, [*stuck, *orders]
+    if roll.revives:
+        why = "nothing answers even after a reload of the last good files"
+        state = replace(
+            state, master=replace(state.master, given_up=why), rollout=reload_attempt.abandon(roll)
+        )
+        said = note("nginx.replaced", "error", reason=why)
+        return state, [said, Kill(state.master.pid, signal.SIGKILL, group=True)]
+    assert live is not None  # a first start is bounded by `boot_by` instead
+    # The last good files come back before what was tried goes: until then it is the live folder.
+    reason = f"the new generation did not answer within {format_span(settings.verify_timeout)}"
+    state, orders = rolled(state, reload_attempt.fail(roll, reason, now))
+    if roll.seen is None:
+        state, more = rolled(state, reload_attempt.revive(state.rollout, now))
+        return state, [*more, *orders]
+    # A stopped master would reload the restored files once it is awake.
+    return state, [Restore(live), Kill(state.master.pid, signal.SIGCONT), *orders]
+
+
+def rolled(state: State, outcome: reload_attempt.Outcome) -> Decision:
+    """
+    Put what became of a rollout into the state.
+    """
+    after, orders = outcome
+    return replace(state, rollout=after), orders

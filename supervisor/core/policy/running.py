@@ -1,0 +1,125 @@
+"""
+The rules while the service runs: what events mean, and what is due without any.
+"""
+
+import signal
+from dataclasses import replace
+from typing import assert_never
+
+from supervisor.core import lifecycle, log_ids, reload, reload_attempt
+from supervisor.core.commands import Kill, Requery, note
+from supervisor.core.durations import format_span
+from supervisor.core.events import (
+    ChildExited,
+    ConnectionsCounted,
+    DiscoveryFailed,
+    GenerationSeen,
+    Happening,
+    HealthSeen,
+    JobStopAnswered,
+    OrphansFound,
+    ProbesFellBack,
+    SignalArrived,
+    SnapshotArrived,
+    Spawned,
+    SpawnFailed,
+    Staged,
+    StageFailed,
+    StateSaved,
+    SwapFailed,
+    Swapped,
+    TimePassed,
+    WorkerDied,
+    WorkersCounted,
+    WorkersEnded,
+)
+from supervisor.core.model import NEVER
+from supervisor.core.nginx_master import Health
+from supervisor.core.policy import (
+    awaiting_job_stop,
+    children,
+    endpoints,
+    reload_steps,
+    requests,
+    shutdown,
+    worker_limit,
+)
+from supervisor.core.policy.view import status
+from supervisor.core.signal_sets import STOP_SIGNALS
+from supervisor.core.state import Decision, State
+
+
+def react(state: State, event: Happening, now: float) -> Decision:
+    """
+    Take in an event while the service runs.
+    """
+    match event:
+        case SnapshotArrived() | DiscoveryFailed() | HealthSeen() | ProbesFellBack():
+            return endpoints.react(state, event, now)
+        case SignalArrived(signum):
+            return _signalled(state, signum, now)
+        case Spawned() | SpawnFailed() | ChildExited() | OrphansFound():
+            return children.react(state, event, now)
+        case Staged() | StageFailed() | Swapped() | SwapFailed():
+            return reload_steps.filed(state, event, now)
+        case GenerationSeen(generation):
+            return reload_steps.seen(state, generation, now)
+        case WorkersCounted() | WorkersEnded():
+            return worker_limit.react(state, event, now)
+        case JobStopAnswered():
+            return awaiting_job_stop.answered(state, event, now)
+        case WorkerDied(said):
+            return state, [note(log_ids.WORKER_DIED, "error", said=said)]
+        case StateSaved():
+            return requests.saved(state, event)
+        case TimePassed() | ConnectionsCounted():
+            return state, []
+        case _:
+            assert_never(event)
+
+
+def keep_up(state: State, now: float) -> Decision:
+    """
+    Do what is due while the service runs.
+    """
+    if state.lifetime.is_ending:
+        return state, []
+    state, orders = endpoints.keep_up(state, now)
+    if now >= state.master.boot_by:
+        why = f"nginx did not answer within {format_span(state.settings.start_timeout)}"
+        doomed = replace(state.master, boot_by=NEVER, given_up=why)
+        kill = Kill(state.master.pid, signal.SIGKILL, group=True)
+        return replace(state, master=doomed), [*orders, kill]
+    if now >= state.master.respawn_at:
+        state = replace(state, master=replace(state.master, respawn_at=NEVER))
+        state, more = reload_steps.rolled(state, reload_attempt.revive(state.rollout, now))
+        return state, [*orders, *more]
+    if now >= state.rollout.give_up_at:
+        state, more = reload_steps.overdue(state, now)
+        return state, [*orders, *more]
+    if now >= reload.ready_at(state.rollout):
+        state, more = reload_steps.rolled(state, reload_attempt.apply(state.rollout))
+        orders = [*orders, *more]
+    if now >= state.dark_at:
+        said = note("nginx.dark", "error", hint="reloading the last good files")
+        state, more = reload_steps.rolled(state, reload_attempt.revive(state.rollout, now))
+        return state, [*orders, said, *more]
+    if now >= state.rollout_at:
+        state, more = worker_limit.begin(state, now)
+        orders = [*orders, *more]
+    return state, orders
+
+
+def _signalled(state: State, signum: int, now: float) -> Decision:
+    if signum in STOP_SIGNALS:
+        return shutdown.begin(
+            state, lifecycle.asked_to_stop(state.lifetime, state.settings.stop_timeout, now)
+        )
+    if signum == signal.SIGHUP:
+        state = replace(state, rollout=reload.ask_again(state.rollout, now))
+        return state, [Requery(), note("files.rereading", signal="SIGHUP")]
+    if signum == signal.SIGUSR1 and state.master.health is Health.UP:
+        return state, [Kill(state.master.pid, signal.SIGUSR1), note("nginx.logs_reopened")]
+    if signum == signal.SIGUSR2:
+        return state, [status(state, now)]
+    return state, []

@@ -1,0 +1,105 @@
+"""
+All that the program knows, and when it next has to act without being told anything.
+"""
+
+from dataclasses import dataclass
+
+from supervisor.core import reload
+from supervisor.core.commands import Order, Reply, Watch
+from supervisor.core.config.settings import Settings
+from supervisor.core.deadline_record import Record
+from supervisor.core.endpoint_set import Targets
+from supervisor.core.job_stop import JobStop
+from supervisor.core.lifecycle import Lifetime
+from supervisor.core.model import NEVER, View
+from supervisor.core.nginx_master import Health, Master
+from supervisor.core.reload import Rollout, Step
+from supervisor.core.stats import Ledger
+from supervisor.core.worker_generations import Generations
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """
+    The machines side by side.  Instants are seconds on the loop's clock, but those of the record.
+
+    `warns_before` is how long before the deadline the next warning is due, 0 where none is;
+    `unanswered` are replies that wait for the record to be on disk.
+    """
+
+    settings: Settings
+    lifetime: Lifetime
+    targets: Targets
+    rollout: Rollout
+    master: Master
+    generations: Generations
+    record: Record
+    started_at: float
+    pace: float = 0.0
+    view: View = View(0.0)
+    seen_at: float = -NEVER
+    is_lame: bool = False
+    job_stop: JobStop = JobStop()
+    remarks: tuple[str, ...] = ()
+    several_jobs: frozenset[str] = frozenset()
+    watch: Watch = Watch(frozenset())
+    warns_before: float = 0.0
+    is_saved: bool = True
+    unanswered: tuple[Reply, ...] = ()
+    ledger: Ledger = Ledger()
+    remembered: str = ""
+    remembered_at: float = -NEVER
+
+    @property
+    def wake_at(self) -> float:
+        """The next instant at which something is due without any event."""
+        if self.lifetime.is_ending:
+            return self.lifetime.wake_at
+        return min(
+            self.lifetime.wake_at,
+            self.master.boot_by,
+            self.master.respawn_at,
+            self.rollout.give_up_at,
+            self.rollout_at,
+            reload.ready_at(self.rollout),
+            self.dark_at,
+            self.lame_at,
+            self.job_stop.wake_at,
+            self.warn_at,
+            self.targets.due_at,
+            NEVER if self.rollout.wanted else self.started_at + self.settings.start_wait,
+        )
+
+    @property
+    def deadline_epoch(self) -> float | None:
+        """The deadline by the wall clock, as it is told to clients; None where there is none."""
+        return self.record.end
+
+    @property
+    def warn_at(self) -> float:
+        """When the next warning before the deadline is due."""
+        return self.lifetime.deadline - self.warns_before if self.warns_before else NEVER
+
+    @property
+    def lame_at(self) -> float:
+        """When to stop being ready though requests are still served; once only."""
+        spare = self.settings.lame_duck
+        return NEVER if self.is_lame or not spare else self.lifetime.deadline - spare
+
+    @property
+    def rollout_at(self) -> float:
+        """When the next attempt may begin: before the first start, or while nginx answers."""
+        fresh = self.master.health is Health.DOWN and not self.master.ever_answered
+        usable = self.master.health is Health.UP and not self.master.given_up
+        if self.generations.is_counting or not (usable or fresh):
+            return NEVER
+        held = self.generations.held == self.rollout.wanted
+        return max(reload.due_at(self.rollout), self.generations.held_until if held else 0.0)
+
+    @property
+    def dark_at(self) -> float:
+        """When silence of an nginx that should answer counts as a blackout."""
+        return self.rollout.dark_since + reload.DARK if self.rollout.step is Step.IDLE else NEVER
+
+
+Decision = tuple[State, list[Order]]

@@ -1,0 +1,3 @@
+"""
+The running process: start, event loop and file writer.
+"""

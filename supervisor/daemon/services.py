@@ -1,0 +1,133 @@
+"""
+The services of a running supervisor: what acts for the loop, built and started together.
+"""
+
+import signal
+import threading
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from supervisor.admin import Admin, Surroundings
+from supervisor.core.config.settings import Settings
+from supervisor.daemon import exit_report
+from supervisor.daemon.file_writer import FileWriter
+from supervisor.daemon.inbox import Inbox
+from supervisor.discovery import Source
+from supervisor.discovery.cache import Memories
+from supervisor.health import Probing, prober
+from supervisor.nginx import host_limits
+from supervisor.nginx.config_store import Configs
+from supervisor.nginx.internal_socket import SOCKET_NAME, GenerationPoller
+from supervisor.nginx.operator_files import read_operator_files
+from supervisor.nginx.process import Nginx, find
+from supervisor.nginx.templates import build_renderer
+from supervisor.nomad.stop_job import Stopper
+from supervisor.system import process, signals
+from supervisor.system.log import Log
+
+if TYPE_CHECKING:
+    from supervisor.nginx.access_log import AccessLog
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """
+    Everything that acts for the loop.
+    """
+
+    nginx: Nginx
+    writer: FileWriter
+    configs: Configs
+    poller: GenerationPoller
+    admin: Admin
+    log: Log
+    sources: tuple[Source, ...]
+    probing: Probing
+    stopper: Stopper
+    port: int
+    worker_count: int
+    access_log: "AccessLog | None" = None
+
+
+def build_services(
+    settings: Settings,
+    folder: Path,
+    memories: Memories,
+    *,
+    log: Log,
+    inbox: Inbox,
+    following: tuple[Source, ...],
+    children: process.Children,
+) -> Services:
+    """Build everything that acts, and start its threads."""
+    binary = find(settings.nginx_binary)
+    log.say(
+        "nginx.found",
+        path=binary.path,
+        version=".".join(map(str, binary.version)),
+        runtime=str(folder),
+    )
+    threading.excepthook = lambda trouble: exit_report.crash(log, trouble)
+    process.close_inherited()
+    process.become_subreaper()
+    process.hide_environment()
+    configs = Configs(
+        folder,
+        build_renderer(settings, binary, folder),
+        partial(read_operator_files, Path(settings.operator_dir)),
+    )
+    configs.clear()
+    poller = GenerationPoller(str(folder / SOCKET_NAME), inbox.post)
+    around = Surroundings(
+        folder=folder,
+        nginx=".".join(map(str, binary.version)),
+        has_stub_status=binary.has_stub_status,
+        is_published=settings.admin_port is not None,
+        readers=host_limits.worker_user().rpartition(" ")[2],
+        polls=lambda: poller.polls,
+    )
+    services = Services(
+        nginx=Nginx(binary, folder, children, log.say, inbox.post),
+        writer=FileWriter(configs, memories, Path(settings.state_dir), inbox.post),
+        configs=configs,
+        poller=poller,
+        admin=Admin(around, inbox.post),
+        log=log,
+        sources=following,
+        probing=prober(settings, inbox.post, log.hide),
+        stopper=Stopper(settings, inbox.post, log.hide),
+        port=settings.listen_port,
+        worker_count=host_limits.worker_count(),
+        access_log=_access_log(settings, folder, log),
+    )
+    for part in (
+        services.nginx,
+        services.writer,
+        services.poller,
+        services.admin,
+        services.probing,
+        services.access_log,
+    ):
+        if part is not None:
+            part.start()
+
+    def on_signal(signum: int) -> None:
+        if signum == signal.SIGCHLD:
+            for ended in children.reap():
+                inbox.post(ended)
+        else:
+            inbox.post_signal(signum)
+
+    signals.listen(on_signal)
+    return services
+
+
+def _access_log(settings: Settings, folder: Path, log: Log) -> "AccessLog | None":
+    """Build what follows the access log, where there is one: memory is a promise."""
+    if settings.access_log == "off":
+        return None
+    from supervisor.nginx.access_log import AccessLog  # noqa: PLC0415
+
+    return AccessLog(folder, log.record, log.say)

@@ -1,0 +1,84 @@
+"""
+What the sources knew, kept in RUNTIME_DIR for a restart while the registry is away.
+
+It is not forced to disk: it need not outlive the machine.  What is read back is vetted like an
+answer of the registry, and counts only when it is of the same question.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from supervisor.core.addresses import admit
+from supervisor.core.config.settings import Settings
+from supervisor.core.model import Endpoint, Memory, Share
+from supervisor.system.state_file import replace_json
+
+_FILE = "endpoints.json"
+_LARGEST = 64 * 1024 * 1024
+
+
+class Memories:
+    """
+    The file of what is remembered; its times are epoch seconds.
+    """
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._question = [
+            settings.nomad_region,
+            settings.nomad_namespace,
+            settings.service_job,
+            *settings.service_tags,
+        ]
+
+    def save(self, memories: Mapping[str, Memory]) -> None:
+        """Write down what is known now.  Raises OSError."""
+        now = time.time()
+        sources = {
+            name: {
+                "heard_at": now - memory.age,
+                "endpoints": [
+                    [*endpoint, *memory.shares.get(endpoint, Share()), endpoint in memory.ready]
+                    for endpoint in memory.endpoints
+                ],
+            }
+            for name, memory in memories.items()
+        }
+        content: dict[str, object] = {"question": self._question, "sources": sources}
+        replace_json(self._folder, _FILE, content, durable=False)
+
+    def read(self) -> dict[str, Memory]:
+        """Read what an earlier process wrote; nothing where it is missing, damaged or of others."""
+        try:
+            with (self._folder / _FILE).open("rb") as file:
+                found = json.loads(file.read(_LARGEST))
+            if found["question"] != self._question:
+                return {}
+            now = time.time()
+            return {
+                str(name): self._memory(entry["endpoints"], now - float(entry["heard_at"]))
+                for name, entry in found["sources"].items()
+            }
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return {}
+
+    def _memory(self, rows: list[list[object]], age: float) -> Memory:
+        shares, ready, endpoints = {}, set(), list[Endpoint]()
+        for host, port, weight, backup, drain, was_ready in rows:
+            endpoint = admit(host, port, self._settings.rules)
+            if (
+                not isinstance(endpoint, Endpoint)
+                or type(weight) is not int
+                or weight not in range(1, 1001)
+            ):
+                continue
+            endpoints.append(endpoint)
+            share = Share(weight, backup is True, drain is True)
+            if share != Share():
+                shares[endpoint] = share
+            if was_ready is True:
+                ready.add(endpoint)
+        return Memory(tuple(sorted(endpoints)), shares, frozenset(ready), max(0.0, age))

@@ -1,0 +1,42 @@
+"""
+Probes: the sense that tells which endpoints are ready, whatever the registry says.
+
+Nobody else does: Nomad lists instances before they listen, and a crashed one while it waits to be
+restarted.  A probe's own trouble is never the endpoint's, and nothing here acts on what it learns.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from supervisor.core.commands import Watch
+from supervisor.core.config.settings import Settings
+from supervisor.core.events import Event
+from supervisor.health.prober import Prober
+
+__all__ = ["Probing", "prober"]
+
+
+class Probing(Protocol):
+    """
+    What the loop needs of the probes.
+    """
+
+    def start(self) -> None:
+        """Begin to probe whatever is watched."""
+
+    def watch(self, order: Watch) -> None:
+        """Probe these from now on, and no others."""
+
+
+def prober(
+    settings: Settings, post: Callable[[Event], None], hide: Callable[[list[str]], None]
+) -> Probing:
+    """
+    Build the probes that the settings name; `hide` is told every token that is read.
+    """
+    if settings.health_check == "nomad":
+        # Few ask for it, and memory is a promise to all.
+        from supervisor.health.nomad_checks import Checker  # noqa: PLC0415
+
+        return Checker(settings, post, hide)
+    return Prober(settings, post)

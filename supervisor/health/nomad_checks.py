@@ -1,0 +1,254 @@
+"""
+HEALTH_CHECK=nomad: what Nomad's own checks say, asked allocation by allocation.
+
+The answer is a call to the client node that holds it, so there is one question at a time.  Silence
+is no verdict: while Nomad is away, those that were ready once are probed by TCP, so that a dead one
+still leaves.  So is, always, whatever Nomad has no checks for, and what has left the registry: the
+checks of an allocation that is stopping are gone before it is.  Without the right to ask, all is
+probed by TCP, and that is said once.
+
+The thread here and that of the prober both learn; a lock keeps what is known, and is never held
+while a question is under way.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+
+from supervisor.core.commands import Watch
+from supervisor.core.config.settings import Settings
+from supervisor.core.events import Event, HealthSeen, ProbesFellBack
+from supervisor.core.model import NEVER, Condition, Endpoint
+from supervisor.health import state
+from supervisor.health.allocation_checks import Allocation, Word, word
+from supervisor.health.prober import Prober
+from supervisor.health.state import Health
+from supervisor.nomad.api import Checks
+from supervisor.nomad.errors import Unanswered
+from supervisor.system.jitter import chance
+
+#: Nomad is away when it has said nothing for so many intervals.
+_AWAY_AFTER = 3
+
+#: A right is missing when so many answers in a row say so: a server that lags knows no new token.
+_SURE = 2
+_UNSURE_PAUSE = 1.0
+
+#: Back-off while Nomad does not answer, and how much of a `Retry-After` is followed.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+_LONGEST_RETRY_AFTER = 60.0
+
+
+class Checker:
+    """
+    A thread that asks Nomad, beside a prober for what Nomad does not tell.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        post: Callable[[Event], None],
+        hide: Callable[[list[str]], None],
+    ) -> None:
+        self._settings = settings
+        self._rise, self._fall = settings.health_rise, settings.health_fall
+        self._interval = settings.health_interval
+        self._post = post
+        self._checks = Checks(settings, hide)
+        self._prober = Prober(settings, self._heard)
+        self._services = frozenset(settings.service_name)
+        self._lock = threading.Lock()
+        self._bell = threading.Event()
+        self._order = Watch(frozenset())
+        self._probed = Watch(frozenset())
+        self._known: dict[Endpoint, Health] = {}
+        self._allocations: dict[str, Allocation] = {}
+        self._fell_back = False
+        self._refusals = 0
+        self._failures = 0
+        self._silent_since: float | None = None
+        self._quiet_until = 0.0
+
+    def start(self) -> None:
+        """Start both threads; they rest until they are told whom to watch."""
+        self._prober.start()
+        threading.Thread(target=self._run, name="checks", daemon=True).start()
+
+    def watch(self, order: Watch) -> None:
+        """Follow these from now on; what is known of those that stay is kept.  From any thread."""
+        now = time.monotonic()
+        with self._lock:
+            self._order = order
+            wanted = order.endpoints | order.leaving
+            for endpoint in self._known.keys() - wanted:
+                del self._known[endpoint]
+            for endpoint in wanted - self._known.keys():
+                self._known[endpoint] = state.begun(now, proven=endpoint in order.proven)
+            before, self._allocations = self._allocations, {}
+            for endpoint in order.endpoints - order.leaving:
+                if name := order.allocations.get(endpoint, ""):
+                    known = self._allocations.get(name)
+                    if known is None:
+                        known = self._allocations[name] = before.get(name) or Allocation(now)
+                        known.endpoints = []
+                    known.endpoints.append(endpoint)
+            self._share(now)
+        self._bell.set()
+
+    def _run(self) -> None:
+        while True:
+            now = time.monotonic()
+            with self._lock:
+                due, name = self._next()
+            if due > now:
+                self._bell.wait(None if due == NEVER else due - now)
+                self._bell.clear()
+                continue
+            try:
+                said = word(self._checks.ask(name), self._services)
+            except Unanswered as trouble:
+                self._fail(name, trouble, now)
+            else:
+                self._learn(name, said)
+
+    def _next(self) -> tuple[float, str]:
+        """Tell which allocation to ask next, and when."""
+        if self._fell_back or not self._allocations:
+            return NEVER, ""
+        due, name = min((each.due, name) for name, each in self._allocations.items())
+        return max(due, self._quiet_until), name
+
+    # ------------------------------------------------------------------------- what is learned
+
+    def _learn(self, name: str, said: Word) -> None:
+        """Take in an answer."""
+        now = time.monotonic()
+        with self._lock:
+            self._silent_since, self._failures, self._refusals = None, 0, 0
+            allocation = self._allocations.get(name)
+            if allocation:  # it may have been dropped meanwhile
+                allocation.heard(said)
+                self._judge(allocation, said, now)
+                allocation.due = now + self._pause(allocation, now)
+            self._share(now)
+
+    def _judge(self, allocation: Allocation, said: Word, now: float) -> None:
+        news: dict[Endpoint, Condition] = {}
+        for endpoint in allocation.endpoints:
+            before = self._known[endpoint]
+            verdict = said.verdict(proven=before.proven)
+            if verdict is None:
+                continue
+            after = state.judge(before, verdict, now, self._rise, self._fall)
+            self._known[endpoint] = after
+            if after.condition is not before.condition:
+                news[endpoint] = after.condition
+        if news:
+            self._post(HealthSeen(news))
+
+    def _pause(self, allocation: Allocation, now: float) -> float:
+        if allocation.is_bare:
+            return self._interval
+        return min(
+            state.pause(
+                self._known[endpoint],
+                now,
+                has_place=False,
+                is_leaving=False,
+                crowd=len(self._known),
+                interval=self._interval,
+                chance=chance(),
+            )
+            for endpoint in allocation.endpoints
+        )
+
+    def _fail(self, name: str, trouble: Unanswered, asked_at: float) -> None:
+        """Take in that there was no answer; 404 is one, but of somebody else's trouble."""
+        now = time.monotonic()
+        with self._lock:
+            if _lacks_permission(trouble):
+                self._refusals += 1
+                self._quiet_until = now + _UNSURE_PAUSE
+                if self._refusals == _SURE:
+                    self._fell_back = True
+                    self._post(ProbesFellBack(trouble.reason, _policy_hint(self._settings)))
+            else:
+                allocation = self._allocations.get(name)
+                if allocation:  # others are asked before it is asked again
+                    allocation.missed(asked_at)
+                    allocation.due = now + self._pause(allocation, now)
+                self._rest(trouble, asked_at, now)
+            self._share(now)
+
+    def _rest(self, trouble: Unanswered, asked_at: float, now: float) -> None:
+        """Leave Nomad alone for a while, longer each time."""
+        if trouble.status == 404:
+            self._silent_since, self._failures = None, 0
+            return
+        if self._silent_since is None:
+            self._silent_since = asked_at
+        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self._failures, 16))
+        self._failures += 1
+        told = min(trouble.retry_after or 0.0, _LONGEST_RETRY_AFTER)
+        self._quiet_until = now + max(told, pause * (0.5 + chance() / 2))
+
+    # ------------------------------------------------------------------- what is probed by TCP
+
+    def _share(self, now: float) -> None:
+        """Hand over to the prober what Nomad does not tell, and take back what it tells again."""
+        order, endpoints = self._order, self._order.endpoints
+        if not self._fell_back:
+            endpoints -= {
+                endpoint
+                for allocation in self._allocations.values()
+                if not allocation.is_bare
+                for endpoint in allocation.endpoints
+                if not (self._known[endpoint].proven and self._is_away(allocation, now))
+            }
+        if (endpoints, order.leaving) != (self._probed.endpoints, self._probed.leaving):
+            watched = endpoints | order.leaving
+            proven = frozenset(each for each in watched if self._known[each].proven)
+            self._probed = Watch(endpoints, order.leaving, proven=proven)
+            self._prober.watch(self._probed)
+
+    def _is_away(self, allocation: Allocation, now: float) -> bool:
+        limit = now - _AWAY_AFTER * self._interval
+        return any(
+            since is not None and since < limit
+            for since in (self._silent_since, allocation.silent_since)
+        )
+
+    def _heard(self, event: Event) -> None:
+        """Take in what the prober learned, in its thread."""
+        assert isinstance(event, HealthSeen)
+        now = time.monotonic()
+        with self._lock:
+            probed = self._probed.endpoints | self._probed.leaving
+            news = {
+                endpoint: condition
+                for endpoint, condition in event.conditions.items()
+                if endpoint in probed and self._known[endpoint].condition is not condition
+            }
+            for endpoint, condition in news.items():
+                self._known[endpoint] = state.taken(self._known[endpoint], condition, now)
+            if news:
+                self._post(HealthSeen(news))
+
+
+def _lacks_permission(trouble: Unanswered) -> bool:
+    """
+    Tell whether the token may not read jobs.
+    """
+    return trouble.status == 403
+
+
+def _policy_hint(settings: Settings) -> str:
+    """
+    Return the policy to apply, and how.
+    """
+    namespace, job = settings.nomad_namespace, settings.nomad_job_id
+    bound = f"-namespace {namespace} -job {job} " if job else ""
+    return (
+        f'put namespace "{namespace}" {{ capabilities = ["read-job"] }} into a file, then: '
+        f"nomad acl policy apply {bound}NAME FILE"
+    )

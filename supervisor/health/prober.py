@@ -1,0 +1,184 @@
+"""
+The prober: one thread that asks every endpoint, each at its pace, and posts what changed.
+
+What follows from a verdict is decided in `health`; here is who is asked when.  Whoever is not being
+asked has one instant at which it is due; an entry of the heap counts only as long as its instant is
+still the one that stands on the record.
+
+Nothing of an internal error is caught: a prober that is dead or blind would be worse than none.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import count
+
+from supervisor.core.commands import Watch
+from supervisor.core.config.settings import Settings
+from supervisor.core.events import Event, HealthSeen
+from supervisor.core.model import NEVER, Condition, Endpoint
+from supervisor.health import state
+from supervisor.health.probe import OursError, Record
+from supervisor.health.probe_pool import Lines, on_beat
+from supervisor.health.state import Verdict
+from supervisor.system.jitter import chance
+
+#: Between two events, at least, and for each endpoint.
+_GAP = 0.005
+_GAP_EACH = 5e-6
+
+
+class News:
+    """
+    The conditions to be told with the next event.
+    """
+
+    def __init__(self, post: Callable[[Event], None]) -> None:
+        self._post = post
+        self._conditions: dict[Endpoint, Condition] = {}
+        self._next = 0.0
+
+    @property
+    def due(self) -> float:
+        """When there is something to be told."""
+        return self._next if self._conditions else NEVER
+
+    def note(self, endpoint: Endpoint, condition: Condition) -> None:
+        """Take in that an endpoint has another condition."""
+        self._conditions[endpoint] = condition
+
+    def drop(self, endpoint: Endpoint) -> None:
+        """Say nothing of an endpoint that is gone."""
+        self._conditions.pop(endpoint, None)
+
+    def tell(self, now: float, crowd: int) -> None:
+        """Post what is due, of so many endpoints in all."""
+        if now >= self.due:
+            self._post(HealthSeen(self._conditions))
+            self._conditions = {}
+            self._next = now + max(_GAP, _GAP_EACH * crowd)
+
+
+#: So many endpoints that do not serve are asked briskly at once.
+_PLACES = 100
+
+#: A few endpoints share their wake-ups: a lonely probe costs four times one among many.  They are
+#: asked on beats of this part of the interval.
+_FEW = 100
+_SHARED = 0.1
+_LEAST_SHARED = 0.03
+
+#: When to try again what failed here, and not there.
+_OURS_LATER = 0.5
+
+
+class Prober:
+    """
+    A thread that probes by TCP or HTTP whatever it is told to watch.
+    """
+
+    def __init__(self, settings: Settings, post: Callable[[Event], None]) -> None:
+        self._rise, self._fall = settings.health_rise, settings.health_fall
+        self._interval, self._timeout = settings.health_interval, settings.health_timeout
+        # None is skipped: who goes by one and comes by the next has been forgotten in between by
+        # who gave them, and has to be told anew.
+        self._orders: deque[Watch] = deque()
+        self._lines = Lines(settings)
+        self._news = News(post)
+        self._records: dict[Endpoint, Record] = {}
+        self._leaving: frozenset[Endpoint] = frozenset()
+        self._places = 0
+        self._order = count()
+        self._due: list[tuple[float, int, Record]] = []
+
+    def start(self) -> None:
+        """Start the thread; it rests until it is told whom to watch."""
+        threading.Thread(target=self._run, name="probes", daemon=True).start()
+
+    def watch(self, order: Watch) -> None:
+        """Probe these from now on; what is known of those that stay is kept.  From any thread."""
+        self._orders.append(order)
+        self._lines.ring()
+
+    def _run(self) -> None:
+        while True:
+            launch_at = self._due[0][0] if self._due and self._lines.has_room else NEVER
+            now, ended = self._lines.wait(min(launch_at, self._news.due))
+            for record, verdict in ended:
+                self._judge(record, verdict, now)
+            while self._orders:
+                self._obey(self._orders.popleft(), now)
+            self._news.tell(now, len(self._records))
+            self._launch(now)
+
+    def _obey(self, order: Watch, now: float) -> None:
+        wanted = order.endpoints | order.leaving
+        for endpoint in self._records.keys() - wanted:
+            self._forget(self._records.pop(endpoint))
+        for endpoint in wanted - self._records.keys():
+            record = Record(endpoint, state.begun(now, proven=endpoint in order.proven))
+            self._records[endpoint] = record
+            self._plan(record, now)
+        for endpoint in (order.leaving ^ self._leaving) & wanted:
+            record = self._records[endpoint]
+            record.is_leaving = endpoint in order.leaving
+            if record.is_leaving and not record.line:
+                self._plan(record, min(record.due, now + self._pause(record, now)))
+        self._leaving = order.leaving
+
+    def _forget(self, record: Record) -> None:
+        self._lines.close(record)
+        self._news.drop(record.endpoint)
+        self._places -= record.has_place
+        record.due = NEVER
+
+    def _launch(self, now: float) -> None:
+        """Ask all that are due, as far as there is room for more."""
+        while self._due and self._due[0][0] <= now and self._lines.has_room:
+            due, _, record = heappop(self._due)
+            if due != record.due or record.line:
+                continue  # it was planned anew since
+            if not self._lines.may_open(record):
+                self._plan(record, now + self._timeout / 2)
+                continue
+            try:
+                verdict = self._lines.open(record, now)
+            except OursError:
+                self._judge(record, None, now)
+                continue
+            if verdict:
+                self._judge(record, verdict, now)
+
+    def _judge(self, record: Record, verdict: Verdict | None, now: float) -> None:
+        """Take in what a probe found, and plan the next; None is that it was our own trouble."""
+        if verdict is None:
+            self._plan(record, now + _OURS_LATER)
+            return
+        before = record.health
+        after = state.judge(before, verdict, now, self._rise, self._fall)
+        record.health = after
+        if after.condition is not before.condition:
+            self._news.note(record.endpoint, after.condition)
+        wants = not record.is_leaving and state.wants_place(after, now)
+        if record.has_place != wants and (record.has_place or self._places < _PLACES):
+            record.has_place = wants
+            self._places += 1 if wants else -1
+        self._plan(record, now + self._pause(record, now))
+
+    def _plan(self, record: Record, due: float) -> None:
+        if record.is_well and len(self._records) <= _FEW:
+            due = on_beat(record, due, max(_SHARED * self._interval, _LEAST_SHARED))
+        record.due = due = on_beat(record, due)
+        heappush(self._due, (due, next(self._order), record))
+
+    def _pause(self, record: Record, now: float) -> float:
+        return state.pause(
+            record.health,
+            now,
+            has_place=record.has_place,
+            is_leaving=record.is_leaving,
+            crowd=len(self._records),
+            interval=self._interval,
+            chance=chance(),
+        )

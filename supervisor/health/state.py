@@ -1,0 +1,151 @@
+"""
+From what probes find to what is known of an endpoint, and how soon to ask it again.
+
+Theory: being listed is not being ready.  Whoever was never ready is `starting` until it has
+passed; whoever was ready once (seen by us, or remembered) is lost only after failures in a row, of
+which a refused connection counts double: nobody listens there.  Timeouts alone make it `slow`,
+because that is what a busy replica looks like.  Whoever does not serve is asked briskly for a
+while, so that it serves soon after it can; the places for that are few, and whoever waits for one
+is asked calmly.
+
+Pure: all spans are in seconds, `chance` is a random number in [0, 1).  A record is a tuple and is
+returned unchanged where nothing changed, because there may be ten thousand of them.
+"""
+
+from enum import Enum
+from typing import NamedTuple
+
+from supervisor.core.model import Condition
+
+#: How often one that has a brisk place is asked, for how long, and what that grows to afterwards.
+_BRISK = 0.05
+_BRISK_FOR = 60.0
+_CALM = 1.0
+
+#: The pace grows with the age, which is half as much again from one probe to the next.
+_GROWTH = 0.5
+_GROWN_AFTER = _BRISK_FOR + (_CALM - _BRISK) / _GROWTH
+
+#: How often one that left the registry, and serves only as long as it answers, is asked.
+_LEAVING = 0.2
+
+#: So many probes a second are enough, without the brisk ones: with more endpoints, all calm
+#: paces are slower.
+_CROWD = 2500
+
+
+class Verdict(Enum):
+    """
+    What one probe found.
+    """
+
+    PASSED = "passed"
+    REFUSED = "refused"
+    FAILED = "failed"
+    TIMED_OUT = "timed out"
+
+
+class Health(NamedTuple):
+    """
+    What is known of one endpoint.
+
+    `proven` means ready once; `failures` and the `hard` ones among them, which were no timeouts,
+    are counted since the last pass; `since` is when its condition began, as far as paces care.
+    """
+
+    condition: Condition
+    proven: bool
+    passes: int
+    failures: int
+    hard: int
+    since: float
+
+
+def begun(now: float, *, proven: bool) -> Health:
+    """
+    Begin to know an endpoint; a proven one was ready before we were started.
+    """
+    return Health(Condition.UNKNOWN, proven, 0, 0, 0, now)
+
+
+def judge(health: Health, verdict: Verdict, now: float, rise: int, fall: int) -> Health:
+    """
+    Take in a verdict: `rise` passes make ready, `fall` failures lose what was ready.
+    """
+    condition, proven, passes, failures, hard, since = health
+    if verdict is Verdict.PASSED:
+        if condition is Condition.READY:
+            if passes and not failures:
+                return health
+            return Health(condition, True, 1, 0, 0, since)
+        if passes + 1 >= rise:
+            return Health(Condition.READY, True, 0, 0, 0, now)
+        waiting = condition if proven else Condition.STARTING
+        return Health(waiting, proven, passes + 1, 0, 0, since)
+    weight = 2 if verdict is Verdict.REFUSED else 1
+    failures = min(fall, failures + weight)
+    if verdict is not Verdict.TIMED_OUT:
+        hard = min(fall, hard + weight)
+    if not proven:
+        return Health(Condition.STARTING, False, 0, failures, hard, since)
+    after = _lost(condition, hard, fall) if failures == fall else condition
+    return Health(after, True, 0, failures, hard, since if after is condition else now)
+
+
+def _lost(condition: Condition, hard: int, fall: int) -> Condition:
+    """Tell slow from failing, of one that has failed often enough."""
+    if condition is Condition.SLOW:
+        return Condition.FAILING if hard == fall else Condition.SLOW
+    is_hard = hard or condition is Condition.FAILING
+    return Condition.FAILING if is_hard else Condition.SLOW
+
+
+def taken(health: Health, condition: Condition, now: float) -> Health:
+    """
+    Take over what somebody else has found.
+    """
+    proven = health.proven or condition is Condition.READY
+    return Health(condition, proven, 0, 0, 0, now)
+
+
+def is_mute(health: Health) -> bool:
+    """
+    Tell whether it has only timed out since it last passed: asking it again may cost as much.
+    """
+    return bool(health.failures) and not health.hard
+
+
+def wants_place(health: Health, now: float) -> bool:
+    """
+    Tell whether it should be asked briskly, if there is a place.
+    """
+    return health.condition is not Condition.READY and now - health.since < _GROWN_AFTER
+
+
+def pause(
+    health: Health,
+    now: float,
+    *,
+    has_place: bool,
+    is_leaving: bool,
+    crowd: int,
+    interval: float,
+    chance: float,
+) -> float:
+    """
+    How long to wait before asking again; `crowd` is how many endpoints there are.
+
+    The first pause of one that has just become ready is any part of the interval, so that those
+    that come together are not asked together for ever.
+    """
+    if is_leaving:
+        return max(_LEAVING, crowd / _CROWD)
+    if health.condition is Condition.READY:
+        if health.hard:
+            return min(interval, _CALM)
+        spread = 0.2 if health.passes or health.failures else 1.0
+        return interval * (1.1 - spread * (1.0 - chance))
+    if has_place:
+        over = now - health.since - _BRISK_FOR
+        return min(_CALM, _BRISK + max(0.0, over) * _GROWTH)
+    return max(_CALM, crowd / _CROWD)

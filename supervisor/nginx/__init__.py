@@ -1,0 +1,3 @@
+"""
+Everything about nginx: configuration, processes, workers, internal socket.
+"""

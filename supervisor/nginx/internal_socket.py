@@ -1,0 +1,103 @@
+"""
+What nginx answers on its internal unix socket: its generation, and its connection counters.
+
+A reload is done when the new configuration answers.  An nginx that hangs accepts and never answers,
+so each request has a total bound of 100 ms, and polling happens in a thread of its own.
+"""
+
+import re
+import threading
+from collections.abc import Callable
+from typing import NamedTuple
+
+from supervisor.core.events import Event, GenerationSeen
+from supervisor.system.unix_http import exchange
+
+#: Name of the socket in RUNTIME_DIR; `nginx.conf.j2` listens on it.
+SOCKET_NAME = "generation.sock"
+
+#: Bounds of one request, in seconds and bytes.
+_TIMEOUT = 0.1
+_LIMIT = 4096
+
+_GENERATION = b"GET /-/generation HTTP/1.0\r\n\r\n"
+_CONNECTIONS = b"GET /-/connections HTTP/1.0\r\n\r\n"
+
+#: What `stub_status` writes.
+_COUNTERS = re.compile(
+    rb"Active connections: (\d+)\s+server accepts handled requests\s+(\d+) (\d+) (\d+)\s+"
+    rb"Reading: (\d+) Writing: (\d+) Waiting: (\d+)"
+)
+
+
+class Counters(NamedTuple):
+    """
+    In the order in which nginx writes them; `accepted`, `handled` and `requests` only grow.
+    """
+
+    active: int
+    accepted: int
+    handled: int
+    requests: int
+    reading: int
+    writing: int
+    waiting: int
+
+
+def read_generation(path: str) -> str | None:
+    """
+    Return the generation that nginx serves, or None when it does not answer within 100 ms.
+    """
+    body = _get(path, _GENERATION)
+    return None if body is None else body.decode("ascii", "replace").strip()
+
+
+def read_counters(path: str) -> Counters | None:
+    """
+    Return nginx's connection counters, or None when it does not answer within 100 ms.
+    """
+    found = _COUNTERS.search(_get(path, _CONNECTIONS) or b"")
+    return Counters(*map(int, found.groups())) if found else None
+
+
+def _get(path: str, request: bytes) -> bytes | None:
+    try:
+        status, body = exchange(path, request, _TIMEOUT, _LIMIT)
+    except OSError:
+        return None
+    return body if status == 200 else None
+
+
+class GenerationPoller:
+    """
+    A thread that requests the generation at an interval, or not at all.
+    """
+
+    def __init__(self, path: str, post: Callable[[Event], None]) -> None:
+        self._path = path
+        self._post = post
+        self._interval = 0.0
+        self.polls = 0
+        self._changed = threading.Event()
+
+    def start(self) -> None:
+        """Start the thread; it waits until an interval is set."""
+        threading.Thread(target=self._run, name="generation", daemon=True).start()
+
+    def set_interval(self, interval: float) -> None:
+        """Poll every `interval` seconds from now on; 0 stops polling."""
+        self._interval = interval
+        self._changed.set()
+
+    def _run(self) -> None:
+        pause: float | None = None
+        while True:
+            if self._changed.wait(pause):
+                self._changed.clear()
+                # A short interval begins with a poll; a long one follows a poll that was just made.
+                interval = self._interval
+                pause = None if not interval else interval if interval >= 1 else 0
+                continue
+            self.polls += 1
+            self._post(GenerationSeen(read_generation(self._path)))
+            pause = self._interval or None

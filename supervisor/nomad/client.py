@@ -1,0 +1,168 @@
+"""
+One question to Nomad: sent with the token of this moment, answered whole and in time or not at all.
+"""
+
+import json
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import requests
+from nomad.api.base import Requester
+from nomad.api.exceptions import BaseNomadException, TimeoutNomadException
+
+from supervisor.core.config.settings import Settings
+from supervisor.nomad.connection import Place
+from supervisor.nomad.errors import TokenRefused, Unanswered, declined, distrusted, of_tls
+from supervisor.nomad.token import Token
+from supervisor.nomad.transport import Alarm, Wire, session
+
+#: How long an answer that need not wait may take to begin, and to be whole.  A Nomad that hangs is
+#: asked again after the first, and so is heard within 5 s of coming back.
+_HEAD = 5.0
+_WHOLE = 15.0
+
+_CHUNK = 65536
+
+#: Bytes that an answer has at least for each of its values; many small values are a bomb in memory.
+_BYTES_PER_VALUE = 16
+_FEW = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """
+    What came back, as JSON reads it, and the headers it came with.
+    """
+
+    value: object
+    headers: Mapping[str, str]
+
+
+class Question(Requester):  # type: ignore[misc]
+    """
+    GET of JSON, or another METHOD, by one thread; `cut` may be called by any.
+    """
+
+    METHOD = "get"
+
+    def __init__(
+        self,
+        settings: Settings,
+        hide: Callable[[list[str]], None],
+        is_unwanted: Callable[[], bool] = lambda: False,
+    ) -> None:
+        place = Place(settings)
+        self._wire = Wire(place, is_unwanted)
+        super().__init__(
+            address=place.address,
+            region=settings.nomad_region or None,
+            session=session(self._wire),
+        )
+        self._settings = settings
+        self._token = Token(settings, hide)
+        self._patience = _WHOLE
+        self._is_secure = settings.nomad_addr.startswith("https:")
+        self._was_heard = False
+
+    def cut(self) -> None:
+        """End the question under way."""
+        self._wire.cut()
+
+    def close(self) -> None:
+        """Leave no connection open."""
+        self.session.close()
+
+    def pose(self, *path: str, params: Mapping[str, str], blocks: float = 0.0, cap: int) -> Heard:
+        """
+        Ask for a path, of which every part is escaped; the answer may begin `blocks` s later.
+
+        A token that is refused is read again, and the question posed again if it was replaced.
+        Raises Unanswered.
+        """
+        self._wire.begin()
+        self.token = self._token.read()
+        self._patience = blocks + _WHOLE
+        with Alarm(self._wire, self._patience if blocks else _HEAD, self._patience) as alarm:
+            try:
+                return self._once(path, params, cap, alarm)
+            except TokenRefused:
+                sent, self.token = self.token, self._token.read()
+                if self.token == sent:
+                    raise
+                return self._once(path, params, cap, alarm)
+
+    def _once(
+        self, path: tuple[str, ...], params: Mapping[str, str], cap: int, alarm: Alarm
+    ) -> Heard:
+        everything = {"namespace": self._settings.nomad_namespace, **params}
+        try:
+            with self._response(path, everything) as response:
+                alarm.heard()
+                self._was_heard = True
+                if response.status_code != requests.codes.ok:
+                    raise declined(response, has_token=bool(self.token))
+                return Heard(_read(response, cap), response.headers)
+        except Unanswered as trouble:
+            self._wire.drop()
+            raise _late() if alarm.rang else trouble from None
+        except (requests.RequestException, OSError) as error:
+            self._wire.drop()
+            raise _late() if alarm.rang else self._explained(error) from None
+
+    def _response(self, path: tuple[str, ...], params: dict[str, str]) -> requests.Response:
+        try:
+            answer = self.request(
+                *path,
+                method=self.METHOD,
+                params=params,
+                timeout=(_HEAD, self._patience),
+                stream=True,
+            )
+        except BaseNomadException as error:  # an answer with a bad status, or a failure
+            answer = error.nomad_resp
+        except TimeoutNomadException as error:  # its name for any failure while streaming
+            answer = error.args[0] if error.args else error
+        if isinstance(answer, requests.Response):
+            return answer
+        raise answer if isinstance(answer, Exception) else OSError("nothing")
+
+    def _explained(self, error: Exception) -> Unanswered:
+        tls, certificate = of_tls(error), self._settings.nomad_client_cert
+        if tls is not None and not isinstance(tls, ssl.SSLEOFError):
+            return distrusted(
+                tls, self._settings.nomad_tls_server_name, has_certificate=bool(certificate)
+            )
+        reason = f"the connection failed ({type(error).__name__})"
+        if self._is_secure and not self._was_heard:
+            # A server that does not like our certificate, or misses it, says so after TLS began,
+            # and what it says is lost when it hangs up on the question that we sent meanwhile.
+            reason += (
+                "; maybe Nomad refuses the certificate of NOMAD_CLIENT_CERT"
+                if certificate
+                else "; if Nomad wants a certificate, set NOMAD_CLIENT_CERT and NOMAD_CLIENT_KEY"
+            )
+        return Unanswered(reason)
+
+
+def _late() -> Unanswered:
+    return Unanswered("no whole answer in time")
+
+
+def _read(response: requests.Response, cap: int) -> object:
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise Unanswered("the answer is compressed, though that was not asked for")
+    body = bytearray()
+    for chunk in response.iter_content(_CHUNK):
+        body += chunk
+        if len(body) > cap:
+            raise Unanswered(f"the answer is longer than {cap} bytes")
+    values = body.count(b",") + body.count(b"[") + body.count(b"{")
+    most = max(_FEW, cap // _BYTES_PER_VALUE)
+    if values > most:
+        raise Unanswered(f"the answer holds more than {most} values")
+    try:
+        value: object = json.loads(body)
+    except (ValueError, RecursionError):
+        raise Unanswered("the answer is not JSON") from None
+    return value

@@ -1,0 +1,3 @@
+"""
+The operating system: processes, signals, control groups, log, files.
+"""
