@@ -26,13 +26,13 @@ def measure(rounds: int) -> list[Finding]:
     old_codes: set[int] = set()
     with FakeNomad() as nomad:
         nomad.set(scene.SERVICE, [("10.1.0.1", 8000 + n) for n in range(10)])
-        for turn in range(rounds):
+        for rotation in range(rounds):
             with scene.ours(nomad) as program:
                 program.wait_for_log("reload.applied")
                 time.sleep(0.3)
                 ours.append(_stopped(program))
                 codes.add(program.wait())
-            if turn < max(1, rounds // 5):
+            if rotation < max(1, rounds // 5):
                 with scene.replaced([("10.1.0.1", 8000)]) as program:
                     program.ready()
                     time.sleep(0.3)

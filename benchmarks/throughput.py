@@ -58,8 +58,8 @@ def measure(rounds: int) -> list[Finding]:
             for each in everyone:
                 seen[load.name, each.name] = Seen()
                 wrk.run(each.port, load, 1)
-            for turn in range(rounds):
-                for each in everyone[:: -1 if turn % 2 else 1]:
+            for rotation in range(rounds):
+                for each in everyone[:: -1 if rotation % 2 else 1]:
                     _turn(each, load, seen[load.name, each.name])
     return _told(seen, [each.name for each in everyone], pairs)
 

@@ -86,8 +86,8 @@ def _speeds(plain: Supervised, watched: Supervised, turns: int) -> list[tuple[fl
     _load(plain)  # to be warm
     _load(watched)
     found = []
-    for turn in range(turns):
-        if turn % 2:
+    for rotation in range(turns):
+        if rotation % 2:
             on, off = _load(watched), _load(plain)
         else:
             off, on = _load(plain), _load(watched)

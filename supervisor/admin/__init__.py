@@ -9,15 +9,15 @@ Each client has a thread of its own, so that a slow or silent one delays nobody.
 import threading
 from collections.abc import Callable
 
-from supervisor.admin.bridge import Surroundings, Window
-from supervisor.admin.history import Samples
-from supervisor.admin.routes import Desk
+from supervisor.admin.bridge import AdminContext, LoopBridge
+from supervisor.admin.history import History
+from supervisor.admin.routes import Routes
 from supervisor.admin.server import Server
 from supervisor.core.commands import Reply
 from supervisor.core.events import Event
 from supervisor.core.state import State
 
-__all__ = ["Admin", "Surroundings"]
+__all__ = ["Admin", "AdminContext"]
 
 _OWN = "supervisor.sock"
 _READERS = "readers.sock"
@@ -28,27 +28,27 @@ class Admin:
     Both sockets, and what is behind them.
     """
 
-    def __init__(self, around: Surroundings, post: Callable[[Event], None]) -> None:
-        self._window = Window(around, post)
-        self._samples = Samples(self._window)
-        desk = Desk(self._window, self._samples)
-        self._servers = [Server(around.folder / _OWN, desk.own)]
-        path = around.folder / _READERS
+    def __init__(self, context: AdminContext, post: Callable[[Event], None]) -> None:
+        self._bridge = LoopBridge(context, post)
+        self._history = History(self._bridge)
+        routes = Routes(self._bridge, self._history)
+        self._servers = [Server(context.folder / _OWN, routes.own)]
+        path = context.folder / _READERS
         path.unlink(missing_ok=True)  # an earlier process may have had an ADMIN_PORT
-        if around.is_published:
-            self._servers.append(Server(path, desk.read, group=around.readers))
+        if context.is_published:
+            self._servers.append(Server(path, routes.read, group=context.readers))
 
     def start(self) -> None:
         """Answer from now on."""
         for server in self._servers:
             threading.Thread(target=server.serve_forever, name="admin", daemon=True).start()
         if len(self._servers) > 1:  # nobody else draws plots
-            self._samples.start()
+            self._history.start()
 
     def show(self, state: State, now: float) -> None:
         """Show this state from now on, which was true at an instant on the loop's clock."""
-        self._window.show(state, now)
+        self._bridge.show(state, now)
 
     def reply(self, reply: Reply) -> None:
         """Hand the answer to who waits for it."""
-        self._window.reply(reply)
+        self._bridge.reply(reply)

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from supervisor.admin.status_document import Seen
+from supervisor.admin.status_document import Observation
 from supervisor.core.commands import Reply
-from supervisor.core.events import DeadlineMoved, Event, StopAsked
+from supervisor.core.events import DeadlineRequested, Event, StopRequested
 from supervisor.core.state import State
 from supervisor.nginx.internal_socket import SOCKET_NAME, Counters, read_counters
 from supervisor.system.clock import boot_clock
@@ -28,7 +28,7 @@ _REPLY_TIMEOUT = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class AdminContext:
     """
     What has to be known of the rest: nginx, and who reads over the network.
 
@@ -44,13 +44,13 @@ class Surroundings:
     polls: Callable[[], int]
 
 
-class Window:
+class LoopBridge:
     """
     What is seen and asked through it; all but `show` and `reply` is for the readers' threads.
     """
 
-    def __init__(self, around: Surroundings, post: Callable[[Event], None]) -> None:
-        self.around = around
+    def __init__(self, context: AdminContext, post: Callable[[Event], None]) -> None:
+        self.context = context
         self.reads = 0
         self._asked = 0
         self._post = post
@@ -76,7 +76,7 @@ class Window:
     @property
     def own_requests(self) -> int:
         """How many of nginx's requests are no client's: looks, counts, and who reads here."""
-        return self.around.polls() + self._asked + self.reads
+        return self.context.polls() + self._asked + self.reads
 
     @property
     def is_fresh(self) -> bool:
@@ -84,35 +84,35 @@ class Window:
         state = self.state
         return state is not None and boot_clock() - state.view.at < _STALE
 
-    def seen(self) -> Seen:
+    def seen(self) -> Observation:
         """Look at what the state does not know."""
         counters, shown = self.counters(), self._shown
         now = boot_clock()
-        return Seen(
+        return Observation(
             now=now,
             wall=time.time(),
             current=shown is not None and now - shown[1] < _STALE,
             lives=lambda pid: Path(f"/proc/{pid}").exists(),
-            nginx=self.around.nginx,
+            nginx=self.context.nginx,
             python=platform.python_version(),
-            is_counting=self.around.has_stub_status,
+            is_counting=self.context.has_stub_status,
             connections=None if counters is None else counters._asdict(),
         )
 
     def counters(self) -> Counters | None:
         """Ask nginx what it counts; None where it cannot, or does not answer."""
-        if not self.around.has_stub_status:
+        if not self.context.has_stub_status:
             return None
         self._asked += 1
-        return read_counters(str(self.around.folder / SOCKET_NAME))
+        return read_counters(str(self.context.folder / SOCKET_NAME))
 
     def move(self, by: float | None, until: float | None) -> Reply | None:
         """Ask for another deadline, and wait for what becomes of it; None where nothing did."""
-        return self._ask(lambda ticket: DeadlineMoved(ticket, time.time(), by, until))
+        return self._ask(lambda ticket: DeadlineRequested(ticket, time.time(), by, until))
 
     def stop(self) -> Reply | None:
         """Ask for the end to begin, and wait for what becomes of it; None where nothing did."""
-        return self._ask(StopAsked)
+        return self._ask(StopRequested)
 
     def _ask(self, wish: Callable[[int], Event]) -> Reply | None:
         ticket, answer = next(self._tickets), queue.SimpleQueue[Reply]()

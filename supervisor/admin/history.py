@@ -8,8 +8,8 @@ import threading
 from collections import deque
 from typing import Any, NamedTuple
 
-from supervisor.admin.bridge import Window
-from supervisor.admin.status_document import Seen, health_counts
+from supervisor.admin.bridge import LoopBridge
+from supervisor.admin.status_document import Observation, health_counts
 from supervisor.system.clock import boot_clock
 
 EVERY = 5.0
@@ -25,13 +25,13 @@ class _Sample(NamedTuple):
     connections: int | None
 
 
-class Samples:
+class History:
     """
     The ring, and the thread that fills it.
     """
 
-    def __init__(self, window: Window) -> None:
-        self._window = window
+    def __init__(self, bridge: LoopBridge) -> None:
+        self._bridge = bridge
         self._ring: deque[_Sample] = deque(maxlen=KEPT)
         self._before: tuple[float, int, int] | None = None
 
@@ -39,7 +39,7 @@ class Samples:
         """Begin to look."""
         threading.Thread(target=self._run, name="samples", daemon=True).start()
 
-    def columns(self, seen: Seen) -> dict[str, Any]:
+    def columns(self, seen: Observation) -> dict[str, Any]:
         """Return the samples as columns, oldest first, their times as epoch seconds."""
         ring = list(self._ring)
         return {
@@ -56,15 +56,15 @@ class Samples:
             self._take()
 
     def _take(self) -> None:
-        state, now = self._window.state, boot_clock()
+        state, now = self._bridge.state, boot_clock()
         if state is None:
             return
-        probed = state.targets.is_probing
+        probed = state.endpoint_set.is_probing
         ready = health_counts(state)["ready"] if probed else state.view.endpoints
-        counters = self._window.counters()
+        counters = self._bridge.counters()
         rate = None
         if counters is not None:
-            ours = self._window.own_requests
+            ours = self._bridge.own_requests
             if self._before is not None:
                 at, requests, known = self._before
                 fresh = counters.requests - (requests if counters.requests >= requests else 0)

@@ -29,7 +29,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """
     What it gets.
     """
@@ -40,14 +40,14 @@ class Answer:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-class Refusal(Exception):
+class BadRequest(Exception):
     """
     What came is no request: the answer to it.
     """
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
-        self.answer = Answer(status, f"{text}\n".encode())
+        self.answer = Response(status, f"{text}\n".encode())
 
 
 def receive(line: socket.socket, within: float) -> Request | None:
@@ -60,7 +60,7 @@ def receive(line: socket.socket, within: float) -> Request | None:
     received = b""
     while b"\r\n\r\n" not in received:
         if len(received) > _LARGEST_HEAD:
-            raise Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the head is too large")
+            raise BadRequest(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the head is too large")
         chunk = _more(line, until)
         if not chunk:
             return None
@@ -69,7 +69,7 @@ def receive(line: socket.socket, within: float) -> Request | None:
     first, *lines = head.decode("latin-1").split("\r\n")
     words = first.split(" ")
     if len(words) != 3 or not words[2].startswith("HTTP/1."):
-        raise Refusal(HTTPStatus.BAD_REQUEST, "expected METHOD PATH HTTP/1.1")
+        raise BadRequest(HTTPStatus.BAD_REQUEST, "expected METHOD PATH HTTP/1.1")
     size = _body_size(lines)
     while len(body) < size:
         chunk = _more(line, until)
@@ -79,7 +79,7 @@ def receive(line: socket.socket, within: float) -> Request | None:
     return Request(words[0], words[1].partition("?")[0], body[:size])
 
 
-def send(line: socket.socket, answer: Answer, within: float, *, only_head: bool) -> None:
+def send(line: socket.socket, answer: Response, within: float, *, only_head: bool) -> None:
     """
     Write an answer and its end.  Raises OSError where the client does not take it.
     """
@@ -99,13 +99,13 @@ def send(line: socket.socket, answer: Answer, within: float, *, only_head: bool)
 def _body_size(lines: list[str]) -> int:
     headers = [(name.strip().lower(), value.strip()) for name, _, value in map(_split, lines)]
     if any(name == "transfer-encoding" for name, _ in headers):
-        raise Refusal(HTTPStatus.LENGTH_REQUIRED, "expected Content-Length and a whole body")
+        raise BadRequest(HTTPStatus.LENGTH_REQUIRED, "expected Content-Length and a whole body")
     sizes = {value for name, value in headers if name == "content-length"}
     if len(sizes) > 1 or not all(size.isascii() and size.isdigit() for size in sizes):
-        raise Refusal(HTTPStatus.BAD_REQUEST, "expected one whole number as Content-Length")
+        raise BadRequest(HTTPStatus.BAD_REQUEST, "expected one whole number as Content-Length")
     size = int(min(sizes, default="0")[:10])
     if size > _LARGEST_BODY:
-        raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too large")
+        raise BadRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too large")
     return size
 
 

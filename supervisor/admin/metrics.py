@@ -18,7 +18,7 @@ from prometheus_client.core import (
 )
 
 from supervisor import __version__
-from supervisor.admin.status_document import Seen, draining, health_counts
+from supervisor.admin.status_document import Observation, draining, health_counts
 from supervisor.core.model import NEVER, Mode
 from supervisor.core.state import State
 from supervisor.core.stats import BOUNDS
@@ -26,7 +26,7 @@ from supervisor.core.stats import BOUNDS
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 
-def exposition(state: State, seen: Seen) -> bytes:
+def exposition(state: State, seen: Observation) -> bytes:
     """
     Write all metrics down as text.
     """
@@ -36,7 +36,7 @@ def exposition(state: State, seen: Seen) -> bytes:
 class _Scrape:
     """One look at everything: what the library takes for a registry."""
 
-    def __init__(self, state: State, seen: Seen) -> None:
+    def __init__(self, state: State, seen: Observation) -> None:
         self._state = state
         self._seen = seen
 
@@ -83,12 +83,12 @@ class _Scrape:
             )
 
     def _endpoints(self) -> Iterator[Metric]:
-        state, ledger = self._state, self._state.ledger
+        state, stats = self._state, self._state.stats
         by_state = GaugeMetricFamily(
             "autoexit_endpoints", "Endpoints by what the probes say.", labels=["state"]
         )
-        for condition, count in health_counts(state).items():
-            by_state.add_metric([condition], count)
+        for health_state, count in health_counts(state).items():
+            by_state.add_metric([health_state], count)
         yield by_state
         yield _gauge("autoexit_serving_endpoints", "Endpoints in use.", state.view.endpoints)
         age = GaugeMetricFamily(
@@ -104,33 +104,33 @@ class _Scrape:
         errors = CounterMetricFamily(
             "autoexit_discovery_errors", "Failed queries of a source.", labels=["source"]
         )
-        for name, source in state.targets.sources.items():
-            if source.heard_at is not None:
-                age.add_metric([name], max(0.0, self._seen.now - source.heard_at))
+        for name, source in state.endpoint_set.sources.items():
+            if source.answered_at is not None:
+                age.add_metric([name], max(0.0, self._seen.now - source.answered_at))
             since = source.failing_since
             failing.add_metric([name], 0.0 if since is None else max(0.0, self._seen.now - since))
-            errors.add_metric([name], ledger.errors.get(name, 0))
+            errors.add_metric([name], stats.errors.get(name, 0))
         yield from (age, failing, errors)
 
     def _reloads(self) -> Iterator[Metric]:
-        state, ledger = self._state, self._state.ledger
+        state, stats = self._state, self._state.stats
         reloads = CounterMetricFamily(
             "autoexit_reloads", "Attempts at a configuration, by result.", labels=["result"]
         )
-        for result, count in ledger.results.items():
+        for result, count in stats.results.items():
             reloads.add_metric([result], count)
         yield reloads
-        restored = ledger.results["rolled_back"] + ledger.results["revived"]
+        restored = stats.results["rolled_back"] + stats.results["revived"]
         yield CounterMetricFamily(
             "autoexit_rollbacks", "Times the last good files came back.", value=restored
         )
-        applied = ledger.results["applied"]
-        buckets = [(str(bound), count) for bound, count in zip(BOUNDS, ledger.spread, strict=True)]
+        applied = stats.results["applied"]
+        buckets = [(str(bound), count) for bound, count in zip(BOUNDS, stats.buckets, strict=True)]
         yield HistogramMetricFamily(
             "autoexit_reload_duration_seconds",
             "From a change to the answer of the new configuration.",
             buckets=[*buckets, ("+Inf", applied)],
-            sum_value=ledger.took,
+            sum_value=stats.duration,
         )
         yield _gauge(
             "autoexit_draining_generations",
@@ -138,13 +138,13 @@ class _Scrape:
             len(draining(state, self._seen.lives)),
         )
         yield CounterMetricFamily(
-            "autoexit_worker_restarts", "Workers of nginx that died.", value=ledger.worker_deaths
+            "autoexit_worker_restarts", "Workers of nginx that died.", value=stats.worker_deaths
         )
         yield CounterMetricFamily(
-            "autoexit_master_restarts", "Masters of nginx that died.", value=ledger.master_deaths
+            "autoexit_master_restarts", "Masters of nginx that died.", value=stats.master_deaths
         )
         yield CounterMetricFamily(
-            "autoexit_cut_connections", "Clients cut off to make room.", value=ledger.cut
+            "autoexit_cut_connections", "Clients cut off to make room.", value=stats.cut
         )
 
     def _connections(self) -> Iterator[Metric]:

@@ -10,14 +10,14 @@ from base64 import b64encode
 from hashlib import sha256
 from http import HTTPStatus
 
-from supervisor.admin.http import Answer
+from supervisor.admin.http import Response
 from supervisor.nginx import templates
 
 _STYLE = re.compile(rb"<style>(.*?)</style>", re.DOTALL)
 _SCRIPT = re.compile(rb'<script type="module">(.*?)</script>', re.DOTALL)
 
 
-def page() -> Answer:
+def page() -> Response:
     """
     Read it anew: few ask, and 48 KB kept would be for nothing.
     """
@@ -27,7 +27,7 @@ def page() -> Answer:
         ("Referrer-Policy", "no-referrer"),
         ("X-Frame-Options", "DENY"),
     )
-    return Answer(HTTPStatus.OK, body, "text/html; charset=utf-8", headers)
+    return Response(HTTPStatus.OK, body, "text/html; charset=utf-8", headers)
 
 
 def policy(body: bytes) -> str:

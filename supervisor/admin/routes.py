@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable
 from http import HTTPStatus
 
-from supervisor.admin.bridge import Window
-from supervisor.admin.history import Samples
-from supervisor.admin.http import READING, Answer, Request
+from supervisor.admin.bridge import LoopBridge
+from supervisor.admin.history import History
+from supervisor.admin.http import READING, Request, Response
 from supervisor.admin.page import page
 from supervisor.admin.status_document import document
 from supervisor.core.commands import Reply
@@ -22,17 +22,17 @@ _SHARED = 0.25
 
 _JSON = "application/json"
 
-Reader = Callable[[], Answer]
+Reader = Callable[[], Response]
 
 
-class Desk:
+class Routes:
     """
     All answers.
     """
 
-    def __init__(self, window: Window, samples: Samples) -> None:
-        self._window = window
-        self._samples = samples
+    def __init__(self, bridge: LoopBridge, samples: History) -> None:
+        self._bridge = bridge
+        self._history = samples
         self._public: dict[str, Reader] = {
             "/": page,
             "/status": self._status,
@@ -41,22 +41,22 @@ class Desk:
             "/readyz": self._readyz,
         }
         shared = {
-            "/status": _Shared(window, self._status),
-            "/metrics": _Shared(window, self._metrics),
+            "/status": _SharedResponse(bridge, self._status),
+            "/metrics": _SharedResponse(bridge, self._metrics),
         }
         self._networked: dict[str, Reader] = {**self._public, **shared}
-        self._asked: dict[str, Callable[[bytes], Answer]] = {
+        self._asked: dict[str, Callable[[bytes], Response]] = {
             "/deadline": self._deadline,
-            "/stop": lambda _: _told(self._window.stop()),
+            "/stop": lambda _: _told(self._bridge.stop()),
         }
 
-    def read(self, wanted: Request) -> Answer:
+    def read(self, wanted: Request) -> Response:
         """Answer on the socket of those who only read."""
-        self._window.reads += 1
+        self._bridge.reads += 1
         reader = self._networked.get(wanted.path)
         return _missing() if reader is None else _read(wanted, reader)
 
-    def own(self, wanted: Request) -> Answer:
+    def own(self, wanted: Request) -> Response:
         """Answer on our own socket."""
         if wanted.path in self._asked:
             if wanted.method != "POST":
@@ -69,39 +69,39 @@ class Desk:
 
     # -- what is told ------------------------------------------------------------------------
 
-    def _status(self) -> Answer:
-        state = self._window.state
+    def _status(self) -> Response:
+        state = self._bridge.state
         if state is None:
             return _text(HTTPStatus.NOT_FOUND, "not started yet")
-        seen = self._window.seen()
-        return _json(HTTPStatus.OK, document(state, seen, self._samples.columns(seen)))
+        seen = self._bridge.seen()
+        return _json(HTTPStatus.OK, document(state, seen, self._history.columns(seen)))
 
-    def _metrics(self) -> Answer:
-        state = self._window.state
+    def _metrics(self) -> Response:
+        state = self._bridge.state
         if state is None:
             return _text(HTTPStatus.NOT_FOUND, "not started yet")
         # A megabyte, and most who use this never ask for it: memory is a promise.
         from supervisor.admin import metrics  # noqa: PLC0415
 
-        body = metrics.exposition(state, self._window.seen())
-        return Answer(HTTPStatus.OK, body, metrics.CONTENT_TYPE)
+        body = metrics.exposition(state, self._bridge.seen())
+        return Response(HTTPStatus.OK, body, metrics.CONTENT_TYPE)
 
-    def _healthz(self) -> Answer:
-        state = self._window.state
-        if state is not None and state.view.healthy and self._window.is_fresh:
+    def _healthz(self) -> Response:
+        state = self._bridge.state
+        if state is not None and state.view.healthy and self._bridge.is_fresh:
             return _text(HTTPStatus.OK, "healthy")
         return _text(HTTPStatus.SERVICE_UNAVAILABLE, "nginx does not answer")
 
-    def _readyz(self) -> Answer:
-        state = self._window.state
-        if state is not None and state.view.ready and self._window.is_fresh:
+    def _readyz(self) -> Response:
+        state = self._bridge.state
+        if state is not None and state.view.ready and self._bridge.is_fresh:
             return _text(HTTPStatus.OK, "ready")
         why = "starting" if state is None else f"{state.view.phase}, {state.view.mode}"
         return _text(HTTPStatus.SERVICE_UNAVAILABLE, f"not ready: {why}")
 
-    def _config(self) -> Answer:
+    def _config(self) -> Response:
         """Write down the live files as `nginx -T` does."""
-        folder = (self._window.around.folder / "conf").resolve()
+        folder = (self._bridge.context.folder / "conf").resolve()
         parts = []
         try:
             for path in sorted(folder.rglob("*.conf")):
@@ -110,11 +110,11 @@ class Desk:
             parts = []  # a reload has just replaced them
         if not parts:
             return _text(HTTPStatus.NOT_FOUND, "no configuration is live: ask again")
-        return Answer(HTTPStatus.OK, b"".join(parts))
+        return Response(HTTPStatus.OK, b"".join(parts))
 
     # -- what is done ------------------------------------------------------------------------
 
-    def _deadline(self, body: bytes) -> Answer:
+    def _deadline(self, body: bytes) -> Response:
         try:
             wish = json.loads(body)
             if not isinstance(wish, dict) or len(wish) != 1:
@@ -128,29 +128,29 @@ class Desk:
             what = "no JSON" if isinstance(error, json.JSONDecodeError | RecursionError) else error
             text = f"cannot read the wish: {what}; nothing changes"
             return _json(HTTPStatus.BAD_REQUEST, {"accepted": False, "text": text})
-        return _told(self._window.move(by, until))
+        return _told(self._bridge.move(by, until))
 
 
-class _Shared:
+class _SharedResponse:
     """An answer that is made once for all who ask at about the same time, about the same state."""
 
-    def __init__(self, window: Window, make: Reader) -> None:
-        self._window = window
+    def __init__(self, bridge: LoopBridge, make: Reader) -> None:
+        self._bridge = bridge
         self._make = make
         self._lock = threading.Lock()
         self._of: State | None = None
         self._at = 0.0
         self._made = _missing()
 
-    def __call__(self) -> Answer:
+    def __call__(self) -> Response:
         with self._lock:
-            state, now = self._window.state, time.monotonic()
+            state, now = self._bridge.state, time.monotonic()
             if state is not self._of or now - self._at > _SHARED:
                 self._of, self._at, self._made = state, now, self._make()
             return self._made
 
 
-def _read(wanted: Request, reader: Reader) -> Answer:
+def _read(wanted: Request, reader: Reader) -> Response:
     return reader() if wanted.method in READING else _not_allowed("GET, HEAD")
 
 
@@ -163,7 +163,7 @@ def _signed(text: str) -> float:
     return sign * seconds
 
 
-def _told(reply: Reply | None) -> Answer:
+def _told(reply: Reply | None) -> Response:
     if reply is None:
         text = "asked, but there was no answer in time: see the status"
         return _json(HTTPStatus.ACCEPTED, {"accepted": None, "text": text})
@@ -171,18 +171,18 @@ def _told(reply: Reply | None) -> Answer:
     return _json(status, {"accepted": reply.accepted, "text": reply.text})
 
 
-def _json(status: int, content: object) -> Answer:
-    return Answer(status, json.dumps(content).encode() + b"\n", _JSON)
+def _json(status: int, content: object) -> Response:
+    return Response(status, json.dumps(content).encode() + b"\n", _JSON)
 
 
-def _text(status: int, text: str) -> Answer:
-    return Answer(status, f"{text}\n".encode())
+def _text(status: int, text: str) -> Response:
+    return Response(status, f"{text}\n".encode())
 
 
-def _missing() -> Answer:
+def _missing() -> Response:
     return _text(HTTPStatus.NOT_FOUND, "not found")
 
 
-def _not_allowed(allowed: str) -> Answer:
+def _not_allowed(allowed: str) -> Response:
     text = f"only {allowed}\n".encode()
-    return Answer(HTTPStatus.METHOD_NOT_ALLOWED, text, headers=(("Allow", allowed),))
+    return Response(HTTPStatus.METHOD_NOT_ALLOWED, text, headers=(("Allow", allowed),))

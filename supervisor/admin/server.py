@@ -15,14 +15,14 @@ from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 
-from supervisor.admin.http import Answer, Refusal, Request, receive, send
+from supervisor.admin.http import BadRequest, Request, Response, receive, send
 
 _CLIENTS = 32
 
 #: For a whole request, and for its answer to be taken, in seconds.
 _CLIENT_TIMEOUT = 2.0
 
-_TOO_MANY = Answer(HTTPStatus.TOO_MANY_REQUESTS, b"too many clients at a time\n")
+_TOO_MANY = Response(HTTPStatus.TOO_MANY_REQUESTS, b"too many clients at a time\n")
 
 
 class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
@@ -34,8 +34,8 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, path: Path, desk: Callable[[Request], Answer], group: str = "") -> None:
-        self.desk = desk
+    def __init__(self, path: Path, routes: Callable[[Request], Response], group: str = "") -> None:
+        self.routes = routes
         self._places = threading.BoundedSemaphore(_CLIENTS)
         path.unlink(missing_ok=True)
         before = os.umask(0o177)
@@ -75,9 +75,9 @@ class _Handler(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         try:
             wanted = receive(self.request, _CLIENT_TIMEOUT)
-        except Refusal as refusal:
+        except BadRequest as refusal:
             send(self.request, refusal.answer, _CLIENT_TIMEOUT, only_head=False)
             return
         if wanted is not None:
-            answer = self.server.desk(wanted)
+            answer = self.server.routes(wanted)
             send(self.request, answer, _CLIENT_TIMEOUT, only_head=wanted.method == "HEAD")

@@ -14,7 +14,7 @@ from supervisor import __version__
 from supervisor.admin.warnings import warnings
 from supervisor.core import deadline
 from supervisor.core.durations import format_moment
-from supervisor.core.model import NEVER, Condition, Endpoint, Share
+from supervisor.core.model import NEVER, Endpoint, HealthState, ServerOptions
 from supervisor.core.state import State
 
 #: The version of the schema.
@@ -25,7 +25,7 @@ ROWS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Observation:
     """
     What a reader knows and the state does not.
 
@@ -45,7 +45,7 @@ class Seen:
     connections: Mapping[str, int] | None = None
 
 
-def document(state: State, seen: Seen, samples: Mapping[str, Any]) -> dict[str, Any]:
+def document(state: State, seen: Observation, samples: Mapping[str, Any]) -> dict[str, Any]:
     """
     Write down all that people and programs may know; the samples are what plots are made of.
     """
@@ -68,7 +68,7 @@ def document(state: State, seen: Seen, samples: Mapping[str, Any]) -> dict[str, 
         "mode": view.mode,
         "healthy": view.healthy and seen.current,
         "ready": view.ready and seen.current,
-        "lame_duck": state.is_lame,
+        "lame_duck": state.in_lame_duck,
         "ending": ending,
         "deadline": _deadline(state, seen),
         "warnings": warnings(state, seen.now, current=seen.current),
@@ -84,15 +84,15 @@ def health_counts(state: State) -> dict[str, int]:
     """
     Count the endpoints by their condition.
     """
-    known = state.targets
-    counts = dict.fromkeys(Condition, 0)
-    for condition in list(known.conditions.values()):
-        counts[condition] += 1
-    counts[Condition.UNKNOWN] += len(known.watched or known.known) - len(known.conditions)
-    return {condition.value: count for condition, count in counts.items()}
+    known = state.endpoint_set
+    counts = dict.fromkeys(HealthState, 0)
+    for health_state in list(known.health_states.values()):
+        counts[health_state] += 1
+    counts[HealthState.UNKNOWN] += len(known.watched or known.known) - len(known.health_states)
+    return {health_state.value: count for health_state, count in counts.items()}
 
 
-def _deadline(state: State, seen: Seen) -> dict[str, Any]:
+def _deadline(state: State, seen: Observation) -> dict[str, Any]:
     record, left = state.record, state.lifetime.deadline - seen.now
     bound = deadline.latest(record, state.settings.max_ttl)
     return {
@@ -107,31 +107,31 @@ def _deadline(state: State, seen: Seen) -> dict[str, Any]:
     }
 
 
-def _endpoints(state: State, seen: Seen) -> dict[str, Any]:
-    known = state.targets
+def _endpoints(state: State, seen: Observation) -> dict[str, Any]:
+    known = state.endpoint_set
     live = state.rollout.live
     serving = frozenset(live.plan.endpoints) if live else frozenset[Endpoint]()
     every = known.watched.union(known.known, serving)
     listed = frozenset(known.known)
-    usual = Share()
+    usual = ServerOptions()
 
     def urgency(endpoint: Endpoint) -> tuple[bool, Endpoint]:
-        return known.conditions.get(endpoint) is Condition.READY, endpoint
+        return known.health_states.get(endpoint) is HealthState.READY, endpoint
 
     shown = every if len(every) <= ROWS else nsmallest(ROWS, every, urgency)
     rows = []
     for endpoint in sorted(shown):
-        share = known.shares.get(endpoint, usual)
+        options = known.server_options.get(endpoint, usual)
         rows.append(
             {
                 "address": str(endpoint),
-                "health": known.conditions.get(endpoint, Condition.UNKNOWN),
+                "health": known.health_states.get(endpoint, HealthState.UNKNOWN),
                 "since": _moment(known.since.get(endpoint), seen),
                 "serving": endpoint in serving,
                 "leaving": endpoint not in listed,
-                "weight": share.weight,
-                "backup": share.backup,
-                "drain": share.drain,
+                "weight": options.weight,
+                "backup": options.backup,
+                "drain": options.drain,
             }
         )
     return {
@@ -144,25 +144,25 @@ def _endpoints(state: State, seen: Seen) -> dict[str, Any]:
     }
 
 
-def _sources(state: State, seen: Seen) -> list[dict[str, Any]]:
+def _sources(state: State, seen: Observation) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
             "endpoints": None if source.endpoints is None else len(source.endpoints),
-            "heard_at": _moment(source.heard_at, seen),
-            "age": None if source.heard_at is None else round(seen.now - source.heard_at, 3),
+            "heard_at": _moment(source.answered_at, seen),
+            "age": None if source.answered_at is None else round(seen.now - source.answered_at, 3),
             "failing_since": _moment(source.failing_since, seen),
-            "errors": state.ledger.errors.get(name, 0),
-            "last_error": state.ledger.last_error.get(name),
+            "errors": state.stats.errors.get(name, 0),
+            "last_error": state.stats.last_error.get(name),
         }
-        for name, source in state.targets.sources.items()
+        for name, source in state.endpoint_set.sources.items()
     ]
 
 
-def _reloads(state: State, seen: Seen) -> dict[str, Any]:
-    ledger = state.ledger
+def _reloads(state: State, seen: Observation) -> dict[str, Any]:
+    stats = state.stats
     return {
-        **ledger.results,
+        **stats.results,
         "waiting": state.generations.why or None,
         "last": [
             {
@@ -170,22 +170,22 @@ def _reloads(state: State, seen: Seen) -> dict[str, Any]:
                 "result": reload.result,
                 "why": reload.why,
                 "reason": reload.reason,
-                "took": reload.took,
+                "took": reload.duration,
                 "endpoints": reload.endpoints,
                 "mode": reload.mode,
             }
-            for reload in ledger.reloads
+            for reload in stats.reloads
         ],
     }
 
 
-def _nginx(state: State, seen: Seen) -> dict[str, Any]:
+def _nginx(state: State, seen: Observation) -> dict[str, Any]:
     return {
         "health": state.master.health,
         "pid": state.master.pid or None,
         "generation": state.view.generation or None,
-        "restarts": state.ledger.master_deaths,
-        "worker_deaths": state.ledger.worker_deaths,
+        "restarts": state.stats.master_deaths,
+        "worker_deaths": state.stats.worker_deaths,
         "draining": draining(state, seen.lives),
         "connections": seen.connections,
     }
@@ -203,7 +203,7 @@ def draining(state: State, lives: Callable[[int], bool]) -> list[dict[str, Any]]
     return found
 
 
-def _moment(at: float | None, seen: Seen) -> str | None:
+def _moment(at: float | None, seen: Observation) -> str | None:
     """Write an instant on the loop's clock as one on the wall, as the wall is now."""
     return None if at is None or at == NEVER else format_moment(seen.wall - (seen.now - at))
 

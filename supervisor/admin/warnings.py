@@ -24,20 +24,20 @@ def _found(state: State, now: float, *, current: bool) -> Iterator[tuple[str, st
     if roll.live is not None and not view.healthy and not state.lifetime.is_ending:
         yield "nginx_silent", f"nginx is {state.master.health} and does not answer"
     if roll.failures:
-        latest = state.ledger.reloads[0].reason if state.ledger.reloads else None
+        latest = state.stats.reloads[0].reason if state.stats.reloads else None
         yield "reload_failed", f"the last good configuration serves on: {latest}"
     if not state.is_saved:
         yield "not_saved", "the deadline is not on disk: a restart counts anew"
     if roll.live is not None and roll.live.plan.mode not in {Mode.SERVE, Mode.DRAINING}:
         yield "nobody_ready", f"clients get 503: {roll.live.plan.mode}"
-    for name, source in state.targets.sources.items():
+    for name, source in state.endpoint_set.sources.items():
         if source.failing_since is not None:
             silence = format_span(max(0.0, now - source.failing_since))
             kept = f"keeping {len(source.endpoints or ())} endpoints"
             yield "discovery_failing", f"{name} has not answered for {silence}: {kept}"
     if state.generations.why:
         yield "reload_waits", f"a reload waits: {state.generations.why}"
-    for remark in state.remarks:
+    for remark in state.warnings:
         yield "endpoints_remark", remark
     span = deadline.current_warning(state.settings.warn_at, state.lifetime.deadline - now)
     if span and not state.lifetime.is_ending:

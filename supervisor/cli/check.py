@@ -12,18 +12,18 @@ from functools import partial
 from pathlib import Path
 
 from supervisor.core import balancing, endpoint_set, lifecycle
-from supervisor.core.balancing import Terms
+from supervisor.core.balancing import BalancingSettings
 from supervisor.core.config import load as table
 from supervisor.core.config.settings import Settings
-from supervisor.core.endpoint_set import Targets
+from supervisor.core.endpoint_set import EndpointSet
 from supervisor.core.errors import ExitCode, Problem
 from supervisor.core.events import DiscoveryFailed, Event, SnapshotArrived, SpawnFailed
 from supervisor.core.model import Plan
 from supervisor.discovery import sources
 from supervisor.nginx import host_limits
-from supervisor.nginx.config_store import Configs
+from supervisor.nginx.config_store import ConfigStore
 from supervisor.nginx.operator_files import read_operator_files
-from supervisor.nginx.process import Nginx, find
+from supervisor.nginx.process import Nginx, find_binary
 from supervisor.nginx.templates import build_renderer
 from supervisor.system import process
 from supervisor.system.network import local_addresses
@@ -41,12 +41,12 @@ def run(environ: Mapping[str, str]) -> int:
     settings = table.read(environ, os.path.exists, local_addresses())
     for given, meant in table.suspects(environ):
         print(f"warning: {given} is not a setting; did you mean {meant}?", file=sys.stderr)
-    binary = find(settings.nginx_binary)
+    binary = find_binary(settings.nginx_binary)
     plan = _plan(settings)
     with tempfile.TemporaryDirectory(prefix="autoexit-nginx-check-") as name:
         folder = Path(name)
         folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
-        configs = Configs(
+        configs = ConfigStore(
             folder,
             build_renderer(settings, binary, folder),
             partial(read_operator_files, Path(settings.operator_dir)),
@@ -74,7 +74,7 @@ def _plan(settings: Settings) -> Plan:
     inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
     following = sources(settings, inbox.put, lambda _: None)
     names = [source.name for source in following]
-    known = Targets.expecting(names, settings.max_endpoints, is_probing=False)
+    known = EndpointSet.expecting(names, settings.max_endpoints, is_probing=False)
     for source in following:
         source.start()
     until = time.monotonic() + _DISCOVERY_TIMEOUT
@@ -89,8 +89,8 @@ def _plan(settings: Settings) -> Plan:
             print(f"warning: {event.source}: {event.reason}", file=sys.stderr)
             break
     end = lifecycle.anchor(settings, None, time.time()).record.deadline
-    terms = Terms(settings.lb_method, settings.health_fail_open, end)
-    return balancing.choose(known, terms).plan
+    terms = BalancingSettings(settings.lb_method, settings.health_fail_open, end)
+    return balancing.balance(known, terms).plan
 
 
 def _test(nginx: Nginx, children: process.Children, config: Path, patience: float) -> None:
@@ -103,5 +103,5 @@ def _test(nginx: Nginx, children: process.Children, config: Path, patience: floa
         trouble = f"nginx -t hangs (over {patience:g} s)"
         raise Problem(ExitCode.UNAVAILABLE, f"cannot test the configuration: {trouble}; giving up")
     if ended.code:
-        trouble = nginx.witness(ended).said or f"nginx -t ended with {ended.code}"
+        trouble = nginx.attach_output(ended).said or f"nginx -t ended with {ended.code}"
         raise Problem(ExitCode.CONFIG, f"cannot use the configuration: {trouble}; giving up")

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from supervisor.cli.control_client import Unanswered, call
+from supervisor.cli.control_client import ControlError, call
 from supervisor.cli.status_table import table
 from supervisor.core.durations import parse_instant, parse_span
 from supervisor.core.errors import ExitCode
@@ -43,7 +43,7 @@ def run(word: str, words: Sequence[str], environ: Mapping[str, str]) -> int:
             return _ask(environ, "/stop", {})
         wish = {"by": options.span.strip()} if options.span else {"until": options.until}
         return _ask(environ, "/deadline", wish)
-    except Unanswered as error:
+    except ControlError as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -15,7 +15,7 @@ _RESPONSE_TIMEOUT = 8.0
 _RESPONSE_LIMIT = 64 * 1024 * 1024
 
 
-class Unanswered(Exception):
+class ControlError(Exception):
     """
     There is nobody to ask, or no answer; the text says which.
     """
@@ -26,7 +26,7 @@ def call(environ: Mapping[str, str], method: str, path: str, body: bytes = b"") 
     Return the status and the text that a supervisor answers.  Raises Unanswered.
     """
     folders = runtime_candidates(environ)
-    troubles = []
+    errors = []
     for folder in folders:
         place = Path(folder) / "supervisor.sock"
         try:
@@ -34,12 +34,12 @@ def call(environ: Mapping[str, str], method: str, path: str, body: bytes = b"") 
         except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
             continue  # none there, or one that is gone
         except PermissionError:
-            troubles.append(f"cannot ask {place}: only who runs as it does may")
+            errors.append(f"cannot ask {place}: only who runs as it does may")
         except OSError as error:
-            troubles.append(f"cannot ask {place}: {error}")
+            errors.append(f"cannot ask {place}: {error}")
     where = ", ".join(folders)
     hint = "LISTEN_PORT or RUNTIME_DIR say where to look"
-    raise Unanswered(troubles[0] if troubles else f"no supervisor runs in {where} ({hint})")
+    raise ControlError(errors[0] if errors else f"no supervisor runs in {where} ({hint})")
 
 
 def _request(path: Path, method: str, target: str, body: bytes) -> tuple[int, str]:

@@ -32,7 +32,7 @@ _TOLD = {
     "nginx.found": "found nginx {version}",
     "nginx.answers": "nginx answers",
     "endpoints.changed": "endpoints changed: {added} added, {removed} removed, {endpoints} now",
-    "reload.applied": "new configuration answers: {endpoints} endpoints, after {took} s",
+    "reload.applied": "new configuration answers: {endpoints} endpoints, after {duration} s",
     "reload.failed": "reload failed, keeping {keeping} endpoints: {reason}",
     "draining": "draining ({reason}): open requests have {within}",
     "ended": "ended: {reason}, exit code {code}",

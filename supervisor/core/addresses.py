@@ -76,7 +76,7 @@ OURS: Final = _Ours.OURS
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class AddressPolicy:
     """
     Which addresses are let in: with `allow` just those networks, else all but the refused.
 
@@ -91,7 +91,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class HostPort:
     """
     A place as a person wrote it: `host:port`, where the host may still be a name.
     """
@@ -118,19 +118,21 @@ def read_address(text: object) -> Address | None:
         return None
 
 
-def is_let_in(address: Address, rules: Rules) -> bool:
+def is_let_in(address: Address, address_policy: AddressPolicy) -> bool:
     """
     Decide whether traffic may be sent to an address.
 
     Where networks are named, the address must be in one, and so must an address that it carries:
     `::/0` says nothing about `::ffff:127.0.0.1`.
     """
-    if rules.allow:
+    if address_policy.allow:
         carried = _carried(address)
-        return _is_in(address, rules.allow) and (carried is None or _is_in(carried, rules.allow))
+        return _is_in(address, address_policy.allow) and (
+            carried is None or _is_in(carried, address_policy.allow)
+        )
     number, version = int(address), address.version
     if bisect_right(_LOOPBACK_BORDERS[version], number) % 2:
-        return rules.loopback
+        return address_policy.loopback
     return not bisect_right(_REFUSED_BORDERS[version], number) % 2
 
 
@@ -147,7 +149,7 @@ def _is_in(address: Address, networks: Iterable[Network]) -> bool:
     return any(address in network for network in networks)
 
 
-def written_anew(address: Address) -> str:
+def canonical(address: Address) -> str:
     """
     Return an address as text made from its bytes alone; a mapped one as the IPv4 one it is.
     """
@@ -156,7 +158,9 @@ def written_anew(address: Address) -> str:
     return str(address)
 
 
-def admit(address: object, port: object, rules: Rules) -> Endpoint | Literal[_Ours.OURS] | None:
+def validate(
+    address: object, port: object, address_policy: AddressPolicy
+) -> Endpoint | Literal[_Ours.OURS] | None:
     """
     Turn what the registry says into an endpoint: None when it is refused, OURS when it is us.
 
@@ -167,15 +171,16 @@ def admit(address: object, port: object, rules: Rules) -> Endpoint | Literal[_Ou
     parsed = read_address(address)
     if parsed is None:
         return None
-    endpoint = Endpoint(written_anew(parsed), port)
-    if endpoint in rules.own or (
-        port in rules.own_loopback and endpoint.host.startswith("127.")  # canonical, so an address
+    endpoint = Endpoint(canonical(parsed), port)
+    if endpoint in address_policy.own or (
+        port in address_policy.own_loopback
+        and endpoint.host.startswith("127.")  # canonical, so an address
     ):
         return OURS
-    return endpoint if is_let_in(parsed, rules) else None
+    return endpoint if is_let_in(parsed, address_policy) else None
 
 
-def parse_site(text: str) -> Site:
+def parse_host_port(text: str) -> HostPort:
     """
     Read `host:port`, `[ipv6]:port` or `name:port`; ValueError says what was expected.
     """
@@ -192,7 +197,7 @@ def parse_site(text: str) -> Site:
         raise ValueError(
             f"expected host:port such as 10.0.0.5:8000 or [fd00::5]:8000, not {text!r}"
         )
-    return Site(host, int(port))
+    return HostPort(host, int(port))
 
 
 def cap(endpoints: Iterable[Endpoint], limit: int) -> tuple[tuple[Endpoint, ...], int]:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-from supervisor.core.deadline_record import Record
-from supervisor.core.model import Endpoint, Live, Memory, Plan
+from supervisor.core.deadline_record import DeadlineRecord
+from supervisor.core.model import CachedEndpoints, Endpoint, LiveConfig, Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +24,13 @@ class Stage:
     """
     Render a plan and write it beside the live files.  Answered by Staged or StageFailed.
 
-    `fresh` reads the operator's files anew; otherwise those of the last good files are taken.
+    `reread_operator_files` reads the operator's files anew; otherwise those of the last good files are taken.
     """
 
     attempt: int
     plan: Plan
-    turn: int
-    fresh: bool
+    rotation: int
+    reread_operator_files: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Swap:
 class Restore:
     """Make the last good files the live files again, whatever happened to them."""
 
-    live: Live
+    live: LiveConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +62,10 @@ class Discard:
 
 
 @dataclass(frozen=True, slots=True)
-class Keep:
+class MarkLastGood:
     """Remember the files of a configuration that answered as the last good ones."""
 
-    live: Live
+    live: LiveConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class QuitOrphans:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class SetPollInterval:
     """Ask nginx for its generation every so many seconds from now on; 0 stops asking."""
 
     every: float
@@ -104,7 +104,7 @@ class CountWorkers:
 
 
 @dataclass(frozen=True, slots=True)
-class EndWorkers:
+class SignalWorkers:
     """Send a signal to workers, and count whom that cuts off.  Answered by WorkersEnded."""
 
     pids: frozenset[int]
@@ -117,7 +117,7 @@ class Requery:
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class SetProbeTargets:
     """
     Probe these endpoints from now on, and no others.  Answered by HealthSeen.
 
@@ -133,14 +133,14 @@ class Watch:
 
 
 @dataclass(frozen=True, slots=True)
-class Remember:
+class SaveCache:
     """Keep what the sources know, by name, for a restart while the registry is away."""
 
-    memories: Mapping[str, Memory]
+    caches: Mapping[str, CachedEndpoints]
 
 
 @dataclass(frozen=True, slots=True)
-class AskJobStop:
+class RequestJobStop:
     """Ask Nomad to stop the whole job.  Answered by JobStopAnswered."""
 
 
@@ -148,7 +148,7 @@ class AskJobStop:
 class SaveState:
     """Put the record of the deadline on disk.  Answered by StateSaved."""
 
-    record: Record
+    record: DeadlineRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,24 +180,24 @@ class Exit:
     fields: MappingProxyType[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
-Order = (
+Command = (
     SpawnMaster
     | Stage
     | SpawnCheck
     | Swap
     | Restore
     | Discard
-    | Keep
+    | MarkLastGood
     | Kill
     | QuitOrphans
-    | Look
+    | SetPollInterval
     | CountConnections
     | CountWorkers
-    | EndWorkers
+    | SignalWorkers
     | Requery
-    | Watch
-    | Remember
-    | AskJobStop
+    | SetProbeTargets
+    | SaveCache
+    | RequestJobStop
     | SaveState
     | Reply
     | Note
@@ -214,7 +214,7 @@ def note(
     return Note(event, level, MappingProxyType(fields))
 
 
-def leave(code: int, reason: str, **fields: Any) -> Exit:
+def exit_command(code: int, reason: str, **fields: Any) -> Exit:
     """
     Build an Exit from keywords.
     """

@@ -12,9 +12,9 @@ Instants of a record and of a wish are epoch seconds, all others are on the loop
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from supervisor.core.deadline_record import Record
+from supervisor.core.deadline_record import DeadlineRecord
 from supervisor.core.durations import format_instant, format_span
-from supervisor.core.events import DeadlineMoved
+from supervisor.core.events import DeadlineRequested
 from supervisor.core.model import NEVER
 
 #: Nothing can be told of an instant beyond the year 9999.
@@ -27,11 +27,11 @@ class Moved:
     A deadline that was moved: the record to keep, and the instant on the loop's clock.
     """
 
-    record: Record
+    record: DeadlineRecord
     deadline: float
 
 
-def latest(record: Record, max_ttl: float | None) -> float | None:
+def latest(record: DeadlineRecord, max_ttl: float | None) -> float | None:
     """
     Return the bound of any extension; None where there is none.
     """
@@ -39,7 +39,11 @@ def latest(record: Record, max_ttl: float | None) -> float | None:
 
 
 def moved(
-    record: Record, deadline: float, wish: DeadlineMoved, max_ttl: float | None, now: float
+    record: DeadlineRecord,
+    deadline: float,
+    wish: DeadlineRequested,
+    max_ttl: float | None,
+    now: float,
 ) -> Moved | str:
     """
     Move the deadline as somebody wishes, or return why not.

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from supervisor.core import durations
 
 
-class Record(NamedTuple):
+class DeadlineRecord(NamedTuple):
     """
     What must survive a restart: the anchor of the deadline.  Times are epoch seconds.
 
@@ -35,7 +35,7 @@ class Record(NamedTuple):
         return self.deadline if self.extended_to is None else self.extended_to
 
 
-class Wish(NamedTuple):
+class DeadlineSettings(NamedTuple):
     """
     What the settings ask for: a lifetime in seconds, or an instant, which wins over it.
     """
@@ -79,12 +79,12 @@ class Anchor(NamedTuple):
     `remaining` is in seconds, None where there is no limit.
     """
 
-    record: Record
+    record: DeadlineRecord
     remaining: float | None
     remark: str = ""
 
 
-def anchored(wish: Wish, found: Record | None, wall: float) -> Anchor:
+def anchored(wish: DeadlineSettings, found: DeadlineRecord | None, wall: float) -> Anchor:
     """
     Decide the deadline at a start, from the settings and what an earlier start recorded.
 
@@ -104,11 +104,11 @@ def anchored(wish: Wish, found: Record | None, wall: float) -> Anchor:
         first = found.first_start if found else wall
         if found is not None:
             remark = f"{found.origin} became {wish.origin}; counting from the first start"
-        record = Record(wish.allocation, first, wish.origin, wish.end(first))
+        record = DeadlineRecord(wish.allocation, first, wish.origin, wish.end(first))
     return Anchor(record, None if record.end is None else record.end - wall, remark)
 
 
-def _follows(record: Record, wish: Wish) -> bool:
+def _follows(record: DeadlineRecord, wish: DeadlineSettings) -> bool:
     """Tell whether the deadline comes from where the record says, to the second it says it by."""
     expected = wish.end(record.first_start)
     if expected is None or record.deadline is None:

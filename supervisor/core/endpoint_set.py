@@ -2,7 +2,7 @@
 What each source of endpoints last said, what the probes see of them, and the plan that follows.
 
 Theory: an answer is knowledge, silence is not.  A source that fails keeps its last answer for
-ever; an empty answer counts once a second one agrees (the source says so: `certain`).  Being
+ever; an empty answer counts once a second one agrees (the source says so: `confirmed`).  Being
 listed is not being ready: an endpoint serves once a probe has passed.  The plan is then the first
 of these that is not empty: those that are ready; those that have just left the registry and still
 answer; those that were ready once, all failing now (failing open).
@@ -18,8 +18,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from supervisor.core.addresses import cap
-from supervisor.core.events import DiscoveryFailed, HealthSeen, SnapshotArrived
-from supervisor.core.model import NEVER, Condition, Endpoint, Memory, Share
+from supervisor.core.events import DiscoveryFailed, HealthChanged, SnapshotArrived
+from supervisor.core.model import NEVER, CachedEndpoints, Endpoint, HealthState, ServerOptions
 
 #: How long a change waits for the first verdict on new endpoints: a probe by TCP takes 25 ms.
 FIRST_LOOK = 0.035
@@ -35,15 +35,15 @@ class Source:
     """
 
     endpoints: tuple[Endpoint, ...] | None = None
-    shares: Mapping[Endpoint, Share] = field(default_factory=dict)
+    server_options: Mapping[Endpoint, ServerOptions] = field(default_factory=dict)
     allocations: Mapping[Endpoint, str] = field(default_factory=dict)
     tried: bool = False
-    heard_at: float | None = None
+    answered_at: float | None = None
     failing_since: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Targets:
+class EndpointSet:
     """
     All sources by name, and what follows from them together.
 
@@ -56,16 +56,16 @@ class Targets:
     sources: dict[str, Source] = field(default_factory=dict)
     known: tuple[Endpoint, ...] = ()
     watched: frozenset[Endpoint] = frozenset()
-    shares: Mapping[Endpoint, Share] = field(default_factory=dict)
+    server_options: Mapping[Endpoint, ServerOptions] = field(default_factory=dict)
     allocations: Mapping[Endpoint, str] = field(default_factory=dict)
-    conditions: Mapping[Endpoint, Condition] = field(default_factory=dict)
+    health_states: Mapping[Endpoint, HealthState] = field(default_factory=dict)
     since: Mapping[Endpoint, float] = field(default_factory=dict)
     proven: frozenset[Endpoint] = frozenset()
     leaving: Mapping[Endpoint, float] = field(default_factory=dict)
     hold_until: float = NEVER
 
     @classmethod
-    def expecting(cls, names: Iterable[str], limit: int, *, is_probing: bool) -> "Targets":
+    def expecting(cls, names: Iterable[str], limit: int, *, is_probing: bool) -> "EndpointSet":
         """Start with sources that have said nothing yet."""
         return cls(is_probing, limit, {name: Source() for name in names})
 
@@ -77,7 +77,7 @@ class Targets:
     @property
     def is_judged(self) -> bool:
         """Tell whether no endpoint waits for its first verdict."""
-        return not self.is_probing or len(self.conditions) >= len(self.watched)
+        return not self.is_probing or len(self.health_states) >= len(self.watched)
 
     @property
     def due_at(self) -> float:
@@ -86,162 +86,180 @@ class Targets:
         return min(gone, self.hold_until)
 
 
-def recalled(targets: Targets, memories: Mapping[str, Memory], now: float) -> Targets:
+def restored(
+    endpoint_set: EndpointSet, caches: Mapping[str, CachedEndpoints], now: float
+) -> EndpointSet:
     """
     Begin with what an earlier process knew: old, but better than nothing until a source answers.
     """
-    sources = dict(targets.sources)
-    for name in memories.keys() & sources.keys():
-        memory = memories[name]
+    sources = dict(endpoint_set.sources)
+    for name in caches.keys() & sources.keys():
+        cached = caches[name]
         sources[name] = replace(
             sources[name],
-            endpoints=memory.endpoints,
-            shares=memory.shares,
-            heard_at=now - memory.age,
+            endpoints=cached.endpoints,
+            server_options=cached.server_options,
+            answered_at=now - cached.age,
         )
-    proven = frozenset[Endpoint]().union(*(memory.ready for memory in memories.values()))
-    return _merged(replace(targets, sources=sources, proven=proven), now)
+    proven = frozenset[Endpoint]().union(*(cached.ready for cached in caches.values()))
+    return _merged(replace(endpoint_set, sources=sources, proven=proven), now)
 
 
-def arrived(targets: Targets, event: SnapshotArrived, now: float) -> Targets:
+def arrived(endpoint_set: EndpointSet, event: SnapshotArrived, now: float) -> EndpointSet:
     """
     Take in an answer; an uncertain empty one proves only that the source is there.
     """
-    source = replace(targets.sources[event.source], tried=True, heard_at=now, failing_since=None)
-    if event.certain:
+    source = replace(
+        endpoint_set.sources[event.source], tried=True, answered_at=now, failing_since=None
+    )
+    if event.confirmed:
         source = replace(
             source,
             endpoints=event.endpoints,
-            shares=event.shares,
+            server_options=event.server_options,
             allocations=event.allocations,
         )
-    before = targets.sources[event.source]
+    before = endpoint_set.sources[event.source]
     same = (
         before.endpoints == source.endpoints
-        and before.shares == source.shares
+        and before.server_options == source.server_options
         and before.allocations == source.allocations
     )
-    targets = replace(targets, sources={**targets.sources, event.source: source})
-    return targets if same else _merged(targets, now)
+    endpoint_set = replace(endpoint_set, sources={**endpoint_set.sources, event.source: source})
+    return endpoint_set if same else _merged(endpoint_set, now)
 
 
-def failed(targets: Targets, event: DiscoveryFailed, now: float) -> Targets:
+def failed(endpoint_set: EndpointSet, event: DiscoveryFailed, now: float) -> EndpointSet:
     """
     Take in a silence: nothing changes but since when.
     """
-    source = targets.sources[event.source]
+    source = endpoint_set.sources[event.source]
     since = now if source.failing_since is None else source.failing_since
     after = replace(source, tried=True, failing_since=since)
-    return replace(targets, sources={**targets.sources, event.source: after})
+    return replace(endpoint_set, sources={**endpoint_set.sources, event.source: after})
 
 
-def seen(targets: Targets, event: HealthSeen, now: float) -> Targets:
+def seen(endpoint_set: EndpointSet, event: HealthChanged, now: float) -> EndpointSet:
     """
     Take in what the probes found; of endpoints that are gone it is no news.
     """
     found = {
-        endpoint: Condition.FAILING
-        if condition is Condition.STARTING and endpoint in targets.proven
-        else condition
-        for endpoint, condition in event.conditions.items()
-        if endpoint in targets.watched
+        endpoint: HealthState.FAILING
+        if health_state is HealthState.STARTING and endpoint in endpoint_set.proven
+        else health_state
+        for endpoint, health_state in event.health_states.items()
+        if endpoint in endpoint_set.watched
     }
-    news = {each: now for each in found if found[each] is not targets.conditions.get(each)}
-    targets = replace(
-        targets,
-        conditions={**targets.conditions, **found},
-        since={**targets.since, **news} if news else targets.since,
+    news = {each: now for each in found if found[each] is not endpoint_set.health_states.get(each)}
+    endpoint_set = replace(
+        endpoint_set,
+        health_states={**endpoint_set.health_states, **found},
+        since={**endpoint_set.since, **news} if news else endpoint_set.since,
     )
-    if targets.leaving and any(
-        condition is Condition.READY and endpoint not in targets.leaving
-        for endpoint, condition in found.items()
+    if endpoint_set.leaving and any(
+        health_state is HealthState.READY and endpoint not in endpoint_set.leaving
+        for endpoint, health_state in found.items()
     ):
-        targets = _watching(replace(targets, leaving={}))
-    return targets
+        endpoint_set = _watching(replace(endpoint_set, leaving={}))
+    return endpoint_set
 
 
-def is_holding(targets: Targets, now: float) -> bool:
+def is_holding(endpoint_set: EndpointSet, now: float) -> bool:
     """
     Tell whether a plan is to wait for the first verdict on new endpoints.
     """
-    return targets.hold_until != NEVER and now < targets.hold_until and not targets.is_judged
+    return (
+        endpoint_set.hold_until != NEVER
+        and now < endpoint_set.hold_until
+        and not endpoint_set.is_judged
+    )
 
 
-def settled(targets: Targets) -> Targets:
+def settled(endpoint_set: EndpointSet) -> EndpointSet:
     """
     End the hold: a plan was made of what is known by now.
     """
-    return targets if targets.hold_until == NEVER else replace(targets, hold_until=NEVER)
+    return (
+        endpoint_set
+        if endpoint_set.hold_until == NEVER
+        else replace(endpoint_set, hold_until=NEVER)
+    )
 
 
-def elapsed(targets: Targets, now: float) -> Targets:
+def elapsed(endpoint_set: EndpointSet, now: float) -> EndpointSet:
     """
     Let go of what has lingered long enough, and of a hold that is over.
     """
-    if now < targets.due_at:
-        return targets
+    if now < endpoint_set.due_at:
+        return endpoint_set
     staying = {
-        endpoint: since for endpoint, since in targets.leaving.items() if now < since + LINGER
+        endpoint: since for endpoint, since in endpoint_set.leaving.items() if now < since + LINGER
     }
-    hold = targets.hold_until if now < targets.hold_until else NEVER
-    targets = replace(targets, hold_until=hold)
-    if len(staying) == len(targets.leaving):
-        return targets
-    return _watching(replace(targets, leaving=staying))
+    hold = endpoint_set.hold_until if now < endpoint_set.hold_until else NEVER
+    endpoint_set = replace(endpoint_set, hold_until=hold)
+    if len(staying) == len(endpoint_set.leaving):
+        return endpoint_set
+    return _watching(replace(endpoint_set, leaving=staying))
 
 
-def _merged(targets: Targets, now: float) -> Targets:
+def _merged(endpoint_set: EndpointSet, now: float) -> EndpointSet:
     """Work out what the sources say together."""
-    answers = [source for source in targets.sources.values() if source.endpoints]
+    answers = [source for source in endpoint_set.sources.values() if source.endpoints]
     every = [source.endpoints or () for source in answers]
     merged = every[0] if len(every) == 1 else sorted(set().union(*every))
-    known, _ = cap(merged, targets.limit)
-    shares = answers[0].shares if len(answers) == 1 else _together(answers)
+    known, _ = cap(merged, endpoint_set.limit)
+    server_options = answers[0].server_options if len(answers) == 1 else _together(answers)
     allocations: dict[Endpoint, str] = {}
     for source in answers:
         allocations |= source.allocations
-    before = targets.known
-    targets = replace(targets, known=known, shares=shares, allocations=allocations)
-    if not targets.is_probing:
-        return targets
-    return _watching(replace(targets, leaving=_leaving(targets, before, now)), now)
+    before = endpoint_set.known
+    endpoint_set = replace(
+        endpoint_set, known=known, server_options=server_options, allocations=allocations
+    )
+    if not endpoint_set.is_probing:
+        return endpoint_set
+    return _watching(replace(endpoint_set, leaving=_leaving(endpoint_set, before, now)), now)
 
 
-def _together(answers: list[Source]) -> dict[Endpoint, Share]:
+def _together(answers: list[Source]) -> dict[Endpoint, ServerOptions]:
     """Settle what an endpoint asks for that several sources list."""
-    usual = Share()
-    asked: dict[Endpoint, Share] = {}
+    usual = ServerOptions()
+    asked: dict[Endpoint, ServerOptions] = {}
     for source in answers:
         for endpoint in source.endpoints or ():
-            share = source.shares.get(endpoint, usual)
-            asked[endpoint] = asked[endpoint].joined(share) if endpoint in asked else share
-    return {endpoint: share for endpoint, share in asked.items() if share != usual}
+            options = source.server_options.get(endpoint, usual)
+            asked[endpoint] = asked[endpoint].merged_with(options) if endpoint in asked else options
+    return {endpoint: options for endpoint, options in asked.items() if options != usual}
 
 
-def _leaving(targets: Targets, before: tuple[Endpoint, ...], now: float) -> dict[Endpoint, float]:
+def _leaving(
+    endpoint_set: EndpointSet, before: tuple[Endpoint, ...], now: float
+) -> dict[Endpoint, float]:
     """Find who serves on: what was ready and left, as long as nobody listed can serve."""
-    present = frozenset(targets.known)
-    usable = (Condition.READY, Condition.SLOW)
-    if not present or any(targets.conditions.get(each) in usable for each in targets.known):
+    present = frozenset(endpoint_set.known)
+    usable = (HealthState.READY, HealthState.SLOW)
+    if not present or any(
+        endpoint_set.health_states.get(each) in usable for each in endpoint_set.known
+    ):
         return {}
     fresh = {
         endpoint: now
         for endpoint in before
-        if endpoint not in present and targets.conditions.get(endpoint) is Condition.READY
+        if endpoint not in present and endpoint_set.health_states.get(endpoint) is HealthState.READY
     }
-    return fresh | {each: at for each, at in targets.leaving.items() if each not in present}
+    return fresh | {each: at for each, at in endpoint_set.leaving.items() if each not in present}
 
 
-def _watching(targets: Targets, now: float | None = None) -> Targets:
+def _watching(endpoint_set: EndpointSet, now: float | None = None) -> EndpointSet:
     """Settle who is probed, forget the conditions of all others, and hold for the new ones."""
-    watched = frozenset(targets.known).union(targets.leaving)
-    conditions = {
-        endpoint: condition
-        for endpoint, condition in targets.conditions.items()
+    watched = frozenset(endpoint_set.known).union(endpoint_set.leaving)
+    health_states = {
+        endpoint: health_state
+        for endpoint, health_state in endpoint_set.health_states.items()
         if endpoint in watched
     }
-    since = {endpoint: targets.since[endpoint] for endpoint in conditions}
-    targets = replace(targets, watched=watched, conditions=conditions, since=since)
-    if now is None or targets.is_judged:
-        return targets
-    return replace(targets, hold_until=min(targets.hold_until, now + FIRST_LOOK))
+    since = {endpoint: endpoint_set.since[endpoint] for endpoint in health_states}
+    endpoint_set = replace(endpoint_set, watched=watched, health_states=health_states, since=since)
+    if now is None or endpoint_set.is_judged:
+        return endpoint_set
+    return replace(endpoint_set, hold_until=min(endpoint_set.hold_until, now + FIRST_LOOK))

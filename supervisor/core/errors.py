@@ -46,6 +46,6 @@ class ExecutableMissing(Exception):
     """
 
     def __init__(self, path: str, *, found: bool) -> None:
-        trouble = "is not executable" if found else "does not exist"
-        super().__init__(f"cannot start {path!r}: it {trouble}; giving up")
+        error = "is not executable" if found else "does not exist"
+        super().__init__(f"cannot start {path!r}: it {error}; giving up")
         self.code = ExitCode.NOT_EXECUTABLE if found else ExitCode.NOT_FOUND

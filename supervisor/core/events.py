@@ -1,15 +1,15 @@
 """
 Events: what happened, in frozen words.
 
-Producers post them and never act.  Together with `orders` they are the language in which the
+Producers post them and never act.  Together with `commands` they are the language in which the
 behaviour of the program is written and tested: a list of the one leads to a list of the other.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from supervisor.core.deadline_record import Record
-from supervisor.core.model import ChildKind, Condition, Endpoint, Share
+from supervisor.core.deadline_record import DeadlineRecord
+from supervisor.core.model import ChildKind, Endpoint, HealthState, ServerOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +22,8 @@ class SnapshotArrived:
     """
     A source answered with every endpoint it knows.
 
-    `certain` is false for an empty answer that no second one has confirmed yet: a restored
-    registry answers empty for a moment, and so does a group that restarts its tasks.  `shares`
+    `confirmed` is false for an empty answer that no second one has confirmed yet: a restored
+    registry answers empty for a moment, and so does a group that restarts its tasks.  `server_options`
     holds the endpoints whose tags ask for something, `allocations` the allocation of each where
     Nomad is asked for their checks.  Counted are rows that were refused, endpoints beyond the
     limit, rows passed over because they are not ours to serve, and tags that make no sense.
@@ -31,13 +31,13 @@ class SnapshotArrived:
 
     source: str
     endpoints: tuple[Endpoint, ...]
-    certain: bool = True
+    confirmed: bool = True
     refused: int = 0
-    beyond: int = 0
-    shares: Mapping[Endpoint, Share] = field(default_factory=dict)
+    over_limit: int = 0
+    server_options: Mapping[Endpoint, ServerOptions] = field(default_factory=dict)
     allocations: Mapping[Endpoint, str] = field(default_factory=dict)
-    passed_over: int = 0
-    odd_tags: int = 0
+    skipped: int = 0
+    invalid_tags: int = 0
     jobs: tuple[str, ...] = ()
 
 
@@ -51,10 +51,10 @@ class DiscoveryFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class HealthSeen:
+class HealthChanged:
     """The probes changed their mind about these endpoints."""
 
-    conditions: Mapping[Endpoint, Condition]
+    health_states: Mapping[Endpoint, HealthState]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ class SwapFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class GenerationSeen:
+class GenerationReported:
     """What nginx answered on a fresh internal connection; None when it did not answer in time."""
 
     generation: str | None
@@ -172,7 +172,7 @@ class WorkersCounted:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkersEnded:
+class WorkersSignalled:
     """So many workers were told to go at once, and with them the connections of so many clients."""
 
     workers: int
@@ -185,7 +185,7 @@ class JobStopAnswered:
     Nomad will stop the job, or why not: the HTTP status where there was one, and when to ask again.
     """
 
-    trouble: str = ""
+    error: str = ""
     status: int | None = None
     retry_after: float | None = None
 
@@ -201,12 +201,12 @@ class WorkerDied:
 class StateSaved:
     """The record of the deadline is on disk, or the reason why it is not."""
 
-    trouble: str = ""
-    record: Record | None = None
+    error: str = ""
+    record: DeadlineRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class DeadlineMoved:
+class DeadlineRequested:
     """
     Somebody wants another deadline: `by` so many seconds more or less, or `until` an instant.
 
@@ -221,19 +221,19 @@ class DeadlineMoved:
 
 
 @dataclass(frozen=True, slots=True)
-class StopAsked:
+class StopRequested:
     """Somebody wants the end to begin now.  Answered by a Reply with this ticket."""
 
     ticket: int
 
 
 #: What people ask for, and what happens all by itself.
-Wish = DeadlineMoved | StopAsked
-Happening = (
+AdminRequest = DeadlineRequested | StopRequested
+SystemEvent = (
     TimePassed
     | SnapshotArrived
     | DiscoveryFailed
-    | HealthSeen
+    | HealthChanged
     | ProbesFellBack
     | SignalArrived
     | Spawned
@@ -244,12 +244,12 @@ Happening = (
     | StageFailed
     | Swapped
     | SwapFailed
-    | GenerationSeen
+    | GenerationReported
     | ConnectionsCounted
     | WorkersCounted
-    | WorkersEnded
+    | WorkersSignalled
     | JobStopAnswered
     | WorkerDied
     | StateSaved
 )
-Event = Happening | Wish
+Event = SystemEvent | AdminRequest

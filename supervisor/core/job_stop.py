@@ -41,7 +41,7 @@ class JobStop:
     alone_at: float = NEVER
     tries: int = 0
     is_granted: bool = False
-    trouble: str = ""
+    error: str = ""
 
     @property
     def wake_at(self) -> float:
@@ -67,9 +67,9 @@ def answered(stop: JobStop, answer: JobStopAnswered, now: float) -> JobStop:
     """
     Take in an answer: wait for the signal, ask again, or go alone.
     """
-    if not answer.trouble:
-        return replace(stop, is_granted=True, trouble="", alone_at=stop.began_at + SERVING_ON)
-    stop = replace(stop, trouble=answer.trouble)
+    if not answer.error:
+        return replace(stop, is_granted=True, error="", alone_at=stop.began_at + SERVING_ON)
+    stop = replace(stop, error=answer.error)
     if answer.status is not None and answer.status not in _BUSY:
         return replace(stop, alone_at=now)
     pause = min(_LONGEST, _FIRST * 2.0 ** min(stop.tries - 1, 16))

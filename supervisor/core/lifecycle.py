@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from supervisor.core.config.settings import Settings
-from supervisor.core.deadline_record import Anchor, Record, Wish, anchored
+from supervisor.core.deadline_record import Anchor, DeadlineRecord, DeadlineSettings, anchored
 from supervisor.core.drain_ladder import DrainLadder
 from supervisor.core.model import NEVER
 
@@ -103,8 +103,10 @@ def asked_to_stop(life: Lifetime, total: float, now: float) -> Lifetime:
     return replace(life, ladder=life.ladder.stop(total, now))
 
 
-def anchor(settings: Settings, found: Record | None, wall: float) -> Anchor:
+def anchor(settings: Settings, found: DeadlineRecord | None, wall: float) -> Anchor:
     """
     Decide the deadline at a start, from the settings and what an earlier start recorded.
     """
-    return anchored(Wish(settings.ttl, settings.deadline, settings.nomad_alloc_id), found, wall)
+    return anchored(
+        DeadlineSettings(settings.ttl, settings.deadline, settings.nomad_alloc_id), found, wall
+    )

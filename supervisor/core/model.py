@@ -32,7 +32,7 @@ class Endpoint(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-class Share(NamedTuple):
+class ServerOptions(NamedTuple):
     """
     How much of the traffic an endpoint asks for, by the tags of its service.
 
@@ -44,18 +44,18 @@ class Share(NamedTuple):
     backup: bool = False
     drain: bool = False
 
-    def joined(self, other: "Share") -> "Share":
+    def merged_with(self, other: "ServerOptions") -> "ServerOptions":
         """
         Settle what two who list the same endpoint ask for, in whatever order they come.
         """
-        return Share(
+        return ServerOptions(
             max(self.weight, other.weight),
             self.backup and other.backup,
             self.drain or other.drain,
         )
 
 
-class Condition(StrEnum):
+class HealthState(StrEnum):
     """
     What the probes know of an endpoint.
 
@@ -70,7 +70,7 @@ class Condition(StrEnum):
 
 
 #: Whoever is in one of these has been ready once.
-ONCE_READY = frozenset({Condition.READY, Condition.SLOW, Condition.FAILING})
+ONCE_READY = frozenset({HealthState.READY, HealthState.SLOW, HealthState.FAILING})
 
 
 class Mode(StrEnum):
@@ -90,7 +90,7 @@ class Plan:
     """
     What nginx should do: the endpoints, sorted and unique, and the mode.
 
-    `shares` holds those endpoints, in the same order, that are to be treated otherwise than all
+    `server_options` holds those endpoints, in the same order, that are to be treated otherwise than all
     others; `sunset` is the deadline in whole epoch seconds.  Two plans that mean the same are
     equal, in whatever order the registry listed them; that equality alone decides whether anything
     changed.
@@ -98,7 +98,7 @@ class Plan:
 
     endpoints: tuple[Endpoint, ...]
     mode: Mode
-    shares: tuple[tuple[Endpoint, Share], ...] = ()
+    server_options: tuple[tuple[Endpoint, ServerOptions], ...] = ()
     sunset: int | None = None
 
     @property
@@ -107,7 +107,7 @@ class Plan:
         A short name of the plan for log lines.
         """
         text = "\n".join(
-            (self.mode, str(self.sunset), *map(str, self.endpoints), *map(str, self.shares))
+            (self.mode, str(self.sunset), *map(str, self.endpoints), *map(str, self.server_options))
         )
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -125,7 +125,7 @@ class Plan:
         ]
         if self.mode is not before.mode:
             told.append(f"{before.mode} became {self.mode}")
-        if self.shares != before.shares and old == new:
+        if self.server_options != before.server_options and old == new:
             told.append("shares changed")
         if self.sunset != before.sunset:
             told.append("deadline moved")
@@ -133,7 +133,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class CachedEndpoints:
     """
     What a source knew, to be remembered over a restart: its last answer and who was ready then.
 
@@ -141,13 +141,13 @@ class Memory:
     """
 
     endpoints: tuple[Endpoint, ...]
-    shares: Mapping[Endpoint, Share]
+    server_options: Mapping[Endpoint, ServerOptions]
     ready: frozenset[Endpoint]
     age: float
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
+class LiveConfig:
     """
     The configuration that answered last: what a failed attempt falls back to.
 
@@ -160,7 +160,7 @@ class Live:
     digest: str
     generation: str
     attempt: int
-    turn: int
+    rotation: int
 
 
 class ChildKind(StrEnum):

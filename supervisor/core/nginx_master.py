@@ -20,7 +20,7 @@ FORGIVEN = 3
 _PAUSES = (0.0, 0.3, 1.0)
 
 
-class Health(StrEnum):
+class MasterState(StrEnum):
     """
     What the master is doing.
     """
@@ -31,10 +31,10 @@ class Health(StrEnum):
 
 
 #: The only ways from one health to another; `docs/architecture.md` draws its diagram from this.
-CHANGES: dict[Health, frozenset[Health]] = {
-    Health.DOWN: frozenset({Health.BOOTING}),
-    Health.BOOTING: frozenset({Health.UP, Health.DOWN}),
-    Health.UP: frozenset({Health.DOWN}),
+CHANGES: dict[MasterState, frozenset[MasterState]] = {
+    MasterState.DOWN: frozenset({MasterState.BOOTING}),
+    MasterState.BOOTING: frozenset({MasterState.UP, MasterState.DOWN}),
+    MasterState.UP: frozenset({MasterState.DOWN}),
 }
 
 
@@ -46,7 +46,7 @@ class Master:
     `pid` is 0 while it is down.  `crashes` are instants on the loop's clock.
     """
 
-    health: Health = Health.DOWN
+    health: MasterState = MasterState.DOWN
     pid: int = 0
     ever_answered: bool = False
     boot_by: float = NEVER
@@ -57,7 +57,7 @@ class Master:
     given_up: str = ""
 
 
-def enter(master: Master, health: Health) -> Master:
+def enter(master: Master, health: MasterState) -> Master:
     """
     Change the health, along the table only.
     """
@@ -73,7 +73,7 @@ def spawned(master: Master, pid: int, now: float, patience: float) -> Master:
     Note that a master process exists; it has `patience` seconds to answer.
     """
     return replace(
-        enter(master, Health.BOOTING),
+        enter(master, MasterState.BOOTING),
         pid=pid,
         boot_by=now + patience,
         respawn_at=NEVER,
@@ -85,7 +85,7 @@ def answered(master: Master) -> Master:
     """
     Note that the master's workers answer.
     """
-    return replace(enter(master, Health.UP), boot_by=NEVER, ever_answered=True)
+    return replace(enter(master, MasterState.UP), boot_by=NEVER, ever_answered=True)
 
 
 def died(master: Master, now: float) -> Master:
@@ -94,7 +94,7 @@ def died(master: Master, now: float) -> Master:
     """
     crashes = (*(at for at in master.crashes if at > now - WINDOW), now)
     pause = _PAUSES[min(len(crashes), len(_PAUSES)) - 1]
-    down = master if master.health is Health.DOWN else enter(master, Health.DOWN)
+    down = master if master.health is MasterState.DOWN else enter(master, MasterState.DOWN)
     return replace(down, pid=0, boot_by=NEVER, respawn_at=now + pause, crashes=crashes)
 
 

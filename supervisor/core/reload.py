@@ -6,7 +6,7 @@ meanwhile; when more has changed by then, that is thrown away and done again, on
 three reloads, refilled at one per interval, keeps a storm of changes from becoming a storm of
 reloads.  The last plan always wins.  How an attempt goes on is in `attempt`.
 
-The operator's files are read at the start and at SIGHUP (`fresh`), and only then: an edit that is
+The operator's files are read at the start and at SIGHUP (`reread_operator_files`), and only then: an edit that is
 half done must not get into a change of endpoints, nor hold it up.
 
 All instants are seconds on the loop's clock.
@@ -15,13 +15,13 @@ All instants are seconds on the loop's clock.
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from supervisor.core.model import NEVER, Live, Mode, Plan
+from supervisor.core.model import NEVER, LiveConfig, Mode, Plan
 
 #: Reloads that may follow each other without a pause.
 BURST = 3.0
 
 #: Nothing answering for this long is a blackout; one late answer on a busy machine is not.
-DARK = 1.0
+UNRESPONSIVE_AFTER = 1.0
 
 #: Old workers go on accepting for 100 ms after a reload: what they answer then is no surprise.
 _AFTERGLOW = 1.0
@@ -56,19 +56,19 @@ class Rollout:
     """
     What is wanted, what is live, and the attempt under way between the two.
 
-    `recheck` asks for an attempt with the operator's files read anew, `fresh` says that the one
-    under way has done so, and `spoiled` that the last one which did was refused.
+    `reread_requested` asks for an attempt with the operator's files read anew, `reread_operator_files` says that the one
+    under way has done so, and `operator_files_rejected` that the last one which did was refused.
     """
 
     quiet: float
     interval: float
     wanted: Plan | None = None
-    live: Live | None = None
+    live: LiveConfig | None = None
     step: Step = Step.IDLE
     number: int = 0
-    trying: Live | None = None
+    candidate: LiveConfig | None = None
     revives: bool = False
-    silent: bool = False
+    files_only: bool = False
     check: int = 0
     began_at: float = 0.0
     is_early: bool = False
@@ -76,14 +76,14 @@ class Rollout:
     changed_at: float = NEVER
     retry_at: float = 0.0
     failures: int = 0
-    forced: bool = False
-    recheck: bool = False
-    fresh: bool = False
-    spoiled: bool = False
+    force_reload: bool = False
+    reread_requested: bool = False
+    reread_operator_files: bool = False
+    operator_files_rejected: bool = False
     tokens: float = BURST
     tokens_at: float = 0.0
     seen: str | None = None
-    dark_since: float = NEVER
+    unresponsive_since: float = NEVER
     promoted_at: float = -NEVER
 
 
@@ -109,12 +109,18 @@ def offer(rollout: Rollout, plan: Plan, now: float) -> Rollout:
     return replace(rollout, wanted=plan, changed_at=changed_at, retry_at=0.0, failures=0)
 
 
-def ask_again(rollout: Rollout, now: float) -> Rollout:
+def request_reread(rollout: Rollout, now: float) -> Rollout:
     """
     Read the operator's files anew, and compare the live files with what they should be.
     """
     changed_at = min(rollout.changed_at, now)
-    return replace(rollout, recheck=True, spoiled=False, retry_at=0.0, changed_at=changed_at)
+    return replace(
+        rollout,
+        reread_requested=True,
+        operator_files_rejected=False,
+        retry_at=0.0,
+        changed_at=changed_at,
+    )
 
 
 def due_at(rollout: Rollout) -> float:
@@ -124,7 +130,7 @@ def due_at(rollout: Rollout) -> float:
     if rollout.step is not Step.IDLE or rollout.wanted is None:
         return NEVER
     same = rollout.live is not None and rollout.live.plan == rollout.wanted
-    if same and not rollout.recheck and not rollout.forced:
+    if same and not rollout.reread_requested and not rollout.force_reload:
         return NEVER
     if rollout.live is None:
         return rollout.retry_at
@@ -134,12 +140,12 @@ def due_at(rollout: Rollout) -> float:
     return max(refilled, rollout.retry_at)
 
 
-def is_pressing(rollout: Rollout) -> bool:
+def is_urgent(rollout: Rollout) -> bool:
     """
     Tell whether what is wanted cannot wait: somebody leaves, or what a client is told changes.
     """
     live, wanted = rollout.live, rollout.wanted
-    if live is None or wanted is None or rollout.forced:
+    if live is None or wanted is None or rollout.force_reload:
         return True
     stays = frozenset(live.plan.endpoints) <= frozenset(wanted.endpoints)
     return not stays or wanted.mode is not live.plan.mode
@@ -154,7 +160,7 @@ def ready_at(rollout: Rollout) -> float:
     return rollout.began_at + (rollout.quiet if rollout.live is not None else 0.0)
 
 
-def looked(rollout: Rollout, generation: str | None, now: float) -> Rollout:
+def observed(rollout: Rollout, generation: str | None, now: float) -> Rollout:
     """
     Note what nginx answers when it is not the generation that an attempt waits for.
 
@@ -164,12 +170,17 @@ def looked(rollout: Rollout, generation: str | None, now: float) -> Rollout:
     if rollout.step is not Step.IDLE or rollout.live is None:
         return replace(rollout, seen=generation)
     if generation is None:
-        return replace(rollout, seen=None, dark_since=min(rollout.dark_since, now))
+        return replace(rollout, seen=None, unresponsive_since=min(rollout.unresponsive_since, now))
     strange = generation != rollout.live.generation and now > rollout.promoted_at + _AFTERGLOW
-    return replace(rollout, seen=generation, dark_since=NEVER, forced=rollout.forced or strange)
+    return replace(
+        rollout,
+        seen=generation,
+        unresponsive_since=NEVER,
+        force_reload=rollout.force_reload or strange,
+    )
 
 
-def spent(rollout: Rollout, now: float) -> Rollout:
+def take_token(rollout: Rollout, now: float) -> Rollout:
     """
     Take one reload from the bucket.
     """

@@ -12,15 +12,24 @@ master.
 from dataclasses import replace
 
 from supervisor.core import log_ids
-from supervisor.core.commands import Discard, Keep, Order, Restore, SpawnCheck, Stage, Swap, note
+from supervisor.core.commands import (
+    Command,
+    Discard,
+    MarkLastGood,
+    Restore,
+    SpawnCheck,
+    Stage,
+    Swap,
+    note,
+)
 from supervisor.core.events import Staged
-from supervisor.core.model import NEVER, Live
-from supervisor.core.reload import Rollout, Step, enter, spent
+from supervisor.core.model import NEVER, LiveConfig
+from supervisor.core.reload import Rollout, Step, enter, take_token
 
 #: The longest pause between retries, in seconds.
 _LONGEST_RETRY = 30.0
 
-Outcome = tuple[Rollout, list[Order]]
+Outcome = tuple[Rollout, list[Command]]
 
 
 def begin(rollout: Rollout, now: float) -> Outcome:
@@ -31,22 +40,24 @@ def begin(rollout: Rollout, now: float) -> Outcome:
     assert plan is not None
     same = live is not None and live.plan == plan
     began_at = min(rollout.changed_at, now)
-    turn = (0 if live is None else live.turn) + (0 if same or live is None else 1)
+    rotation = (0 if live is None else live.rotation) + (0 if same or live is None else 1)
     # After a refusal the operator's files have to wait until the endpoints are right.
-    fresh = live is None or (rollout.recheck and (same or not rollout.spoiled))
+    reread_operator_files = live is None or (
+        rollout.reread_requested and (same or not rollout.operator_files_rejected)
+    )
     rollout = replace(
         enter(rollout, Step.STAGING),
         number=number,
-        trying=Live(plan, "", "", number, turn),
-        fresh=fresh,
-        recheck=rollout.recheck and not fresh,
-        silent=False,
+        candidate=LiveConfig(plan, "", "", number, rotation),
+        reread_operator_files=reread_operator_files,
+        reread_requested=rollout.reread_requested and not reread_operator_files,
+        files_only=False,
         revives=False,
         began_at=began_at,
         is_early=live is not None and now < began_at + rollout.quiet,
         changed_at=NEVER,
     )
-    return rollout, [Stage(number, plan, turn, fresh)]
+    return rollout, [Stage(number, plan, rotation, reread_operator_files)]
 
 
 def revive(rollout: Rollout, now: float) -> Outcome:
@@ -57,12 +68,12 @@ def revive(rollout: Rollout, now: float) -> Outcome:
     assert live is not None
     rollout = replace(
         enter(rollout, Step.SWAPPING),
-        trying=live,
-        fresh=False,
+        candidate=live,
+        reread_operator_files=False,
         revives=True,
-        silent=False,
+        files_only=False,
         began_at=now,
-        dark_since=NEVER,
+        unresponsive_since=NEVER,
     )
     return rollout, [Restore(live)]
 
@@ -74,21 +85,21 @@ def staged(rollout: Rollout, event: Staged, patience: float, now: float) -> Outc
     """
     Go on with staged files: to the check, or nowhere when nginx runs these very bytes already.
     """
-    live, trying = rollout.live, rollout.trying
-    assert trying is not None
-    if live is not None and event.digest == live.digest and not rollout.forced:
+    live, candidate = rollout.live, rollout.candidate
+    assert candidate is not None
+    if live is not None and event.digest == live.digest and not rollout.force_reload:
         if event.intact:
-            rest = replace(enter(rollout, Step.IDLE), trying=None, spoiled=False)
+            rest = replace(enter(rollout, Step.IDLE), candidate=None, operator_files_rejected=False)
             return rest, [
                 Discard(rollout.number),
                 note("reload.unnecessary", generation=live.generation),
             ]
         # Only the files differ from what nginx runs: put them back, and signal nobody.
-        rollout = replace(enter(rollout, Step.SWAPPING), trying=live, silent=True)
+        rollout = replace(enter(rollout, Step.SWAPPING), candidate=live, files_only=True)
         return rollout, [Discard(rollout.number), Restore(live)]
-    trying = replace(trying, digest=event.digest, generation=event.generation)
+    candidate = replace(candidate, digest=event.digest, generation=event.generation)
     rollout = replace(
-        enter(rollout, Step.CHECKING), trying=trying, give_up_at=now + patience, check=0
+        enter(rollout, Step.CHECKING), candidate=candidate, give_up_at=now + patience, check=0
     )
     return rollout, [SpawnCheck(rollout.number)]
 
@@ -104,8 +115,8 @@ def apply(rollout: Rollout) -> Outcome:
     """
     Swap in what was checked, unless it was begun early and more has changed since.
     """
-    assert rollout.trying is not None
-    if rollout.is_early and rollout.wanted != rollout.trying.plan:
+    assert rollout.candidate is not None
+    if rollout.is_early and rollout.wanted != rollout.candidate.plan:
         back = rollout.live is not None and rollout.wanted == rollout.live.plan
         changed_at = NEVER if back else rollout.began_at
         rest = replace(_again(rollout), changed_at=changed_at)
@@ -117,9 +128,9 @@ def swapped(rollout: Rollout, now: float, patience: float) -> Rollout:
     """
     Go on with live files; the caller makes nginx read them, unless only the files were wrong.
     """
-    if rollout.silent:
-        return replace(enter(rollout, Step.IDLE), trying=None, spoiled=False)
-    waiting = replace(spent(rollout, now), give_up_at=now + patience, seen=None)
+    if rollout.files_only:
+        return replace(enter(rollout, Step.IDLE), candidate=None, operator_files_rejected=False)
+    waiting = replace(take_token(rollout, now), give_up_at=now + patience, seen=None)
     return enter(waiting, Step.LOOKING)
 
 
@@ -127,30 +138,31 @@ def promote(rollout: Rollout, now: float) -> Outcome:
     """
     Take what answers as the live configuration.
     """
-    assert rollout.trying is not None
-    live, took = rollout.trying, now - rollout.began_at
+    assert rollout.candidate is not None
+    live, duration = rollout.candidate, now - rollout.began_at
     said = note(
         log_ids.RELOAD_REVIVED if rollout.revives else log_ids.RELOAD_APPLIED,
         endpoints=len(live.plan.endpoints),
         mode=live.plan.mode,
         plan=live.plan.fingerprint,
         generation=live.generation,
-        took=round(took, 3),
+        duration=round(duration, 3),
         why=_why(rollout),
     )
     rollout = replace(
         enter(rollout, Step.IDLE),
         live=live,
-        trying=None,
-        spoiled=rollout.spoiled and not rollout.fresh,
+        candidate=None,
+        operator_files_rejected=rollout.operator_files_rejected
+        and not rollout.reread_operator_files,
         give_up_at=NEVER,
         failures=0,
         retry_at=0.0,
-        forced=False,
-        dark_since=NEVER,
+        force_reload=False,
+        unresponsive_since=NEVER,
         promoted_at=now,
     )
-    return rollout, [Keep(live), said]
+    return rollout, [MarkLastGood(live), said]
 
 
 # ------------------------------------------------------------------------------ how it fails
@@ -169,12 +181,12 @@ def fail(rollout: Rollout, reason: str, now: float) -> Outcome:
         reason=reason,
         why=_why(rollout),
         keeping=_kept(rollout),
-        took=round(now - rollout.began_at, 3),
+        duration=round(now - rollout.began_at, 3),
         retry_in=pause,
     )
     rest = replace(
         _again(rollout),
-        spoiled=rollout.spoiled or rollout.fresh,
+        operator_files_rejected=rollout.operator_files_rejected or rollout.reread_operator_files,
         failures=failures,
         retry_at=now + pause,
     )
@@ -186,16 +198,16 @@ def abandon(rollout: Rollout) -> Rollout:
     Forget the attempt under way: the master it was meant for is gone.
     """
     rest = rollout if rollout.step is Step.IDLE else _again(rollout)
-    return replace(rest, dark_since=NEVER)
+    return replace(rest, unresponsive_since=NEVER)
 
 
 def _again(rollout: Rollout) -> Rollout:
     """End an attempt without its fruit: what it was begun for is still asked for."""
     return replace(
         enter(rollout, Step.IDLE),
-        trying=None,
-        recheck=rollout.recheck or rollout.fresh,
-        fresh=False,
+        candidate=None,
+        reread_requested=rollout.reread_requested or rollout.reread_operator_files,
+        reread_operator_files=False,
         check=0,
         give_up_at=NEVER,
     )
@@ -205,8 +217,8 @@ def _why(rollout: Rollout) -> str:
     """Say what the attempt under way is to change."""
     if rollout.revives:
         return "nginx had died or gone silent"
-    assert rollout.trying is not None
-    return rollout.trying.plan.changes(rollout.live.plan if rollout.live else None)
+    assert rollout.candidate is not None
+    return rollout.candidate.plan.changes(rollout.live.plan if rollout.live else None)
 
 
 def _kept(rollout: Rollout) -> int:

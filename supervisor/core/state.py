@@ -5,16 +5,16 @@ All that the program knows, and when it next has to act without being told anyth
 from dataclasses import dataclass
 
 from supervisor.core import reload
-from supervisor.core.commands import Order, Reply, Watch
+from supervisor.core.commands import Command, Reply, SetProbeTargets
 from supervisor.core.config.settings import Settings
-from supervisor.core.deadline_record import Record
-from supervisor.core.endpoint_set import Targets
+from supervisor.core.deadline_record import DeadlineRecord
+from supervisor.core.endpoint_set import EndpointSet
 from supervisor.core.job_stop import JobStop
 from supervisor.core.lifecycle import Lifetime
 from supervisor.core.model import NEVER, View
-from supervisor.core.nginx_master import Health, Master
+from supervisor.core.nginx_master import Master, MasterState
 from supervisor.core.reload import Rollout, Step
-from supervisor.core.stats import Ledger
+from supervisor.core.stats import Stats
 from supervisor.core.worker_generations import Generations
 
 
@@ -24,31 +24,31 @@ class State:
     The machines side by side.  Instants are seconds on the loop's clock, but those of the record.
 
     `warns_before` is how long before the deadline the next warning is due, 0 where none is;
-    `unanswered` are replies that wait for the record to be on disk.
+    `pending_replies` are replies that wait for the record to be on disk.
     """
 
     settings: Settings
     lifetime: Lifetime
-    targets: Targets
+    endpoint_set: EndpointSet
     rollout: Rollout
     master: Master
     generations: Generations
-    record: Record
+    record: DeadlineRecord
     started_at: float
-    pace: float = 0.0
+    poll_interval: float = 0.0
     view: View = View(0.0)
-    seen_at: float = -NEVER
-    is_lame: bool = False
+    generation_seen_at: float = -NEVER
+    in_lame_duck: bool = False
     job_stop: JobStop = JobStop()
-    remarks: tuple[str, ...] = ()
-    several_jobs: frozenset[str] = frozenset()
-    watch: Watch = Watch(frozenset())
+    warnings: tuple[str, ...] = ()
+    multiple_jobs: frozenset[str] = frozenset()
+    probe_targets: SetProbeTargets = SetProbeTargets(frozenset())
     warns_before: float = 0.0
     is_saved: bool = True
-    unanswered: tuple[Reply, ...] = ()
-    ledger: Ledger = Ledger()
-    remembered: str = ""
-    remembered_at: float = -NEVER
+    pending_replies: tuple[Reply, ...] = ()
+    stats: Stats = Stats()
+    cache_generation: str = ""
+    cached_at: float = -NEVER
 
     @property
     def wake_at(self) -> float:
@@ -62,11 +62,11 @@ class State:
             self.rollout.give_up_at,
             self.rollout_at,
             reload.ready_at(self.rollout),
-            self.dark_at,
-            self.lame_at,
+            self.unresponsive_at,
+            self.lame_duck_at,
             self.job_stop.wake_at,
             self.warn_at,
-            self.targets.due_at,
+            self.endpoint_set.due_at,
             NEVER if self.rollout.wanted else self.started_at + self.settings.start_wait,
         )
 
@@ -81,25 +81,29 @@ class State:
         return self.lifetime.deadline - self.warns_before if self.warns_before else NEVER
 
     @property
-    def lame_at(self) -> float:
+    def lame_duck_at(self) -> float:
         """When to stop being ready though requests are still served; once only."""
         spare = self.settings.lame_duck
-        return NEVER if self.is_lame or not spare else self.lifetime.deadline - spare
+        return NEVER if self.in_lame_duck or not spare else self.lifetime.deadline - spare
 
     @property
     def rollout_at(self) -> float:
         """When the next attempt may begin: before the first start, or while nginx answers."""
-        fresh = self.master.health is Health.DOWN and not self.master.ever_answered
-        usable = self.master.health is Health.UP and not self.master.given_up
+        fresh = self.master.health is MasterState.DOWN and not self.master.ever_answered
+        usable = self.master.health is MasterState.UP and not self.master.given_up
         if self.generations.is_counting or not (usable or fresh):
             return NEVER
         held = self.generations.held == self.rollout.wanted
         return max(reload.due_at(self.rollout), self.generations.held_until if held else 0.0)
 
     @property
-    def dark_at(self) -> float:
+    def unresponsive_at(self) -> float:
         """When silence of an nginx that should answer counts as a blackout."""
-        return self.rollout.dark_since + reload.DARK if self.rollout.step is Step.IDLE else NEVER
+        return (
+            self.rollout.unresponsive_since + reload.UNRESPONSIVE_AFTER
+            if self.rollout.step is Step.IDLE
+            else NEVER
+        )
 
 
-Decision = tuple[State, list[Order]]
+Decision = tuple[State, list[Command]]

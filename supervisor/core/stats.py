@@ -12,8 +12,8 @@ from types import MappingProxyType
 from typing import Any
 
 from supervisor.core import log_ids
-from supervisor.core.commands import Note, Order
-from supervisor.core.model import Live, Mode
+from supervisor.core.commands import Command, Note
+from supervisor.core.model import LiveConfig, Mode
 
 #: So many reloads are remembered in words.
 REMEMBERED = 20
@@ -26,7 +26,7 @@ RESULTS = ("applied", "refused", "rolled_back", "revived")
 
 
 @dataclass(frozen=True, slots=True)
-class Reload:
+class ReloadRecord:
     """
     One attempt that ended; `at` is on the loop's clock, `endpoints` serve from then on.
     """
@@ -35,23 +35,23 @@ class Reload:
     result: str
     why: str
     reason: str | None
-    took: float
+    duration: float
     endpoints: int
     mode: Mode
 
 
 @dataclass(frozen=True, slots=True)
-class Ledger:
+class Stats:
     """
     The counts since this process began; `reloads` has the newest first.
 
-    `spread` counts, of the reloads that were applied, those that took no longer than each bound.
+    `buckets` counts, of the reloads that were applied, those that took no longer than each bound.
     """
 
-    reloads: tuple[Reload, ...] = ()
+    reloads: tuple[ReloadRecord, ...] = ()
     results: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(RESULTS, 0))
-    spread: tuple[int, ...] = (0,) * len(BOUNDS)
-    took: float = 0.0
+    buckets: tuple[int, ...] = (0,) * len(BOUNDS)
+    duration: float = 0.0
     errors: Mapping[str, int] = field(default_factory=dict)
     last_error: Mapping[str, str] = field(default_factory=dict)
     master_deaths: int = 0
@@ -59,76 +59,76 @@ class Ledger:
     cut: int = 0
 
 
-def entered(ledger: Ledger, orders: Iterable[Order], live: Live | None, now: float) -> Ledger:
+def count(stats: Stats, commands: Iterable[Command], live: LiveConfig | None, now: float) -> Stats:
     """
     Take in what is being said; `live` is what nginx serves by now.
     """
-    for order in orders:
-        if isinstance(order, Note) and order.event in _ENTRIES:
-            ledger = _ENTRIES[order.event](ledger, order.fields, live, now)
-    return ledger
+    for command in commands:
+        if isinstance(command, Note) and command.event in _ENTRIES:
+            stats = _ENTRIES[command.event](stats, command.fields, live, now)
+    return stats
 
 
 Fields = MappingProxyType[str, Any]
 
 
-def _ended(ledger: Ledger, result: str, fields: Fields, live: Live | None, now: float) -> Ledger:
+def _ended(stats: Stats, result: str, fields: Fields, live: LiveConfig | None, now: float) -> Stats:
     """Enter an attempt that came to its end."""
-    reload = Reload(
+    reload = ReloadRecord(
         at=now,
         result=result,
         why=fields["why"],
         reason=fields.get("reason"),
-        took=fields["took"],
+        duration=fields["duration"],
         endpoints=len(live.plan.endpoints) if live else 0,
         mode=live.plan.mode if live else Mode.STARTING,
     )
     return replace(
-        ledger,
-        reloads=(reload, *ledger.reloads[: REMEMBERED - 1]),
-        results={**ledger.results, result: ledger.results[result] + 1},
+        stats,
+        reloads=(reload, *stats.reloads[: REMEMBERED - 1]),
+        results={**stats.results, result: stats.results[result] + 1},
     )
 
 
-def _applied(ledger: Ledger, fields: Fields, live: Live | None, now: float) -> Ledger:
-    took = fields["took"]
-    spread = tuple(
-        count + (took <= bound) for count, bound in zip(ledger.spread, BOUNDS, strict=True)
+def _applied(stats: Stats, fields: Fields, live: LiveConfig | None, now: float) -> Stats:
+    duration = fields["duration"]
+    buckets = tuple(
+        count + (duration <= bound) for count, bound in zip(stats.buckets, BOUNDS, strict=True)
     )
-    ledger = replace(ledger, spread=spread, took=ledger.took + took)
-    return _ended(ledger, "applied", fields, live, now)
+    stats = replace(stats, buckets=buckets, duration=stats.duration + duration)
+    return _ended(stats, "applied", fields, live, now)
 
 
-def _failed(ledger: Ledger, fields: Fields, live: Live | None, now: float) -> Ledger:
-    return _ended(ledger, fields["result"], fields, live, now)
+def _failed(stats: Stats, fields: Fields, live: LiveConfig | None, now: float) -> Stats:
+    return _ended(stats, fields["result"], fields, live, now)
 
 
-def _revived(ledger: Ledger, fields: Fields, live: Live | None, now: float) -> Ledger:
-    return _ended(ledger, "revived", fields, live, now)
+def _revived(stats: Stats, fields: Fields, live: LiveConfig | None, now: float) -> Stats:
+    return _ended(stats, "revived", fields, live, now)
 
 
-def _unheard(ledger: Ledger, fields: Fields, _: Live | None, __: float) -> Ledger:
+def _unheard(stats: Stats, fields: Fields, _: LiveConfig | None, __: float) -> Stats:
     source = fields["source"]
     return replace(
-        ledger,
-        errors={**ledger.errors, source: ledger.errors.get(source, 0) + 1},
-        last_error={**ledger.last_error, source: fields["reason"]},
+        stats,
+        errors={**stats.errors, source: stats.errors.get(source, 0) + 1},
+        last_error={**stats.last_error, source: fields["reason"]},
     )
 
 
-def _master_died(ledger: Ledger, _: Fields, __: Live | None, ___: float) -> Ledger:
-    return replace(ledger, master_deaths=ledger.master_deaths + 1)
+def _master_died(stats: Stats, _: Fields, __: LiveConfig | None, ___: float) -> Stats:
+    return replace(stats, master_deaths=stats.master_deaths + 1)
 
 
-def _worker_died(ledger: Ledger, _: Fields, __: Live | None, ___: float) -> Ledger:
-    return replace(ledger, worker_deaths=ledger.worker_deaths + 1)
+def _worker_died(stats: Stats, _: Fields, __: LiveConfig | None, ___: float) -> Stats:
+    return replace(stats, worker_deaths=stats.worker_deaths + 1)
 
 
-def _cut(ledger: Ledger, fields: Fields, _: Live | None, __: float) -> Ledger:
-    return replace(ledger, cut=ledger.cut + fields["cut"])
+def _cut(stats: Stats, fields: Fields, _: LiveConfig | None, __: float) -> Stats:
+    return replace(stats, cut=stats.cut + fields["cut"])
 
 
-_ENTRIES: dict[str, Callable[[Ledger, Fields, Live | None, float], Ledger]] = {
+_ENTRIES: dict[str, Callable[[Stats, Fields, LiveConfig | None, float], Stats]] = {
     log_ids.RELOAD_APPLIED: _applied,
     log_ids.RELOAD_FAILED: _failed,
     log_ids.RELOAD_REVIVED: _revived,

@@ -21,14 +21,14 @@ _RECOUNT_AFTER = 1.0
 _FAREWELL = 0.1
 
 
-class Verdict(Enum):
+class ReloadDecision(Enum):
     """
     What becomes of a reload that is due.
     """
 
     GO = auto()
     WAIT = auto()
-    MAKE_ROOM = auto()
+    END_OLDEST = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +90,13 @@ def shortage(generations: Generations, room: float, needed: int) -> str:
     return ""
 
 
-def verdict(generations: Generations, why: str, *, is_pressing: bool) -> Verdict:
+def verdict(generations: Generations, why: str, *, is_urgent: bool) -> ReloadDecision:
     """
     Decide about a reload that is due.
     """
     if not why:
-        return Verdict.GO
-    return Verdict.MAKE_ROOM if is_pressing and generations.draining else Verdict.WAIT
+        return ReloadDecision.GO
+    return ReloadDecision.END_OLDEST if is_urgent and generations.draining else ReloadDecision.WAIT
 
 
 def holding(generations: Generations, plan: Plan, why: str, now: float) -> Generations:
@@ -106,7 +106,7 @@ def holding(generations: Generations, plan: Plan, why: str, now: float) -> Gener
     return replace(generations, held=plan, held_until=now + _RECOUNT_AFTER, why=why)
 
 
-def making_room(generations: Generations, plan: Plan, why: str, now: float) -> Generations:
+def ending_oldest(generations: Generations, plan: Plan, why: str, now: float) -> Generations:
     """
     Note that the oldest generation was told to go for a plan.
     """

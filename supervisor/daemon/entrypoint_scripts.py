@@ -51,7 +51,7 @@ class Interrupted:
 def run_scripts(
     folder: Path,
     children: process.Children,
-    say: Callable[..., None],
+    log: Callable[..., None],
     patience: float,
     remaining: float,
 ) -> Interrupted | None:
@@ -62,25 +62,30 @@ def run_scripts(
     when one fails.
     """
     deadline = time.monotonic() + remaining
-    for path in _found(folder, say):
+    for path in _found(folder, log):
         began = time.monotonic()
-        outcome = _run(path, children, say, min(deadline, began + patience))
-        took = round(time.monotonic() - began, 3)
+        outcome = _run(path, children, log, min(deadline, began + patience))
+        duration = round(time.monotonic() - began, 3)
         if isinstance(outcome, int):
-            say("entrypoint.ran", "info" if outcome == 0 else "error", script=path.name, took=took)
+            log(
+                "entrypoint.ran",
+                "info" if outcome == 0 else "error",
+                script=path.name,
+                duration=duration,
+            )
         if outcome == 0:
             continue
         if outcome is None and time.monotonic() < deadline:
-            trouble = f"it takes more than START_TIMEOUT={patience:g}s"
+            error = f"it takes more than START_TIMEOUT={patience:g}s"
         elif isinstance(outcome, int):
-            trouble = f"it ended with {outcome}"
+            error = f"it ended with {outcome}"
         else:
             return Interrupted(outcome or _DEADLINE, str(path))
-        raise Problem(ExitCode.CONFIG, f"cannot start after {path}: {trouble}; giving up")
+        raise Problem(ExitCode.CONFIG, f"cannot start after {path}: {error}; giving up")
     return None
 
 
-def _found(folder: Path, say: Callable[..., None]) -> Iterator[Path]:
+def _found(folder: Path, log: Callable[..., None]) -> Iterator[Path]:
     """Yield what is to be run, and say what is not and why."""
     try:
         paths = sorted(folder.iterdir(), key=_order)
@@ -94,9 +99,9 @@ def _found(folder: Path, say: Callable[..., None]) -> Iterator[Path]:
         if path.suffix == ".sh" and path.is_file() and os.access(path, os.X_OK):
             yield path
         elif path.suffix == ".sh":
-            say("entrypoint.ignored", "warning", script=path.name, reason="it is not executable")
+            log("entrypoint.ignored", "warning", script=path.name, reason="it is not executable")
         elif path.suffix == ".envsh":
-            say("entrypoint.ignored", "warning", script=path.name, reason=_ENVSH)
+            log("entrypoint.ignored", "warning", script=path.name, reason=_ENVSH)
 
 
 def _order(path: Path) -> list[str | int]:
@@ -106,7 +111,7 @@ def _order(path: Path) -> list[str | int]:
 
 
 def _run(
-    path: Path, children: process.Children, say: Callable[..., None], until: float
+    path: Path, children: process.Children, log: Callable[..., None], until: float
 ) -> int | str | None:
     """Run one script: return its exit code, why it was ended, or None when its time was over."""
     reader, writer = os.pipe()
@@ -119,7 +124,7 @@ def _run(
         ) from error
     finally:
         os.close(writer)
-    pump = threading.Thread(target=_pump, args=(reader, path.name, say), daemon=True)
+    pump = threading.Thread(target=_pump, args=(reader, path.name, log), daemon=True)
     pump.start()
     outcome = _await(children, pid, until)
     if not isinstance(outcome, int):
@@ -145,9 +150,9 @@ def _await(children: process.Children, pid: int, until: float) -> int | str | No
             return "stop signal"
 
 
-def _pump(reader: int, script: str, say: Callable[..., None]) -> None:
+def _pump(reader: int, script: str, log: Callable[..., None]) -> None:
     """Say each line that a script writes, as long as anybody holds its pipe."""
     with os.fdopen(reader, "rb") as lines:
         while line := lines.readline(_LONGEST_LINE):
             if text := line.decode(errors="replace").strip():
-                say("entrypoint.said", "info", script=script, text=text)
+                log("entrypoint.said", "info", script=script, text=text)

@@ -25,11 +25,11 @@ _FILES = 0.3
 _LINES = 0.3
 
 
-def crash(log: Log, trouble: threading.ExceptHookArgs) -> None:
+def crash(log: Log, error: threading.ExceptHookArgs) -> None:
     """End the program when a thread of ours dies: half of it left running would be worse."""
-    lines = traceback.format_exception(trouble.exc_type, trouble.exc_value, trouble.exc_traceback)
-    name = trouble.thread.name if trouble.thread else "unknown"
-    log.say("defect", "error", thread=name, traceback="".join(lines))
+    lines = traceback.format_exception(error.exc_type, error.exc_value, error.exc_traceback)
+    name = error.thread.name if error.thread else "unknown"
+    log.emit("defect", "error", thread=name, traceback="".join(lines))
     log.finish(_LINES)
     os._exit(ExitCode.SOFTWARE)
 
@@ -53,7 +53,7 @@ def report(
     if access_log is not None:
         access_log.finish(_LINES)
     level = "info" if last.code == ExitCode.OK else "error"
-    log.say(
+    log.emit(
         "ended", level, reason=last.reason, code=int(last.code), log_lines_dropped=lost, **fields
     )
     log.finish(_LINES)

@@ -10,13 +10,21 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from supervisor.core.commands import Discard, Keep, Remember, Restore, SaveState, Stage, Swap
+from supervisor.core.commands import (
+    Discard,
+    MarkLastGood,
+    Restore,
+    SaveCache,
+    SaveState,
+    Stage,
+    Swap,
+)
 from supervisor.core.events import Event, Staged, StageFailed, StateSaved, SwapFailed, Swapped
-from supervisor.discovery.cache import Memories
-from supervisor.nginx.config_store import Configs
+from supervisor.discovery.cache import EndpointCache
+from supervisor.nginx.config_store import ConfigStore
 from supervisor.system.state_file import save_ended, save_record
 
-Errand = Stage | Swap | Restore | Discard | Keep | Remember | SaveState
+Errand = Stage | Swap | Restore | Discard | MarkLastGood | SaveCache | SaveState
 
 
 class FileWriter:
@@ -26,13 +34,13 @@ class FileWriter:
 
     def __init__(
         self,
-        configs: Configs,
-        memories: Memories,
+        config_store: ConfigStore,
+        caches: EndpointCache,
         state_dir: Path,
         post: Callable[[Event], None],
     ) -> None:
-        self._configs = configs
-        self._memories = memories
+        self._configs = config_store
+        self._memories = caches
         self._state_dir = state_dir
         self._post = post
         self._errands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -62,9 +70,11 @@ class FileWriter:
 
     def _do(self, errand: Errand) -> None:
         match errand:
-            case Stage(attempt, plan, turn, fresh):
+            case Stage(attempt, plan, rotation, reread_operator_files):
                 try:
-                    bundle, intact = self._configs.stage(attempt, plan, turn, fresh=fresh)
+                    bundle, intact = self._configs.stage(
+                        attempt, plan, rotation, reread_operator_files=reread_operator_files
+                    )
                 except Exception as error:  # noqa: BLE001 - a template may fail in any way; all is undone
                     self._post(
                         StageFailed(attempt, f"cannot stage the configuration: {_text(error)}")
@@ -75,13 +85,13 @@ class FileWriter:
                 self._attempt(attempt, lambda: self._configs.swap(attempt))
             case Restore(live):
                 self._attempt(live.attempt, self._configs.restore)
-            case Keep(live):
+            case MarkLastGood(live):
                 self._configs.keep(live.attempt)
             case Discard(attempt):
                 self._configs.discard(attempt)
-            case Remember(memories):
+            case SaveCache(caches):
                 with suppress(OSError):  # where no configuration can be written, that is told
-                    self._memories.save(memories)
+                    self._memories.save(caches)
             case SaveState(record):
                 try:
                     save_record(self._state_dir, record)

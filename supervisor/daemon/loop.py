@@ -11,28 +11,28 @@ import signal
 from collections.abc import Callable
 
 from supervisor.core.commands import (
-    AskJobStop,
+    Command,
     CountConnections,
     CountWorkers,
     Discard,
-    EndWorkers,
     Exit,
-    Keep,
     Kill,
-    Look,
+    MarkLastGood,
     Note,
-    Order,
     QuitOrphans,
-    Remember,
     Reply,
     Requery,
+    RequestJobStop,
     Restore,
+    SaveCache,
     SaveState,
+    SetPollInterval,
+    SetProbeTargets,
+    SignalWorkers,
     SpawnCheck,
     SpawnMaster,
     Stage,
     Swap,
-    Watch,
 )
 from supervisor.core.events import ChildExited, ConnectionsCounted
 from supervisor.core.policy.decide import decide
@@ -58,45 +58,53 @@ class Loop:
         self._inbox = inbox
         self._clock = clock
 
-    def run(self, state: State, orders: list[Order]) -> Exit:
+    def run(self, state: State, commands: list[Command]) -> Exit:
         """
         Perform the first orders, then whatever events lead to, until one of them is to leave.
         """
         while True:
             # The state is frozen: readers look at it as it is, and never wait for the loop.
             self._services.admin.show(state, self._clock())
-            for order in orders:
-                if isinstance(order, Exit):
-                    return order
-                self._perform(order)
+            for command in commands:
+                if isinstance(command, Exit):
+                    return command
+                self._perform(command)
             nap = min(_LONGEST_NAP, state.wake_at - self._clock())
             event = self._inbox.next(nap)
             if isinstance(event, ChildExited):
-                event = self._services.nginx.witness(event)
-            state, orders = decide(state, event, self._clock())
+                event = self._services.nginx.attach_output(event)
+            state, commands = decide(state, event, self._clock())
 
-    def _perform(self, order: Order) -> None:
+    def _perform(self, command: Command) -> None:
         services = self._services
-        match order:
+        match command:
             case Note(event, level, fields):
-                services.log.say(event, level, **fields)
-            case Stage() | Swap() | Restore() | Discard() | Keep() | Remember() | SaveState():
-                services.writer.take(order)
+                services.log.emit(event, level, **fields)
+            case (
+                Stage()
+                | Swap()
+                | Restore()
+                | Discard()
+                | MarkLastGood()
+                | SaveCache()
+                | SaveState()
+            ):
+                services.writer.take(command)
             case SpawnMaster():
                 services.nginx.spawn_master(self._inbox.post)
             case SpawnCheck(attempt):
-                services.nginx.spawn_check(services.configs.path(attempt), self._inbox.post)
+                services.nginx.spawn_check(services.config_store.path(attempt), self._inbox.post)
             case Kill(pid, signum, group):
                 process.send(pid, signum, group=group)
             case QuitOrphans(master):
                 self._inbox.post(services.nginx.quit_orphans(master))
-            case Look(every):
+            case SetPollInterval(every):
                 services.poller.set_interval(every)
             case CountConnections():
                 self._inbox.post(ConnectionsCounted(workers.count_connections(services.port)))
             case CountWorkers(master):
                 self._inbox.post(workers.count(master, services.worker_count))
-            case EndWorkers(pids, signum):
+            case SignalWorkers(pids, signum):
                 if signum != signal.SIGKILL:  # who has to be told twice was counted the first time
                     self._inbox.post(workers.ended(pids, services.port))
                 for pid in pids:
@@ -104,11 +112,11 @@ class Loop:
             case Requery():
                 for source in services.sources:
                     source.requery()
-            case AskJobStop():
-                services.stopper.ask()
+            case RequestJobStop():
+                services.job_stopper.ask()
             case Reply():
-                services.admin.reply(order)
-            case Watch():
-                services.probing.watch(order)
+                services.admin.reply(command)
+            case SetProbeTargets():
+                services.health.watch(command)
             case Exit():
                 raise AssertionError("internal error: leaving is for the loop itself")

@@ -9,21 +9,21 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from supervisor.admin import Admin, Surroundings
+from supervisor.admin import Admin, AdminContext
 from supervisor.core.config.settings import Settings
 from supervisor.daemon import exit_report
 from supervisor.daemon.file_writer import FileWriter
 from supervisor.daemon.inbox import Inbox
 from supervisor.discovery import Source
-from supervisor.discovery.cache import Memories
-from supervisor.health import Probing, prober
+from supervisor.discovery.cache import EndpointCache
+from supervisor.health import HealthChecker, prober
 from supervisor.nginx import host_limits
-from supervisor.nginx.config_store import Configs
+from supervisor.nginx.config_store import ConfigStore
 from supervisor.nginx.internal_socket import SOCKET_NAME, GenerationPoller
 from supervisor.nginx.operator_files import read_operator_files
-from supervisor.nginx.process import Nginx, find
+from supervisor.nginx.process import Nginx, find_binary
 from supervisor.nginx.templates import build_renderer
-from supervisor.nomad.stop_job import Stopper
+from supervisor.nomad.stop_job import JobStopper
 from supervisor.system import process, signals
 from supervisor.system.log import Log
 
@@ -39,13 +39,13 @@ class Services:
 
     nginx: Nginx
     writer: FileWriter
-    configs: Configs
+    config_store: ConfigStore
     poller: GenerationPoller
     admin: Admin
     log: Log
     sources: tuple[Source, ...]
-    probing: Probing
-    stopper: Stopper
+    health: HealthChecker
+    job_stopper: JobStopper
     port: int
     worker_count: int
     access_log: "AccessLog | None" = None
@@ -54,7 +54,7 @@ class Services:
 def build_services(
     settings: Settings,
     folder: Path,
-    memories: Memories,
+    caches: EndpointCache,
     *,
     log: Log,
     inbox: Inbox,
@@ -62,25 +62,25 @@ def build_services(
     children: process.Children,
 ) -> Services:
     """Build everything that acts, and start its threads."""
-    binary = find(settings.nginx_binary)
-    log.say(
+    binary = find_binary(settings.nginx_binary)
+    log.emit(
         "nginx.found",
         path=binary.path,
         version=".".join(map(str, binary.version)),
         runtime=str(folder),
     )
-    threading.excepthook = lambda trouble: exit_report.crash(log, trouble)
+    threading.excepthook = lambda error: exit_report.crash(log, error)
     process.close_inherited()
     process.become_subreaper()
     process.hide_environment()
-    configs = Configs(
+    config_store = ConfigStore(
         folder,
         build_renderer(settings, binary, folder),
         partial(read_operator_files, Path(settings.operator_dir)),
     )
-    configs.clear()
+    config_store.clear()
     poller = GenerationPoller(str(folder / SOCKET_NAME), inbox.post)
-    around = Surroundings(
+    context = AdminContext(
         folder=folder,
         nginx=".".join(map(str, binary.version)),
         has_stub_status=binary.has_stub_status,
@@ -89,15 +89,15 @@ def build_services(
         polls=lambda: poller.polls,
     )
     services = Services(
-        nginx=Nginx(binary, folder, children, log.say, inbox.post),
-        writer=FileWriter(configs, memories, Path(settings.state_dir), inbox.post),
-        configs=configs,
+        nginx=Nginx(binary, folder, children, log.emit, inbox.post),
+        writer=FileWriter(config_store, caches, Path(settings.state_dir), inbox.post),
+        config_store=config_store,
         poller=poller,
-        admin=Admin(around, inbox.post),
+        admin=Admin(context, inbox.post),
         log=log,
         sources=following,
-        probing=prober(settings, inbox.post, log.hide),
-        stopper=Stopper(settings, inbox.post, log.hide),
+        health=prober(settings, inbox.post, log.redact),
+        job_stopper=JobStopper(settings, inbox.post, log.redact),
         port=settings.listen_port,
         worker_count=host_limits.worker_count(),
         access_log=_access_log(settings, folder, log),
@@ -107,7 +107,7 @@ def build_services(
         services.writer,
         services.poller,
         services.admin,
-        services.probing,
+        services.health,
         services.access_log,
     ):
         if part is not None:
@@ -130,4 +130,4 @@ def _access_log(settings: Settings, folder: Path, log: Log) -> "AccessLog | None
         return None
     from supervisor.nginx.access_log import AccessLog  # noqa: PLC0415
 
-    return AccessLog(folder, log.record, log.say)
+    return AccessLog(folder, log.record, log.emit)

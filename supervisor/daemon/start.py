@@ -12,22 +12,22 @@ from pathlib import Path
 
 from supervisor import __version__
 from supervisor.core import lifecycle
-from supervisor.core.commands import AskJobStop, Exit, Note, Order, leave
+from supervisor.core.commands import Command, Exit, Note, RequestJobStop, exit_command
 from supervisor.core.config import load as table
 from supervisor.core.config.settings import Settings
 from supervisor.core.errors import ExecutableMissing, ExitCode, Problem
 from supervisor.core.events import Event, TimePassed
 from supervisor.core.job_stop import LATE
 from supervisor.core.policy import decide
-from supervisor.core.policy.awaiting_job_stop import heard_late
+from supervisor.core.policy.awaiting_job_stop import late_answer
 from supervisor.daemon import exit_report
 from supervisor.daemon.entrypoint_scripts import run_scripts
 from supervisor.daemon.inbox import Inbox
 from supervisor.daemon.loop import Loop
 from supervisor.daemon.services import build_services
 from supervisor.discovery import sources
-from supervisor.discovery.cache import Memories
-from supervisor.nomad.stop_job import Stopper
+from supervisor.discovery.cache import EndpointCache
+from supervisor.nomad.stop_job import JobStopper
 from supervisor.system import process
 from supervisor.system.clock import boot_clock
 from supervisor.system.log import Log, Writer
@@ -48,8 +48,8 @@ def run(environ: Mapping[str, str]) -> int:
     """
     settings = table.read(environ, os.path.exists, local_addresses())
     log = Log(Writer(), settings.log_level, _layout(settings))
-    log.hide([settings.nomad_token])
-    log.say(
+    log.redact([settings.nomad_token])
+    log.emit(
         "supervisor.started",
         version=__version__,
         pid=os.getpid(),
@@ -57,53 +57,57 @@ def run(environ: Mapping[str, str]) -> int:
         nomad=settings.nomad_addr if settings.service_name or settings.stops_job else None,
     )
     for given, meant in table.suspects(environ):
-        log.say("settings.suspect", "warning", variable=given, hint=f"did you mean {meant}?")
-    record, trouble = read_record(Path(settings.state_dir))
-    if trouble:
-        log.say("state.unusable", "warning", reason=trouble)
+        log.emit("settings.suspect", "warning", variable=given, hint=f"did you mean {meant}?")
+    record, error = read_record(Path(settings.state_dir))
+    if error:
+        log.emit("state.unusable", "warning", reason=error)
     anchor = lifecycle.anchor(settings, record, time.time())
     inbox, children = Inbox(), process.Children()
-    following = sources(settings, inbox.post, log.hide)
-    state, orders = decide.begin(
+    following = sources(settings, inbox.post, log.redact)
+    state, commands = decide.begin(
         settings, anchor, [source.name for source in following], boot_clock()
     )
     if state.lifetime.is_ending:
-        return exit_report.report(settings, _finish_late(settings, orders, log), log)
+        return exit_report.report(settings, _finish_late(settings, commands, log), log)
     for source in following:
         source.start()  # first of all: while it asks, the rest is prepared
     try:
         folder = claim_runtime(environ)
         scripts = Path(settings.entrypoint_dir)
         remaining = state.lifetime.deadline - boot_clock()
-        over = run_scripts(scripts, children, log.say, settings.start_timeout, remaining)
+        over = run_scripts(scripts, children, log.emit, settings.start_timeout, remaining)
         if over is not None:
-            last = leave(ExitCode.OK, over.reason, during=over.script)
-            asks = [AskJobStop()] if over.is_deadline and settings.stops_job else []
+            last = exit_command(ExitCode.OK, over.reason, during=over.script)
+            asks = [RequestJobStop()] if over.is_deadline and settings.stops_job else []
             return exit_report.report(settings, _finish_late(settings, [*asks, last], log), log)
-        memories = Memories(folder, settings)
-        state, said = decide.recall(state, memories.read(), boot_clock())
+        caches = EndpointCache(folder, settings)
+        state, said = decide.load_cache(state, caches.read(), boot_clock())
         services = build_services(
             settings,
             folder,
-            memories,
+            caches,
             log=log,
             inbox=inbox,
             following=tuple(following),
             children=children,
         )
     except (Problem, ExecutableMissing) as error:
-        exit_report.report(settings, leave(error.code, str(error)), log)
+        exit_report.report(settings, exit_command(error.code, str(error)), log)
         raise  # it is told on stderr too, one line for each mistake
     try:
-        last = Loop(services, inbox).run(state, [*orders, *said])
+        last = Loop(services, inbox).run(state, [*commands, *said])
     except Exception as error:
         why = f"internal error: {type(error).__name__}: {error}"
         exit_report.report(
-            settings, leave(ExitCode.SOFTWARE, why), log, services.writer, services.access_log
+            settings,
+            exit_command(ExitCode.SOFTWARE, why),
+            log,
+            services.writer,
+            services.access_log,
         )
         raise
     finally:
-        children.leave_nobody()
+        children.kill_all()
     return exit_report.report(settings, last, log, services.writer, services.access_log)
 
 
@@ -111,24 +115,24 @@ def _layout(settings: Settings) -> str:
     return settings.log_format or ("console" if os.isatty(1) else "json")
 
 
-def _finish_late(settings: Settings, orders: list[Order], log: Log) -> Exit:
+def _finish_late(settings: Settings, commands: list[Command], log: Log) -> Exit:
     """
     Perform the orders of such a start, and return the last of them.
     """
-    *first, last = orders
+    *first, last = commands
     assert isinstance(last, Exit)
-    for order in first:
-        notes = [order] if isinstance(order, Note) else []
-        if isinstance(order, AskJobStop):
-            notes = heard_late(settings, _request_stop(settings, log))
+    for command in first:
+        notes = [command] if isinstance(command, Note) else []
+        if isinstance(command, RequestJobStop):
+            notes = late_answer(settings, _request_stop(settings, log))
         for said in notes:
-            log.say(said.event, said.level, **said.fields)
+            log.emit(said.event, said.level, **said.fields)
     return last
 
 
 def _request_stop(settings: Settings, log: Log) -> Event:
     answers: queue.SimpleQueue[Event] = queue.SimpleQueue()
-    Stopper(settings, answers.put, log.hide).ask()
+    JobStopper(settings, answers.put, log.redact).ask()
     try:
         return answers.get(timeout=LATE)
     except queue.Empty:

@@ -10,7 +10,7 @@ from typing import Protocol
 from supervisor.core.config.settings import Settings
 from supervisor.core.events import Event
 from supervisor.discovery.nomad import NomadSource
-from supervisor.discovery.static import ListedSource, fixed, from_file
+from supervisor.discovery.static import StaticSource, fixed, from_file
 
 
 class Source(Protocol):
@@ -28,13 +28,13 @@ class Source(Protocol):
 
 
 def sources(
-    settings: Settings, post: Callable[[Event], None], hide: Callable[[list[str]], None]
+    settings: Settings, post: Callable[[Event], None], redact: Callable[[list[str]], None]
 ) -> list[Source]:
     """
-    Build the sources that the settings name; `hide` is told every token that is read.
+    Build the sources that the settings name; `redact` is told every token that is read.
     """
     if settings.endpoints_file:
-        return [ListedSource("file", from_file(settings.endpoints_file), settings, post)]
+        return [StaticSource("file", from_file(settings.endpoints_file), settings, post)]
     if settings.endpoints:
-        return [ListedSource("static", fixed(settings.endpoints), settings, post)]
-    return [NomadSource(service, settings, post, hide) for service in settings.service_name]
+        return [StaticSource("static", fixed(settings.endpoints), settings, post)]
+    return [NomadSource(service, settings, post, redact) for service in settings.service_name]

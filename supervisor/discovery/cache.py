@@ -10,16 +10,16 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from supervisor.core.addresses import admit
+from supervisor.core.addresses import validate
 from supervisor.core.config.settings import Settings
-from supervisor.core.model import Endpoint, Memory, Share
+from supervisor.core.model import CachedEndpoints, Endpoint, ServerOptions
 from supervisor.system.state_file import replace_json
 
 _FILE = "endpoints.json"
 _LARGEST = 64 * 1024 * 1024
 
 
-class Memories:
+class EndpointCache:
     """
     The file of what is remembered; its times are epoch seconds.
     """
@@ -34,23 +34,27 @@ class Memories:
             *settings.service_tags,
         ]
 
-    def save(self, memories: Mapping[str, Memory]) -> None:
+    def save(self, caches: Mapping[str, CachedEndpoints]) -> None:
         """Write down what is known now.  Raises OSError."""
         now = time.time()
         sources = {
             name: {
-                "heard_at": now - memory.age,
+                "heard_at": now - cached.age,
                 "endpoints": [
-                    [*endpoint, *memory.shares.get(endpoint, Share()), endpoint in memory.ready]
-                    for endpoint in memory.endpoints
+                    [
+                        *endpoint,
+                        *cached.server_options.get(endpoint, ServerOptions()),
+                        endpoint in cached.ready,
+                    ]
+                    for endpoint in cached.endpoints
                 ],
             }
-            for name, memory in memories.items()
+            for name, cached in caches.items()
         }
         content: dict[str, object] = {"question": self._question, "sources": sources}
         replace_json(self._folder, _FILE, content, durable=False)
 
-    def read(self) -> dict[str, Memory]:
+    def read(self) -> dict[str, CachedEndpoints]:
         """Read what an earlier process wrote; nothing where it is missing, damaged or of others."""
         try:
             with (self._folder / _FILE).open("rb") as file:
@@ -65,10 +69,10 @@ class Memories:
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return {}
 
-    def _memory(self, rows: list[list[object]], age: float) -> Memory:
-        shares, ready, endpoints = {}, set(), list[Endpoint]()
+    def _memory(self, rows: list[list[object]], age: float) -> CachedEndpoints:
+        server_options, ready, endpoints = {}, set(), list[Endpoint]()
         for host, port, weight, backup, drain, was_ready in rows:
-            endpoint = admit(host, port, self._settings.rules)
+            endpoint = validate(host, port, self._settings.address_policy)
             if (
                 not isinstance(endpoint, Endpoint)
                 or type(weight) is not int
@@ -76,9 +80,11 @@ class Memories:
             ):
                 continue
             endpoints.append(endpoint)
-            share = Share(weight, backup is True, drain is True)
-            if share != Share():
-                shares[endpoint] = share
+            options = ServerOptions(weight, backup is True, drain is True)
+            if options != ServerOptions():
+                server_options[endpoint] = options
             if was_ready is True:
                 ready.add(endpoint)
-        return Memory(tuple(sorted(endpoints)), shares, frozenset(ready), max(0.0, age))
+        return CachedEndpoints(
+            tuple(sorted(endpoints)), server_options, frozenset(ready), max(0.0, age)
+        )

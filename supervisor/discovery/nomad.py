@@ -1,7 +1,7 @@
 """
 One Nomad service, followed by blocking queries, for ever.
 
-The rules of where and when to ask are in `cursor`; this is the thread that follows them.
+The rules of where and when to ask are in `schedule`; this is the thread that follows them.
 """
 
 import threading
@@ -12,10 +12,10 @@ from dataclasses import replace
 from supervisor.core.config.settings import Settings
 from supervisor.core.events import DiscoveryFailed, Event, SnapshotArrived
 from supervisor.discovery import query_schedule
-from supervisor.discovery.query_schedule import Cursor
+from supervisor.discovery.query_schedule import QuerySchedule
 from supervisor.discovery.selection import Selection, select
-from supervisor.nomad.api import Answer, Service
-from supervisor.nomad.errors import Unanswered
+from supervisor.nomad.api import ServiceList, ServiceQuery
+from supervisor.nomad.errors import NomadError
 from supervisor.system.jitter import chance
 
 #: How long a query may wait for a change.  Short, because a registry that was restored keeps a
@@ -33,14 +33,14 @@ class NomadSource:
         service: str,
         settings: Settings,
         post: Callable[[Event], None],
-        hide: Callable[[list[str]], None],
+        redact: Callable[[list[str]], None],
     ) -> None:
         self.name = f"nomad:{service}"
         self._service = service
         self._settings = settings
         self._post = post
         self._again = threading.Event()
-        self._client = Service(settings, hide, self._again.is_set)
+        self._client = ServiceQuery(settings, redact, self._again.is_set)
         self._known: Selection | None = None
 
     def start(self) -> None:
@@ -50,10 +50,10 @@ class NomadSource:
     def requery(self) -> None:
         """Ask again now, without an index."""
         self._again.set()
-        self._client.cut()
+        self._client.cancel()
 
     def _follow(self) -> None:
-        place, pause = Cursor(), 0.0
+        place, pause = QuerySchedule(), 0.0
         while True:
             if self._again.wait(pause):
                 self._again.clear()
@@ -63,7 +63,7 @@ class NomadSource:
             try:
                 answer = self._believed(self._client.ask(self._service, place.index, _WAIT))
                 place, pause = self._learn(answer, place)
-            except Unanswered as trouble:
+            except NomadError as trouble:
                 if self._again.is_set():
                     continue  # cut on purpose
                 place, pause = query_schedule.failed(
@@ -86,7 +86,7 @@ class NomadSource:
                     DiscoveryFailed(self.name, f"internal error: {type(error).__name__}", pause)
                 )
 
-    def _believed(self, answer: Answer) -> Answer:
+    def _believed(self, answer: ServiceList) -> ServiceList:
         """
         Return the answer if it may be learned from.  Raises Unanswered.
 
@@ -95,33 +95,33 @@ class NomadSource:
         if not answer.stale:
             return answer
         if self._known is not None or not answer.rows:
-            raise Unanswered(answer.stale)
+            raise NomadError(answer.stale)
         return replace(answer, index=None)  # ask again soon, for everything
 
-    def _learn(self, answer: Answer, place: Cursor) -> tuple[Cursor, float]:
+    def _learn(self, answer: ServiceList, place: QuerySchedule) -> tuple[QuerySchedule, float]:
         found = select(answer.rows, self._settings)
-        if found.is_ignorance:
-            raise Unanswered(f"none of the {found.refused} listed instances may be served")
-        following, pause, certain = query_schedule.answered(
+        if found.all_rejected:
+            raise NomadError(f"none of the {found.refused} listed instances may be served")
+        following, pause, confirmed = query_schedule.answered(
             place,
             answer.index,
             is_news=found != self._known,
             is_empty=not found.endpoints,
             now=time.monotonic(),
         )
-        if certain:
+        if confirmed:
             self._known = found
         self._post(
             SnapshotArrived(
                 self.name,
                 found.endpoints,
-                certain,
+                confirmed,
                 found.refused,
-                found.beyond,
-                shares=found.shares,
+                found.over_limit,
+                server_options=found.server_options,
                 allocations=found.allocations,
-                passed_over=found.passed_over,
-                odd_tags=found.odd_tags,
+                skipped=found.skipped,
+                invalid_tags=found.invalid_tags,
                 jobs=found.jobs,
             )
         )

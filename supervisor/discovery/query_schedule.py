@@ -33,7 +33,7 @@ _RETRY_AFTER_CAP = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Cursor:
+class QuerySchedule:
     """
     Where one blocking query stands.  Index 0 asks without one, and is answered at once.
     """
@@ -46,27 +46,27 @@ class Cursor:
     believes_empty: bool = False
 
 
-def asking(cursor: Cursor, now: float) -> Cursor:
+def asking(schedule: QuerySchedule, now: float) -> QuerySchedule:
     """
     Note that a query starts.
     """
-    gained = (now - cursor.asked_at) * _CREDIT_PER_SECOND
-    return replace(cursor, asked_at=now, credit=min(_CREDIT, cursor.credit + gained))
+    gained = (now - schedule.asked_at) * _CREDIT_PER_SECOND
+    return replace(schedule, asked_at=now, credit=min(_CREDIT, schedule.credit + gained))
 
 
 def answered(
-    cursor: Cursor, index: int | None, *, is_news: bool, is_empty: bool, now: float
-) -> tuple[Cursor, float, bool]:
+    schedule: QuerySchedule, index: int | None, *, is_news: bool, is_empty: bool, now: float
+) -> tuple[QuerySchedule, float, bool]:
     """
     Take in an answer: the next cursor, how long to wait, and whether the answer is certain.
     """
-    if is_empty and not cursor.believes_empty and not cursor.doubts:
-        return replace(cursor, index=0, failures=0, doubts=True), _DOUBT, False
+    if is_empty and not schedule.believes_empty and not schedule.doubts:
+        return replace(schedule, index=0, failures=0, doubts=True), _DOUBT, False
     usable = index is not None and index > 0
-    credit = cursor.credit if is_news or cursor.doubts else max(0.0, cursor.credit - 1.0)
+    credit = schedule.credit if is_news or schedule.doubts else max(0.0, schedule.credit - 1.0)
     following = replace(
-        cursor,
-        index=index if index is not None and index >= max(1, cursor.index) else 0,
+        schedule,
+        index=index if index is not None and index >= max(1, schedule.index) else 0,
         failures=0,
         credit=credit,
         doubts=False,
@@ -75,32 +75,32 @@ def answered(
     if not usable:
         return following, _POLL, True
     pause = _FLOOR if is_news or credit >= 1.0 else 1.0 / _CREDIT_PER_SECOND
-    return following, max(0.0, cursor.asked_at + pause - now), True
+    return following, max(0.0, schedule.asked_at + pause - now), True
 
 
-def anew(cursor: Cursor, now: float) -> tuple[Cursor, float]:
+def anew(schedule: QuerySchedule, now: float) -> tuple[QuerySchedule, float]:
     """
     Ask again from the beginning, because somebody wants to know: the next cursor, and the wait.
 
     It uses up credit like an answer without news, so that a storm of wishes is no storm of queries.
     """
-    following = replace(cursor, index=0, doubts=False, credit=max(0.0, cursor.credit - 1.0))
-    pause = _FLOOR if cursor.credit >= 1.0 else 1.0 / _CREDIT_PER_SECOND
-    return following, max(0.0, cursor.asked_at + pause - now)
+    following = replace(schedule, index=0, doubts=False, credit=max(0.0, schedule.credit - 1.0))
+    pause = _FLOOR if schedule.credit >= 1.0 else 1.0 / _CREDIT_PER_SECOND
+    return following, max(0.0, schedule.asked_at + pause - now)
 
 
 def failed(
-    cursor: Cursor, *, refused: bool, retry_after: float | None, chance: float, now: float
-) -> tuple[Cursor, float]:
+    schedule: QuerySchedule, *, refused: bool, retry_after: float | None, chance: float, now: float
+) -> tuple[QuerySchedule, float]:
     """
     Take in a failure: the next cursor, which asks without an index, and how long to wait.
 
     The cap bounds the time from one start of a query to the next: a query that failed only after
     some seconds has waited already.
     """
-    following = replace(cursor, index=0, failures=cursor.failures + 1, doubts=False)
+    following = replace(schedule, index=0, failures=schedule.failures + 1, doubts=False)
     cap = _REFUSED_CAP if refused else _SILENT_CAP
-    pause = min(cap, _FIRST * 2.0 ** min(cursor.failures, 16))
+    pause = min(cap, _FIRST * 2.0 ** min(schedule.failures, 16))
     if retry_after is not None and retry_after > 0:
         return following, min(retry_after, _RETRY_AFTER_CAP)
-    return following, max(0.0, min(pause * (0.5 + chance / 2), cursor.asked_at + cap - now))
+    return following, max(0.0, min(pause * (0.5 + chance / 2), schedule.asked_at + cap - now))

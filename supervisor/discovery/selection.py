@@ -13,9 +13,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from supervisor.core.addresses import OURS, admit, cap
+from supervisor.core.addresses import OURS, cap, validate
 from supervisor.core.config.settings import Settings
-from supervisor.core.model import Endpoint, Share
+from supervisor.core.model import Endpoint, ServerOptions
 from supervisor.discovery import tags
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -24,7 +24,7 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _JOBS_NAMED = 5
 _JOB_LENGTH = 128
 
-_USUAL = Share()
+_USUAL = ServerOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +36,16 @@ class Selection:
     """
 
     endpoints: tuple[Endpoint, ...] = ()
-    shares: dict[Endpoint, Share] = field(default_factory=dict)
+    server_options: dict[Endpoint, ServerOptions] = field(default_factory=dict)
     allocations: dict[Endpoint, str] = field(default_factory=dict)
     refused: int = field(default=0, compare=False)
-    beyond: int = field(default=0, compare=False)
-    passed_over: int = field(default=0, compare=False)
-    odd_tags: int = field(default=0, compare=False)
+    over_limit: int = field(default=0, compare=False)
+    skipped: int = field(default=0, compare=False)
+    invalid_tags: int = field(default=0, compare=False)
     jobs: tuple[str, ...] = field(default=(), compare=False)
 
     @property
-    def is_ignorance(self) -> bool:
+    def all_rejected(self) -> bool:
         """
         Tell whether every row that may have been for us was refused.
         """
@@ -56,46 +56,52 @@ def select(rows: Iterable[object], settings: Settings) -> Selection:
     """
     Read the rows of a service, each by itself: a wrong one loses only itself.
     """
-    rules, job, wanted = settings.rules, settings.service_job, settings.service_tags
+    address_policy, job, wanted = (
+        settings.address_policy,
+        settings.service_job,
+        settings.service_tags,
+    )
     asks_nomad = settings.health_check == "nomad"
-    found: dict[Endpoint, Share] = {}
+    found: dict[Endpoint, ServerOptions] = {}
     allocations: dict[Endpoint, tuple[int, str]] = {}
     jobs: set[str] = set()
-    refused = passed_over = odd_tags = 0
+    refused = skipped = invalid_tags = 0
     for row in rows:
         if not isinstance(row, dict):
             refused += 1
             continue
         ours = _is_wanted(row, job, wanted)
         if not ours:
-            passed_over += ours is False
+            skipped += ours is False
             refused += ours is None
             continue
-        endpoint = admit(row.get("Address"), row.get("Port"), rules)
+        endpoint = validate(row.get("Address"), row.get("Port"), address_policy)
         if endpoint is None:
             refused += 1
             continue
         if endpoint is OURS:
-            passed_over += 1
+            skipped += 1
             continue
-        share, odd = tags.parse(row.get("Tags"))
-        odd_tags += odd
+        options, odd = tags.parse(row.get("Tags"))
+        invalid_tags += odd
         known = found.get(endpoint)
-        found[endpoint] = share if known is None or known == share else known.joined(share)
+        found[endpoint] = (
+            options if known is None or known == options else known.merged_with(options)
+        )
         name = row.get("JobID")
         if name and isinstance(name, str):
             jobs.add(name)
         if asks_nomad:
             _note_allocation(allocations, endpoint, row)
-    endpoints, beyond = cap(found, settings.max_endpoints)
+    endpoints, over_limit = cap(found, settings.max_endpoints)
     return Selection(
         endpoints,
         {endpoint: found[endpoint] for endpoint in endpoints if found[endpoint] != _USUAL},
         {endpoint: allocations[endpoint][1] for endpoint in endpoints if endpoint in allocations},
         refused=refused,
-        beyond=beyond,
-        passed_over=passed_over,
-        odd_tags=odd_tags,
+        over_limit=over_limit,
+        skipped=skipped,
+        invalid_tags=invalid_tags,
         jobs=() if job else tuple(name[:_JOB_LENGTH] for name in sorted(jobs)[:_JOBS_NAMED]),
     )
 

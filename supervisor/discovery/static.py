@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from supervisor.core.addresses import OURS, Site, admit, cap, parse_site, read_address
+from supervisor.core.addresses import OURS, HostPort, cap, parse_host_port, read_address, validate
 from supervisor.core.config.settings import Settings
 from supervisor.core.events import DiscoveryFailed, Event, SnapshotArrived
 from supervisor.core.model import Endpoint
@@ -27,7 +27,7 @@ _RETRY = 1.0
 _LARGEST = 8 * 1024 * 1024
 
 
-class ListedSource:
+class StaticSource:
     """
     The thread that follows a list.
     """
@@ -66,31 +66,33 @@ class ListedSource:
                 self._post(found)
                 self._await_change(stamp, _RESOLVE if names else None)
             else:
-                self._post(replace(found, certain=False))
+                self._post(replace(found, confirmed=False))
                 believes_empty = not self._await_change(stamp, _DOUBT)
 
     def _read(self) -> tuple[SnapshotArrived, bool]:
         """Read the list: what it says, and whether there are names in it.  Raises OSError too."""
         sites, refused = self._listing.read()
         endpoints: set[Endpoint] = set()
-        passed_over, names = 0, False
+        skipped, names = 0, False
         for site in sites:
             is_name = read_address(site.host) is None
             names = names or is_name
             addresses = self._resolve(site.host) if is_name else [site.host]
-            admitted = {admit(address, site.port, self._settings.rules) for address in addresses}
+            admitted = {
+                validate(address, site.port, self._settings.address_policy) for address in addresses
+            }
             found = {endpoint for endpoint in admitted if isinstance(endpoint, Endpoint)}
             endpoints |= found
             if not found:
-                passed_over += OURS in admitted
+                skipped += OURS in admitted
                 refused += OURS not in admitted
-        if refused and not endpoints and not passed_over:
+        if refused and not endpoints and not skipped:
             raise ValueError(
                 f"none of the {refused} listed endpoints may be served or could be resolved"
             )
-        kept, beyond = cap(endpoints, self._settings.max_endpoints)
+        kept, over_limit = cap(endpoints, self._settings.max_endpoints)
         told = SnapshotArrived(
-            self.name, kept, refused=refused, beyond=beyond, passed_over=passed_over
+            self.name, kept, refused=refused, over_limit=over_limit, skipped=skipped
         )
         return told, names
 
@@ -120,7 +122,7 @@ class Listing:
     A list of sites: where it is read from, and whether it can change.
     """
 
-    def __init__(self, path: str = "", sites: Iterable[Site] = ()) -> None:
+    def __init__(self, path: str = "", sites: Iterable[HostPort] = ()) -> None:
         self._path = path
         self._sites = list(sites)
         self.can_change = bool(path)
@@ -135,7 +137,7 @@ class Listing:
             return error.errno
         return found.st_mtime_ns, found.st_ino, found.st_size
 
-    def read(self) -> tuple[list[Site], int]:
+    def read(self) -> tuple[list[HostPort], int]:
         """Return the sites, and how many lines are none.  Raises OSError."""
         if not self._path:
             return self._sites, 0
@@ -153,7 +155,7 @@ class Listing:
             entry = line.partition("#")[0].strip()
             if entry:
                 try:
-                    sites.append(parse_site(entry))
+                    sites.append(parse_host_port(entry))
                 except ValueError:
                     refused += 1
         return sites, refused
@@ -164,6 +166,6 @@ def from_file(path: str) -> Listing:
     return Listing(path=path)
 
 
-def fixed(sites: Iterable[Site]) -> Listing:
+def fixed(sites: Iterable[HostPort]) -> Listing:
     """List what the settings hold."""
     return Listing(sites=sites)

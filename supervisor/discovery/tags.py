@@ -8,17 +8,17 @@ counted, so that a slip (`lb.wieght=3`) can be said; it never changes anything.
 
 import re
 
-from supervisor.core.model import Share
+from supervisor.core.model import ServerOptions
 
 _PREFIX = "lb."
 _WEIGHT = re.compile(r"lb\.weight=([1-9][0-9]{0,2}|1000)")
 _BACKUP = "lb.backup"
 _DRAIN = "lb.drain"
 
-_USUAL = Share()
+_USUAL = ServerOptions()
 
 
-def parse(tags: object) -> tuple[Share, int]:
+def parse(tags: object) -> tuple[ServerOptions, int]:
     """
     Read the tags of one instance: what it asks for, and how many tags of ours make no sense.
 
@@ -39,4 +39,4 @@ def parse(tags: object) -> tuple[Share, int]:
     weight = weights[0] if weights else 1
     if len(weights) > 1 and len(set(weights)) > 1:
         weight, odd = 1, odd + len(weights)
-    return Share(weight, _BACKUP in ours, _DRAIN in ours), odd
+    return ServerOptions(weight, _BACKUP in ours, _DRAIN in ours), odd

@@ -8,7 +8,7 @@ restarted.  A probe's own trouble is never the endpoint's, and nothing here acts
 from collections.abc import Callable
 from typing import Protocol
 
-from supervisor.core.commands import Watch
+from supervisor.core.commands import SetProbeTargets
 from supervisor.core.config.settings import Settings
 from supervisor.core.events import Event
 from supervisor.health.prober import Prober
@@ -16,7 +16,7 @@ from supervisor.health.prober import Prober
 __all__ = ["Probing", "prober"]
 
 
-class Probing(Protocol):
+class HealthChecker(Protocol):
     """
     What the loop needs of the probes.
     """
@@ -24,19 +24,19 @@ class Probing(Protocol):
     def start(self) -> None:
         """Begin to probe whatever is watched."""
 
-    def watch(self, order: Watch) -> None:
+    def watch(self, order: SetProbeTargets) -> None:
         """Probe these from now on, and no others."""
 
 
 def prober(
-    settings: Settings, post: Callable[[Event], None], hide: Callable[[list[str]], None]
-) -> Probing:
+    settings: Settings, post: Callable[[Event], None], redact: Callable[[list[str]], None]
+) -> HealthChecker:
     """
-    Build the probes that the settings name; `hide` is told every token that is read.
+    Build the probes that the settings name; `redact` is told every token that is read.
     """
     if settings.health_check == "nomad":
         # Few ask for it, and memory is a promise to all.
-        from supervisor.health.nomad_checks import Checker  # noqa: PLC0415
+        from supervisor.health.nomad_checks import NomadChecker  # noqa: PLC0415
 
-        return Checker(settings, post, hide)
+        return NomadChecker(settings, post, redact)
     return Prober(settings, post)

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from enum import Enum
 
 from supervisor.core.model import Endpoint
-from supervisor.health.state import Verdict
+from supervisor.health.state import ProbeResult
 
 
-class Word(Enum):
+class CheckSummary(Enum):
     """
     What all checks of an allocation say together; `nothing` is that there are none.
     """
@@ -19,28 +19,28 @@ class Word(Enum):
     PENDING = "pending"
     NOTHING = "nothing"
 
-    def verdict(self, *, proven: bool) -> Verdict | None:
+    def verdict(self, *, proven: bool) -> ProbeResult | None:
         """Judge: one that was ready once has not failed by a check that begins anew."""
-        if self is Word.PASSED:
-            return Verdict.PASSED
-        if self is Word.FAILED or (self is Word.PENDING and not proven):
-            return Verdict.FAILED
+        if self is CheckSummary.PASSED:
+            return ProbeResult.PASSED
+        if self is CheckSummary.FAILED or (self is CheckSummary.PENDING and not proven):
+            return ProbeResult.FAILED
         return None
 
 
-def word(rows: Iterable[tuple[str, str]], services: frozenset[str]) -> Word:
+def summarize(rows: Iterable[tuple[str, str]], services: frozenset[str]) -> CheckSummary:
     """
     Sum up the checks of these services: one failure is enough, and so is one that is to come.
     """
     statuses = {status for service, status in rows if service in services}
     if not statuses:
-        return Word.NOTHING
+        return CheckSummary.NOTHING
     if "failure" in statuses:
-        return Word.FAILED
-    return Word.PASSED if statuses == {"success"} else Word.PENDING
+        return CheckSummary.FAILED
+    return CheckSummary.PASSED if statuses == {"success"} else CheckSummary.PENDING
 
 
-class Allocation:
+class AllocationChecks:
     """
     Its endpoints, when it is due, and since when nothing was learned of it.
 
@@ -57,10 +57,10 @@ class Allocation:
         self.is_bare = False
         self.silent_since: float | None = None
 
-    def heard(self, said: Word) -> None:
+    def heard(self, said: CheckSummary) -> None:
         """Take in an answer."""
         self.silent_since = None
-        self.had_checks = self.had_checks or said is not Word.NOTHING
+        self.had_checks = self.had_checks or said is not CheckSummary.NOTHING
         self.is_bare = not self.had_checks
 
     def missed(self, asked_at: float) -> None:

@@ -15,16 +15,16 @@ import threading
 import time
 from collections.abc import Callable
 
-from supervisor.core.commands import Watch
+from supervisor.core.commands import SetProbeTargets
 from supervisor.core.config.settings import Settings
-from supervisor.core.events import Event, HealthSeen, ProbesFellBack
-from supervisor.core.model import NEVER, Condition, Endpoint
+from supervisor.core.events import Event, HealthChanged, ProbesFellBack
+from supervisor.core.model import NEVER, Endpoint, HealthState
 from supervisor.health import state
-from supervisor.health.allocation_checks import Allocation, Word, word
+from supervisor.health.allocation_checks import AllocationChecks, CheckSummary, summarize
 from supervisor.health.prober import Prober
-from supervisor.health.state import Health
-from supervisor.nomad.api import Checks
-from supervisor.nomad.errors import Unanswered
+from supervisor.health.state import ProbeRecord
+from supervisor.nomad.api import ChecksQuery
+from supervisor.nomad.errors import NomadError
 from supervisor.system.jitter import chance
 
 #: Nomad is away when it has said nothing for so many intervals.
@@ -39,7 +39,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _LONGEST_RETRY_AFTER = 60.0
 
 
-class Checker:
+class NomadChecker:
     """
     A thread that asks Nomad, beside a prober for what Nomad does not tell.
     """
@@ -48,21 +48,21 @@ class Checker:
         self,
         settings: Settings,
         post: Callable[[Event], None],
-        hide: Callable[[list[str]], None],
+        redact: Callable[[list[str]], None],
     ) -> None:
         self._settings = settings
         self._rise, self._fall = settings.health_rise, settings.health_fall
         self._interval = settings.health_interval
         self._post = post
-        self._checks = Checks(settings, hide)
+        self._checks = ChecksQuery(settings, redact)
         self._prober = Prober(settings, self._heard)
         self._services = frozenset(settings.service_name)
         self._lock = threading.Lock()
         self._bell = threading.Event()
-        self._order = Watch(frozenset())
-        self._probed = Watch(frozenset())
-        self._known: dict[Endpoint, Health] = {}
-        self._allocations: dict[str, Allocation] = {}
+        self._order = SetProbeTargets(frozenset())
+        self._probed = SetProbeTargets(frozenset())
+        self._known: dict[Endpoint, ProbeRecord] = {}
+        self._allocations: dict[str, AllocationChecks] = {}
         self._fell_back = False
         self._refusals = 0
         self._failures = 0
@@ -74,7 +74,7 @@ class Checker:
         self._prober.start()
         threading.Thread(target=self._run, name="checks", daemon=True).start()
 
-    def watch(self, order: Watch) -> None:
+    def watch(self, order: SetProbeTargets) -> None:
         """Follow these from now on; what is known of those that stay is kept.  From any thread."""
         now = time.monotonic()
         with self._lock:
@@ -83,13 +83,13 @@ class Checker:
             for endpoint in self._known.keys() - wanted:
                 del self._known[endpoint]
             for endpoint in wanted - self._known.keys():
-                self._known[endpoint] = state.begun(now, proven=endpoint in order.proven)
+                self._known[endpoint] = state.new_record(now, proven=endpoint in order.proven)
             before, self._allocations = self._allocations, {}
             for endpoint in order.endpoints - order.leaving:
                 if name := order.allocations.get(endpoint, ""):
                     known = self._allocations.get(name)
                     if known is None:
-                        known = self._allocations[name] = before.get(name) or Allocation(now)
+                        known = self._allocations[name] = before.get(name) or AllocationChecks(now)
                         known.endpoints = []
                     known.endpoints.append(endpoint)
             self._share(now)
@@ -105,8 +105,8 @@ class Checker:
                 self._bell.clear()
                 continue
             try:
-                said = word(self._checks.ask(name), self._services)
-            except Unanswered as trouble:
+                said = summarize(self._checks.ask(name), self._services)
+            except NomadError as trouble:
                 self._fail(name, trouble, now)
             else:
                 self._learn(name, said)
@@ -120,7 +120,7 @@ class Checker:
 
     # ------------------------------------------------------------------------- what is learned
 
-    def _learn(self, name: str, said: Word) -> None:
+    def _learn(self, name: str, said: CheckSummary) -> None:
         """Take in an answer."""
         now = time.monotonic()
         with self._lock:
@@ -132,8 +132,8 @@ class Checker:
                 allocation.due = now + self._pause(allocation, now)
             self._share(now)
 
-    def _judge(self, allocation: Allocation, said: Word, now: float) -> None:
-        news: dict[Endpoint, Condition] = {}
+    def _judge(self, allocation: AllocationChecks, said: CheckSummary, now: float) -> None:
+        news: dict[Endpoint, HealthState] = {}
         for endpoint in allocation.endpoints:
             before = self._known[endpoint]
             verdict = said.verdict(proven=before.proven)
@@ -141,12 +141,12 @@ class Checker:
                 continue
             after = state.judge(before, verdict, now, self._rise, self._fall)
             self._known[endpoint] = after
-            if after.condition is not before.condition:
-                news[endpoint] = after.condition
+            if after.health_state is not before.health_state:
+                news[endpoint] = after.health_state
         if news:
-            self._post(HealthSeen(news))
+            self._post(HealthChanged(news))
 
-    def _pause(self, allocation: Allocation, now: float) -> float:
+    def _pause(self, allocation: AllocationChecks, now: float) -> float:
         if allocation.is_bare:
             return self._interval
         return min(
@@ -162,7 +162,7 @@ class Checker:
             for endpoint in allocation.endpoints
         )
 
-    def _fail(self, name: str, trouble: Unanswered, asked_at: float) -> None:
+    def _fail(self, name: str, trouble: NomadError, asked_at: float) -> None:
         """Take in that there was no answer; 404 is one, but of somebody else's trouble."""
         now = time.monotonic()
         with self._lock:
@@ -180,7 +180,7 @@ class Checker:
                 self._rest(trouble, asked_at, now)
             self._share(now)
 
-    def _rest(self, trouble: Unanswered, asked_at: float, now: float) -> None:
+    def _rest(self, trouble: NomadError, asked_at: float, now: float) -> None:
         """Leave Nomad alone for a while, longer each time."""
         if trouble.status == 404:
             self._silent_since, self._failures = None, 0
@@ -208,10 +208,10 @@ class Checker:
         if (endpoints, order.leaving) != (self._probed.endpoints, self._probed.leaving):
             watched = endpoints | order.leaving
             proven = frozenset(each for each in watched if self._known[each].proven)
-            self._probed = Watch(endpoints, order.leaving, proven=proven)
+            self._probed = SetProbeTargets(endpoints, order.leaving, proven=proven)
             self._prober.watch(self._probed)
 
-    def _is_away(self, allocation: Allocation, now: float) -> bool:
+    def _is_away(self, allocation: AllocationChecks, now: float) -> bool:
         limit = now - _AWAY_AFTER * self._interval
         return any(
             since is not None and since < limit
@@ -220,22 +220,22 @@ class Checker:
 
     def _heard(self, event: Event) -> None:
         """Take in what the prober learned, in its thread."""
-        assert isinstance(event, HealthSeen)
+        assert isinstance(event, HealthChanged)
         now = time.monotonic()
         with self._lock:
             probed = self._probed.endpoints | self._probed.leaving
             news = {
-                endpoint: condition
-                for endpoint, condition in event.conditions.items()
-                if endpoint in probed and self._known[endpoint].condition is not condition
+                endpoint: health_state
+                for endpoint, health_state in event.health_states.items()
+                if endpoint in probed and self._known[endpoint].health_state is not health_state
             }
-            for endpoint, condition in news.items():
-                self._known[endpoint] = state.taken(self._known[endpoint], condition, now)
+            for endpoint, health_state in news.items():
+                self._known[endpoint] = state.taken(self._known[endpoint], health_state, now)
             if news:
-                self._post(HealthSeen(news))
+                self._post(HealthChanged(news))
 
 
-def _lacks_permission(trouble: Unanswered) -> bool:
+def _lacks_permission(trouble: NomadError) -> bool:
     """
     Tell whether the token may not read jobs.
     """

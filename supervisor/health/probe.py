@@ -14,8 +14,8 @@ import select
 import socket
 import struct
 
-from supervisor.core.model import Condition, Endpoint
-from supervisor.health.state import Health, Verdict
+from supervisor.core.model import Endpoint, HealthState
+from supervisor.health.state import ProbeRecord, ProbeResult
 
 #: How long a connection must stay open.
 _OPEN = 0.025
@@ -47,13 +47,13 @@ _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: [^\r\n]*)?\r?\n")
 _BEGINNING = b"HTTP/1."
 
 
-class OursError(Exception):
+class LocalError(Exception):
     """
     The probe could not be made; that is our own trouble and no verdict.
     """
 
 
-class Line:
+class ProbeConnection:
     """
     The connection of one probe.
 
@@ -85,9 +85,9 @@ class Line:
             epoll.register(self.number, _EVENTS)
         except OSError as error:
             self._socket.close()
-            raise OursError(error.strerror) from None
+            raise LocalError(error.strerror) from None
 
-    def hear(self, mask: int, now: float) -> Verdict | None:
+    def hear(self, mask: int, now: float) -> ProbeResult | None:
         """Take in events: the verdict, if there is one by now.  Raises OursError."""
         if not self._is_connected:
             if mask & _BROKEN:
@@ -96,15 +96,15 @@ class Line:
             if not self._request:
                 self.until = now + _OPEN
             elif not self._ask():
-                return Verdict.FAILED
+                return ProbeResult.FAILED
         if not self._request:
-            return Verdict.FAILED if mask & (_BROKEN | select.EPOLLRDHUP) else None
+            return ProbeResult.FAILED if mask & (_BROKEN | select.EPOLLRDHUP) else None
         return self._read() if mask & _NEWS else None
 
-    def silence(self) -> Verdict:
+    def silence(self) -> ProbeResult:
         """Judge that nothing more was heard until the time was over."""
         passed = self._is_connected and not self._request
-        return Verdict.PASSED if passed else Verdict.TIMED_OUT
+        return ProbeResult.PASSED if passed else ProbeResult.TIMED_OUT
 
     def close(self) -> None:
         """
@@ -127,35 +127,35 @@ class Line:
         except OSError:
             return False
 
-    def _read(self) -> Verdict | None:
+    def _read(self) -> ProbeResult | None:
         while True:
             try:
                 chunk = self._socket.recv(_LONGEST - len(self._heard))
             except BlockingIOError:
                 return None
             except OSError:
-                return Verdict.FAILED
+                return ProbeResult.FAILED
             self._heard += chunk
             try:
                 status = status_of(self._heard)
             except ValueError:
-                return Verdict.FAILED
+                return ProbeResult.FAILED
             if status:
                 fits = any(low <= status <= high for low, high in self._ranges)
-                return Verdict.PASSED if fits else Verdict.FAILED
+                return ProbeResult.PASSED if fits else ProbeResult.FAILED
             if not chunk or len(self._heard) >= _LONGEST:
-                return Verdict.FAILED
+                return ProbeResult.FAILED
 
 
-def explained(number: int) -> Verdict:
+def explained(number: int) -> ProbeResult:
     """
     Judge why a connection failed.  Raises OursError.
     """
     if number in _OURS:
-        raise OursError(errno.errorcode[number])
+        raise LocalError(errno.errorcode[number])
     if number == errno.ECONNREFUSED:
-        return Verdict.REFUSED
-    return Verdict.TIMED_OUT if number == errno.ETIMEDOUT else Verdict.FAILED
+        return ProbeResult.REFUSED
+    return ProbeResult.TIMED_OUT if number == errno.ETIMEDOUT else ProbeResult.FAILED
 
 
 def status_of(heard: bytes) -> int | None:
@@ -181,7 +181,7 @@ def status_of(heard: bytes) -> int | None:
         heard = heard[end + 4 :]
 
 
-class Record:
+class ProbeTarget:
     """
     An endpoint, what is known of it, when it is due, and the probe that is under way.
 
@@ -191,11 +191,11 @@ class Record:
 
     __slots__ = ("due", "endpoint", "has_place", "health", "is_leaving", "is_silent", "line")
 
-    def __init__(self, endpoint: Endpoint, health: Health) -> None:
+    def __init__(self, endpoint: Endpoint, health: ProbeRecord) -> None:
         self.endpoint = endpoint
         self.health = health
         self.due = 0.0
-        self.line: Line | None = None
+        self.line: ProbeConnection | None = None
         self.has_place = False
         self.is_leaving = False
         self.is_silent = False
@@ -203,10 +203,10 @@ class Record:
     @property
     def is_awaited(self) -> bool:
         """Whether somebody may be waiting for it to serve."""
-        return self.has_place or self.health.condition is Condition.UNKNOWN
+        return self.has_place or self.health.health_state is HealthState.UNKNOWN
 
     @property
     def is_well(self) -> bool:
         """Whether nothing is wrong with it: it does not matter to the instant when it is asked."""
-        is_ready = self.health.condition is Condition.READY
+        is_ready = self.health.health_state is HealthState.READY
         return is_ready and not self.health.failures and not self.is_leaving

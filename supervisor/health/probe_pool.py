@@ -18,8 +18,8 @@ from supervisor import __version__
 from supervisor.core.config.settings import Settings
 from supervisor.core.model import NEVER
 from supervisor.health import state
-from supervisor.health.probe import Line, OursError, Record, explained
-from supervisor.health.state import Verdict
+from supervisor.health.probe import LocalError, ProbeConnection, ProbeTarget, explained
+from supervisor.health.state import ProbeResult
 
 #: So many at once; half as many of endpoints that were silent the last time, each of which may
 #: hold its line for the whole of HEALTH_TIMEOUT while others wait.
@@ -32,7 +32,7 @@ _BEAT = 0.03
 _OVERSLEPT = 0.1
 
 
-class Lines:
+class ProbePool:
     """
     The lines that are open, by the number of their descriptor, and the bell that ends a wait.
     """
@@ -45,10 +45,10 @@ class Lines:
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll = select.epoll()
         self._epoll.register(self._bell, select.EPOLLIN)
-        self._open: dict[int, Record] = {}
+        self._open: dict[int, ProbeTarget] = {}
         self._silent = 0
         self._order = count()
-        self._until: list[tuple[float, int, Line, Record]] = []
+        self._until: list[tuple[float, int, ProbeConnection, ProbeTarget]] = []
 
     def ring(self) -> None:
         """End the wait, from any thread."""
@@ -59,11 +59,11 @@ class Lines:
         """Whether one more may be opened."""
         return len(self._open) < self._limit
 
-    def may_open(self, record: Record) -> bool:
+    def may_open(self, record: ProbeTarget) -> bool:
         """Tell whether one that may be silent again leaves room enough for the others."""
-        return not state.is_mute(record.health) or self._silent * 2 < self._limit
+        return not state.is_silent(record.health) or self._silent * 2 < self._limit
 
-    def open(self, record: Record, now: float) -> Verdict | None:
+    def open(self, record: ProbeTarget, now: float) -> ProbeResult | None:
         """Begin a probe: the verdict, if there is one at once.  Raises OursError."""
         request = b""
         if self._path:
@@ -72,18 +72,18 @@ class Lines:
                 f"User-Agent: autoexit-nginx/{__version__}\r\nAccept: */*\r\n\r\n"
             ).encode()
         try:
-            line = Line(record.endpoint, now + self._timeout, request, self._ranges)
+            line = ProbeConnection(record.endpoint, now + self._timeout, request, self._ranges)
         except OSError as error:
             return explained(error.errno or 0)
         line.enter(self._epoll)
         record.line = line
-        record.is_silent = state.is_mute(record.health)
+        record.is_silent = state.is_silent(record.health)
         self._silent += record.is_silent
         self._open[line.number] = record
         self._remember(record, line)
         return None
 
-    def close(self, record: Record) -> None:
+    def close(self, record: ProbeTarget) -> None:
         """End its probe, if there is one."""
         line, record.line = record.line, None
         if line:
@@ -94,7 +94,7 @@ class Lines:
             line.close()
             self._silent -= record.is_silent
 
-    def wait(self, wake_at: float) -> tuple[float, list[tuple[Record, Verdict | None]]]:
+    def wait(self, wake_at: float) -> tuple[float, list[tuple[ProbeTarget, ProbeResult | None]]]:
         """
         Wait for news: the time by then, and all probes that ended, None for those that were ours.
         """
@@ -105,7 +105,7 @@ class Lines:
         now = time.monotonic()
         if not events and now > wake_at + _OVERSLEPT:
             events = self._epoll.poll(0.0)
-        ended: list[tuple[Record, Verdict | None]] = []
+        ended: list[tuple[ProbeTarget, ProbeResult | None]] = []
         for number, mask in events:
             if number == self._bell:
                 os.eventfd_read(self._bell)
@@ -115,14 +115,14 @@ class Lines:
         return now, ended
 
     def _hear(
-        self, record: Record, mask: int, now: float
-    ) -> Iterator[tuple[Record, Verdict | None]]:
+        self, record: ProbeTarget, mask: int, now: float
+    ) -> Iterator[tuple[ProbeTarget, ProbeResult | None]]:
         line = record.line
         assert line is not None
         until = line.until
         try:
             verdict = line.hear(mask, now)
-        except OursError:
+        except LocalError:
             self.close(record)
             yield record, None
             return
@@ -132,19 +132,19 @@ class Lines:
         elif line.until != until:
             self._remember(record, line)
 
-    def _expired(self, now: float) -> Iterator[tuple[Record, Verdict | None]]:
+    def _expired(self, now: float) -> Iterator[tuple[ProbeTarget, ProbeResult | None]]:
         while self._until and self._until[0][0] <= now:
             until, _, line, record = heappop(self._until)
             if record.line is line and line.until == until:
                 self.close(record)
                 yield record, line.silence()
 
-    def _remember(self, record: Record, line: Line) -> None:
+    def _remember(self, record: ProbeTarget, line: ProbeConnection) -> None:
         line.until = until = on_beat(record, line.until)
         heappush(self._until, (until, next(self._order), line, record))
 
 
-def on_beat(record: Record, instant: float, beat: float = _BEAT) -> float:
+def on_beat(record: ProbeTarget, instant: float, beat: float = _BEAT) -> float:
     """
     Put off to the next beat what nobody waits for.
     """

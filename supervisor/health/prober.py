@@ -14,14 +14,14 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
 
-from supervisor.core.commands import Watch
+from supervisor.core.commands import SetProbeTargets
 from supervisor.core.config.settings import Settings
-from supervisor.core.events import Event, HealthSeen
-from supervisor.core.model import NEVER, Condition, Endpoint
+from supervisor.core.events import Event, HealthChanged
+from supervisor.core.model import NEVER, Endpoint, HealthState
 from supervisor.health import state
-from supervisor.health.probe import OursError, Record
-from supervisor.health.probe_pool import Lines, on_beat
-from supervisor.health.state import Verdict
+from supervisor.health.probe import LocalError, ProbeTarget
+from supervisor.health.probe_pool import ProbePool, on_beat
+from supervisor.health.state import ProbeResult
 from supervisor.system.jitter import chance
 
 #: Between two events, at least, and for each endpoint.
@@ -29,14 +29,14 @@ _GAP = 0.005
 _GAP_EACH = 5e-6
 
 
-class News:
+class HealthChanges:
     """
     The conditions to be told with the next event.
     """
 
     def __init__(self, post: Callable[[Event], None]) -> None:
         self._post = post
-        self._conditions: dict[Endpoint, Condition] = {}
+        self._conditions: dict[Endpoint, HealthState] = {}
         self._next = 0.0
 
     @property
@@ -44,9 +44,9 @@ class News:
         """When there is something to be told."""
         return self._next if self._conditions else NEVER
 
-    def note(self, endpoint: Endpoint, condition: Condition) -> None:
+    def note(self, endpoint: Endpoint, health_state: HealthState) -> None:
         """Take in that an endpoint has another condition."""
-        self._conditions[endpoint] = condition
+        self._conditions[endpoint] = health_state
 
     def drop(self, endpoint: Endpoint) -> None:
         """Say nothing of an endpoint that is gone."""
@@ -55,7 +55,7 @@ class News:
     def tell(self, now: float, crowd: int) -> None:
         """Post what is due, of so many endpoints in all."""
         if now >= self.due:
-            self._post(HealthSeen(self._conditions))
+            self._post(HealthChanged(self._conditions))
             self._conditions = {}
             self._next = now + max(_GAP, _GAP_EACH * crowd)
 
@@ -83,20 +83,20 @@ class Prober:
         self._interval, self._timeout = settings.health_interval, settings.health_timeout
         # None is skipped: who goes by one and comes by the next has been forgotten in between by
         # who gave them, and has to be told anew.
-        self._orders: deque[Watch] = deque()
-        self._lines = Lines(settings)
-        self._news = News(post)
-        self._records: dict[Endpoint, Record] = {}
+        self._orders: deque[SetProbeTargets] = deque()
+        self._lines = ProbePool(settings)
+        self._news = HealthChanges(post)
+        self._records: dict[Endpoint, ProbeTarget] = {}
         self._leaving: frozenset[Endpoint] = frozenset()
         self._places = 0
         self._order = count()
-        self._due: list[tuple[float, int, Record]] = []
+        self._due: list[tuple[float, int, ProbeTarget]] = []
 
     def start(self) -> None:
         """Start the thread; it rests until it is told whom to watch."""
         threading.Thread(target=self._run, name="probes", daemon=True).start()
 
-    def watch(self, order: Watch) -> None:
+    def watch(self, order: SetProbeTargets) -> None:
         """Probe these from now on; what is known of those that stay is kept.  From any thread."""
         self._orders.append(order)
         self._lines.ring()
@@ -112,12 +112,12 @@ class Prober:
             self._news.tell(now, len(self._records))
             self._launch(now)
 
-    def _obey(self, order: Watch, now: float) -> None:
+    def _obey(self, order: SetProbeTargets, now: float) -> None:
         wanted = order.endpoints | order.leaving
         for endpoint in self._records.keys() - wanted:
             self._forget(self._records.pop(endpoint))
         for endpoint in wanted - self._records.keys():
-            record = Record(endpoint, state.begun(now, proven=endpoint in order.proven))
+            record = ProbeTarget(endpoint, state.new_record(now, proven=endpoint in order.proven))
             self._records[endpoint] = record
             self._plan(record, now)
         for endpoint in (order.leaving ^ self._leaving) & wanted:
@@ -127,7 +127,7 @@ class Prober:
                 self._plan(record, min(record.due, now + self._pause(record, now)))
         self._leaving = order.leaving
 
-    def _forget(self, record: Record) -> None:
+    def _forget(self, record: ProbeTarget) -> None:
         self._lines.close(record)
         self._news.drop(record.endpoint)
         self._places -= record.has_place
@@ -144,13 +144,13 @@ class Prober:
                 continue
             try:
                 verdict = self._lines.open(record, now)
-            except OursError:
+            except LocalError:
                 self._judge(record, None, now)
                 continue
             if verdict:
                 self._judge(record, verdict, now)
 
-    def _judge(self, record: Record, verdict: Verdict | None, now: float) -> None:
+    def _judge(self, record: ProbeTarget, verdict: ProbeResult | None, now: float) -> None:
         """Take in what a probe found, and plan the next; None is that it was our own trouble."""
         if verdict is None:
             self._plan(record, now + _OURS_LATER)
@@ -158,21 +158,21 @@ class Prober:
         before = record.health
         after = state.judge(before, verdict, now, self._rise, self._fall)
         record.health = after
-        if after.condition is not before.condition:
-            self._news.note(record.endpoint, after.condition)
+        if after.health_state is not before.health_state:
+            self._news.note(record.endpoint, after.health_state)
         wants = not record.is_leaving and state.wants_place(after, now)
         if record.has_place != wants and (record.has_place or self._places < _PLACES):
             record.has_place = wants
             self._places += 1 if wants else -1
         self._plan(record, now + self._pause(record, now))
 
-    def _plan(self, record: Record, due: float) -> None:
+    def _plan(self, record: ProbeTarget, due: float) -> None:
         if record.is_well and len(self._records) <= _FEW:
             due = on_beat(record, due, max(_SHARED * self._interval, _LEAST_SHARED))
         record.due = due = on_beat(record, due)
         heappush(self._due, (due, next(self._order), record))
 
-    def _pause(self, record: Record, now: float) -> float:
+    def _pause(self, record: ProbeTarget, now: float) -> float:
         return state.pause(
             record.health,
             now,

@@ -15,7 +15,7 @@ returned unchanged where nothing changed, because there may be ten thousand of t
 from enum import Enum
 from typing import NamedTuple
 
-from supervisor.core.model import Condition
+from supervisor.core.model import HealthState
 
 #: How often one that has a brisk place is asked, for how long, and what that grows to afterwards.
 _BRISK = 0.05
@@ -34,7 +34,7 @@ _LEAVING = 0.2
 _CROWD = 2500
 
 
-class Verdict(Enum):
+class ProbeResult(Enum):
     """
     What one probe found.
     """
@@ -45,7 +45,7 @@ class Verdict(Enum):
     TIMED_OUT = "timed out"
 
 
-class Health(NamedTuple):
+class ProbeRecord(NamedTuple):
     """
     What is known of one endpoint.
 
@@ -53,7 +53,7 @@ class Health(NamedTuple):
     are counted since the last pass; `since` is when its condition began, as far as paces care.
     """
 
-    condition: Condition
+    health_state: HealthState
     proven: bool
     passes: int
     failures: int
@@ -61,69 +61,71 @@ class Health(NamedTuple):
     since: float
 
 
-def begun(now: float, *, proven: bool) -> Health:
+def new_record(now: float, *, proven: bool) -> ProbeRecord:
     """
     Begin to know an endpoint; a proven one was ready before we were started.
     """
-    return Health(Condition.UNKNOWN, proven, 0, 0, 0, now)
+    return ProbeRecord(HealthState.UNKNOWN, proven, 0, 0, 0, now)
 
 
-def judge(health: Health, verdict: Verdict, now: float, rise: int, fall: int) -> Health:
+def judge(
+    health: ProbeRecord, verdict: ProbeResult, now: float, rise: int, fall: int
+) -> ProbeRecord:
     """
     Take in a verdict: `rise` passes make ready, `fall` failures lose what was ready.
     """
-    condition, proven, passes, failures, hard, since = health
-    if verdict is Verdict.PASSED:
-        if condition is Condition.READY:
+    health_state, proven, passes, failures, hard, since = health
+    if verdict is ProbeResult.PASSED:
+        if health_state is HealthState.READY:
             if passes and not failures:
                 return health
-            return Health(condition, True, 1, 0, 0, since)
+            return ProbeRecord(health_state, True, 1, 0, 0, since)
         if passes + 1 >= rise:
-            return Health(Condition.READY, True, 0, 0, 0, now)
-        waiting = condition if proven else Condition.STARTING
-        return Health(waiting, proven, passes + 1, 0, 0, since)
-    weight = 2 if verdict is Verdict.REFUSED else 1
+            return ProbeRecord(HealthState.READY, True, 0, 0, 0, now)
+        waiting = health_state if proven else HealthState.STARTING
+        return ProbeRecord(waiting, proven, passes + 1, 0, 0, since)
+    weight = 2 if verdict is ProbeResult.REFUSED else 1
     failures = min(fall, failures + weight)
-    if verdict is not Verdict.TIMED_OUT:
+    if verdict is not ProbeResult.TIMED_OUT:
         hard = min(fall, hard + weight)
     if not proven:
-        return Health(Condition.STARTING, False, 0, failures, hard, since)
-    after = _lost(condition, hard, fall) if failures == fall else condition
-    return Health(after, True, 0, failures, hard, since if after is condition else now)
+        return ProbeRecord(HealthState.STARTING, False, 0, failures, hard, since)
+    after = _lost(health_state, hard, fall) if failures == fall else health_state
+    return ProbeRecord(after, True, 0, failures, hard, since if after is health_state else now)
 
 
-def _lost(condition: Condition, hard: int, fall: int) -> Condition:
+def _lost(health_state: HealthState, hard: int, fall: int) -> HealthState:
     """Tell slow from failing, of one that has failed often enough."""
-    if condition is Condition.SLOW:
-        return Condition.FAILING if hard == fall else Condition.SLOW
-    is_hard = hard or condition is Condition.FAILING
-    return Condition.FAILING if is_hard else Condition.SLOW
+    if health_state is HealthState.SLOW:
+        return HealthState.FAILING if hard == fall else HealthState.SLOW
+    is_hard = hard or health_state is HealthState.FAILING
+    return HealthState.FAILING if is_hard else HealthState.SLOW
 
 
-def taken(health: Health, condition: Condition, now: float) -> Health:
+def taken(health: ProbeRecord, health_state: HealthState, now: float) -> ProbeRecord:
     """
     Take over what somebody else has found.
     """
-    proven = health.proven or condition is Condition.READY
-    return Health(condition, proven, 0, 0, 0, now)
+    proven = health.proven or health_state is HealthState.READY
+    return ProbeRecord(health_state, proven, 0, 0, 0, now)
 
 
-def is_mute(health: Health) -> bool:
+def is_silent(health: ProbeRecord) -> bool:
     """
     Tell whether it has only timed out since it last passed: asking it again may cost as much.
     """
     return bool(health.failures) and not health.hard
 
 
-def wants_place(health: Health, now: float) -> bool:
+def wants_place(health: ProbeRecord, now: float) -> bool:
     """
     Tell whether it should be asked briskly, if there is a place.
     """
-    return health.condition is not Condition.READY and now - health.since < _GROWN_AFTER
+    return health.health_state is not HealthState.READY and now - health.since < _GROWN_AFTER
 
 
 def pause(
-    health: Health,
+    health: ProbeRecord,
     now: float,
     *,
     has_place: bool,
@@ -140,11 +142,11 @@ def pause(
     """
     if is_leaving:
         return max(_LEAVING, crowd / _CROWD)
-    if health.condition is Condition.READY:
+    if health.health_state is HealthState.READY:
         if health.hard:
             return min(interval, _CALM)
-        spread = 0.2 if health.passes or health.failures else 1.0
-        return interval * (1.1 - spread * (1.0 - chance))
+        buckets = 0.2 if health.passes or health.failures else 1.0
+        return interval * (1.1 - buckets * (1.0 - chance))
     if has_place:
         over = now - health.since - _BRISK_FOR
         return min(_CALM, _BRISK + max(0.0, over) * _GROWTH)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from supervisor.core.model import Plan
-from supervisor.nginx.render import Bundle, Renderer
+from supervisor.nginx.render import RenderedConfig, Renderer
 
 LINK = "conf"
 _FOLDER = "conf-{}"
@@ -30,7 +30,7 @@ _FILE_MODE = 0o640
 _FOLDER_MODE = 0o700
 
 
-class Configs:
+class ConfigStore:
     """
     The generations below one runtime folder.  Used by the clerk's thread only.
     """
@@ -41,7 +41,7 @@ class Configs:
         self._folder = folder
         self._renderer = renderer
         self._operator = operator
-        self._bundles: dict[int, Bundle] = {}
+        self._bundles: dict[int, RenderedConfig] = {}
         self._good: int | None = None
         self._good_name = ""
         self._over: deque[str] = deque()
@@ -52,21 +52,21 @@ class Configs:
         return self._folder / _FOLDER.format(attempt) / "nginx.conf"
 
     def stage(
-        self, attempt: int, plan: Plan, turn: int, *, fresh: bool = True
-    ) -> tuple[Bundle, bool]:
+        self, attempt: int, plan: Plan, rotation: int, *, reread_operator_files: bool = True
+    ) -> tuple[RenderedConfig, bool]:
         """
         Render and write a configuration beside the live one.
 
-        The operator's files are read anew (`fresh`) or taken from the last good one.  Returns it,
+        The operator's files are read anew (`reread_operator_files`) or taken from the last good one.  Returns it,
         and whether the live files are still what was put there.  Raises OSError or a template's
         error, with nothing left behind.
         """
-        if fresh or self._good is None:
+        if reread_operator_files or self._good is None:
             operator = self._operator()
         else:
             good = self._bundles[self._good].files
             operator = {path: good[path] for path in good if "/" in path}
-        bundle = self._renderer.bundle(plan, attempt, turn, operator)
+        bundle = self._renderer.bundle(plan, attempt, rotation, operator)
         self._write(_FOLDER.format(attempt), bundle)
         self._bundles[attempt] = bundle
         return bundle, self._is_intact()
@@ -124,7 +124,7 @@ class Configs:
         pointed = live.is_symlink() and str(live.readlink()) == self._good_name
         return pointed and _holds(self._folder / self._good_name, self._bundles[self._good])
 
-    def _write(self, name: str, bundle: Bundle) -> None:
+    def _write(self, name: str, bundle: RenderedConfig) -> None:
         for place in (self._folder, self._folder / "temp"):  # gone, if somebody tidied up
             if not place.is_dir():
                 place.mkdir()
@@ -174,7 +174,7 @@ def _write_new(path: Path, content: bytes) -> None:
         os.close(descriptor)
 
 
-def _holds(folder: Path, bundle: Bundle) -> bool:
+def _holds(folder: Path, bundle: RenderedConfig) -> bool:
     """Tell whether a folder has exactly these files with these bytes."""
     try:
         found = {

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
-from supervisor.core.events import Event, GenerationSeen
+from supervisor.core.events import Event, GenerationReported
 from supervisor.system.unix_http import exchange
 
 #: Name of the socket in RUNTIME_DIR; `nginx.conf.j2` listens on it.
@@ -99,5 +99,5 @@ class GenerationPoller:
                 pause = None if not interval else interval if interval >= 1 else 0
                 continue
             self.polls += 1
-            self._post(GenerationSeen(read_generation(self._path)))
+            self._post(GenerationReported(read_generation(self._path)))
             pause = self._interval or None

@@ -58,7 +58,7 @@ class Binary:
     has_stub_status: bool = False
 
 
-def find(name: str) -> Binary:
+def find_binary(name: str) -> Binary:
     """
     Find nginx and ask it for its version.
 
@@ -100,28 +100,28 @@ class Nginx:
         binary: Binary,
         folder: Path,
         children: process.Children,
-        say: Callable[..., None],
+        log: Callable[..., None],
         post: Callable[[WorkerDied], None],
     ) -> None:
         self._binary = binary
         self._folder = folder
         self._children = children
         self._said_check: dict[int, int] = {}
-        self._voice = _Voice(say, post)
+        self._output = _OutputReader(log, post)
         self._guard = [] if os.getpid() == 1 else _parent_death_guard()
 
     def start(self) -> None:
         """Begin to listen to what nginx says."""
-        self._voice.start()
+        self._output.start()
 
     def spawn_master(self, announce: Announce) -> None:
         """Start nginx on the live files.  From the main thread: its death would be nginx's."""
         for name in (SOCKET_NAME, "current.sock"):  # a dead master leaves them behind
             (self._folder / name).unlink(missing_ok=True)
         argv = [*self._guard, *self._command(self._folder / "conf" / "nginx.conf")]
-        outcome = self._spawn(ChildKind.MASTER, argv, self._voice.descriptor, announce)
+        outcome = self._spawn(ChildKind.MASTER, argv, self._output.descriptor, announce)
         if isinstance(outcome, Spawned):
-            process.go_first(outcome.pid)
+            process.prefer_oom_kill(outcome.pid)
 
     def spawn_check(self, config: Path, announce: Announce) -> Spawned | SpawnFailed:
         """Start `nginx -t` on a staged configuration."""
@@ -129,16 +129,16 @@ class Nginx:
         argv = [*self._command(config), "-t", "-q"]
         outcome = self._spawn(ChildKind.CHECK, argv, output, announce)
         if isinstance(outcome, Spawned):
-            process.go_first(outcome.pid, before_all=True)
+            process.prefer_oom_kill(outcome.pid, before_all=True)
             self._said_check[outcome.pid] = output
         else:
             os.close(output)
         return outcome
 
-    def witness(self, event: ChildExited) -> ChildExited:
+    def attach_output(self, event: ChildExited) -> ChildExited:
         """Attach what a child said last to the news of its end."""
         if event.kind is ChildKind.MASTER:
-            return replace(event, said=self._voice.last_words())
+            return replace(event, said=self._output.last_output())
         output = self._said_check.pop(event.pid, None)
         if output is None:
             return event
@@ -181,11 +181,11 @@ class Nginx:
         return failed
 
 
-class _Voice:
+class _OutputReader:
     """The pipe into which nginx writes, and the thread that turns lines into log lines."""
 
-    def __init__(self, say: Callable[..., None], post: Callable[[WorkerDied], None]) -> None:
-        self._say = say
+    def __init__(self, log: Callable[..., None], post: Callable[[WorkerDied], None]) -> None:
+        self._say = log
         self._post = post
         self._reader, self.descriptor = os.pipe()
         os.set_blocking(self._reader, False)
@@ -200,7 +200,7 @@ class _Voice:
     def start(self) -> None:
         threading.Thread(target=self._run, name="nginx voice", daemon=True).start()
 
-    def last_words(self) -> str:
+    def last_output(self) -> str:
         """Read what is in the pipe by now, and return the most telling line so far."""
         self._read()
         last, self._last = self._last, ""

@@ -1,7 +1,7 @@
 """
 From a plan to the bytes that nginx reads.
 
-Pure: what depends on the machine or on nginx's version comes in as a `Frame`.  The generation is a
+Pure: what depends on the machine or on nginx's version comes in as a `RenderContext`.  The generation is a
 hash of every byte, the operator's files included, and the number of the attempt; it stands in the
 rendered files, so that nginx itself can say what it serves.
 
@@ -44,7 +44,7 @@ _PENDING = "generation-pending"
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class RenderContext:
     """
     Everything in the configuration that stays the same between reloads.
 
@@ -66,7 +66,7 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
-class Bundle:
+class RenderedConfig:
     """
     The files of one configuration, by path below its folder.
     """
@@ -81,8 +81,8 @@ class Renderer:
     The templates, compiled once.
     """
 
-    def __init__(self, frame: Frame, templates: Mapping[str, str]) -> None:
-        self._frame = frame
+    def __init__(self, context: RenderContext, templates: Mapping[str, str]) -> None:
+        self._frame = context
         environment = jinja2.Environment(
             loader=jinja2.DictLoader(dict(templates)),
             undefined=jinja2.StrictUndefined,
@@ -93,15 +93,17 @@ class Renderer:
         self._main = environment.get_template("nginx.conf.j2")
         self._upstream = environment.get_template("upstream.conf.j2")
         self._page = environment.get_template("unavailable.html.j2")
-        values = _values(frame)
+        values = _values(context)
         self._static = {"nginx.conf": _bytes(self._main.render(values))}
-        if frame.admin_listen:
+        if context.admin_listen:
             admin = environment.get_template("admin.conf.j2")
             self._static["admin.conf"] = _bytes(admin.render(values))
 
-    def bundle(self, plan: Plan, attempt: int, turn: int, operator: Mapping[str, bytes]) -> Bundle:
+    def bundle(
+        self, plan: Plan, attempt: int, rotation: int, operator: Mapping[str, bytes]
+    ) -> RenderedConfig:
         """
-        Render a plan; `turn` rotates the order of servers, `operator` holds the included files.
+        Render a plan; `rotation` rotates the order of servers, `operator` holds the included files.
 
         Reloading resets nginx's counters, so without rotation the last servers would starve.
         """
@@ -109,7 +111,7 @@ class Renderer:
         until = None if plan.sunset is None else format_http_date(plan.sunset)
         values = {
             "plan": plan,
-            "servers": server_lines(plan, turn, settings.lb_method),
+            "servers": server_lines(plan, rotation, settings.lb_method),
             "zone": max(_ZONE_LEAST, _ZONE_PER_SERVER * len(plan.endpoints)),
             "method": METHODS[settings.lb_method].directive.format(
                 key=_hash_key(settings.lb_hash_key)
@@ -131,7 +133,7 @@ class Renderer:
         digest = digest_of(files)
         generation = f"{digest}-{attempt}"
         files["upstream.conf"] = draft.replace(_PENDING.encode(), generation.encode())
-        return Bundle(files, digest, generation)
+        return RenderedConfig(files, digest, generation)
 
     def _refusal(self, plan: Plan, until: str | None) -> dict[str, object]:
         """Put into words that nobody serves: for a program, and for a person."""
@@ -147,7 +149,7 @@ class Renderer:
         }
 
 
-def beyond(settings: Settings, nginx: tuple[int, ...]) -> list[str]:
+def unsupported(settings: Settings, nginx: tuple[int, ...]) -> list[str]:
     """
     Find what is asked for that this nginx cannot do.
     """
@@ -187,20 +189,20 @@ def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace("'", "\\'")
 
 
-def _values(frame: Frame) -> dict[str, object]:
-    settings = frame.settings
+def _values(context: RenderContext) -> dict[str, object]:
+    settings = context.settings
     return {
         "version": __version__,
-        "folder": _escaped(frame.folder),
-        "user": frame.user,
-        "admin_listen": frame.admin_listen,
-        "workers": frame.workers,
-        "open_files": frame.open_files,
-        "connections": frame.connections,
+        "folder": _escaped(context.folder),
+        "user": context.user,
+        "admin_listen": context.admin_listen,
+        "workers": context.workers,
+        "open_files": context.open_files,
+        "connections": context.connections,
         "max_body_size": settings.max_body_size,
         "connect_timeout": _milliseconds(settings.connect_timeout),
         "request_timeout": _milliseconds(settings.request_timeout),
-        "keepalive_min_timeout": frame.nginx >= _KEEPALIVE_MIN,
+        "keepalive_min_timeout": context.nginx >= _KEEPALIVE_MIN,
         "trusted_proxies": settings.trusted_proxies,
         "access_log": settings.access_log == "json",
         "request_id": "$proxied_request_id" if settings.trusted_proxies else "$request_id",

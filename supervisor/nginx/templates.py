@@ -10,7 +10,7 @@ from supervisor.core.config.settings import Settings
 from supervisor.core.errors import ExitCode, Problem
 from supervisor.nginx import host_limits
 from supervisor.nginx.process import Binary
-from supervisor.nginx.render import Frame, Renderer, beyond
+from supervisor.nginx.render import RenderContext, Renderer, unsupported
 
 
 def data_dir() -> Path:
@@ -35,11 +35,11 @@ def build_renderer(settings: Settings, binary: Binary, folder: Path) -> Renderer
 
     Raises Problem when a template is broken, or a setting asks for what this nginx cannot do.
     """
-    troubles = beyond(settings, binary.version)
-    if troubles:
-        raise Problem(ExitCode.CONFIG, *troubles)
+    errors = unsupported(settings, binary.version)
+    if errors:
+        raise Problem(ExitCode.CONFIG, *errors)
     files, connections = host_limits.open_files()
-    frame = Frame(
+    context = RenderContext(
         settings=settings,
         nginx=binary.version,
         folder=str(folder),
@@ -54,6 +54,6 @@ def build_renderer(settings: Settings, binary: Binary, folder: Path) -> Renderer
         stub_status=binary.has_stub_status,
     )
     try:
-        return Renderer(frame, read_templates())
+        return Renderer(context, read_templates())
     except Exception as error:
         raise Problem(ExitCode.CONFIG, f"cannot use the templates: {error}; giving up") from error

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from supervisor.core.events import WorkersCounted, WorkersEnded
+from supervisor.core.events import WorkersCounted, WorkersSignalled
 from supervisor.system import cgroup
 
 #: nginx has a table of so many processes; a reload that finds it full leaves nobody (its source:
@@ -30,11 +30,11 @@ def count(master: int, needed: int) -> WorkersCounted:
     return WorkersCounted(pids, room, needed + 1)
 
 
-def ended(pids: frozenset[int], port: int) -> WorkersEnded:
+def ended(pids: frozenset[int], port: int) -> WorkersSignalled:
     """
     Return how many clients are connected to these workers, who are about to be told to go.
     """
-    return WorkersEnded(len(pids), len(_sockets(pids).intersection(_connections(port))))
+    return WorkersSignalled(len(pids), len(_sockets(pids).intersection(_connections(port))))
 
 
 def count_connections(port: int) -> int:

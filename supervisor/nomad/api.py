@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 import requests
 
-from supervisor.nomad.client import Question
-from supervisor.nomad.errors import Unanswered
+from supervisor.nomad.client import NomadClient
+from supervisor.nomad.errors import NomadError
 
 #: Nomad adds up to a sixteenth to the wait.
 _JITTER = 17 / 16
@@ -26,7 +26,7 @@ _LONGEST_SILENCE = 5000
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ServiceList:
     """
     The rows that Nomad listed, unvetted, and the index it gave, if it is one.
 
@@ -38,14 +38,14 @@ class Answer:
     stale: str = ""
 
 
-class Service(Question):
+class ServiceQuery(NomadClient):
     """
-    The question for the instances of a service, used by one thread; `cut` may be called by any.
+    The question for the instances of a service, used by one thread; `cancel` may be called by any.
     """
 
     ENDPOINT = "service"
 
-    def ask(self, name: str, index: int, wait: float) -> Answer:
+    def ask(self, name: str, index: int, wait: float) -> ServiceList:
         """
         Ask for the instances of a service; with an index, wait up to `wait` s for a change.
 
@@ -54,10 +54,12 @@ class Service(Question):
         params = {"index": str(index), "wait": f"{wait:.0f}s"} if index else {}
         blocks = wait * _JITTER if index else 0.0
         cap = max(_LEAST_CAP, _CAP_PER_ENDPOINT * self._settings.max_endpoints)
-        heard = self.pose(quote(name, safe=""), params=params, blocks=blocks, cap=cap)
+        heard = self.call(quote(name, safe=""), params=params, blocks=blocks, cap=cap)
         if not isinstance(heard.value, list):
-            raise Unanswered("the answer is not a list")
-        return Answer(heard.value, _index(heard.headers, "X-Nomad-Index"), _stale(heard.headers))
+            raise NomadError("the answer is not a list")
+        return ServiceList(
+            heard.value, _index(heard.headers, "X-Nomad-Index"), _stale(heard.headers)
+        )
 
 
 def _stale(headers: Mapping[str, str]) -> str:
@@ -77,9 +79,9 @@ def _index(headers: Mapping[str, str], name: str) -> int | None:
 _CHECKS_CAP = 1024 * 1024
 
 
-class Checks(Question):
+class ChecksQuery(NomadClient):
     """
-    The question for the checks of an allocation, used by one thread; `cut` may be called by any.
+    The question for the checks of an allocation, used by one thread; `cancel` may be called by any.
     """
 
     ENDPOINT = "client"
@@ -92,13 +94,13 @@ class Checks(Question):
         Raises Unanswered: with status 403 the token lacks `read-job`, with 404 the allocation is
         unknown, or its node is away.
         """
-        heard = self.pose(
+        heard = self.call(
             "allocation", quote(allocation, safe=""), "checks", params={}, cap=_CHECKS_CAP
         )
         if heard.value is None:
             return []
         if not isinstance(heard.value, dict):
-            raise Unanswered("the answer is not a map of checks")
+            raise NomadError("the answer is not a map of checks")
         return sorted(_row(check) for check in heard.value.values())
 
 
@@ -107,15 +109,15 @@ def _row(check: object) -> tuple[str, str]:
         service, status = check.get("Service"), check.get("Status")
         if isinstance(service, str) and isinstance(status, str):
             return service, status
-    raise Unanswered("the answer holds a check without a service and a status")
+    raise NomadError("the answer holds a check without a service and a status")
 
 
 _JOB_CAP = 65536
 
 
-class Jobs(Question):
+class JobStopRequest(NomadClient):
     """
-    The question to stop a job, used by one thread; `cut` may be called by any.
+    The question to stop a job, used by one thread; `cancel` may be called by any.
     """
 
     ENDPOINT = "job"
@@ -128,9 +130,9 @@ class Jobs(Question):
         Raises Unanswered: with status 403 the token has no right to it.  A job that Nomad does not
         know is answered like any other, but for the ID of the evaluation that never will be.
         """
-        heard = self.pose(quote(job, safe=""), params={}, cap=_JOB_CAP)
+        heard = self.call(quote(job, safe=""), params={}, cap=_JOB_CAP)
         if not isinstance(heard.value, dict) or not isinstance(heard.value.get("EvalID"), str):
-            raise Unanswered("the answer does not say that the job is stopped")
+            raise NomadError("the answer does not say that the job is stopped")
         if not heard.value["EvalID"]:
             told = f"Nomad knows no job {job!r} in namespace {self._settings.nomad_namespace!r}"
-            raise Unanswered(told, status=requests.codes.ok)
+            raise NomadError(told, status=requests.codes.ok)

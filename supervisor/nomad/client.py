@@ -12,10 +12,10 @@ from nomad.api.base import Requester
 from nomad.api.exceptions import BaseNomadException, TimeoutNomadException
 
 from supervisor.core.config.settings import Settings
-from supervisor.nomad.connection import Place
-from supervisor.nomad.errors import TokenRefused, Unanswered, declined, distrusted, of_tls
+from supervisor.nomad.connection import Connector
+from supervisor.nomad.errors import NomadError, TokenRefused, find_tls_error, http_error, tls_error
 from supervisor.nomad.token import Token
-from supervisor.nomad.transport import Alarm, Wire, session
+from supervisor.nomad.transport import CancellableTransport, Watchdog, session
 
 #: How long an answer that need not wait may take to begin, and to be whole.  A Nomad that hangs is
 #: asked again after the first, and so is heard within 5 s of coming back.
@@ -30,7 +30,7 @@ _FEW = 65536
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class Response:
     """
     What came back, as JSON reads it, and the headers it came with.
     """
@@ -39,9 +39,9 @@ class Heard:
     headers: Mapping[str, str]
 
 
-class Question(Requester):  # type: ignore[misc]
+class NomadClient(Requester):  # type: ignore[misc]
     """
-    GET of JSON, or another METHOD, by one thread; `cut` may be called by any.
+    GET of JSON, or another METHOD, by one thread; `cancel` may be called by any.
     """
 
     METHOD = "get"
@@ -49,31 +49,33 @@ class Question(Requester):  # type: ignore[misc]
     def __init__(
         self,
         settings: Settings,
-        hide: Callable[[list[str]], None],
+        redact: Callable[[list[str]], None],
         is_unwanted: Callable[[], bool] = lambda: False,
     ) -> None:
-        place = Place(settings)
-        self._wire = Wire(place, is_unwanted)
+        place = Connector(settings)
+        self._wire = CancellableTransport(place, is_unwanted)
         super().__init__(
             address=place.address,
             region=settings.nomad_region or None,
             session=session(self._wire),
         )
         self._settings = settings
-        self._token = Token(settings, hide)
+        self._token = Token(settings, redact)
         self._patience = _WHOLE
         self._is_secure = settings.nomad_addr.startswith("https:")
         self._was_heard = False
 
-    def cut(self) -> None:
+    def cancel(self) -> None:
         """End the question under way."""
-        self._wire.cut()
+        self._wire.cancel()
 
     def close(self) -> None:
         """Leave no connection open."""
         self.session.close()
 
-    def pose(self, *path: str, params: Mapping[str, str], blocks: float = 0.0, cap: int) -> Heard:
+    def call(
+        self, *path: str, params: Mapping[str, str], blocks: float = 0.0, cap: int
+    ) -> Response:
         """
         Ask for a path, of which every part is escaped; the answer may begin `blocks` s later.
 
@@ -83,7 +85,7 @@ class Question(Requester):  # type: ignore[misc]
         self._wire.begin()
         self.token = self._token.read()
         self._patience = blocks + _WHOLE
-        with Alarm(self._wire, self._patience if blocks else _HEAD, self._patience) as alarm:
+        with Watchdog(self._wire, self._patience if blocks else _HEAD, self._patience) as alarm:
             try:
                 return self._once(path, params, cap, alarm)
             except TokenRefused:
@@ -93,17 +95,17 @@ class Question(Requester):  # type: ignore[misc]
                 return self._once(path, params, cap, alarm)
 
     def _once(
-        self, path: tuple[str, ...], params: Mapping[str, str], cap: int, alarm: Alarm
-    ) -> Heard:
+        self, path: tuple[str, ...], params: Mapping[str, str], cap: int, alarm: Watchdog
+    ) -> Response:
         everything = {"namespace": self._settings.nomad_namespace, **params}
         try:
             with self._response(path, everything) as response:
                 alarm.heard()
                 self._was_heard = True
                 if response.status_code != requests.codes.ok:
-                    raise declined(response, has_token=bool(self.token))
-                return Heard(_read(response, cap), response.headers)
-        except Unanswered as trouble:
+                    raise http_error(response, has_token=bool(self.token))
+                return Response(_read(response, cap), response.headers)
+        except NomadError as trouble:
             self._wire.drop()
             raise _late() if alarm.rang else trouble from None
         except (requests.RequestException, OSError) as error:
@@ -127,10 +129,10 @@ class Question(Requester):  # type: ignore[misc]
             return answer
         raise answer if isinstance(answer, Exception) else OSError("nothing")
 
-    def _explained(self, error: Exception) -> Unanswered:
-        tls, certificate = of_tls(error), self._settings.nomad_client_cert
+    def _explained(self, error: Exception) -> NomadError:
+        tls, certificate = find_tls_error(error), self._settings.nomad_client_cert
         if tls is not None and not isinstance(tls, ssl.SSLEOFError):
-            return distrusted(
+            return tls_error(
                 tls, self._settings.nomad_tls_server_name, has_certificate=bool(certificate)
             )
         reason = f"the connection failed ({type(error).__name__})"
@@ -142,27 +144,27 @@ class Question(Requester):  # type: ignore[misc]
                 if certificate
                 else "; if Nomad wants a certificate, set NOMAD_CLIENT_CERT and NOMAD_CLIENT_KEY"
             )
-        return Unanswered(reason)
+        return NomadError(reason)
 
 
-def _late() -> Unanswered:
-    return Unanswered("no whole answer in time")
+def _late() -> NomadError:
+    return NomadError("no whole answer in time")
 
 
 def _read(response: requests.Response, cap: int) -> object:
     if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise Unanswered("the answer is compressed, though that was not asked for")
+        raise NomadError("the answer is compressed, though that was not asked for")
     body = bytearray()
     for chunk in response.iter_content(_CHUNK):
         body += chunk
         if len(body) > cap:
-            raise Unanswered(f"the answer is longer than {cap} bytes")
+            raise NomadError(f"the answer is longer than {cap} bytes")
     values = body.count(b",") + body.count(b"[") + body.count(b"{")
     most = max(_FEW, cap // _BYTES_PER_VALUE)
     if values > most:
-        raise Unanswered(f"the answer holds more than {most} values")
+        raise NomadError(f"the answer holds more than {most} values")
     try:
         value: object = json.loads(body)
     except (ValueError, RecursionError):
-        raise Unanswered("the answer is not JSON") from None
+        raise NomadError("the answer is not JSON") from None
     return value

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from supervisor.core.config.settings import Settings
-from supervisor.nomad.errors import Unanswered, distrusted
+from supervisor.nomad.errors import NomadError, tls_error
 
 
 def secure(line: socket.socket, settings: Settings, host: str) -> ssl.SSLSocket:
@@ -29,17 +29,17 @@ def secure(line: socket.socket, settings: Settings, host: str) -> ssl.SSLSocket:
             line, server_hostname=name, do_handshake_on_connect=False
         )
     except ssl.SSLError as error:
-        raise Unanswered(f"cannot begin TLS ({error.reason})") from None
+        raise NomadError(f"cannot begin TLS ({error.reason})") from None
     except ValueError:  # a name that can stand in no certificate
-        raise Unanswered(f"cannot begin TLS with {name}: not a name") from None
+        raise NomadError(f"cannot begin TLS with {name}: not a name") from None
     try:
         secured.do_handshake()
     except ssl.SSLError as error:
         secured.close()
-        raise distrusted(error, name, has_certificate=bool(settings.nomad_client_cert)) from None
+        raise tls_error(error, name, has_certificate=bool(settings.nomad_client_cert)) from None
     except TimeoutError:  # over the whole handshake, however steadily it drips
         secured.close()
-        raise Unanswered("the TLS handshake was not over in time") from None
+        raise NomadError("the TLS handshake was not over in time") from None
     except OSError:
         secured.close()
         raise
@@ -73,9 +73,9 @@ def _context(settings: Settings) -> ssl.SSLContext:
     return context
 
 
-def _unusable(variable: str, path: str, error: OSError) -> Unanswered:
+def _unusable(variable: str, path: str, error: OSError) -> NomadError:
     told = error.reason if isinstance(error, ssl.SSLError) else error.strerror
-    return Unanswered(f"cannot use {variable} {path!r}: {told or type(error).__name__}")
+    return NomadError(f"cannot use {variable} {path!r}: {told or type(error).__name__}")
 
 
 #: For a name to be found, for one address to take the connection, for one step of a handshake.
@@ -95,7 +95,7 @@ _KEEP_ALIVE = (
 _Found = list[tuple[Any, ...]]
 
 
-class Place:
+class Connector:
     """
     Where Nomad answers, and how a line is brought there.
     """
@@ -131,7 +131,7 @@ class Place:
             except OSError as error:
                 line.close()
                 trouble = error
-            except Unanswered:
+            except NomadError:
                 line.close()
                 raise
         raise _unreached(trouble)
@@ -161,10 +161,10 @@ class Place:
         try:
             found = self._looking.get(timeout=_CONNECT_TIMEOUT)
         except queue.Empty:  # the thread goes on; the next question waits for its answer
-            raise Unanswered(f"the name {self._host} was not resolved in time") from None
+            raise NomadError(f"the name {self._host} was not resolved in time") from None
         self._looking = None
         if isinstance(found, OSError):
-            raise Unanswered(f"the name {self._host} cannot be resolved")
+            raise NomadError(f"the name {self._host} cannot be resolved")
         return found
 
 
@@ -173,9 +173,9 @@ def _look_up(host: str, port: int, flags: int = 0) -> _Found:
     return [(entry[0], entry[4]) for entry in found]
 
 
-def _unreached(error: OSError) -> Unanswered:
+def _unreached(error: OSError) -> NomadError:
     if isinstance(error, ConnectionRefusedError | FileNotFoundError):
-        return Unanswered("nobody listens at Nomad's address", refused=True)
+        return NomadError("nobody listens at Nomad's address", refused=True)
     if isinstance(error, TimeoutError):
-        return Unanswered("Nomad's address does not answer")
-    return Unanswered(f"cannot connect to Nomad ({error.strerror or type(error).__name__})")
+        return NomadError("Nomad's address does not answer")
+    return NomadError(f"cannot connect to Nomad ({error.strerror or type(error).__name__})")

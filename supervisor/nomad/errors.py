@@ -20,7 +20,7 @@ _GLANCE = 512
 _PLAIN = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"})
 
 
-class Unanswered(Exception):
+class NomadError(Exception):
     """
     A question that taught nothing: why, whether nobody listened, and when to ask again, if told.
 
@@ -42,13 +42,13 @@ class Unanswered(Exception):
         self.status = status
 
 
-class TokenRefused(Unanswered):
+class TokenRefused(NomadError):
     """
     The question was answered with a no to its token, which may have been replaced meanwhile.
     """
 
 
-def declined(response: requests.Response, *, has_token: bool) -> Unanswered:
+def http_error(response: requests.Response, *, has_token: bool) -> NomadError:
     """
     Explain an answer that is none, by its status and the first words of its text.
     """
@@ -65,16 +65,16 @@ def declined(response: requests.Response, *, has_token: bool) -> Unanswered:
         hint = "no server is in reach, the token is damaged, or NOMAD_REGION is unknown"
         return TokenRefused(f"Nomad cannot tell whose token this is (500): {hint}", status=status)
     if text.startswith(_WANTS_TLS):
-        return Unanswered("Nomad speaks TLS (400): NOMAD_ADDR has to be https://", status=status)
+        return NomadError("Nomad speaks TLS (400): NOMAD_ADDR has to be https://", status=status)
     reason = f"Nomad answered {status}"
     if status < requests.codes.bad_request:
         reason += ", which is no answer to this question"
     if status == requests.codes.too_many_requests:
         reason = "Nomad has too many connections from here (429)"
-    return Unanswered(reason, retry_after=retry_after, status=status)
+    return NomadError(reason, retry_after=retry_after, status=status)
 
 
-def distrusted(error: ssl.SSLError, name: str, *, has_certificate: bool) -> Unanswered:
+def tls_error(error: ssl.SSLError, name: str, *, has_certificate: bool) -> NomadError:
     """
     Explain why a TLS line to a server of this name did not come to be, or was ended.
     """
@@ -89,19 +89,19 @@ def distrusted(error: ssl.SSLError, name: str, *, has_certificate: bool) -> Unan
                 f"is of no authority that we trust: NOMAD_CACERT names its file"
                 f" ({error.verify_message})"
             )
-        return Unanswered(f"Nomad's certificate {told}")
+        return NomadError(f"Nomad's certificate {told}")
     if reason in _PLAIN:
-        return Unanswered("Nomad does not speak TLS: NOMAD_ADDR has to be http://")
+        return NomadError("Nomad does not speak TLS: NOMAD_ADDR has to be http://")
     if "ALERT" in reason and has_certificate:
-        return Unanswered(f"Nomad refuses the certificate of NOMAD_CLIENT_CERT ({reason})")
+        return NomadError(f"Nomad refuses the certificate of NOMAD_CLIENT_CERT ({reason})")
     if "ALERT" in reason:
-        return Unanswered(
+        return NomadError(
             f"Nomad wants a certificate: set NOMAD_CLIENT_CERT and NOMAD_CLIENT_KEY ({reason})"
         )
-    return Unanswered(f"the TLS line failed ({reason or type(error).__name__})")
+    return NomadError(f"the TLS line failed ({reason or type(error).__name__})")
 
 
-def of_tls(error: BaseException | None) -> ssl.SSLError | None:
+def find_tls_error(error: BaseException | None) -> ssl.SSLError | None:
     """
     Find the TLS error that another one was raised for, however deep.
     """

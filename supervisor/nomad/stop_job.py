@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 from supervisor.core.config.settings import Settings
 from supervisor.core.events import Event, JobStopAnswered
-from supervisor.nomad.api import Jobs
-from supervisor.nomad.errors import Unanswered
+from supervisor.nomad.api import JobStopRequest
+from supervisor.nomad.errors import NomadError
 
 
-class Stopper:
+class JobStopper:
     """
     Asks when it is told to, and posts what became of it; it costs nothing before.
     """
@@ -23,11 +23,11 @@ class Stopper:
         self,
         settings: Settings,
         post: Callable[[Event], None],
-        hide: Callable[[list[str]], None],
+        redact: Callable[[list[str]], None],
     ) -> None:
         self._settings = settings
         self._post = post
-        self._hide = hide
+        self._hide = redact
 
     def ask(self) -> None:
         """Ask now.  Answered by JobStopAnswered."""
@@ -35,13 +35,13 @@ class Stopper:
 
     def _ask(self) -> None:
         try:
-            jobs = Jobs(self._settings, self._hide)
+            jobs = JobStopRequest(self._settings, self._hide)
             try:
                 jobs.stop(self._settings.nomad_job_id)
             finally:
                 jobs.close()
             answer = JobStopAnswered()
-        except Unanswered as trouble:
+        except NomadError as trouble:
             answer = JobStopAnswered(trouble.reason, trouble.status, trouble.retry_after)
         except Exception as error:  # noqa: BLE001 - the end goes on, whatever nobody foresaw
             answer = JobStopAnswered(f"internal error: {type(error).__name__}")

@@ -18,13 +18,13 @@ _JWT = "eyJ"
 
 class Token:
     """
-    The token as it is known now; `hide` is told of each before it is used.
+    The token as it is known now; `redact` is told of each before it is used.
     """
 
-    def __init__(self, settings: Settings, hide: Callable[[list[str]], None]) -> None:
+    def __init__(self, settings: Settings, redact: Callable[[list[str]], None]) -> None:
         self._file = settings.nomad_token_file
         self._last = settings.nomad_token
-        self._hide = hide
+        self._hide = redact
 
     def read(self) -> str:
         """Read the file anew; return the token, empty where there is none at all."""

@@ -20,18 +20,18 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 
-from supervisor.nomad.connection import Place
-from supervisor.nomad.errors import Unanswered
+from supervisor.nomad.connection import Connector
+from supervisor.nomad.errors import NomadError
 
 
-class Wire(HTTPAdapter):
+class CancellableTransport(HTTPAdapter):
     """
     A transport with one connection.
 
     `is_unwanted` tells whether a call that is about to connect was cut before it could be.
     """
 
-    def __init__(self, place: Place, is_unwanted: Callable[[], bool]) -> None:
+    def __init__(self, place: Connector, is_unwanted: Callable[[], bool]) -> None:
         self._place = place
         self._is_unwanted = is_unwanted
         self._lock = threading.Lock()
@@ -57,7 +57,7 @@ class Wire(HTTPAdapter):
         """Let a call follow one that was cut."""
         self._is_cut = False
 
-    def cut(self) -> None:
+    def cancel(self) -> None:
         """End the call under way at once, from any thread."""
         with self._lock:
             self._is_cut = True
@@ -82,7 +82,7 @@ class Wire(HTTPAdapter):
             self._held = os.dup(line.fileno())
             # Who cuts sets the wish first and looks for the line then: one of us sees both.
             if self._is_cut or self._is_unwanted():
-                raise Unanswered("cut before it began")
+                raise NomadError("cut before it began")
 
     def _release(self) -> None:
         with self._lock:
@@ -99,7 +99,7 @@ class Wire(HTTPAdapter):
         self._release()
 
 
-def session(wire: Wire) -> requests.Session:
+def session(wire: CancellableTransport) -> requests.Session:
     """
     Build a session that speaks over one wire and takes nothing from the environment.
 
@@ -118,14 +118,14 @@ def session(wire: Wire) -> requests.Session:
     return made
 
 
-class Alarm:
+class Watchdog:
     """
     Cuts a wire when a call takes longer than it may, all of it together.
 
     It may take `head` seconds to begin its answer, and `whole` seconds to have it whole.
     """
 
-    def __init__(self, wire: Wire, head: float, whole: float) -> None:
+    def __init__(self, wire: CancellableTransport, head: float, whole: float) -> None:
         self._wire = wire
         self._until = time.monotonic() + whole
         self._timer = self._set(head)
@@ -144,7 +144,7 @@ class Alarm:
 
     def _ring(self) -> None:
         self.rang = True
-        self._wire.cut()
+        self._wire.cancel()
 
     def __enter__(self) -> Self:
         self._timer.start()

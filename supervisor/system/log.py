@@ -113,12 +113,12 @@ class Log:
             wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         )
 
-    def hide(self, secrets: Iterable[str]) -> None:
+    def redact(self, secrets: Iterable[str]) -> None:
         """Never write these texts."""
         known = {*self._secrets, *(secret for secret in secrets if len(secret) > 3)}
         self._secrets = tuple(sorted(known))
 
-    def say(self, event: str, level: str = "info", **fields: Any) -> None:
+    def emit(self, event: str, level: str = "info", **fields: Any) -> None:
         """Write one line."""
         self._logger.log(
             _LEVELS[level],

@@ -101,7 +101,7 @@ class Children:
                 )
         return ended
 
-    def leave_nobody(self) -> None:
+    def kill_all(self) -> None:
         """
         Kill whatever still runs, with its group: one that was started as the end came, say.
         """
@@ -143,7 +143,7 @@ def send(pid: int, signum: int, *, group: bool = False) -> None:
         return
 
 
-def go_first(pid: int, *, before_all: bool = False) -> None:
+def prefer_oom_kill(pid: int, *, before_all: bool = False) -> None:
     """
     Let the kernel take a child before us when the memory of our control group is used up.
 

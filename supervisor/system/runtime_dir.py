@@ -16,11 +16,11 @@ def claim_runtime(environ: Mapping[str, str]) -> Path:
     Find the folder for config and sockets and claim it.  Raises Problem with what was tried.
     """
     candidates = runtime_candidates(environ)
-    folder, troubles = _first_usable(candidates)
+    folder, errors = _first_usable(candidates)
     if folder is None:
         raise Problem(
             ExitCode.CONFIG,
-            f"cannot write to any RUNTIME_DIR ({'; '.join(troubles)}):"
+            f"cannot write to any RUNTIME_DIR ({'; '.join(errors)}):"
             f" mount a tmpfs at {Path(candidates[0]).parent}; giving up",
         )
     if _lock(folder) is None:
@@ -34,12 +34,12 @@ def _first_usable(candidates: Iterable[str]) -> tuple[Path | None, list[str]]:
     """
     Make the first of the folders that can be ours and written to; else None, and why not each.
     """
-    troubles = []
+    errors = []
     mode = 0o711 if os.geteuid() == 0 else 0o700
     for candidate in candidates:
         folder = Path(candidate)
         if len(str(folder)) > 85:  # a socket's path has 107 bytes at most
-            troubles.append(f"{folder}: too long for a socket in it")
+            errors.append(f"{folder}: too long for a socket in it")
             continue
         try:
             _make(folder, mode)
@@ -48,10 +48,10 @@ def _first_usable(candidates: Iterable[str]) -> tuple[Path | None, list[str]]:
             probe.touch(exist_ok=False)  # anew, or it would be written through a planted link
             probe.unlink()
         except OSError as error:
-            troubles.append(f"{folder}: {error.strerror}")
+            errors.append(f"{folder}: {error.strerror}")
             continue
         return folder, []
-    return None, troubles
+    return None, errors
 
 
 def _make(folder: Path, mode: int) -> None:

@@ -13,7 +13,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from supervisor.core.deadline_record import Record
+from supervisor.core.deadline_record import DeadlineRecord
 
 if TYPE_CHECKING:
     from pathlib import Path  # not for the start: it loads urllib and ipaddress
@@ -26,7 +26,7 @@ _LAST_INSTANT = 253402300800.0
 _LONGEST = 65536
 
 
-def read_record(folder: Path | str) -> tuple[Record | None, str]:
+def read_record(folder: Path | str) -> tuple[DeadlineRecord | None, str]:
     """
     Read the record of an earlier start: it, or None and what is wrong with the file, if anything.
     """
@@ -34,7 +34,7 @@ def read_record(folder: Path | str) -> tuple[Record | None, str]:
     try:
         with open(path, "rb") as file:
             found = json.loads(file.read(_LONGEST))
-        record = Record(
+        record = DeadlineRecord(
             allocation=_text(found["allocation"]),
             first_start=_instant(found["first_start"]),
             origin=_text(found["origin"]),
@@ -50,7 +50,7 @@ def read_record(folder: Path | str) -> tuple[Record | None, str]:
     return record, ""
 
 
-def save_record(folder: Path | str, record: Record) -> None:
+def save_record(folder: Path | str, record: DeadlineRecord) -> None:
     """
     Put the record on disk, whole or not at all.  Raises OSError.
     """

@@ -175,7 +175,7 @@ def test_S07_our_own_admin_port_is_no_endpoint(nomad: FakeNomad) -> None:
             ("127.0.0.1", subject.admin_port),
             ("127.9.9.9", subject.admin_port),
         )
-        subject.wait_for_log("endpoints.changed", passed_over=2)
+        subject.wait_for_log("endpoints.changed", skipped=2)
         eventually(lambda: 503 == subject.get("/status").status)
         assert 0 == subject.status()["endpoints"]["known"]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from supervisor.core.config import load
-from supervisor.nomad.api import Service
-from supervisor.nomad.errors import Unanswered
+from supervisor.nomad.api import ServiceQuery
+from supervisor.nomad.errors import NomadError
 from tests.support.fake_nomad import FakeNomad
 from tests.support.live_files import live_files
 from tests.support.namespaces import why_no_unshare
@@ -194,25 +194,25 @@ def test_A13_a_resolver_that_hangs_holds_nothing_up(
 
 
 @pytest.fixture
-def asking(nomad: FakeNomad) -> Iterator[Service]:
+def asking(nomad: FakeNomad) -> Iterator[ServiceQuery]:
     """
     A client of a Nomad that it knows by name.
     """
     nomad.set("web", [("127.0.0.1", 1)])
     environ = {"SERVICE_NAME": "web", "NOMAD_ADDR": f"http://localhost:{nomad.port}"}
-    client = Service(load.read(environ, lambda _: True), lambda _: None)
+    client = ServiceQuery(load.read(environ, lambda _: True), lambda _: None)
     yield client
     client.close()
 
 
-def test_a_name_may_have_several_addresses(nomad: FakeNomad, asking: Service) -> None:
+def test_a_name_may_have_several_addresses(nomad: FakeNomad, asking: ServiceQuery) -> None:
     """
     Each address of a name is tried, and the name is looked up anew for each connection.
     """
     assert 1 == len(asking.ask("web", 0, 1.0).rows)
     nomad.stop()
     for _ in range(2):
-        with pytest.raises(Unanswered) as trouble:
+        with pytest.raises(NomadError) as trouble:
             asking.ask("web", 0, 1.0)
     assert trouble.value.refused
     nomad.start()
@@ -220,7 +220,7 @@ def test_a_name_may_have_several_addresses(nomad: FakeNomad, asking: Service) ->
     assert "resolver" not in {thread.name for thread in threading.enumerate()}
 
 
-def test_a_host_that_is_gone_is_noticed(nomad: FakeNomad, asking: Service) -> None:
+def test_a_host_that_is_gone_is_noticed(nomad: FakeNomad, asking: ServiceQuery) -> None:
     """
     The kernel asks a silent host whether it is still there, and gives it up after 11 s, so that a
     query which waits for a change does not wait on a dead line.
@@ -245,8 +245,8 @@ def test_nobody_at_the_address_is_a_refusal() -> None:
     """
     for address in (f"http://127.0.0.1:{free_port()}", "unix:///nowhere/api.sock"):
         read = load.read({"SERVICE_NAME": "web", "NOMAD_ADDR": address}, lambda _: True)
-        client = Service(read, lambda _: None)
-        with pytest.raises(Unanswered) as trouble:
+        client = ServiceQuery(read, lambda _: None)
+        with pytest.raises(NomadError) as trouble:
             client.ask("web", 0, 1.0)
         assert trouble.value.refused
         client.close()

@@ -63,8 +63,8 @@ def test_A01_down_at_the_start_it_serves_503_and_tries_again(
     for number, pause in enumerate(pauses):
         longest = min(2.0, 0.1 * 2**number)
         assert longest * 0.49 <= pause <= longest * 1.01
-    shares = {round(pause / min(2.0, 0.1 * 2**n), 1) for n, pause in enumerate(pauses)}
-    assert len(shares) > 1, "no jitter"
+    server_options = {round(pause / min(2.0, 0.1 * 2**n), 1) for n, pause in enumerate(pauses)}
+    assert len(server_options) > 1, "no jitter"
     assert 503 == subject.get().status
     assert subject.running
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from supervisor.core.config import load
-from supervisor.nomad.api import Answer, Service
-from supervisor.nomad.errors import Unanswered
+from supervisor.nomad.api import ServiceList, ServiceQuery
+from supervisor.nomad.errors import NomadError
 from tests.support.certificates import Authority
 from tests.support.fake_nomad import FakeNomad
 from tests.support.listening import Listener
@@ -72,7 +72,7 @@ def secured(tmp_path: Path) -> Iterator[Secured]:
         yield found
 
 
-def asked(environ: dict[str, str], index: int = 0, wait: float = 30.0) -> Answer:
+def asked(environ: dict[str, str], index: int = 0, wait: float = 30.0) -> ServiceList:
     """
     Ask once, as a source does.
     """
@@ -83,19 +83,19 @@ def asked(environ: dict[str, str], index: int = 0, wait: float = 30.0) -> Answer
         client.close()
 
 
-def client_of(environ: dict[str, str]) -> Service:
+def client_of(environ: dict[str, str]) -> ServiceQuery:
     """
     Return a client that is told this by its environment.
     """
     read = load.read({"SERVICE_NAME": "web", **environ}, lambda _: True)
-    return Service(read, lambda _: None)
+    return ServiceQuery(read, lambda _: None)
 
 
 def reason(environ: dict[str, str]) -> str:
     """
     Return why a question is not answered.
     """
-    with pytest.raises(Unanswered) as trouble:
+    with pytest.raises(NomadError) as trouble:
         asked(environ)
     return trouble.value.reason
 
@@ -317,7 +317,7 @@ def test_a_question_is_cut_at_any_moment(secured: Secured, dripping: Listener, w
     def ask() -> None:
         try:
             client.ask("web", nomad.index if when == "waiting" else 0, 30.0)
-        except Unanswered as trouble:
+        except NomadError as trouble:
             troubles.append(trouble.reason)
 
     asking = threading.Thread(target=ask, daemon=True)

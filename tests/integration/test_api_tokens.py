@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from supervisor.core.config import load
-from supervisor.nomad.api import Service
-from supervisor.nomad.errors import Unanswered
+from supervisor.nomad.api import ServiceQuery
+from supervisor.nomad.errors import NomadError
 from supervisor.nomad.token import Token
 from tests.support.fake_nomad import TOKEN, FakeNomad
 from tests.support.nomad_faults import Exchange, status
@@ -26,12 +26,12 @@ NEW = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJuZXcifQ.bmV3"
 UUID = "7f0c1b9e-3d52-4a8e-9a51-0d6a4f6f2c11"
 
 
-def client_of(**environ: object) -> Service:
+def client_of(**environ: object) -> ServiceQuery:
     """
     Return a client that is told this by its environment.
     """
     told = {name: str(value) for name, value in environ.items()}
-    return Service(load.read({"SERVICE_NAME": "web", **told}, lambda _: True), lambda _: None)
+    return ServiceQuery(load.read({"SERVICE_NAME": "web", **told}, lambda _: True), lambda _: None)
 
 
 def test_A11_a_token_rotated_on_disk_is_used_by_the_next_query(
@@ -112,7 +112,7 @@ def test_A12_a_token_that_is_still_refused_is_asked_with_once(tmp_path: Path) ->
         def again(*faults: Callable[[Exchange], Reply | None]) -> list[str]:
             asked = len(nomad.requests)
             nomad.fault(*faults, times=1)
-            with pytest.raises(Unanswered) as trouble:
+            with pytest.raises(NomadError) as trouble:
                 client.ask("web", 0, 1.0)
             assert trouble.value.status in {403, 500}
             nomad.heal()
@@ -157,7 +157,7 @@ def test_a_socket_that_wants_a_token_says_what_to_add(tmp_path: Path) -> None:
     """
     with FakeNomad(tmp_path / "api.sock") as nomad:
         client = client_of(NOMAD_ADDR=nomad.unix_address)
-        with pytest.raises(Unanswered) as trouble:
+        with pytest.raises(NomadError) as trouble:
             client.ask("web", 0, 1.0)
         client.close()
     assert 401 == trouble.value.status

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from supervisor.core.config import load
-from supervisor.nomad.api import Checks
-from supervisor.nomad.errors import Unanswered
+from supervisor.nomad.api import ChecksQuery
+from supervisor.nomad.errors import NomadError
 from tests.support.fake_nomad import FakeNomad
 from tests.support.live_files import live_files
 from tests.support.nomad_faults import Fault, body, cut, empty, hang, stale, status
@@ -218,7 +218,7 @@ class TestChecks:
         Ask for the checks of allocation 1-2 in the namespace prod.
         """
         environ = {"SERVICE_NAME": "web", "NOMAD_ADDR": nomad.address, "NOMAD_NAMESPACE": "prod"}
-        client = Checks(load.read(environ, lambda _: True), lambda _: None)
+        client = ChecksQuery(load.read(environ, lambda _: True), lambda _: None)
         if fault is not None:
             nomad.fault(fault, times=1)
         try:
@@ -258,14 +258,14 @@ class TestChecks:
         """
         A wrong shape anywhere teaches nothing.
         """
-        with pytest.raises(Unanswered):
+        with pytest.raises(NomadError):
             self.ask(nomad, body(text))
 
     def test_it_is_no_longer_than_a_megabyte(self, nomad: FakeNomad) -> None:
         """
         An allocation has a few checks, and each says a few lines.
         """
-        with pytest.raises(Unanswered, match="longer than"):
+        with pytest.raises(NomadError, match="longer than"):
             self.ask(nomad, body("{" + " " * 1_100_000 + "}"))
 
     @pytest.mark.parametrize("code", [403, 404, 500])
@@ -273,6 +273,6 @@ class TestChecks:
         """
         Who asks can tell a missing right from an unknown allocation.
         """
-        with pytest.raises(Unanswered) as trouble:
+        with pytest.raises(NomadError) as trouble:
             self.ask(nomad, status(code, "Permission denied"))
         assert code == trouble.value.status

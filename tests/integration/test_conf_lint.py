@@ -10,9 +10,9 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
 from supervisor.core.config.load import read
-from supervisor.core.model import Endpoint, Mode, Plan, Share
-from supervisor.nginx.process import find
-from supervisor.nginx.render import beyond
+from supervisor.core.model import Endpoint, Mode, Plan, ServerOptions
+from supervisor.nginx.process import find_binary
+from supervisor.nginx.render import unsupported
 from tests.support.conf_lint import FORBIDDEN, complaints, directives
 from tests.support.conf_words import strangers
 from tests.support.nginxes import BOTH
@@ -65,7 +65,10 @@ SETTINGS = st.fixed_dictionaries(
     },
 ).map(spread)
 SHARES = st.builds(
-    Share, st.integers(1, 300) | st.sampled_from([-1, 0, 2**40]), st.booleans(), st.booleans()
+    ServerOptions,
+    st.integers(1, 300) | st.sampled_from([-1, 0, 2**40]),
+    st.booleans(),
+    st.booleans(),
 )
 ENDPOINTS = st.builds(
     lambda host, port: Endpoint(str(host), port), st.ip_addresses(), st.integers(1, 65535)
@@ -80,8 +83,8 @@ def plans(draw: st.DrawFn) -> Plan:
     """
     asked = draw(st.dictionaries(ENDPOINTS, st.none() | SHARES, max_size=8))
     modes = [Mode.SERVE, Mode.DRAINING] if asked else [each for each in Mode if each != Mode.SERVE]
-    shares = tuple((each, share) for each, share in sorted(asked.items()) if share)
-    return Plan(tuple(sorted(asked)), draw(st.sampled_from(modes)), shares, draw(SUNSETS))
+    server_options = tuple((each, share) for each, share in sorted(asked.items()) if share)
+    return Plan(tuple(sorted(asked)), draw(st.sampled_from(modes)), server_options, draw(SUNSETS))
 
 
 TWO = (Endpoint("10.0.0.1", 1), Endpoint("fd00::1", 1))
@@ -124,7 +127,7 @@ def test_F12_each_endpoint_is_one_server_line_and_nothing_else(
     with its weight where it has one, and a backup only where the method knows any and not all are.
     """
     with tempfile.TemporaryDirectory() as name:
-        bundle = rendered(balancings(method)[0], (1, 31, 3), plan, turn=turn)
+        bundle = rendered(balancings(method)[0], (1, 31, 3), plan, rotation=turn)
         found = directives(bundle.files, Path(name))
     inside = [each for each in found if each.around[-1:] == ("upstream service",)]
     served = [each.words for each in inside if each.name == "server"]
@@ -132,12 +135,12 @@ def test_F12_each_endpoint_is_one_server_line_and_nothing_else(
     start = turn % len(plan.endpoints) if turns else 0
     order = [*plan.endpoints[start:], *plan.endpoints[:start]]
     assert [str(each) for each in order] == [words[0] for words in served]
-    shares = dict(plan.shares)
-    all_backups = all(each in shares and shares[each].backup for each in order)
+    server_options = dict(plan.server_options)
+    all_backups = all(each in server_options and server_options[each].backup for each in order)
     for endpoint, words in zip(order, served, strict=True):
-        share = shares.get(endpoint, Share())
+        share = server_options.get(endpoint, ServerOptions())
         weight = {f"weight={min(share.weight, 65535)}"} if share.weight > 1 else set()
-        if method == "hash" and sum(share.weight for share in shares.values()) > 3000:
+        if method == "hash" and sum(share.weight for share in server_options.values()) > 3000:
             weight = {word for word in words if word.startswith("weight=")}  # in proportion
         marked = share.backup and method in WITH_BACKUP and not all_backups
         assert {"max_fails=0", *weight, *(["backup"] if marked else [])} == set(words[1:])
@@ -212,7 +215,7 @@ def test_F12_what_is_rendered_is_accepted(
         version_of(nginx),
         plan,
         str(tmp_path),
-        stub_status=find(nginx).has_stub_status,
+        stub_status=find_binary(nginx).has_stub_status,
     )
     assert not objection(nginx, written(bundle.files, tmp_path))
 
@@ -231,7 +234,7 @@ def test_F12_whatever_the_settings_say_nginx_accepts_it(
     """
     environ = {**environ, "LISTEN_PORT": str(free_port())}
     version = version_of(nginx)
-    if beyond(read(environ, lambda _: False), version):
+    if unsupported(read(environ, lambda _: False), version):
         assert "cookie" == environ["STICKY"]
         assert version < (1, 29, 6)
         environ["STICKY"] = "off"
@@ -265,10 +268,11 @@ def test_F12_a_thousand_proxies_are_accepted(tmp_path: Path, nginx: str) -> None
 @hypothesis(max_examples=40, deadline=None)
 @given(plan=plans(), method=st.sampled_from(METHODS))
 @example(
-    plan=Plan(TWO, Mode.SERVE, tuple((each, Share(3, backup=True)) for each in TWO)), method=""
+    plan=Plan(TWO, Mode.SERVE, tuple((each, ServerOptions(3, backup=True)) for each in TWO)),
+    method="",
 )
-@example(plan=Plan(TWO, Mode.SERVE, ((TWO[0], Share(3, backup=True)),)), method="")
-@example(plan=Plan(TWO, Mode.SERVE, ((TWO[1], Share(2**40)),)), method="")
+@example(plan=Plan(TWO, Mode.SERVE, ((TWO[0], ServerOptions(3, backup=True)),)), method="")
+@example(plan=Plan(TWO, Mode.SERVE, ((TWO[1], ServerOptions(2**40)),)), method="")
 def test_E13_whatever_shares_are_asked_for_nginx_accepts_them(
     nginx: str, plan: Plan, method: str
 ) -> None:

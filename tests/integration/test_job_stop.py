@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from supervisor.core.config import load
-from supervisor.nomad.api import Jobs
-from supervisor.nomad.errors import Unanswered
+from supervisor.nomad.api import JobStopRequest
+from supervisor.nomad.errors import NomadError
 from tests.support.certificates import Authority
 from tests.support.deadlines import lived, write_record
 from tests.support.fake_nomad import TOKEN, FakeNomad
@@ -46,19 +46,19 @@ Replicas = Callable[..., list[Replica]]
 JOB = "fit/dispatch-1764-ab"
 
 
-def client_of(nomad: FakeNomad, **environ: str) -> Jobs:
+def client_of(nomad: FakeNomad, **environ: str) -> JobStopRequest:
     """
     Return a client that knows this Nomad.
     """
     told = {"SERVICE_NAME": "web", "NOMAD_ADDR": nomad.address, "NOMAD_TOKEN": TOKEN, **environ}
-    return Jobs(load.read(told, lambda _: True), lambda _: None)
+    return JobStopRequest(load.read(told, lambda _: True), lambda _: None)
 
 
-def refusal(client: Jobs, job: str = JOB) -> Unanswered:
+def refusal(client: JobStopRequest, job: str = JOB) -> NomadError:
     """
     Return why a job is not stopped.
     """
-    with pytest.raises(Unanswered) as trouble:
+    with pytest.raises(NomadError) as trouble:
         client.stop(job)
     client.close()
     return trouble.value

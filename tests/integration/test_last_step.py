@@ -21,7 +21,7 @@ def test_a_child_that_nobody_waits_for_any_more_is_killed_with_its_group(tmp_pat
     grandchild = int(eventually(lambda: os.pread(output, 99, 0)))
     os.close(output)
 
-    children.leave_nobody()
+    children.kill_all()
 
     (ended,) = eventually(children.reap)
     assert (pid, 128 + 9) == (ended.pid, ended.code)

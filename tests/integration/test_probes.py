@@ -18,16 +18,16 @@ from typing import Any, Self
 import pytest
 
 from supervisor import __version__
-from supervisor.core.model import Condition
-from supervisor.health.probe import OursError, explained, status_of
-from supervisor.health.state import Verdict
+from supervisor.core.model import HealthState
+from supervisor.health.probe import LocalError, explained, status_of
+from supervisor.health.state import ProbeResult
 from tests.support.listening import Listener
 from tests.support.probing import Probed
 from tests.support.replica import Replica
 from tests.support.waiting import eventually, free_port
 
-READY, SLOW, FAILING = Condition.READY, Condition.SLOW, Condition.FAILING
-STARTING = Condition.STARTING
+READY, SLOW, FAILING = HealthState.READY, HealthState.SLOW, HealthState.FAILING
+STARTING = HealthState.STARTING
 
 BRISK = {"HEALTH_INTERVAL": "100ms", "HEALTH_TIMEOUT": "150ms"}
 
@@ -165,14 +165,14 @@ def test_what_dies_is_lost_and_may_come_back() -> None:
 @pytest.mark.parametrize(
     "number, verdict",
     [
-        (errno.ECONNREFUSED, Verdict.REFUSED),
-        (errno.ETIMEDOUT, Verdict.TIMED_OUT),
-        (errno.ECONNRESET, Verdict.FAILED),
-        (errno.EHOSTUNREACH, Verdict.FAILED),
-        (errno.ENETUNREACH, Verdict.FAILED),
+        (errno.ECONNREFUSED, ProbeResult.REFUSED),
+        (errno.ETIMEDOUT, ProbeResult.TIMED_OUT),
+        (errno.ECONNRESET, ProbeResult.FAILED),
+        (errno.EHOSTUNREACH, ProbeResult.FAILED),
+        (errno.ENETUNREACH, ProbeResult.FAILED),
     ],
 )
-def test_why_a_connection_failed_tells_how_bad_it_is(number: int, verdict: Verdict) -> None:
+def test_why_a_connection_failed_tells_how_bad_it_is(number: int, verdict: ProbeResult) -> None:
     """
     Refused is worse than failed, and the kernel's own patience is a timeout too.
     """
@@ -184,7 +184,7 @@ def test_what_fails_on_this_side_is_no_verdict(number: int) -> None:
     """
     Descriptors, memory and ports are ours; their lack says nothing about an endpoint.
     """
-    with pytest.raises(OursError):
+    with pytest.raises(LocalError):
         explained(number)
 
 
@@ -259,7 +259,7 @@ def test_ipv6_is_probed_too() -> None:
         ([], STARTING),
     ],
 )
-def test_http_is_judged_by_its_status_line(parts: list[bytes], condition: Condition) -> None:
+def test_http_is_judged_by_its_status_line(parts: list[bytes], condition: HealthState) -> None:
     """
     In whatever pieces it comes, after interim answers, in 4 KiB at most; garbage is a failure.
     """
@@ -419,7 +419,7 @@ def test_many_newcomers_are_told_in_few_events() -> None:
         for endpoint in endpoints:
             probed.becomes(endpoint, READY)
 
-        assert 600 == sum(len(event.conditions) for _, event in probed.events)
+        assert 600 == sum(len(event.health_states) for _, event in probed.events)
         assert len(probed.events) < 100
 
 

@@ -4,15 +4,15 @@ HEALTH_CHECK=nomad: Nomad's own checks decide, and TCP where they do not tell.
 
 import pytest
 
-from supervisor.core.model import Condition
+from supervisor.core.model import HealthState
 from tests.support import nomad_faults as faults
 from tests.support.fake_nomad import TOKEN, FakeNomad
 from tests.support.probing import Probed
 from tests.support.replica import Replica
 from tests.support.waiting import eventually, free_port
 
-READY, SLOW, FAILING = Condition.READY, Condition.SLOW, Condition.FAILING
-STARTING = Condition.STARTING
+READY, SLOW, FAILING = HealthState.READY, HealthState.SLOW, HealthState.FAILING
+STARTING = HealthState.STARTING
 
 
 def follow(nomad: FakeNomad, **environ: str) -> Probed:

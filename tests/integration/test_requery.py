@@ -7,8 +7,8 @@ import time
 import pytest
 
 from supervisor.core.config import load
-from supervisor.nomad.api import Service
-from supervisor.nomad.errors import Unanswered
+from supervisor.nomad.api import ServiceQuery
+from supervisor.nomad.errors import NomadError
 from tests.support.fake_nomad import FakeNomad
 
 
@@ -24,10 +24,10 @@ def test_a_query_that_is_unwanted_before_it_connects_is_never_asked(
         fake.set("web", [("127.0.0.1", 1)])
         address = fake.address if over == "tcp" else fake.unix_address
         environ = {"SERVICE_NAME": "web", "NOMAD_ADDR": address, "NOMAD_TOKEN": "token"}
-        client = Service(load.read(environ, lambda _: False), lambda _: None, lambda: True)
+        client = ServiceQuery(load.read(environ, lambda _: False), lambda _: None, lambda: True)
         began = time.monotonic()
 
-        with pytest.raises(Unanswered):
+        with pytest.raises(NomadError):
             client.ask("web", fake.index, 30.0)
 
         assert time.monotonic() - began < 5

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from supervisor.core.model import Endpoint, Mode, Plan, Share
+from supervisor.core.model import Endpoint, Mode, Plan, ServerOptions
 from tests.support.client import Answer, asking, connect, get, read_answer
 from tests.support.listening import Listener
 from tests.support.nginxes import BOTH
@@ -284,7 +284,7 @@ def test_weights_share_the_requests(nginx: str, replicas: Callable[..., list[Rep
     """
     heavy, light = replicas("heavy", "light")
     served = tuple(sorted(Endpoint(*each.endpoint) for each in (heavy, light)))
-    plan = Plan(served, Mode.SERVE, ((Endpoint(*heavy.endpoint), Share(3)),))
+    plan = Plan(served, Mode.SERVE, ((Endpoint(*heavy.endpoint), ServerOptions(3)),))
     with running(nginx, plan, {"LB_METHOD": "round_robin"}) as port:
         assert Counter(heavy=30, light=10) == Counter(get(port).text for _ in range(40))
 
@@ -299,7 +299,7 @@ def test_a_backup_waits_until_it_is_needed(
     """
     first, second = replicas("first", "second")
     served = tuple(sorted(Endpoint(*each.endpoint) for each in (first, second)))
-    plan = Plan(served, Mode.SERVE, ((Endpoint(*second.endpoint), Share(backup=True)),))
+    plan = Plan(served, Mode.SERVE, ((Endpoint(*second.endpoint), ServerOptions(backup=True)),))
     with running(nginx, plan, {"LB_METHOD": method}) as port:
         assert {"first"} == {get(port).text for _ in range(20)}
         first.stop()

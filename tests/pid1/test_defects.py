@@ -15,7 +15,7 @@ Serve = Callable[..., Supervised]
 Replicas = Callable[..., list[Replica]]
 
 _BREAKS = {
-    "the policy": "import supervisor.core.balancing as place\nplace.choose",
+    "the policy": "import supervisor.core.balancing as place\nplace.balance",
     "a thread": "import supervisor.nginx.internal_socket as place\nplace.read_generation",
 }
 

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from supervisor.core.config.load import read
-from supervisor.core.deadline_record import Record
+from supervisor.core.deadline_record import DeadlineRecord
 from supervisor.core.model import Endpoint, Mode, Plan
-from supervisor.nginx.config_store import Configs
-from supervisor.nginx.render import Bundle, Frame, Renderer
+from supervisor.nginx.config_store import ConfigStore
+from supervisor.nginx.render import RenderContext, RenderedConfig, Renderer
 from supervisor.nginx.templates import read_templates
 from supervisor.system.state_file import save_record
 
@@ -29,8 +29,8 @@ STEPS = (
     *("rename", "replace", "chmod", "fdatasync", "truncate", "ftruncate", "pwrite", "scandir"),
 )
 
-OLD = Record("a", 1000.0, "TTL=1h", 4600.0)
-NEW = Record("a", 1000.0, "TTL=1h", 4600.0, extended_to=9999.5)
+OLD = DeadlineRecord("a", 1000.0, "TTL=1h", 4600.0)
+NEW = DeadlineRecord("a", 1000.0, "TTL=1h", 4600.0, extended_to=9999.5)
 
 
 def plan(number: int) -> Plan:
@@ -45,18 +45,18 @@ def renderer(folder: Path) -> Renderer:
     Return what renders those plans for a folder.
     """
     settings = read({"ENDPOINTS": "10.0.0.1:1"}, lambda _: False)
-    frame = Frame(settings, (1, 22, 1), str(folder), 1, 1024, 512, ("127.0.0.1:1",))
+    frame = RenderContext(settings, (1, 22, 1), str(folder), 1, 1024, 512, ("127.0.0.1:1",))
     return Renderer(frame, read_templates())
 
 
-def configs(folder: Path) -> Configs:
+def configs(folder: Path) -> ConfigStore:
     """
     Return the write path of configurations.
     """
-    return Configs(folder, renderer(folder), lambda: {"conf.d/mine.conf": b"# mine\n" * 50})
+    return ConfigStore(folder, renderer(folder), lambda: {"conf.d/mine.conf": b"# mine\n" * 50})
 
 
-def bundles(folder: Path) -> list[Bundle]:
+def bundles(folder: Path) -> list[RenderedConfig]:
     """
     Return the three configurations that a killed process may have left live, each whole.
     """
@@ -65,7 +65,7 @@ def bundles(folder: Path) -> list[Bundle]:
     return [found.bundle(plan(number), number, 0, operator) for number in (1, 2, 3)]
 
 
-def before_configs(folder: Path) -> Configs:
+def before_configs(folder: Path) -> ConfigStore:
     """
     Make the first configuration live and good.
     """
@@ -76,7 +76,7 @@ def before_configs(folder: Path) -> Configs:
     return found
 
 
-def change_configs(found: Configs) -> None:
+def change_configs(found: ConfigStore) -> None:
     """
     One change that works, and one that is taken back.
     """

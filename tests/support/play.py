@@ -16,33 +16,33 @@ from typing import TypeVar, assert_never
 
 from supervisor.core import lifecycle
 from supervisor.core.commands import (
-    AskJobStop,
+    Command,
     CountConnections,
     CountWorkers,
-    EndWorkers,
     Exit,
-    Keep,
     Kill,
-    Look,
+    MarkLastGood,
     Note,
-    Order,
     QuitOrphans,
+    RequestJobStop,
     Restore,
     SaveState,
+    SetPollInterval,
+    SetProbeTargets,
+    SignalWorkers,
     SpawnCheck,
     SpawnMaster,
     Stage,
     Swap,
-    Watch,
 )
 from supervisor.core.config import load
-from supervisor.core.deadline_record import Record
+from supervisor.core.deadline_record import DeadlineRecord
 from supervisor.core.events import (
     ChildExited,
     ConnectionsCounted,
     Event,
-    GenerationSeen,
-    HealthSeen,
+    GenerationReported,
+    HealthChanged,
     JobStopAnswered,
     OrphansFound,
     SignalArrived,
@@ -53,13 +53,13 @@ from supervisor.core.events import (
     Swapped,
     TimePassed,
     WorkersCounted,
-    WorkersEnded,
+    WorkersSignalled,
 )
-from supervisor.core.model import ChildKind, Condition, Endpoint, Plan
+from supervisor.core.model import ChildKind, Endpoint, HealthState, Plan
 from supervisor.core.policy import decide
 from supervisor.core.state import State
 
-T = TypeVar("T", bound=Order)
+T = TypeVar("T", bound=Command)
 
 WALL = 1_800_000_000.0
 SOURCE = "nomad:web"
@@ -70,9 +70,9 @@ def endpoints(*ports: int) -> tuple[Endpoint, ...]:
     return tuple(sorted(Endpoint("10.0.0.1", port) for port in ports))
 
 
-def arrives(*ports: int, certain: bool = True) -> SnapshotArrived:
+def arrives(*ports: int, confirmed: bool = True) -> SnapshotArrived:
     """Return the answer of a registry that lists these ports."""
-    return SnapshotArrived(SOURCE, endpoints(*ports), certain)
+    return SnapshotArrived(SOURCE, endpoints(*ports), confirmed)
 
 
 @dataclass
@@ -88,7 +88,7 @@ class World:
     intact: bool = True
     files: str = "whole"
     refused_files: frozenset[str] = frozenset({"broken"})
-    silent_orders: frozenset[type[Order]] = frozenset()
+    silent_orders: frozenset[type[Command]] = frozenset()
     open_connections: int = 0
     disk_trouble: str = ""
     orphans: frozenset[int] = frozenset()
@@ -104,7 +104,7 @@ class World:
         """Answer as Nomad does; after a yes its signal comes."""
         if self.job_stop is not None:
             yield 0.005, self.job_stop
-            if not self.job_stop.trouble and self.stops_after is not None:
+            if not self.job_stop.error and self.stops_after is not None:
                 yield self.stops_after, SignalArrived(signal.SIGTERM)
 
 
@@ -123,13 +123,13 @@ class Play:
     """One run of the policy: send events, let time pass, ask what was ordered."""
 
     configured: dict[str, str] = field(default_factory=dict)
-    record: Record | None = None
+    record: DeadlineRecord | None = None
     world: World = field(default_factory=World)
     now: float = 1000.0
     wall: float = WALL
 
     def __post_init__(self) -> None:
-        self.ordered: list[tuple[float, Order]] = []
+        self.issued: list[tuple[float, Command]] = []
         self._coming: list[tuple[float, int, Coming]] = []
         self._sequence = itertools.count()
         self._pids = itertools.count(100)
@@ -145,16 +145,16 @@ class Play:
         anchor = lifecycle.anchor(self.settings, self.record, self.wall)
         names = [f"nomad:{name}" for name in self.settings.service_name]
         self.state: State
-        self.state, orders = decide.begin(self.settings, anchor, names, self.now)
-        self._take(orders)
+        self.state, commands = decide.begin(self.settings, anchor, names, self.now)
+        self._take(commands)
 
     # ---------------------------------------------------------------- what a test does
 
-    def send(self, event: Event) -> list[Order]:
+    def send(self, event: Event) -> list[Command]:
         """Let an event happen now, and return what it led to at once."""
-        self.state, orders = decide.decide(self.state, event, self.now)
-        self._take(orders)
-        return orders
+        self.state, commands = decide.decide(self.state, event, self.now)
+        self._take(commands)
+        return commands
 
     def later(self, delay: float, event: Coming) -> None:
         """Let an event happen so many seconds from now."""
@@ -174,7 +174,7 @@ class Play:
             if upcoming <= self.now:
                 self._happen(heapq.heappop(self._coming)[2])
             elif looking <= self.now:
-                self.send(GenerationSeen(self._generation if self.world.answers else None))
+                self.send(GenerationReported(self._generation if self.world.answers else None))
             else:
                 self.send(TimePassed())
         message = (
@@ -191,21 +191,23 @@ class Play:
 
     def all(self, kind: type[T]) -> list[T]:
         """Return every order of a kind."""
-        return [order for _, order in self.ordered if isinstance(order, kind)]
+        return [command for _, command in self.issued if isinstance(command, kind)]
 
-    def times(self, kind: type[Order]) -> list[float]:
+    def times(self, kind: type[Command]) -> list[float]:
         """Return when orders of a kind were given."""
-        return [at for at, order in self.ordered if isinstance(order, kind)]
+        return [at for at, command in self.issued if isinstance(command, kind)]
 
     def signals(self, signum: int) -> list[float]:
         """Return when a signal was sent."""
         return [
-            at for at, order in self.ordered if isinstance(order, Kill) and order.signum == signum
+            at
+            for at, command in self.issued
+            if isinstance(command, Kill) and command.signum == signum
         ]
 
     def notes(self, event: str) -> list[Note]:
         """Return the log lines of one event id."""
-        return [order for order in self.all(Note) if order.event == event]
+        return [command for command in self.all(Note) if command.event == event]
 
     @property
     def exit(self) -> Exit | None:
@@ -229,35 +231,37 @@ class Play:
             self._generation = None
         self.send(event)
 
-    def _take(self, orders: list[Order]) -> None:
-        for order in orders:
-            self.ordered.append((self.now, order))
-            if type(order) in self.world.silent_orders:
+    def _take(self, commands: list[Command]) -> None:
+        for command in commands:
+            self.issued.append((self.now, command))
+            if type(command) in self.world.silent_orders:
                 continue
-            for delay, event in self._answer(order):
+            for delay, event in self._answer(command):
                 self.later(delay, event)
 
-    def _count(self, order: CountConnections | CountWorkers | EndWorkers) -> Event:
-        match order:
+    def _count(self, command: CountConnections | CountWorkers | SignalWorkers) -> Event:
+        match command:
             case CountConnections():
                 return ConnectionsCounted(self.world.open_connections)
             case CountWorkers():
                 return WorkersCounted(self.world.workers, self.world.room, 3)
-            case EndWorkers(pids):
+            case SignalWorkers(pids):
                 self.world.workers -= pids
-                return WorkersEnded(len(pids), 0)
+                return WorkersSignalled(len(pids), 0)
             case _:
-                assert_never(order)
+                assert_never(command)
 
-    def _answer(self, order: Order) -> Iterator[tuple[float, Coming]]:
+    def _answer(self, command: Command) -> Iterator[tuple[float, Coming]]:
         world = self.world
-        match order:
-            case Stage(attempt, plan, turn, fresh):
-                self._files[attempt] = world.files if fresh else self._files[self._good]
-                digest = f"{plan.fingerprint}/{turn}/{self._files[attempt]}"
+        match command:
+            case Stage(attempt, plan, rotation, reread_operator_files):
+                self._files[attempt] = (
+                    world.files if reread_operator_files else self._files[self._good]
+                )
+                digest = f"{plan.fingerprint}/{rotation}/{self._files[attempt]}"
                 self._staged[attempt] = f"{digest}-{attempt}"
                 yield 0.001, Staged(attempt, digest, self._staged[attempt], world.intact)
-            case Keep(live):
+            case MarkLastGood(live):
                 self._good = live.attempt
             case SpawnCheck(attempt):
                 pid = next(self._pids)
@@ -291,19 +295,19 @@ class Play:
                 yield 0.005, ChildExited(pid, ChildKind.OTHER, 137)
             case QuitOrphans():
                 yield 0.0, OrphansFound(world.orphans)
-            case CountConnections() | CountWorkers() | EndWorkers():
-                yield 0.0, self._count(order)
-            case AskJobStop():
+            case CountConnections() | CountWorkers() | SignalWorkers():
+                yield 0.0, self._count(command)
+            case RequestJobStop():
                 yield from world.asked_to_stop()
             case SaveState(record):
                 yield 0.0, StateSaved(world.disk_trouble, record)
-            case Look(every):
+            case SetPollInterval(every):
                 self._pace = every
-            case Watch(watched):
+            case SetProbeTargets(watched):
                 newcomers = watched - self._watched
                 self._watched = watched
                 if newcomers and world.probe is not None:
-                    verdict = Condition.READY if world.ready else Condition.STARTING
-                    yield world.probe, HealthSeen(dict.fromkeys(newcomers, verdict))
+                    verdict = HealthState.READY if world.ready else HealthState.STARTING
+                    yield world.probe, HealthChanged(dict.fromkeys(newcomers, verdict))
             case _:
                 return

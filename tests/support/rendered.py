@@ -15,7 +15,7 @@ from pathlib import Path
 from supervisor.core.config.load import read
 from supervisor.core.model import Plan
 from supervisor.nginx.host_limits import listen_directives, worker_user
-from supervisor.nginx.render import Bundle, Frame, Renderer
+from supervisor.nginx.render import RenderContext, RenderedConfig, Renderer
 from supervisor.nginx.templates import read_templates
 from tests.support.client import get
 from tests.support.waiting import eventually, free_port
@@ -29,10 +29,10 @@ def rendered(
     plan: Plan,
     folder: str = "/run/ax",
     *,
-    turn: int = 0,
+    rotation: int = 0,
     operator: Mapping[str, bytes] | None = None,
     stub_status: bool = False,
-) -> Bundle:
+) -> RenderedConfig:
     """
     Render a plan as a machine with these settings and this nginx would.
     """
@@ -40,7 +40,7 @@ def rendered(
         {} if {"SERVICE_NAME", "ENDPOINTS_FILE"} & set(environ) else {"ENDPOINTS": "10.0.0.1:1"}
     )
     settings = read({**source, "LISTEN_ADDRESS": "127.0.0.1", **environ}, _never)
-    frame = Frame(
+    frame = RenderContext(
         settings=settings,
         nginx=version,
         folder=folder,
@@ -54,7 +54,7 @@ def rendered(
         else listen_directives(settings.listen_address, settings.admin_port),
         stub_status=stub_status,
     )
-    return Renderer(frame, TEMPLATES).bundle(plan, 1, turn, operator or {})
+    return Renderer(frame, TEMPLATES).bundle(plan, 1, rotation, operator or {})
 
 
 def written(files: Mapping[str, bytes], folder: Path) -> Path:
@@ -124,7 +124,7 @@ def running(
                 child.wait(10)
 
 
-def _answers(folder: Path, bundle: Bundle, child: subprocess.Popen[str]) -> bool:
+def _answers(folder: Path, bundle: RenderedConfig, child: subprocess.Popen[str]) -> bool:
     if child.poll() is not None and child.stderr is not None:
         message = f"nginx ended with {child.returncode}: {child.stderr.read()}"
         raise RuntimeError(message)

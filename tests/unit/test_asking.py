@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from supervisor.discovery.query_schedule import Cursor, answered, asking, failed
+from supervisor.discovery.query_schedule import QuerySchedule, answered, asking, failed
 
 FLOOR = 0.02
 
@@ -34,12 +34,12 @@ class Asked:
     One client that follows a cursor: what it asked, when, and what it believed.
     """
 
-    place: Cursor = field(default_factory=Cursor)
+    place: QuerySchedule = field(default_factory=QuerySchedule)
     now: float = 100.0
     at: list[float] = field(default_factory=list)
     indexes: list[int] = field(default_factory=list)
     pauses: list[float] = field(default_factory=list)
-    certain: list[bool] = field(default_factory=list)
+    confirmed: list[bool] = field(default_factory=list)
 
     def step(self, outcome: dict[str, object]) -> None:
         """
@@ -51,11 +51,11 @@ class Asked:
         self.indexes.append(self.place.index)
         self.now += float(str(outcome.pop("took")))
         if "is_news" in outcome:
-            self.place, pause, certain = answered(self.place, now=self.now, **outcome)  # type: ignore[arg-type]
-            self.certain.append(certain)
+            self.place, pause, confirmed = answered(self.place, now=self.now, **outcome)  # type: ignore[arg-type]
+            self.confirmed.append(confirmed)
         else:
             self.place, pause = failed(self.place, now=self.now, **outcome)  # type: ignore[arg-type]
-            self.certain.append(False)
+            self.confirmed.append(False)
         self.pauses.append(pause)
         self.now += pause
 
@@ -126,9 +126,9 @@ def test_empty_is_believed_only_when_a_second_answer_agrees(
         if "is_news" not in outcome:
             continue
         if not outcome["is_empty"]:
-            assert asked.certain[-1]
+            assert asked.confirmed[-1]
             believes = False
-        elif asked.certain[-1] and not believes:
+        elif asked.confirmed[-1] and not believes:
             previous = outcomes[number - 1]
             assert number
             assert previous.get("is_empty")
@@ -144,7 +144,7 @@ def test_back_off_grows_has_jitter_and_a_cap(chance: float, refused: bool, numbe
     """
     cap = 2.0 if refused else 5.0
     longest = min(cap, 0.1 * 2.0 ** min(number, 16))
-    place = Cursor(failures=number, index=9)
+    place = QuerySchedule(failures=number, index=9)
     following, pause = failed(place, refused=refused, retry_after=None, chance=chance, now=0.0)
     assert longest / 2 <= pause <= longest
     assert (0, number + 1) == (following.index, following.failures)

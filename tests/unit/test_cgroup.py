@@ -188,7 +188,7 @@ def test_a_child_goes_first_only_under_a_limit(
     try:
         path = Path(f"/proc/{child}/oom_score_adj")
         before = int(path.read_text())
-        process.go_first(child)
+        process.prefer_oom_kill(child)
 
         assert min(1000, before + bonus) == int(path.read_text())
     finally:
@@ -206,4 +206,4 @@ def test_who_is_gone_already_need_not_go_first(monkeypatch: pytest.MonkeyPatch) 
     child = os.posix_spawn("/bin/true", ["true"], {})
     os.waitpid(child, 0)
 
-    process.go_first(child)
+    process.prefer_oom_kill(child)

@@ -206,4 +206,4 @@ def test_only_the_ways_of_the_table_are_taken() -> None:
     A master cannot come up without booting.
     """
     with pytest.raises(AssertionError, match="internal error"):
-        nginx_master.enter(nginx_master.Master(), nginx_master.Health.UP)
+        nginx_master.enter(nginx_master.Master(), nginx_master.MasterState.UP)

@@ -13,20 +13,20 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from supervisor.admin.status_document import ROWS, Seen, document
+from supervisor.admin.status_document import ROWS, Observation, document
 from supervisor.core.events import (
     ChildExited,
-    DeadlineMoved,
+    DeadlineRequested,
     DiscoveryFailed,
     Event,
-    HealthSeen,
+    HealthChanged,
     SignalArrived,
     SnapshotArrived,
     StateSaved,
-    StopAsked,
+    StopRequested,
     WorkerDied,
 )
-from supervisor.core.model import ChildKind, Condition, Endpoint, Share
+from supervisor.core.model import ChildKind, Endpoint, HealthState, ServerOptions
 from supervisor.core.stats import REMEMBERED
 from tests.support.play import SOURCE, Play, World, arrives, endpoints
 
@@ -43,7 +43,9 @@ def told(play: Play, *, current: bool = True, lives: bool = True) -> dict[str, A
     Return what /status would answer now, having compared it with its schema.
     """
     wall = play.wall + play.now - 1000.0
-    seen = Seen(play.now, wall, current, lambda _: lives, "1.2.3", "3.11.0", is_counting=False)
+    seen = Observation(
+        play.now, wall, current, lambda _: lives, "1.2.3", "3.11.0", is_counting=False
+    )
     found: dict[str, Any] = json.loads(json.dumps(document(play.state, seen, SAMPLES)))
     SCHEMA.validate(found)
     return found
@@ -61,15 +63,17 @@ EVENTS = st.sampled_from(
         arrives(),
         arrives(1),
         arrives(1, 2, 3),
-        arrives(certain=False),
-        SnapshotArrived(SOURCE, endpoints(4), shares={endpoints(4)[0]: Share(3, backup=True)}),
+        arrives(confirmed=False),
+        SnapshotArrived(
+            SOURCE, endpoints(4), server_options={endpoints(4)[0]: ServerOptions(3, backup=True)}
+        ),
         DiscoveryFailed(SOURCE, "away", 1.0),
-        HealthSeen({endpoints(1)[0]: Condition.FAILING}),
-        HealthSeen({endpoints(1)[0]: Condition.READY}),
-        HealthSeen({endpoints(2)[0]: Condition.SLOW}),
-        DeadlineMoved(1, 0.0, 3600.0),
-        DeadlineMoved(2, 0.0, -1e9),
-        StopAsked(3),
+        HealthChanged({endpoints(1)[0]: HealthState.FAILING}),
+        HealthChanged({endpoints(1)[0]: HealthState.READY}),
+        HealthChanged({endpoints(2)[0]: HealthState.SLOW}),
+        DeadlineRequested(1, 0.0, 3600.0),
+        DeadlineRequested(2, 0.0, -1e9),
+        StopRequested(3),
         StateSaved("the disk is full"),
         WorkerDied("worker process 7 exited on signal 9"),
         SignalArrived(signal.SIGHUP),
@@ -131,9 +135,9 @@ def test_a_calm_life_has_no_warnings() -> None:
     [
         (DiscoveryFailed(SOURCE, "away", 1.0), "discovery_failing"),
         (StateSaved("full"), "not_saved"),
-        (HealthSeen(dict.fromkeys(endpoints(1, 2), Condition.FAILING)), "endpoints_remark"),
+        (HealthChanged(dict.fromkeys(endpoints(1, 2), HealthState.FAILING)), "endpoints_remark"),
         (arrives(), "nobody_ready"),
-        (DeadlineMoved(1, 0.0, -2.5 * 3600), "deadline_near"),
+        (DeadlineRequested(1, 0.0, -2.5 * 3600), "deadline_near"),
     ],
 )
 def test_what_is_wrong_is_a_warning(event: Event, kind: str) -> None:
@@ -237,7 +241,7 @@ def test_the_rows_have_a_bound_and_trouble_is_never_left_out() -> None:
     play = Play({"TTL": "3h", "HEALTH_CHECK": "tcp"})
     play.send(SnapshotArrived(SOURCE, many))
     play.run(1.0)
-    play.send(HealthSeen({many[-1]: Condition.FAILING}))
+    play.send(HealthChanged({many[-1]: HealthState.FAILING}))
     found = told(play)["endpoints"]
 
     assert (ROWS + 500, ROWS, 500) == (found["known"], len(found["rows"]), found["omitted"])
@@ -285,7 +289,9 @@ def test_shares_and_who_leaves_are_told() -> None:
     play = Play({"TTL": "3h", "HEALTH_CHECK": "tcp"}).serve(1)
     play.world.ready = False
     (other,) = endpoints(2)
-    play.send(SnapshotArrived(SOURCE, (other,), shares={other: Share(3, drain=True)}))
+    play.send(
+        SnapshotArrived(SOURCE, (other,), server_options={other: ServerOptions(3, drain=True)})
+    )
     play.run(1.0)
     leaving, new = told(play)["endpoints"]["rows"]
 

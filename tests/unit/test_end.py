@@ -15,7 +15,7 @@ from supervisor.core.events import (
     ChildExited,
     ConnectionsCounted,
     Event,
-    GenerationSeen,
+    GenerationReported,
     OrphansFound,
     SignalArrived,
     Spawned,
@@ -44,10 +44,10 @@ def test_the_order_to_quit_comes_before_anything_is_said() -> None:
     Not even a log line comes between the deadline and nginx.
     """
     play = Play({"TTL": "1h"}).serve(1)
-    before = len(play.ordered)
+    before = len(play.issued)
     play.run(3600)
 
-    ending = [order for at, order in play.ordered[before:] if at == 4600.0]
+    ending = [command for at, command in play.issued[before:] if at == 4600.0]
     assert isinstance(ending[0], Kill)
 
 
@@ -279,7 +279,7 @@ def test_late_events_change_nothing() -> None:
     """
     play = Play(world=World(obeys=frozenset())).serve(1)
     play.send(SignalArrived(signal.SIGTERM))
-    for event in (arrives(2), GenerationSeen("x"), OrphansFound(frozenset())):
+    for event in (arrives(2), GenerationReported("x"), OrphansFound(frozenset())):
         assert [] == play.send(event)
     play.send(ConnectionsCounted(5))
 
@@ -294,7 +294,7 @@ def test_late_events_change_nothing() -> None:
                 SignalArrived
             ),
             st.integers(1, 4).map(arrives),
-            st.just(GenerationSeen(None)),
+            st.just(GenerationReported(None)),
             st.floats(0.01, 2.0),
         ),
         max_size=20,

@@ -8,7 +8,7 @@ import pytest
 
 from supervisor.cli.exec import options
 from supervisor.core.config import load as table
-from supervisor.core.deadline_record import Wish
+from supervisor.core.deadline_record import DeadlineSettings
 from supervisor.core.errors import Problem
 
 ENVIRONMENTS: list[dict[str, str]] = [
@@ -47,7 +47,7 @@ def test_both_understand_the_same(environ: dict[str, str]) -> None:
     theirs = table.read({"ENDPOINTS": "10.0.0.5:5000", **environ}, os.path.exists)
     ours = options.read(environ)
 
-    assert Wish(theirs.ttl, theirs.deadline, theirs.nomad_alloc_id) == ours.wish
+    assert DeadlineSettings(theirs.ttl, theirs.deadline, theirs.nomad_alloc_id) == ours.wish
     assert (theirs.stop_timeout, theirs.drain_timeout) == (ours.stop_timeout, ours.drain_timeout)
     if {"STATE_DIR", "NOMAD_ALLOC_DIR"} & environ.keys():
         assert theirs.state_dir == ours.state_dir
@@ -101,7 +101,7 @@ def test_no_command_is_a_wrong_command_line(words: list[str]) -> None:
     """
     Nothing to run, or an option that does not exist, is 64.
     """
-    with pytest.raises(Problem) as trouble:
+    with pytest.raises(Problem) as error:
         options.command_in(words)
 
-    assert 64 == trouble.value.code
+    assert 64 == error.value.code

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.core import worker_generations
-from supervisor.core.commands import CountWorkers, EndWorkers, Stage
+from supervisor.core.commands import CountWorkers, SignalWorkers, Stage
 from supervisor.core.events import ChildExited, SignalArrived
 from supervisor.core.model import ChildKind
 from supervisor.core.worker_generations import Generations
@@ -45,7 +45,7 @@ def ended(play: Play) -> list[frozenset[int]]:
     """
     Return who was told to go.
     """
-    return [order.pids for order in play.all(EndWorkers)]
+    return [command.pids for command in play.all(SignalWorkers)]
 
 
 def test_workers_are_counted_before_each_reload_but_the_first_start() -> None:
@@ -85,7 +85,7 @@ def test_a_removal_ends_the_oldest_generation_and_no_other() -> None:
 
     assert endpoints(2, 3) == play.served.endpoints
     assert [FIRST] == ended(play)
-    assert [signal.SIGTERM] == [order.signum for order in play.all(EndWorkers)]
+    assert [signal.SIGTERM] == [command.signum for command in play.all(SignalWorkers)]
     assert {"workers": 2, "cut": 0} == dict(play.notes("generation.ended")[0].fields)
 
 
@@ -106,10 +106,12 @@ def test_who_does_not_listen_is_killed() -> None:
     A worker that hangs does not obey SIGTERM.
     """
     play = draining(1, 1)
-    play.world.silent_orders = frozenset({EndWorkers})
+    play.world.silent_orders = frozenset({SignalWorkers})
     change(play, 2)
 
-    assert [signal.SIGTERM, signal.SIGKILL] == [order.signum for order in play.all(EndWorkers)[:2]]
+    assert [signal.SIGTERM, signal.SIGKILL] == [
+        command.signum for command in play.all(SignalWorkers)[:2]
+    ]
     assert endpoints(1, 2) == play.served.endpoints
 
 
@@ -223,12 +225,12 @@ def test_no_more_generations_drain_than_may(steps: list[tuple[bool, set[int]]], 
         groups = [*state.draining, state.live]
         assert sorted(alive) == sorted(pid for group in groups for pid in group)
         why = worker_generations.shortage(state, math.inf, 1)
-        verdict = worker_generations.verdict(state, why, is_pressing=pressing)
-        if verdict is worker_generations.Verdict.GO:
+        verdict = worker_generations.verdict(state, why, is_urgent=pressing)
+        if verdict is worker_generations.ReloadDecision.GO:
             state = worker_generations.succeeded(state)
             newest += 1
             alive |= {newest}
             assert len(state.draining) <= most
-        elif verdict is worker_generations.Verdict.MAKE_ROOM:
+        elif verdict is worker_generations.ReloadDecision.END_OLDEST:
             assert min(alive) in state.draining[0]
             alive -= state.draining[0]

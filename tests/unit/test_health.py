@@ -8,33 +8,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.core.model import Condition
+from supervisor.core.model import HealthState
 from supervisor.health import state as health
-from supervisor.health.state import Health, Verdict
+from supervisor.health.state import ProbeRecord, ProbeResult
 
-READY, SLOW, FAILING = Condition.READY, Condition.SLOW, Condition.FAILING
-STARTING, UNKNOWN = Condition.STARTING, Condition.UNKNOWN
+READY, SLOW, FAILING = HealthState.READY, HealthState.SLOW, HealthState.FAILING
+STARTING, UNKNOWN = HealthState.STARTING, HealthState.UNKNOWN
 
 VERDICTS = {
-    "+": Verdict.PASSED,
-    "r": Verdict.REFUSED,
-    "f": Verdict.FAILED,
-    "t": Verdict.TIMED_OUT,
+    "+": ProbeResult.PASSED,
+    "r": ProbeResult.REFUSED,
+    "f": ProbeResult.FAILED,
+    "t": ProbeResult.TIMED_OUT,
 }
 
 
 def after(
     history: str, *, rise: int = 1, fall: int = 2, proven: bool = False, every: float = 1.0
-) -> Health:
+) -> ProbeRecord:
     """Live through a history of verdicts, one a second from 100 s on."""
-    now, state = 100.0, health.begun(100.0, proven=proven)
+    now, state = 100.0, health.new_record(100.0, proven=proven)
     for letter in history:
         now += every
         state = health.judge(state, VERDICTS[letter], now, rise, fall)
     return state
 
 
-def pause(state: Health, now: float = 100.0, **given: float | bool) -> float:
+def pause(state: ProbeRecord, now: float = 100.0, **given: float | bool) -> float:
     """Ask for the pause, of ten endpoints, in the middle of the jitter."""
     ways = {"has_place": False, "is_leaving": False, "crowd": 10, "interval": 5.0, "chance": 0.5}
     return health.pause(state, now, **(ways | given))  # type: ignore[arg-type]
@@ -45,13 +45,13 @@ def test_what_was_never_ready_starts_until_it_has_passed_often_enough(rise: int)
     """
     Being listed is not being ready: `rise` passes in a row are, and a failure between ends the row.
     """
-    assert UNKNOWN is after("", rise=rise).condition
+    assert UNKNOWN is after("", rise=rise).health_state
     for failure in "rft":
-        assert STARTING is after(failure, rise=rise).condition
-        assert STARTING is after(failure * 9, rise=rise).condition
-        assert STARTING is after("+" * (rise - 1) + failure, rise=rise).condition
-        assert READY is after(failure + "+" * rise, rise=rise).condition
-    assert READY is after("+" * rise, rise=rise).condition
+        assert STARTING is after(failure, rise=rise).health_state
+        assert STARTING is after(failure * 9, rise=rise).health_state
+        assert STARTING is after("+" * (rise - 1) + failure, rise=rise).health_state
+        assert READY is after(failure + "+" * rise, rise=rise).health_state
+    assert READY is after("+" * rise, rise=rise).health_state
     assert not after("f" * 9).proven
 
 
@@ -59,11 +59,11 @@ def test_a_first_pass_that_is_not_enough_is_told_as_starting() -> None:
     """
     The plan waits for a first word on each endpoint, so there is one.
     """
-    assert STARTING is after("+", rise=2).condition
+    assert STARTING is after("+", rise=2).health_state
 
 
 @pytest.mark.parametrize(
-    "history, fall, condition",
+    "history, fall, health_state",
     [
         ("f", 2, READY),
         ("t", 2, READY),
@@ -90,35 +90,35 @@ def test_a_first_pass_that_is_not_enough_is_told_as_starting() -> None:
     ],
 )
 def test_what_was_ready_is_lost_by_failures_in_a_row(
-    history: str, fall: int, condition: Condition
+    history: str, fall: int, health_state: HealthState
 ) -> None:
     """
     Timeouts alone make it slow, anything worse among them failing; a refusal counts double.
     """
-    assert condition is after("+" + history, fall=fall).condition
+    assert health_state is after("+" + history, fall=fall).health_state
 
 
 def test_what_is_lost_comes_back_after_as_many_passes_as_a_newcomer() -> None:
     """
     A lost endpoint stays lost until `rise` passes in a row, and is never starting again.
     """
-    for lost, condition in (("++rr", FAILING), ("++tt", SLOW)):
-        assert condition is after(lost + "+", rise=2).condition
-        assert condition is after(lost + "+f+", rise=2).condition
-        assert READY is after(lost + "++", rise=2).condition
+    for lost, health_state in (("++rr", FAILING), ("++tt", SLOW)):
+        assert health_state is after(lost + "+", rise=2).health_state
+        assert health_state is after(lost + "+f+", rise=2).health_state
+        assert READY is after(lost + "++", rise=2).health_state
 
 
 @pytest.mark.parametrize(
-    "history, condition",
+    "history, health_state",
     [("", UNKNOWN), ("+", UNKNOWN), ("++", READY), ("f", UNKNOWN), ("r", FAILING), ("tt", SLOW)],
 )
 def test_one_remembered_as_ready_is_lost_like_a_ready_one(
-    history: str, condition: Condition
+    history: str, health_state: HealthState
 ) -> None:
     """
     After a restart nobody who served before is told as starting.
     """
-    assert condition is after(history, proven=True, rise=2).condition
+    assert health_state is after(history, proven=True, rise=2).health_state
 
 
 def test_a_quiet_life_costs_no_new_record() -> None:
@@ -127,7 +127,7 @@ def test_a_quiet_life_costs_no_new_record() -> None:
     """
     state = after("++")
 
-    assert health.judge(state, Verdict.PASSED, 200.0, 1, 2) is state
+    assert health.judge(state, ProbeResult.PASSED, 200.0, 1, 2) is state
 
 
 def test_only_timeouts_since_the_last_pass_make_mute() -> None:
@@ -135,7 +135,7 @@ def test_only_timeouts_since_the_last_pass_make_mute() -> None:
     Asking a mute one may take the whole timeout again; one that refused answers at once.
     """
     assert [False, True, False, False] == [
-        health.is_mute(after(history)) for history in ("+", "+t", "+tf", "+t+")
+        health.is_silent(after(history)) for history in ("+", "+t", "+tf", "+t+")
     ]
 
 
@@ -145,7 +145,7 @@ def test_taking_over_what_others_found_counts_from_nothing() -> None:
     """
     taken = health.taken(after("+f"), FAILING, 300.0)
 
-    assert Health(FAILING, True, 0, 0, 0, 300.0) == taken
+    assert ProbeRecord(FAILING, True, 0, 0, 0, 300.0) == taken
     assert not health.taken(after("f"), STARTING, 300.0).proven
     assert health.taken(after("f"), READY, 300.0).proven
 
@@ -242,12 +242,12 @@ def test_what_holds_after_any_history(history: str, rise: int, fall: int, proven
     since_pass = history.rpartition("+")[2]
 
     assert state.proven == was_ready
-    assert (state.condition is STARTING) == bool(history and not was_ready)
+    assert (state.health_state is STARTING) == bool(history and not was_ready)
     if history.endswith("+" * rise):
-        assert READY is state.condition
+        assert READY is state.health_state
     if was_ready and len(since_pass) >= fall:
-        assert state.condition in {SLOW, FAILING}
+        assert state.health_state in {SLOW, FAILING}
     if not set(history) & set("rf"):
-        assert state.condition is not FAILING
+        assert state.health_state is not FAILING
     assert 0 <= state.failures <= fall
     assert 0 <= state.hard <= state.failures

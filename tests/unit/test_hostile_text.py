@@ -9,12 +9,12 @@ from types import CodeType
 import pytest
 from jinja2 import Environment
 
-from supervisor.core.addresses import Rules, admit
+from supervisor.core.addresses import AddressPolicy, validate
 from supervisor.core.config.paths import runtime_candidates
 from supervisor.core.config.settings import Settings
 from supervisor.core.errors import ExitCode, Problem
-from supervisor.core.model import Endpoint, Mode, Plan, Share
-from supervisor.nginx.render import Bundle
+from supervisor.core.model import Endpoint, Mode, Plan, ServerOptions
+from supervisor.nginx.render import RenderedConfig
 from tests.support.conf_lint import directives
 from tests.support.conf_words import strangers
 from tests.support.rendered import rendered
@@ -44,7 +44,7 @@ POISON = [
     *("]", "/", "@", ",", "\u0660", "\uff11", "\u2028", "\u202e", "é", "\x1b[31m", "${x}", "$1"),
     *("; } evil { ", "'; evil '", '"; evil "', "\\n", "\\'", "0", "1", "-", ".", "..", "_", "x"),
 ]
-EVERYBODY = Rules(allow=(ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")))
+EVERYBODY = AddressPolicy(allow=(ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")))
 
 #: What is let in for each variable that reaches the configuration, to be spoilt.
 GOOD = {
@@ -91,7 +91,7 @@ def environments(dice: random.Random) -> Iterator[dict[str, str]]:
         yield {name: spoilt(GOOD.get(name, "web"), dice), **BESIDE.get(name, {})}
 
 
-def unknown(bundle: Bundle, folder: str = "/run/ax") -> list[str]:
+def unknown(bundle: RenderedConfig, folder: str = "/run/ax") -> list[str]:
     """
     Return what the rendered files hold and nobody has allowed.
     """
@@ -111,7 +111,7 @@ def test_S01_text_of_the_registry_becomes_server_lines_or_nothing() -> None:
             f"10.{number % 7}.{number % 251}.{number % 253}" if number % 2 else f"fd00::{number:x}"
         )
         port: object = dice.choice([80, 1, 65535, 65536, 0, True, 80.0, "80", spoilt("80", dice)])
-        found = admit(spoilt(address, dice), port, EVERYBODY)
+        found = validate(spoilt(address, dice), port, EVERYBODY)
         served |= {found} if found else set()
     plan = shared(sorted(served), dice)
     bundle = rendered({}, (1, 31, 3), plan)
@@ -128,8 +128,10 @@ def shared(served: list[Endpoint], dice: random.Random) -> Plan:
     """
     Make a plan in which some endpoints ask for something.
     """
-    shares = [(each, Share(dice.randint(-9, 99), dice.random() < 0.5)) for each in served[::2]]
-    return Plan(tuple(served), Mode.SERVE, tuple(shares), 1_800_000_000)
+    server_options = [
+        (each, ServerOptions(dice.randint(-9, 99), dice.random() < 0.5)) for each in served[::2]
+    ]
+    return Plan(tuple(served), Mode.SERVE, tuple(server_options), 1_800_000_000)
 
 
 def compile_once(compiling: Callable[..., CodeType]) -> Callable[..., CodeType]:
@@ -146,7 +148,7 @@ def compile_once(compiling: Callable[..., CodeType]) -> Callable[..., CodeType]:
     return once
 
 
-def accepted(environ: dict[str, str], plan: Plan, folder: str) -> Bundle | None:
+def accepted(environ: dict[str, str], plan: Plan, folder: str) -> RenderedConfig | None:
     """
     Render a plan, or nothing where the settings are refused as such.
     """

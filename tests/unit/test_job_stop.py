@@ -9,19 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.core import job_stop
-from supervisor.core.commands import AskJobStop, Exit, Note, SaveState, SpawnMaster
-from supervisor.core.deadline_record import Record
+from supervisor.core.commands import Exit, Note, RequestJobStop, SaveState, SpawnMaster
+from supervisor.core.deadline_record import DeadlineRecord
 from supervisor.core.events import (
     ChildExited,
     Event,
-    GenerationSeen,
+    GenerationReported,
     JobStopAnswered,
     SignalArrived,
     TimePassed,
 )
 from supervisor.core.lifecycle import Phase
 from supervisor.core.model import ChildKind, Mode
-from supervisor.core.policy.awaiting_job_stop import heard_late
+from supervisor.core.policy.awaiting_job_stop import late_answer
 from tests.support.play import WALL, Play, World, arrives, endpoints
 
 GRANTED = JobStopAnswered()
@@ -46,7 +46,7 @@ def asked(played: Play) -> list[float]:
     """
     Return how many seconds after the deadline Nomad was asked.
     """
-    return [round(at - DUE, 3) for at in played.times(AskJobStop)]
+    return [round(at - DUE, 3) for at in played.times(RequestJobStop)]
 
 
 def ended(played: Play) -> tuple[int, str, float]:
@@ -77,7 +77,7 @@ def test_the_question_comes_before_anything_is_said() -> None:
     """
     played = play(GRANTED).run(0.5)
 
-    assert isinstance(next(order for at, order in played.ordered if at >= DUE), AskJobStop)
+    assert isinstance(next(command for at, command in played.issued if at >= DUE), RequestJobStop)
     assert (
         "serving on until Nomad stops us, 1m at most"
         == (played.notes("job.stop_asked")[0].fields["hint"])
@@ -156,7 +156,7 @@ def test_without_the_right_it_ends_alone_and_says_what_to_do() -> None:
     assert (0, "deadline", 0.01) == ended(played)
     (said,) = played.notes("job.not_stopped")
     assert "warning" == said.level
-    assert FORBIDDEN.trouble == said.fields["reason"]
+    assert FORBIDDEN.error == said.fields["reason"]
     assert "`nomad job stop -namespace ml web`" in said.fields["hint"]
     assert 'namespace "ml" { capabilities = ["deregister-job"] }' == said.fields["policy"]
     assert "submit-job" in said.fields["policy_before_2_0"]
@@ -225,7 +225,7 @@ def test_an_api_that_is_away_is_asked_again_for_half_a_minute() -> None:
     assert 1 == levels.count("warning")
     assert {"info", "debug", "warning"} == set(levels)
     (said,) = played.notes("job.not_stopped")
-    assert AWAY.trouble == said.fields["reason"]
+    assert AWAY.error == said.fields["reason"]
 
 
 def test_an_api_that_comes_back_in_time_is_in_time() -> None:
@@ -391,7 +391,7 @@ def test_an_nginx_that_never_ran_does_not_keep_the_job() -> None:
     played.send(arrives(1))
     played.run(100)
 
-    assert [1001.0] == played.times(AskJobStop)
+    assert [1001.0] == played.times(RequestJobStop)
     assert played.exit
     assert (0, "deadline") == (played.exit.code, played.exit.reason)
 
@@ -411,7 +411,7 @@ def restarted(**configured: str) -> Play:
     """
     Start ten minutes after the deadline that an earlier start recorded.
     """
-    record = Record("", WALL - 4200, "TTL=1h", WALL - 600)
+    record = DeadlineRecord("", WALL - 4200, "TTL=1h", WALL - 600)
     return Play({"NOMAD_JOB_ID": "web", "TTL": "1h", **configured}, record=record)
 
 
@@ -421,22 +421,22 @@ def test_a_restart_past_the_deadline_asks_once_more() -> None:
     """
     played = restarted(AT_DEADLINE="stop-job")
 
-    assert [AskJobStop, Exit] == [
-        type(order) for _, order in played.ordered if not isinstance(order, Note)
+    assert [RequestJobStop, Exit] == [
+        type(command) for _, command in played.issued if not isinstance(command, Note)
     ]
     assert [] == played.all(SpawnMaster) + played.all(SaveState)
     assert (0, "deadline passed before this start") == (
         played.all(Exit)[0].code,
         played.all(Exit)[0].reason,
     )
-    assert [] == restarted().all(AskJobStop)
+    assert [] == restarted().all(RequestJobStop)
 
 
 @pytest.mark.parametrize(
     "event, line, reason",
     [
         (GRANTED, "job.stop_accepted", None),
-        (AWAY, "job.not_stopped", AWAY.trouble),
+        (AWAY, "job.not_stopped", AWAY.error),
         (TimePassed(), "job.not_stopped", "no answer within 0.5s"),
     ],
 )
@@ -444,7 +444,7 @@ def test_what_becomes_of_that_question_is_said(event: Event, line: str, reason: 
     """
     One line, the policy in it where it did not work.
     """
-    (said,) = heard_late(restarted(AT_DEADLINE="stop-job").settings, event)
+    (said,) = late_answer(restarted(AT_DEADLINE="stop-job").settings, event)
 
     assert (line, reason) == (said.event, said.fields.get("reason"))
     assert (reason is None) == ("policy" not in said.fields)
@@ -456,7 +456,7 @@ def test_what_becomes_of_that_question_is_said(event: Event, line: str, reason: 
             st.sampled_from([signal.SIGTERM, signal.SIGHUP]).map(SignalArrived),
             st.sampled_from([GRANTED, FORBIDDEN, AWAY, JobStopAnswered("x", 429, 20.0)]),
             st.integers(1, 4).map(arrives),
-            st.just(GenerationSeen(None)),
+            st.just(GenerationReported(None)),
             st.floats(0.01, 20.0),
         ),
         max_size=20,

@@ -7,7 +7,7 @@ import pytest
 from supervisor.core import lifecycle
 from supervisor.core.config import load
 from supervisor.core.config.settings import Settings
-from supervisor.core.deadline_record import Record
+from supervisor.core.deadline_record import DeadlineRecord
 
 NOW = 1_800_000_000.0
 
@@ -23,7 +23,7 @@ def test_the_first_start_is_the_anchor() -> None:
     """
     anchor = lifecycle.anchor(configured(TTL="1h", NOMAD_ALLOC_ID="a"), None, NOW)
 
-    assert Record("a", NOW, "TTL=1h", NOW + 3600) == anchor.record
+    assert DeadlineRecord("a", NOW, "TTL=1h", NOW + 3600) == anchor.record
     assert (3600.0, "") == (anchor.remaining, anchor.remark)
 
 
@@ -42,10 +42,10 @@ def test_a_changed_ttl_counts_from_the_first_start_and_drops_an_extension() -> N
     """
     Whoever changes TTL means the lifetime, not what is left of it.
     """
-    old = Record("", NOW, "TTL=1h", NOW + 3600, extended_to=NOW + 9999)
+    old = DeadlineRecord("", NOW, "TTL=1h", NOW + 3600, extended_to=NOW + 9999)
     anchor = lifecycle.anchor(configured(TTL="2h"), old, NOW + 600)
 
-    assert Record("", NOW, "TTL=2h", NOW + 7200) == anchor.record
+    assert DeadlineRecord("", NOW, "TTL=2h", NOW + 7200) == anchor.record
     assert 6600.0 == anchor.remaining
     assert "TTL=1h became TTL=2h" in anchor.remark
 
@@ -54,7 +54,7 @@ def test_a_recorded_extension_is_kept() -> None:
     """
     It is never clamped to the TTL.
     """
-    old = Record("", NOW, "TTL=1h", NOW + 3600, extended_to=NOW + 36_000)
+    old = DeadlineRecord("", NOW, "TTL=1h", NOW + 3600, extended_to=NOW + 36_000)
 
     assert 36_000.0 == lifecycle.anchor(configured(TTL="1h"), old, NOW).remaining
 
@@ -74,19 +74,19 @@ def test_no_limit_is_recorded_as_none() -> None:
     """
     anchor = lifecycle.anchor(configured(TTL="never"), None, NOW)
 
-    assert (None, Record("", NOW, "TTL=never", None)) == (anchor.remaining, anchor.record)
+    assert (None, DeadlineRecord("", NOW, "TTL=never", None)) == (anchor.remaining, anchor.record)
 
 
 @pytest.mark.parametrize(
     "record, remark",
     [
-        (Record("other", NOW - 60, "TTL=1h", NOW), "another allocation"),
-        (Record("", NOW + 86_400, "TTL=1h", NOW + 90_000), "in the future"),
-        (Record("", NOW - 60, "TTL=1h", NOW + 90_000), "contradicts"),
-        (Record("", NOW - 60, "TTL=1h", None), "contradicts"),
+        (DeadlineRecord("other", NOW - 60, "TTL=1h", NOW), "another allocation"),
+        (DeadlineRecord("", NOW + 86_400, "TTL=1h", NOW + 90_000), "in the future"),
+        (DeadlineRecord("", NOW - 60, "TTL=1h", NOW + 90_000), "contradicts"),
+        (DeadlineRecord("", NOW - 60, "TTL=1h", None), "contradicts"),
     ],
 )
-def test_a_record_that_is_not_ours_does_not_count(record: Record, remark: str) -> None:
+def test_a_record_that_is_not_ours_does_not_count(record: DeadlineRecord, remark: str) -> None:
     """
     A sticky disk carries another allocation's file over; a clock may have been wrong.
     """

@@ -10,7 +10,7 @@ from unittest.mock import MagicMock
 import pytest
 
 from supervisor.core import lifecycle
-from supervisor.core.commands import Exit, Order
+from supervisor.core.commands import Command, Exit
 from supervisor.core.config import load
 from supervisor.core.events import Event, TimePassed
 from supervisor.core.lifecycle import Phase
@@ -50,21 +50,21 @@ class Time(Inbox):
         return TimePassed()
 
 
-def begun(now: float = 1000.0, **configured: str) -> tuple[State, list[Order]]:
+def begun(now: float = 1000.0, **configured: str) -> tuple[State, list[Command]]:
     """
     Begin to live by these settings, with nothing recorded and nginx out of the picture.
     """
     chosen = load.read({"SERVICE_NAME": "web", **configured}, lambda _: False)
-    state, orders = decide.begin(chosen, lifecycle.anchor(chosen, None, WALL), ["nomad:web"], now)
+    state, commands = decide.begin(chosen, lifecycle.anchor(chosen, None, WALL), ["nomad:web"], now)
     # No nginx will ever answer the orders of this loop's hands, so nothing is wanted of it.
-    return replace(state, started_at=math.inf), orders
+    return replace(state, started_at=math.inf), commands
 
 
-def ended(time: Time, state: State, orders: list[Order]) -> Exit:
+def ended(time: Time, state: State, commands: list[Command]) -> Exit:
     """
     Run the real loop until it leaves.
     """
-    return Loop(MagicMock(), time, time.clock).run(state, orders)
+    return Loop(MagicMock(), time, time.clock).run(state, commands)
 
 
 @pytest.mark.parametrize("jump", [DAY, -DAY])
@@ -73,10 +73,10 @@ def test_D13_the_wall_is_looked_at_once(monkeypatch: pytest.MonkeyPatch, jump: f
     Once the loop runs, the wall clock may say what it likes: nobody reads it any more.
     """
     time = Time()
-    state, orders = begun(TTL="1h")
+    state, commands = begun(TTL="1h")
     monkeypatch.setattr("time.time", lambda: WALL + jump)
 
-    assert "deadline" == ended(time, state, orders).reason
+    assert "deadline" == ended(time, state, commands).reason
     assert pytest.approx(1000 + 3600) == time.now
 
 
@@ -96,10 +96,10 @@ def test_D14_a_suspend_is_noticed_within_five_seconds() -> None:
     """
     time = Time()
     time.suspend = iter([0.0] * 10 + [2 * DAY])
-    state, orders = begun(TTL="24h")
+    state, commands = begun(TTL="24h")
     before = time.now + 10 * 5
 
-    assert "deadline" == ended(time, state, orders).reason
+    assert "deadline" == ended(time, state, commands).reason
     assert max(time.naps) <= 5
     assert time.now <= before + 5 + 2 * DAY + 0.1
 
@@ -112,9 +112,9 @@ def test_D14_a_suspend_past_the_whole_ladder_still_ends_well() -> None:
     serving = replace(state, master=replace(state.master, pid=7))
     draining, _ = decide.decide(serving, TimePassed(), 1000 + 3600)
     assert Phase.DRAINING is draining.lifetime.phase
-    _, orders = decide.decide(draining, TimePassed(), 1000 + 3600 + DAY)
+    _, commands = decide.decide(draining, TimePassed(), 1000 + 3600 + DAY)
 
-    (last,) = [order for order in orders if isinstance(order, Exit)]
+    (last,) = [command for command in commands if isinstance(command, Exit)]
     assert 0 == last.code
 
 
@@ -130,5 +130,5 @@ def test_D15_no_wait_is_too_long(ttl: str) -> None:
     assert isinstance(Inbox().next(0), TimePassed)
     assert 5.0 == nap
     for _ in range(100):
-        state, orders = decide.decide(state, time.next(nap), time.now)
-        assert not [order for order in orders if isinstance(order, Exit)]
+        state, commands = decide.decide(state, time.next(nap), time.now)
+        assert not [command for command in commands if isinstance(command, Exit)]

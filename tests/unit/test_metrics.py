@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.admin.metrics import exposition
-from supervisor.admin.status_document import Seen
+from supervisor.admin.status_document import Observation
 from supervisor.core.events import ChildExited, DiscoveryFailed, WorkerDied
 from supervisor.core.model import ChildKind
 from tests.support.metrics_lint import OFFICIAL, complaints, families
@@ -26,7 +26,7 @@ def scraped(play: Play, *, counted: bool = True) -> str:
     """
     Return what a scrape of this moment answers.
     """
-    seen = Seen(
+    seen = Observation(
         now=play.now,
         wall=play.wall,
         current=True,
@@ -155,13 +155,15 @@ def test_the_alert_rules_name_metrics_that_exist() -> None:
         for family in families(scraped(eventful()))
         for sample in family.samples
     }
-    rules = [line for line in ALERTS.read_text().splitlines() if line.strip().startswith("expr:")]
+    address_policy = [
+        line for line in ALERTS.read_text().splitlines() if line.strip().startswith("expr:")
+    ]
     asked = [
         (name, set(re.findall(r"([a-z]+)=~?\"", labels or "")))
-        for line in rules
+        for line in address_policy
         for name, labels in re.findall(r"\b((?:autoexit|nginx)_[a-z_]+)(\{[^}]*\})?", line)
     ]
 
-    assert len(asked) >= len(rules) >= 8
+    assert len(asked) >= len(address_policy) >= 8
     assert [] == [name for name, labels in asked if not labels <= told.get(name, {"?"} ^ labels)]
     assert {name for name, _ in asked} <= told.keys()

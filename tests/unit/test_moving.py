@@ -10,20 +10,20 @@ from hypothesis import strategies as st
 
 from supervisor.core import deadline
 from supervisor.core.commands import Note, Reply, SaveState
-from supervisor.core.deadline_record import Record
-from supervisor.core.events import DeadlineMoved, SignalArrived, StateSaved, StopAsked
+from supervisor.core.deadline_record import DeadlineRecord
+from supervisor.core.events import DeadlineRequested, SignalArrived, StateSaved, StopRequested
 from supervisor.core.lifecycle import Phase
 from tests.support.play import WALL, Play, World
 
 HOUR = 3600.0
 
 
-def wish(play: Play, by: float | None = None, until: float | None = None) -> DeadlineMoved:
+def wish(play: Play, by: float | None = None, until: float | None = None) -> DeadlineRequested:
     """
     Return the wish for another deadline, made now; `until` counts from the start of the play.
     """
     wall = play.wall + play.now - 1000.0
-    return DeadlineMoved(1, wall, by, None if until is None else play.wall + until)
+    return DeadlineRequested(1, wall, by, None if until is None else play.wall + until)
 
 
 def replies(play: Play) -> list[Reply]:
@@ -196,7 +196,7 @@ def test_an_answer_waits_for_its_own_record() -> None:
     play = Play({"TTL": "1h"}).serve(1)
     play.world = World(silent_orders=frozenset({SaveState}))
     play.send(wish(play, by=HOUR))
-    play.send(StateSaved(record=Record("", 0.0, "TTL=1h", 1.0)))
+    play.send(StateSaved(record=DeadlineRecord("", 0.0, "TTL=1h", 1.0)))
 
     assert [] == replies(play)
     play.send(StateSaved(record=play.state.record))
@@ -223,9 +223,9 @@ def test_a_stop_ends_as_the_deadline_would() -> None:
     What is open has DRAIN_TIMEOUT; who asks once more does not hasten it.
     """
     play = Play({"DRAIN_TIMEOUT": "20s"}, world=World(obeys=frozenset({9}))).serve(1)
-    play.send(StopAsked(7))
+    play.send(StopRequested(7))
     play.run(5.0)
-    play.send(StopAsked(8))
+    play.send(StopRequested(8))
 
     first, second = replies(play)
     assert (7, True, 8, True) == (first.ticket, first.accepted, second.ticket, second.accepted)
@@ -298,10 +298,10 @@ def test_no_wish_leads_beyond_the_bound_or_into_the_past(
     """
     Whatever people ask for, in whatever order.
     """
-    record, instant = Record("", WALL, "TTL=1h", WALL + HOUR), 1000.0 + HOUR
+    record, instant = DeadlineRecord("", WALL, "TTL=1h", WALL + HOUR), 1000.0 + HOUR
     for number, by in enumerate(spans):
         now = 1000.0 + number
-        outcome = deadline.moved(record, instant, DeadlineMoved(1, WALL, by), max_ttl, now)
+        outcome = deadline.moved(record, instant, DeadlineRequested(1, WALL, by), max_ttl, now)
         if not isinstance(outcome, str):
             record, instant = outcome.record, outcome.deadline
         end = record.end

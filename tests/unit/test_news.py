@@ -2,12 +2,12 @@
 When what changed is told.
 """
 
-from supervisor.core.events import Event, HealthSeen
-from supervisor.core.model import NEVER, Condition, Endpoint
-from supervisor.health.prober import News
+from supervisor.core.events import Event, HealthChanged
+from supervisor.core.model import NEVER, Endpoint, HealthState
+from supervisor.health.prober import HealthChanges
 
 ONE, TWO = Endpoint("10.0.0.1", 1), Endpoint("10.0.0.2", 1)
-READY, FAILING = Condition.READY, Condition.FAILING
+READY, FAILING = HealthState.READY, HealthState.FAILING
 
 
 def test_news_after_a_calm_time_is_told_at_once() -> None:
@@ -15,7 +15,7 @@ def test_news_after_a_calm_time_is_told_at_once() -> None:
     All that was learned in one turn goes out in one event, and nothing is said twice.
     """
     said: list[Event] = []
-    news = News(said.append)
+    news = HealthChanges(said.append)
     news.tell(100.0, 2)
     assert [] == said
     news.note(ONE, READY)
@@ -23,7 +23,7 @@ def test_news_after_a_calm_time_is_told_at_once() -> None:
     news.tell(100.0, 2)
     news.tell(200.0, 2)
 
-    assert [HealthSeen({ONE: READY, TWO: FAILING})] == said
+    assert [HealthChanged({ONE: READY, TWO: FAILING})] == said
 
 
 def test_more_news_is_held_back_for_a_moment_and_no_longer() -> None:
@@ -32,7 +32,7 @@ def test_more_news_is_held_back_for_a_moment_and_no_longer() -> None:
     """
     for crowd, gap in ((10, 0.005), (10_000, 0.05)):
         said: list[Event] = []
-        news = News(said.append)
+        news = HealthChanges(said.append)
         assert NEVER == news.due
         news.note(ONE, READY)
         news.tell(100.0, crowd)
@@ -43,7 +43,7 @@ def test_more_news_is_held_back_for_a_moment_and_no_longer() -> None:
 
         assert 100.0 + gap == news.due
         news.tell(news.due, crowd)
-        assert [HealthSeen({ONE: READY})] * 2 == said
+        assert [HealthChanged({ONE: READY})] * 2 == said
 
 
 def test_of_what_is_gone_nothing_is_told() -> None:
@@ -51,7 +51,7 @@ def test_of_what_is_gone_nothing_is_told() -> None:
     An endpoint that is not watched any more is no news.
     """
     said: list[Event] = []
-    news = News(said.append)
+    news = HealthChanges(said.append)
     news.note(ONE, READY)
     news.drop(ONE)
     news.drop(TWO)

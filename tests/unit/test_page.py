@@ -9,7 +9,7 @@ import pytest
 
 from supervisor.core.config import load
 from supervisor.core.model import Mode, Plan
-from supervisor.nginx.render import Frame, Renderer
+from supervisor.nginx.render import RenderContext, Renderer
 from supervisor.nginx.templates import read_templates
 
 REFUSING = [Mode.STARTING, Mode.NO_ENDPOINTS, Mode.UNHEALTHY, Mode.DRAINING]
@@ -35,7 +35,7 @@ class Read(HTMLParser):
 def renderer() -> Renderer:
     """Compile the templates once."""
     chosen = load.read({"SERVICE_NAME": "web"}, lambda _: False)
-    frame = Frame(chosen, (1, 31, 3), "/run/x", 2, 1024, 512, ("0.0.0.0:80",))
+    frame = RenderContext(chosen, (1, 31, 3), "/run/x", 2, 1024, 512, ("0.0.0.0:80",))
     return Renderer(frame, read_templates())
 
 

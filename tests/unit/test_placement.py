@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from supervisor.core.config.nomad_env import Place, may_serve_loopback, place
+from supervisor.core.config.nomad_env import TaskEnvironment, may_serve_loopback
 from supervisor.core.model import Endpoint
 
 LOCAL = ("127.0.0.1", "::1", "10.0.0.5", "fd00::5")
@@ -21,12 +21,12 @@ def test_we_answer_at_all_our_addresses() -> None:
     """
     With the port we listen on; of loopback at all of 127.0.0.0/8.
     """
-    found = place({}, LOCAL)
+    found = task_environment({}, LOCAL)
     expected = places("127.0.0.1:8080", "[::1]:8080", "10.0.0.5:8080", "[fd00::5]:8080")
 
     assert (expected, frozenset({8080})) == (found.own, found.own_loopback)
-    assert {81} == place({"LISTEN_PORT": "81", "NOMAD_PORT_http": "82"}, LOCAL).own_loopback
-    assert {82} == place({"NOMAD_PORT_http": "82"}, LOCAL).own_loopback
+    assert {81} == task_environment({"LISTEN_PORT": "81", "NOMAD_PORT_http": "82"}, LOCAL).own_loopback
+    assert {82} == task_environment({"NOMAD_PORT_http": "82"}, LOCAL).own_loopback
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_we_answer_only_where_we_listen(
     LISTEN_ADDRESS narrows it down: another address of this machine with the same port is
     somebody else.  An address that is not up yet, as one that moves between machines, is ours.
     """
-    found = place({"LISTEN_PORT": "81", "LISTEN_ADDRESS": address}, LOCAL)
+    found = task_environment({"LISTEN_PORT": "81", "LISTEN_ADDRESS": address}, LOCAL)
 
     assert (places(*expected), own_loopback) == (found.own, found.own_loopback)
 
@@ -70,7 +70,7 @@ def test_we_answer_where_nomad_publishes_us() -> None:
     hosts = ("192.0.2.1", "192.0.2.2", "172.26.0.2")
     published = {f"{host}:{port}" for host in hosts for port in (21000, 21001)}
 
-    assert places(*published, "172.26.0.2:8080") == place(given_, ["172.26.0.2"]).own
+    assert places(*published, "172.26.0.2:8080") == task_environment(given_, ["172.26.0.2"]).own
 
 
 def test_our_admin_port_is_us_too() -> None:
@@ -87,14 +87,14 @@ def test_our_admin_port_is_us_too() -> None:
         "NOMAD_PORT_model": "5000",
         "NOMAD_HOST_PORT_model": "21002",
     }
-    found = place(given_, ["172.26.0.2"])
+    found = task_environment(given_, ["172.26.0.2"])
 
     assert places(
         "172.26.0.2:8080", "172.26.0.2:9000", "172.26.0.2:21000", "172.26.0.2:21001",
         "192.0.2.1:21000", "192.0.2.1:21001",
     ) == found.own  # fmt: skip
-    assert {8080, 9000} == place({"ADMIN_PORT": "9000"}, LOCAL).own_loopback
-    assert {8080} == place({**given_, "ADMIN_PORT": "off", "LISTEN_ADDRESS": ""}, ()).own_loopback
+    assert {8080, 9000} == task_environment({"ADMIN_PORT": "9000"}, LOCAL).own_loopback
+    assert {8080} == task_environment({**given_, "ADMIN_PORT": "off", "LISTEN_ADDRESS": ""}, ()).own_loopback
 
 
 def test_a_replica_in_our_group_is_not_us() -> None:
@@ -110,14 +110,14 @@ def test_a_replica_in_our_group_is_not_us() -> None:
         "NOMAD_HOST_PORT_model": "21001",
     }
 
-    assert places("192.0.2.1:21000") == place(given_, ()).own
+    assert places("192.0.2.1:21000") == task_environment(given_, ()).own
 
 
 def test_without_host_ports_the_hosts_address_with_our_port_is_us() -> None:
     """
     Nothing else could be meant then.
     """
-    found = place(
+    found = task_environment(
         {"NOMAD_IP_http": "192.0.2.1", "NOMAD_HOST_IP_http": "192.0.2.2", "LISTEN_PORT": "81"}, ()
     )
 
@@ -136,9 +136,9 @@ def test_what_is_not_an_address_or_a_port_is_left_out() -> None:
         "NOMAD_HOST_PORT_x": "\uff18\uff10",
     }
 
-    assert Place(loopback=True) == place(odd, ["", "x", "fe80::1%eth0"])
-    assert frozenset() == place({"LISTEN_PORT": "0"}, LOCAL).own
-    assert {8080} == {e.port for e in place({"LISTEN_PORT": "08080"}, LOCAL).own}
+    assert TaskEnvironment(loopback=True) == task_environment(odd, ["", "x", "fe80::1%eth0"])
+    assert frozenset() == task_environment({"LISTEN_PORT": "0"}, LOCAL).own
+    assert {8080} == {e.port for e in task_environment({"LISTEN_PORT": "08080"}, LOCAL).own}
 
 
 TEXT = st.text(max_size=9) | st.sampled_from(["80", "0", "::", "10.0.0.1", "0.0.0.0", "::1", ","])
@@ -158,7 +158,7 @@ def test_no_environment_does_harm(environ: dict[str, str], local: list[str]) -> 
     """
     Whatever stands there, our places are addresses and ports, or there are none.
     """
-    for endpoint in place(environ, local).own:
+    for endpoint in task_environment(environ, local).own:
         assert 0 < endpoint.port < 65536
         assert set(endpoint.host) <= set("0123456789abcdef.:")
 

@@ -2,10 +2,10 @@
 Histories of health: who is ready, what is held back, what is remembered.
 """
 
-from supervisor.core.commands import Remember, SpawnMaster, Stage, Watch
-from supervisor.core.events import DiscoveryFailed, HealthSeen, ProbesFellBack, SnapshotArrived
-from supervisor.core.model import Condition, Endpoint, Memory, Mode, Share
-from supervisor.core.policy.decide import recall
+from supervisor.core.commands import SaveCache, SetProbeTargets, SpawnMaster, Stage
+from supervisor.core.events import DiscoveryFailed, HealthChanged, ProbesFellBack, SnapshotArrived
+from supervisor.core.model import CachedEndpoints, Endpoint, HealthState, Mode, ServerOptions
+from supervisor.core.policy.decide import load_cache
 from tests.support.play import SOURCE, Play, World, arrives, endpoints
 
 ONE, TWO, THREE = endpoints(1, 2, 3)
@@ -16,9 +16,9 @@ def probing(world: World | None = None, **configured: str) -> Play:
     return Play({"HEALTH_CHECK": "tcp", **configured}, world=world or World())
 
 
-def found(condition: Condition, *which: Endpoint) -> HealthSeen:
+def found(health_state: HealthState, *which: Endpoint) -> HealthChanged:
     """Return what the probes say."""
-    return HealthSeen(dict.fromkeys(which, condition))
+    return HealthChanged(dict.fromkeys(which, health_state))
 
 
 def served(play: Play) -> tuple[int, ...]:
@@ -62,7 +62,7 @@ def test_an_endpoint_that_becomes_ready_serves() -> None:
     play = probing(World(ready=False)).serve(1)
     assert Mode.STARTING is play.served.mode
 
-    play.send(found(Condition.READY, ONE))
+    play.send(found(HealthState.READY, ONE))
     play.run(1.0)
 
     assert (1,) == served(play)
@@ -76,7 +76,7 @@ def test_an_endpoint_that_is_lost_leaves() -> None:
     The others serve on.
     """
     play = probing().serve(1, 2)
-    play.send(found(Condition.FAILING, TWO))
+    play.send(found(HealthState.FAILING, TWO))
     play.run(1.0)
 
     assert (1,) == served(play)
@@ -152,7 +152,7 @@ def test_a_replaced_set_serves_on_until_its_successor_is_ready() -> None:
     assert (1,) == served(play)
     assert play.notes("endpoints.remark")
 
-    play.send(found(Condition.READY, TWO))
+    play.send(found(HealthState.READY, TWO))
     play.run(2)
     assert (2,) == served(play)
     assert before + 1 == len(play.all(Stage))
@@ -170,7 +170,7 @@ def test_a_replaced_set_does_not_serve_for_ever() -> None:
 
     play.run(2)
     assert Mode.STARTING is play.served.mode
-    assert {TWO} == play.all(Watch)[-1].endpoints
+    assert {TWO} == play.all(SetProbeTargets)[-1].endpoints
 
 
 def test_a_remark_is_made_once() -> None:
@@ -178,14 +178,14 @@ def test_a_remark_is_made_once() -> None:
     Until it is over and comes again.
     """
     play = probing().serve(1, 2)
-    play.send(found(Condition.FAILING, ONE, TWO))
+    play.send(found(HealthState.FAILING, ONE, TWO))
     play.run(5)
     assert (1, 2) == served(play)
     play.send(DiscoveryFailed(SOURCE, "away", 1.0))
     assert 1 == len(play.notes("endpoints.remark"))
 
-    play.send(found(Condition.READY, ONE, TWO))
-    play.send(found(Condition.FAILING, ONE, TWO))
+    play.send(found(HealthState.READY, ONE, TWO))
+    play.send(found(HealthState.FAILING, ONE, TWO))
     assert 2 == len(play.notes("endpoints.remark"))
 
 
@@ -200,7 +200,7 @@ def test_what_is_known_is_probed() -> None:
     play.world.ready = False
     play.send(arrives(3))
 
-    first, second = play.all(Watch)
+    first, second = play.all(SetProbeTargets)
     assert (frozenset({ONE, TWO}), frozenset()) == (first.endpoints, first.leaving)
     assert ({ONE, TWO, THREE}, {ONE, TWO}) == (second.endpoints, second.leaving)
 
@@ -212,7 +212,7 @@ def test_nobody_is_probed_after_the_end_has_begun() -> None:
     play = probing(TTL="10s").serve(1)
     play.run(20)
 
-    assert frozenset() == play.all(Watch)[-1].endpoints
+    assert frozenset() == play.all(SetProbeTargets)[-1].endpoints
 
 
 def test_without_probes_nobody_is_watched() -> None:
@@ -221,7 +221,7 @@ def test_without_probes_nobody_is_watched() -> None:
     """
     play = probing(HEALTH_CHECK="off").serve(1)
 
-    assert [] == play.all(Watch)
+    assert [] == play.all(SetProbeTargets)
     assert (1,) == served(play)
 
 
@@ -244,10 +244,10 @@ def test_a_changed_weight_is_a_change() -> None:
     Though the endpoints are the same.
     """
     play = probing().serve(1, 2)
-    play.send(SnapshotArrived(SOURCE, endpoints(1, 2), shares={ONE: Share(3)}))
+    play.send(SnapshotArrived(SOURCE, endpoints(1, 2), server_options={ONE: ServerOptions(3)}))
     play.run(2)
 
-    assert ((ONE, Share(3)),) == play.served.shares
+    assert ((ONE, ServerOptions(3)),) == play.served.server_options
 
 
 def test_S03_several_jobs_behind_one_name_are_told_once() -> None:
@@ -268,7 +268,7 @@ def test_tags_that_make_no_sense_are_counted() -> None:
     In the line that tells of the change.
     """
     play = probing()
-    play.send(SnapshotArrived(SOURCE, endpoints(1), odd_tags=2, passed_over=3))
+    play.send(SnapshotArrived(SOURCE, endpoints(1), invalid_tags=2, skipped=3))
 
     (said,) = play.notes("endpoints.changed")
     assert ("warning", 2, 3) == (
@@ -319,10 +319,10 @@ def test_what_is_served_is_remembered() -> None:
     With who was ready, and how old it is.
     """
     play = probing(World(ready=False)).serve(1, 2)
-    play.send(found(Condition.READY, ONE))
+    play.send(found(HealthState.READY, ONE))
     play.run(1)
 
-    memory = play.all(Remember)[-1].memories[SOURCE]
+    memory = play.all(SaveCache)[-1].caches[SOURCE]
     assert (endpoints(1, 2), frozenset({ONE})) == (memory.endpoints, memory.ready)
     assert 0 < memory.age < 3
 
@@ -332,13 +332,13 @@ def test_the_age_of_the_memory_is_kept_true() -> None:
     An answer without news makes it younger, twice a minute at most.
     """
     play = probing().serve(1)
-    before = len(play.all(Remember))
+    before = len(play.all(SaveCache))
     for _ in range(12):
         play.send(arrives(1))
         play.run(10)
 
-    assert 3 <= len(play.all(Remember)) - before <= 4
-    assert play.all(Remember)[-1].memories[SOURCE].age <= 10
+    assert 3 <= len(play.all(SaveCache)) - before <= 4
+    assert play.all(SaveCache)[-1].caches[SOURCE].age <= 10
 
 
 def test_a_restart_while_the_registry_is_away_serves_what_was_remembered() -> None:
@@ -346,14 +346,16 @@ def test_a_restart_while_the_registry_is_away_serves_what_was_remembered() -> No
     As soon as the probes agree, and it says how old that is.
     """
     play = probing()
-    memories = {SOURCE: Memory(endpoints(1, 2), {TWO: Share(3)}, frozenset({ONE}), 90.0)}
-    play.state, orders = recall(play.state, memories, play.now)
-    play._take(orders)
+    caches = {
+        SOURCE: CachedEndpoints(endpoints(1, 2), {TWO: ServerOptions(3)}, frozenset({ONE}), 90.0)
+    }
+    play.state, commands = load_cache(play.state, caches, play.now)
+    play._take(commands)
     play.send(DiscoveryFailed(SOURCE, "nobody listens", 0.1))
     play.run(0.1)
 
     assert (1, 2) == served(play)
-    assert ((TWO, Share(3)),) == play.served.shares
+    assert ((TWO, ServerOptions(3)),) == play.served.server_options
     (said,) = play.notes("discovery.remembered")
     assert (90.0, 2) == (said.fields["knowledge_age"], said.fields["endpoints"])
     (failed,) = play.notes("discovery.failed")
@@ -366,9 +368,9 @@ def test_an_answer_goes_before_the_memory() -> None:
     Nothing of it is served once the registry has spoken.
     """
     play = probing()
-    memories = {SOURCE: Memory(endpoints(1), {}, frozenset({ONE}), 90.0)}
-    play.state, orders = recall(play.state, memories, play.now)
-    play._take(orders)
+    caches = {SOURCE: CachedEndpoints(endpoints(1), {}, frozenset({ONE}), 90.0)}
+    play.state, commands = load_cache(play.state, caches, play.now)
+    play._take(commands)
     play.send(arrives(2))
     play.run(1)
 
@@ -383,4 +385,4 @@ def test_nothing_is_remembered_of_a_source_that_never_answered() -> None:
     play.send(DiscoveryFailed(SOURCE, "away", 1.0))
     play.run(5)
 
-    assert [] == play.all(Remember)
+    assert [] == play.all(SaveCache)

@@ -7,12 +7,12 @@ from hypothesis import example, given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from supervisor.core.addresses import Rules, admit, read_address
+from supervisor.core.addresses import AddressPolicy, read_address, validate
 from supervisor.core.config.load import read
 from supervisor.core.config.settings import Settings
 from supervisor.core.model import Endpoint, Mode, Plan
 from supervisor.discovery.selection import select
-from supervisor.nginx.render import Frame, Renderer
+from supervisor.nginx.render import RenderContext, Renderer
 from supervisor.nginx.templates import read_templates
 from tests.support.conf_lint import Directive, complaints, directives
 
@@ -34,8 +34,8 @@ PORTS = st.one_of(
     st.text(max_size=8),
     st.sampled_from(["80", " 80 ", "8_0", "\uff18\uff10", "80;", 80.0, None, [], {}, 2**70]),
 )
-EVERYBODY = Rules(allow=(ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")))
-RULES = st.sampled_from([Rules(), Rules(loopback=True), EVERYBODY])
+EVERYBODY = AddressPolicy(allow=(ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")))
+RULES = st.sampled_from([AddressPolicy(), AddressPolicy(loopback=True), EVERYBODY])
 TAGS = st.none() | st.lists(
     st.text(POISON, max_size=6)
     | st.sampled_from(["lb.weight=3", "lb.backup", "lb.drain", "lb.weight=3;", "lb.backup\n"])
@@ -63,13 +63,13 @@ def is_canonical(endpoint: Endpoint) -> bool:
 @example("10.0.0.1", True, EVERYBODY)
 @example("10.0.0.1\n", 80, EVERYBODY)
 def test_whatever_is_registered_an_endpoint_is_an_address_and_a_port(
-    address: object, port: object, rules: Rules
+    address: object, port: object, address_policy: AddressPolicy
 ) -> None:
     """
     Text of any kind in the registry gives a canonical IP address and port that mean what was
     registered, or no endpoint at all; never anything else.
     """
-    found = admit(address, port, rules)
+    found = validate(address, port, address_policy)
     if found is None:
         return
     assert is_canonical(found)
@@ -89,7 +89,7 @@ def test_what_is_an_address_and_a_port_is_let_in(
     """
     for text in {str(address), address.exploded, address.exploded.upper()}:
         meant = getattr(address, "ipv4_mapped", None) or address
-        assert admit(text, port, EVERYBODY) == Endpoint(str(meant), port)
+        assert validate(text, port, EVERYBODY) == Endpoint(str(meant), port)
 
 
 @hypothesis(max_examples=300, deadline=None)
@@ -126,7 +126,7 @@ def test_a_row_that_is_wrong_loses_only_itself(rows: list[object]) -> None:
     more = select([*rows, good], OF_EVERYBODY)
     assert {*found.endpoints, Endpoint("10.9.8.7", 4321)} == set(more.endpoints)
     assert found.refused == more.refused
-    assert found.refused + found.passed_over + len(found.endpoints) <= len(rows)
+    assert found.refused + found.skipped + len(found.endpoints) <= len(rows)
 
 
 @hypothesis(max_examples=30, deadline=None)
@@ -140,8 +140,8 @@ def test_S01_what_is_rendered_reads_back_as_exactly_those_servers(
     """
     chosen = select(rows, settings)
     mode = Mode.SERVE if chosen.endpoints else Mode.NO_ENDPOINTS
-    shares = tuple(sorted(chosen.shares.items()))
-    found = rendered(Plan(chosen.endpoints, mode, shares))
+    server_options = tuple(sorted(chosen.server_options.items()))
+    found = rendered(Plan(chosen.endpoints, mode, server_options))
     plain = rendered(Plan((Endpoint("10.0.0.1", 1),), mode) if chosen.endpoints else Plan((), mode))
     served = servers(found) if chosen.endpoints else []
     assert sorted(map(str, chosen.endpoints)) == sorted(words[0] for words in served)
@@ -172,7 +172,7 @@ def rendered(plan: Plan) -> list[Directive]:
     """
     Render a plan and read it back.
     """
-    frame = Frame(
+    frame = RenderContext(
         read({"ENDPOINTS": "10.0.0.1:1"}, lambda _: False),
         *((1, 31, 3), "/run/ax", 1, 1024, 512, ("127.0.0.1:8080",)),
     )
@@ -192,4 +192,4 @@ def test_rows_of_any_json_are_survived(anything: object) -> None:
     rows = json.loads(json.dumps([anything, {"Address": anything, "Port": anything}]))
     for settings in (OF_EVERYBODY, OF_MOST):
         found = select(rows, settings)
-        assert len(found.endpoints) + found.refused + found.passed_over <= len(rows)
+        assert len(found.endpoints) + found.refused + found.skipped <= len(rows)

@@ -9,11 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.core import reload
-from supervisor.core.commands import Discard, Kill, Order, Requery, Restore, SpawnCheck, Stage, Swap
+from supervisor.core.commands import (
+    Command,
+    Discard,
+    Kill,
+    Requery,
+    Restore,
+    SpawnCheck,
+    Stage,
+    Swap,
+)
 from supervisor.core.errors import ExitCode
 from supervisor.core.events import (
     ChildExited,
-    GenerationSeen,
+    GenerationReported,
     SignalArrived,
     Spawned,
     SpawnFailed,
@@ -32,14 +41,14 @@ def test_a_change_goes_stage_check_swap_hangup() -> None:
     Nginx is signalled last, and only with files that `nginx -t` accepted.
     """
     play = Play().serve(1)
-    before = len(play.ordered)
+    before = len(play.issued)
     play.send(arrives(2))
     play.run(1)
 
     steps = [
-        type(order)
-        for _, order in play.ordered[before:]
-        if isinstance(order, Stage | SpawnCheck | Swap | Kill)
+        type(command)
+        for _, command in play.issued[before:]
+        if isinstance(command, Stage | SpawnCheck | Swap | Kill)
     ]
     assert [Stage, SpawnCheck, Swap, Kill] == steps
     assert endpoints(2) == play.served.endpoints
@@ -287,7 +296,7 @@ def test_one_late_answer_is_no_blackout() -> None:
     On a busy machine a look may be late: a second without any answer it takes.
     """
     play = Play().serve(1)
-    play.send(GenerationSeen(None))
+    play.send(GenerationReported(None))
     play.run(5)
 
     assert [] == play.notes("nginx.dark")
@@ -343,7 +352,7 @@ def test_the_afterglow_of_a_reload_is_no_strange_generation() -> None:
     old = play._generation
     play.send(arrives(2))
     play.run(0.2)
-    play.send(GenerationSeen(old))
+    play.send(GenerationReported(old))
     play.run(5)
 
     assert 1 == len(play.signals(signal.SIGHUP))
@@ -407,7 +416,7 @@ def test_a_broken_file_that_comes_with_a_change_gives_way_to_it() -> None:
     play.send(arrives(2))
     play.run(1.5)
 
-    assert [True, True, False] == [stage.fresh for stage in play.all(Stage)[:3]]
+    assert [True, True, False] == [stage.reread_operator_files for stage in play.all(Stage)[:3]]
     assert endpoints(2) == play.served.endpoints
 
 
@@ -461,13 +470,13 @@ def test_a_disk_that_is_full_keeps_what_is_served() -> None:
     """
     Staging and swapping may fail at any time: it is said, and tried again.
     """
-    failures: list[tuple[type[Order], StageFailed | SwapFailed]] = [
+    failures: list[tuple[type[Command], StageFailed | SwapFailed]] = [
         (Stage, StageFailed(2, "No space left on device")),
         (Swap, SwapFailed(2, "No space left on device")),
     ]
-    for order, failure in failures:
+    for command, failure in failures:
         play = Play().serve(1)
-        play.world.silent_orders = frozenset({order})
+        play.world.silent_orders = frozenset({command})
         play.send(arrives(2))
         play.run(0.2)
         play.send(failure)
@@ -526,7 +535,7 @@ def test_the_order_of_servers_turns_with_each_reload() -> None:
         play.send(arrives(port))
         play.run(3)
 
-    assert [0, 1, 2, 3] == [stage.turn for stage in play.all(Stage)]
+    assert [0, 1, 2, 3] == [stage.rotation for stage in play.all(Stage)]
 
 
 def test_logs_are_reopened_on_request() -> None:

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from supervisor.core.config import load
-from supervisor.core.model import Mode, Plan, Share
-from supervisor.nginx.render import Bundle, Frame, Renderer, digest_of
+from supervisor.core.model import Mode, Plan, ServerOptions
+from supervisor.nginx.render import RenderContext, RenderedConfig, Renderer, digest_of
 from supervisor.nginx.templates import read_templates
 from supervisor.nginx.upstream import rotated
 from tests.support.play import endpoints
@@ -19,20 +19,24 @@ SERVING = Plan(endpoints(1, 2, 3), Mode.SERVE)
 SUNSET = 1_800_000_000
 
 
-def frame(nginx: tuple[int, ...] = NEW, user: str = "", **environ: str) -> Frame:
+def frame(nginx: tuple[int, ...] = NEW, user: str = "", **environ: str) -> RenderContext:
     """Return a frame for this nginx and these settings."""
     chosen = load.read({"SERVICE_NAME": "web", **environ}, lambda _: False)
-    return Frame(chosen, nginx, "/run/x", 2, 1024, 512, ("0.0.0.0:80", "[::]:80 ipv6only=on"), user)
-
-
-def bundle(given: Frame, plan: Plan = SERVING, attempt: int = 1, turn: int = 0) -> Bundle:
-    """Render a plan."""
-    return Renderer(given, read_templates()).bundle(
-        plan, attempt, turn, {"conf.d/x.conf": b"# x\n"}
+    return RenderContext(
+        chosen, nginx, "/run/x", 2, 1024, 512, ("0.0.0.0:80", "[::]:80 ipv6only=on"), user
     )
 
 
-def text(made: Bundle, name: str = "upstream.conf") -> str:
+def bundle(
+    given: RenderContext, plan: Plan = SERVING, attempt: int = 1, rotation: int = 0
+) -> RenderedConfig:
+    """Render a plan."""
+    return Renderer(given, read_templates()).bundle(
+        plan, attempt, rotation, {"conf.d/x.conf": b"# x\n"}
+    )
+
+
+def text(made: RenderedConfig, name: str = "upstream.conf") -> str:
     """Return one rendered file."""
     return made.files[name].decode()
 
@@ -72,15 +76,17 @@ def test_the_admin_port_is_a_file_of_its_own() -> None:
         bundle(frame(), Plan(endpoints(1, 2), Mode.SERVE)),
         bundle(frame(), Plan(endpoints(1, 2, 3), Mode.DRAINING)),
         bundle(frame(), Plan(endpoints(1, 2, 3), Mode.SERVE, sunset=SUNSET)),
-        bundle(frame(), Plan(endpoints(1, 2, 3), Mode.SERVE, ((endpoints(1)[0], Share(2)),))),
-        bundle(frame(), turn=1),
+        bundle(
+            frame(), Plan(endpoints(1, 2, 3), Mode.SERVE, ((endpoints(1)[0], ServerOptions(2)),))
+        ),
+        bundle(frame(), rotation=1),
         bundle(frame(OLD)),
         bundle(frame(READY_PATH="off")),
         Renderer(frame(), read_templates()).bundle(SERVING, 1, 0, {"conf.d/x.conf": b"# y\n"}),
         Renderer(frame(), read_templates()).bundle(SERVING, 1, 0, {"conf.d/y.conf": b"# x\n"}),
     ],
 )
-def test_whatever_differs_differs_in_the_digest(other: Bundle) -> None:
+def test_whatever_differs_differs_in_the_digest(other: RenderedConfig) -> None:
     """
     Endpoints, shares, mode and deadline, the order, nginx's version, settings, the operator's files
     and their names.
@@ -158,10 +164,10 @@ def test_what_is_about_to_end_still_serves_and_is_not_ready() -> None:
     assert 'return 200 "ready\\n";' in text(bundle(frame()))
 
 
-def servers(*shares: Share, method: str = "least_conn") -> list[str]:
+def servers(*server_options: ServerOptions, method: str = "least_conn") -> list[str]:
     """Render endpoints with these shares, and return what follows each address."""
-    served = endpoints(*range(1, len(shares) + 1))
-    plan = Plan(served, Mode.SERVE, tuple(zip(served, shares, strict=True)))
+    served = endpoints(*range(1, len(server_options) + 1))
+    plan = Plan(served, Mode.SERVE, tuple(zip(served, server_options, strict=True)))
     lines = text(bundle(frame(LB_METHOD=method), plan)).splitlines()
     return [line.split(maxsplit=2)[2] for line in lines if line.startswith("    server 10.")]
 
@@ -175,7 +181,11 @@ def test_weights_stand_where_they_are_not_one() -> None:
         "max_fails=0;",
         "max_fails=0;",
         "weight=65535 max_fails=0;",
-    ] == (servers(Share(3), Share(1, drain=True), Share(-1), Share(2**40)))
+    ] == (
+        servers(
+            ServerOptions(3), ServerOptions(1, drain=True), ServerOptions(-1), ServerOptions(2**40)
+        )
+    )
 
 
 @pytest.mark.parametrize("method, known", [("round_robin", 1), ("ip_hash", 0), ("random", 0)])
@@ -183,23 +193,25 @@ def test_backups_are_named_where_the_method_knows_any(method: str, known: int) -
     """
     With the others the word is refused by nginx.
     """
-    assert [" backup;", ";"][not known] == servers(Share(2), Share(backup=True), method=method)[
-        1
-    ].removeprefix("max_fails=0")
+    assert [" backup;", ";"][not known] == servers(
+        ServerOptions(2), ServerOptions(backup=True), method=method
+    )[1].removeprefix("max_fails=0")
 
 
 def test_not_all_servers_are_backups() -> None:
     """
     An upstream of nothing but backups is refused by nginx.
     """
-    assert ["max_fails=0;"] * 2 == servers(Share(backup=True), Share(backup=True))
+    assert ["max_fails=0;"] * 2 == servers(ServerOptions(backup=True), ServerOptions(backup=True))
 
 
 def test_who_asks_for_nothing_is_an_ordinary_server() -> None:
     """
     Beside those who ask for something.
     """
-    made = text(bundle(frame(), Plan(endpoints(1, 2), Mode.SERVE, ((endpoints(2)[0], Share(9)),))))
+    made = text(
+        bundle(frame(), Plan(endpoints(1, 2), Mode.SERVE, ((endpoints(2)[0], ServerOptions(9)),)))
+    )
 
     assert "    server 10.0.0.1:1 max_fails=0;\n    server 10.0.0.1:2 weight=9 max_fails=0;" in made
 

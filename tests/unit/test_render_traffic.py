@@ -7,8 +7,8 @@ import re
 import pytest
 
 from supervisor.core.config.load import read
-from supervisor.core.model import Mode, Plan, Share
-from supervisor.nginx.render import Frame, Renderer
+from supervisor.core.model import Mode, Plan, ServerOptions
+from supervisor.nginx.render import RenderContext, Renderer
 from supervisor.nginx.templates import read_templates
 from tests.support.play import endpoints
 
@@ -16,11 +16,11 @@ NEW = (1, 31, 3)
 SERVING = Plan(endpoints(1, 2, 3), Mode.SERVE)
 
 
-def files(turn: int = 0, plan: Plan = SERVING, **environ: str) -> tuple[str, str]:
+def files(rotation: int = 0, plan: Plan = SERVING, **environ: str) -> tuple[str, str]:
     """Render, and return nginx.conf and upstream.conf."""
     chosen = read({"SERVICE_NAME": "web", **environ}, lambda _: False)
-    frame = Frame(chosen, NEW, "/run/x", 2, 1024, 512, ("0.0.0.0:80",))
-    made = Renderer(frame, read_templates()).bundle(plan, 1, turn, {}).files
+    frame = RenderContext(chosen, NEW, "/run/x", 2, 1024, 512, ("0.0.0.0:80",))
+    made = Renderer(frame, read_templates()).bundle(plan, 1, rotation, {}).files
     return made["nginx.conf"].decode(), made["upstream.conf"].decode()
 
 
@@ -53,8 +53,8 @@ def test_only_where_order_is_memory_it_stays() -> None:
     ip_hash counts servers from the first: turned, every client would move at every reload.  The
     other methods start from scratch, and the last servers would starve.
     """
-    stays = {tuple(servers(files(turn, LB_METHOD="ip_hash")[1])) for turn in range(4)}
-    turns = {tuple(servers(files(turn, LB_METHOD="least_conn")[1])) for turn in range(4)}
+    stays = {tuple(servers(files(rotation, LB_METHOD="ip_hash")[1])) for rotation in range(4)}
+    turns = {tuple(servers(files(rotation, LB_METHOD="least_conn")[1])) for rotation in range(4)}
 
     assert 1 == len(stays)
     assert 3 == len(turns)
@@ -63,8 +63,10 @@ def test_only_where_order_is_memory_it_stays() -> None:
 def weights(method: dict[str, str], *asked: int) -> list[int]:
     """Return the weights that stand in the file, for endpoints that ask for these."""
     served = endpoints(*range(1, len(asked) + 1))
-    shares = tuple((each, Share(weight)) for each, weight in zip(served, asked, strict=True))
-    _, upstream = files(plan=Plan(served, Mode.SERVE, shares), **method)
+    server_options = tuple(
+        (each, ServerOptions(weight)) for each, weight in zip(served, asked, strict=True)
+    )
+    _, upstream = files(plan=Plan(served, Mode.SERVE, server_options), **method)
     lines = [line for line in upstream.splitlines() if line.startswith("    server 1")]
     found = [re.search(r"weight=([0-9]+)", line) for line in lines]
     return [int(each[1]) if each else 1 for each in found]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from supervisor.core.config import load
 from supervisor.core.config.settings import Settings
-from supervisor.core.model import Endpoint, Share
+from supervisor.core.model import Endpoint, ServerOptions
 from supervisor.discovery.selection import Selection, select
 from tests.support.nomad_registry import row
 from tests.support.play import endpoints
@@ -36,8 +36,8 @@ def test_all_instances_are_ours_by_default() -> None:
     found = select([*rows(2, JobID="b"), *rows(1, JobID="a", Tags=None)], chosen())
 
     assert endpoints(1, 2) == found.endpoints
-    assert ({}, {}, ("a", "b")) == (found.shares, found.allocations, found.jobs)
-    assert (0, 0, 0, 0) == (found.refused, found.beyond, found.passed_over, found.odd_tags)
+    assert ({}, {}, ("a", "b")) == (found.server_options, found.allocations, found.jobs)
+    assert (0, 0, 0, 0) == (found.refused, found.over_limit, found.skipped, found.invalid_tags)
 
 
 def test_S03_only_our_own_job_is_served() -> None:
@@ -51,7 +51,7 @@ def test_S03_only_our_own_job_is_served() -> None:
     found = select([*rows(1, JobID="größe/dispatch-1"), *foreign], ours)
 
     assert endpoints(1) == found.endpoints
-    assert (len(foreign), 0, ()) == (found.passed_over, found.refused, found.jobs)
+    assert (len(foreign), 0, ()) == (found.skipped, found.refused, found.jobs)
 
 
 def test_S03_several_jobs_are_seen() -> None:
@@ -76,7 +76,7 @@ def test_another_job_may_be_named() -> None:
     wanted = chosen(SERVICE_JOB="b")
     found = select([*rows(1, JobID="a"), *rows(2, JobID="b"), *rows(3, JobID=7)], wanted)
 
-    assert (endpoints(2), 1, 1) == (found.endpoints, found.passed_over, found.refused)
+    assert (endpoints(2), 1, 1) == (found.endpoints, found.skipped, found.refused)
 
 
 def test_all_the_tags_asked_for_are_needed() -> None:
@@ -93,7 +93,7 @@ def test_all_the_tags_asked_for_are_needed() -> None:
     ]
     found = select(listed, chosen(SERVICE_TAGS="gpu, v2"))
 
-    assert (endpoints(1, 6), 3, 1) == (found.endpoints, found.passed_over, found.refused)
+    assert (endpoints(1, 6), 3, 1) == (found.endpoints, found.skipped, found.refused)
 
 
 def test_E12_our_own_address_and_port_are_passed_over() -> None:
@@ -117,7 +117,7 @@ def test_E12_our_own_address_and_port_are_passed_over() -> None:
     found = select([row("web", *place) for place in [*own, *others]], around)
 
     assert sorted(Endpoint(*place) for place in others) == list(found.endpoints)
-    assert (len(own), 0) == (found.passed_over, found.refused)
+    assert (len(own), 0) == (found.skipped, found.refused)
 
 
 def test_ourselves_alone_is_knowledge() -> None:
@@ -126,13 +126,13 @@ def test_ourselves_alone_is_knowledge() -> None:
     """
     filtered = chosen(SERVICE_JOB="ours")
 
-    assert select([{}], filtered).is_ignorance
-    assert select(["x", None, *rows(1, JobID=None)], filtered).is_ignorance
-    assert select([{}, *rows(1, JobID="theirs")], filtered).is_ignorance
-    assert not select(rows(1, JobID="theirs"), filtered).is_ignorance
-    assert not select([{}, *rows(1, JobID="ours")], filtered).is_ignorance
-    assert not select([], filtered).is_ignorance
-    assert not select([row("web", "127.0.0.8", 8080)], chosen()).is_ignorance
+    assert select([{}], filtered).all_rejected
+    assert select(["x", None, *rows(1, JobID=None)], filtered).all_rejected
+    assert select([{}, *rows(1, JobID="theirs")], filtered).all_rejected
+    assert not select(rows(1, JobID="theirs"), filtered).all_rejected
+    assert not select([{}, *rows(1, JobID="ours")], filtered).all_rejected
+    assert not select([], filtered).all_rejected
+    assert not select([row("web", "127.0.0.8", 8080)], chosen()).all_rejected
 
 
 def test_what_the_tags_ask_for_is_told() -> None:
@@ -148,8 +148,8 @@ def test_what_the_tags_ask_for_is_told() -> None:
     found = select(listed, chosen())
     one, three = endpoints(1, 3)
 
-    assert {one: Share(weight=5), three: Share(backup=True)} == found.shares
-    assert 3 == found.odd_tags
+    assert {one: ServerOptions(weight=5), three: ServerOptions(backup=True)} == found.server_options
+    assert 3 == found.invalid_tags
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -169,7 +169,10 @@ def test_duplicates_are_one_endpoint(*, turned: bool) -> None:
     one, two, three = endpoints(1, 2, 3)
 
     assert (one, two, three) == found.endpoints
-    assert {one: Share(weight=7), two: Share(1, backup=True, drain=True)} == found.shares
+    assert {
+        one: ServerOptions(weight=7),
+        two: ServerOptions(1, backup=True, drain=True),
+    } == found.server_options
 
 
 ALLOCATIONS = [f"{n}3b7a3d0-1d2e-4f0a-9b8c-0a1b2c3d4e5f" for n in "abc"]
@@ -220,9 +223,9 @@ def test_E14_the_limit_is_kept_and_what_is_beyond_is_counted() -> None:
     checked = chosen(HEALTH_CHECK="nomad")
     found, turned = select(listed, checked), select(listed[::-1], checked)
 
-    assert (10_000, 1) == (len(found.endpoints), found.beyond)
+    assert (10_000, 1) == (len(found.endpoints), found.over_limit)
     assert found == turned
-    assert set(found.endpoints) == found.shares.keys() == found.allocations.keys()
+    assert set(found.endpoints) == found.server_options.keys() == found.allocations.keys()
 
 
 def test_E05_a_wrong_row_loses_only_itself() -> None:
@@ -295,8 +298,10 @@ def is_clean(found: Selection) -> bool:
     return (
         all(set(e.host) <= set("0123456789abcdef.:") for e in found.endpoints)
         and all(type(e.port) is int and 0 < e.port < 65536 for e in found.endpoints)
-        and all(type(s.weight) is int and 0 < s.weight <= 1000 for s in found.shares.values())
-        and all({type(s.backup), type(s.drain)} == {bool} for s in found.shares.values())
+        and all(
+            type(s.weight) is int and 0 < s.weight <= 1000 for s in found.server_options.values()
+        )
+        and all({type(s.backup), type(s.drain)} == {bool} for s in found.server_options.values())
         and set(found.allocations.values()) <= {ALLOCATIONS[0]}
     )
 
@@ -315,7 +320,7 @@ def test_S01_no_text_of_the_registry_comes_out(seed: int) -> None:
     assert is_clean(found)
     assert set(found.endpoints) <= meant
     assert 500 < len(found.endpoints) < 10_000 - found.refused + 1
-    assert found.shares
+    assert found.server_options
     assert found.allocations
     assert all(len(name) <= 128 for name in found.jobs)
 
@@ -344,5 +349,5 @@ def test_S01_any_json_is_survived(listed: list[object]) -> None:
         assert (Endpoint("10.9.8.7", 4321),) == tuple(
             e for e in found.endpoints if e not in alone.endpoints
         )
-        assert (alone.refused, alone.passed_over) == (found.refused, found.passed_over)
-        assert len(listed) >= alone.refused + alone.passed_over + len(alone.endpoints)
+        assert (alone.refused, alone.skipped) == (found.refused, found.skipped)
+        assert len(listed) >= alone.refused + alone.skipped + len(alone.endpoints)

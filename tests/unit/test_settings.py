@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from supervisor.core.addresses import Rules, Site
+from supervisor.core.addresses import AddressPolicy, HostPort
 from supervisor.core.config import load, nomad_env
 from supervisor.core.config.paths import runtime_candidates
 from supervisor.core.config.settings import Settings
@@ -69,7 +69,11 @@ def test_values_are_read() -> None:
         RUNTIME_DIR="/tmp/run/",
     )
 
-    assert (Site("10.0.0.1", 80), Site("fd00::1", 81), Site("replica", 82)) == found.endpoints
+    assert (
+        HostPort("10.0.0.1", 80),
+        HostPort("fd00::1", 81),
+        HostPort("replica", 82),
+    ) == found.endpoints
     assert (None, 1.8e9, 80) == (found.ttl, found.deadline, found.listen_port)
     assert (("127.0.0.1", "::1"), "", 20 << 20) == (
         found.listen_address,
@@ -78,7 +82,10 @@ def test_values_are_read() -> None:
     )
     assert ("random", "/tmp/run") == (found.lb_method, found.runtime_dir)
     own = frozenset({Endpoint("127.0.0.1", 80), Endpoint("::1", 80)})
-    assert Rules((ipaddress.ip_network("10.0.0.0/8"),), loopback=True, own=own) == found.rules
+    assert (
+        AddressPolicy((ipaddress.ip_network("10.0.0.0/8"),), loopback=True, own=own)
+        == found.address_policy
+    )
 
 
 def test_all_mistakes_are_told_together() -> None:
@@ -407,10 +414,10 @@ def test_our_own_places_become_rules() -> None:
     found = load.read({"SERVICE_NAME": "web", "LISTEN_PORT": "81"}, lambda _: False, ["10.0.0.5"])
 
     assert (
-        Rules(
+        AddressPolicy(
             loopback=True, own=frozenset({Endpoint("10.0.0.5", 81)}), own_loopback=frozenset({81})
         )
-        == found.rules
+        == found.address_policy
     )
 
 
@@ -492,7 +499,7 @@ def test_loopback_is_served_where_it_is_ours(environ: dict[str, str], *, loopbac
     """
     Inside an allocation loopback is the task's own, and a registry has no business there.
     """
-    assert loopback is read(**environ).rules.loopback
+    assert loopback is read(**environ).address_policy.loopback
 
 
 def test_slips_of_the_keyboard_are_suspected() -> None:

@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from supervisor.core.commands import Order, SpawnCheck, SpawnMaster, Stage, Swap
-from supervisor.core.deadline_record import Record
+from supervisor.core.commands import Command, SpawnCheck, SpawnMaster, Stage, Swap
+from supervisor.core.deadline_record import DeadlineRecord
 from supervisor.core.errors import ExitCode
 from supervisor.core.events import (
     DiscoveryFailed,
@@ -61,7 +61,7 @@ def test_an_empty_registry_is_told_from_a_silent_one() -> None:
     A first empty answer starts nginx with `starting`; its confirmation makes it `no_endpoints`.
     """
     play = Play()
-    play.send(arrives(certain=False))
+    play.send(arrives(confirmed=False))
     play.run(1)
     assert Mode.STARTING is play.served.mode
 
@@ -91,15 +91,15 @@ def test_a_refusal_without_words_still_has_a_reason() -> None:
 
 
 @pytest.mark.parametrize(
-    "order, failure", [(Stage, StageFailed(1, "disk full")), (Swap, SwapFailed(1, "disk full"))]
+    "command, failure", [(Stage, StageFailed(1, "disk full")), (Swap, SwapFailed(1, "disk full"))]
 )
 def test_files_that_cannot_be_written_end_the_start(
-    order: type[Order], failure: StageFailed | SwapFailed
+    command: type[Command], failure: StageFailed | SwapFailed
 ) -> None:
     """
     A runtime folder that takes no files is found at the start: 78.
     """
-    play = Play(world=World(silent_orders=frozenset({order}))).serve(1)
+    play = Play(world=World(silent_orders=frozenset({command}))).serve(1)
     play.send(failure)
 
     assert play.exit
@@ -148,7 +148,7 @@ def test_past_the_deadline_nothing_is_started() -> None:
     """
     A restart past the deadline only says so, and leaves with 0.
     """
-    record = Record("", WALL - 100, "TTL=10s", WALL - 90)
+    record = DeadlineRecord("", WALL - 100, "TTL=10s", WALL - 90)
     play = Play({"TTL": "10s"}, record)
 
     assert play.exit
@@ -161,7 +161,7 @@ def test_the_record_of_another_allocation_is_remarked_upon() -> None:
     """
     What is decided about an old record is said.
     """
-    play = Play({"NOMAD_ALLOC_ID": "new"}, Record("old", WALL - 5, "TTL=1d", WALL))
+    play = Play({"NOMAD_ALLOC_ID": "new"}, DeadlineRecord("old", WALL - 5, "TTL=1d", WALL))
 
     assert "another allocation" in play.notes("deadline.anchored")[0].fields["remark"]
 
@@ -211,7 +211,7 @@ def test_refused_rows_are_a_warning() -> None:
     Rows that may not be served are counted and said.
     """
     play = Play()
-    play.send(SnapshotArrived(SOURCE, endpoints(1), refused=2, beyond=1))
+    play.send(SnapshotArrived(SOURCE, endpoints(1), refused=2, over_limit=1))
 
     said = play.notes("endpoints.changed")[0]
     assert ("warning", 2, 1) == (said.level, said.fields["refused"], said.fields["beyond_limit"])

@@ -3,30 +3,30 @@ from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from supervisor.core.model import Share
+from supervisor.core.model import ServerOptions
 from supervisor.discovery.tags import parse
 
-USUAL = Share()
+USUAL = ServerOptions()
 
 
 @pytest.mark.parametrize(
-    "tags, share",
+    "tags, options",
     [
         ([], USUAL),
         (["v1", "traefik.enable=true", "lbx", "lb", "", "weight=3"], USUAL),
         (["lb.weight=1"], USUAL),
-        (["lb.weight=3"], Share(weight=3)),
-        (["v1", "lb.weight=1000", "lb.weight=1000"], Share(weight=1000)),
-        (["lb.backup"], Share(backup=True)),
-        (["lb.drain", "lb.drain"], Share(drain=True)),
-        (["lb.drain", "lb.weight=999", "lb.backup"], Share(999, backup=True, drain=True)),
+        (["lb.weight=3"], ServerOptions(weight=3)),
+        (["v1", "lb.weight=1000", "lb.weight=1000"], ServerOptions(weight=1000)),
+        (["lb.backup"], ServerOptions(backup=True)),
+        (["lb.drain", "lb.drain"], ServerOptions(drain=True)),
+        (["lb.drain", "lb.weight=999", "lb.backup"], ServerOptions(999, backup=True, drain=True)),
     ],
 )
-def test_three_words_are_understood(tags: list[str], share: Share) -> None:
+def test_three_words_are_understood(tags: list[str], options: ServerOptions) -> None:
     """
     A weight from 1 to 1000, backup and drain; tags of others mean nothing to us.
     """
-    assert (share, 0) == parse(tags)
+    assert (options, 0) == parse(tags)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_what_is_not_exactly_one_of_them_is_odd(tag: str) -> None:
     A slip changes nothing, and is counted so that it can be said.
     """
     assert (USUAL, 1) == parse([tag])
-    assert (Share(weight=2), 1) == parse(["lb.weight=2", tag])
+    assert (ServerOptions(weight=2), 1) == parse(["lb.weight=2", tag])
 
 
 @pytest.mark.parametrize("tag", ["LB.weight=3", "Lb.drain", " lb.backup", "lb,weight=3"])
@@ -60,7 +60,7 @@ def test_weights_that_contradict_each_other_do_not_count() -> None:
     Neither is taken, both are odd; what else the tags ask for still counts.
     """
     assert (USUAL, 2) == parse(["lb.weight=3", "lb.weight=4"])
-    assert (Share(drain=True), 4) == parse(
+    assert (ServerOptions(drain=True), 4) == parse(
         ["lb.weight=3", "lb.weight=3", "lb.x", "lb.drain", "lb.weight=1"]
     )
 
@@ -77,7 +77,9 @@ def test_what_is_no_string_is_no_tag() -> None:
     """
     The strings beside it count.
     """
-    assert (Share(backup=True), 0) == parse([None, 3, ["lb.drain"], {}, "lb.backup", b"lb.x"])
+    assert (ServerOptions(backup=True), 0) == parse(
+        [None, 3, ["lb.drain"], {}, "lb.backup", b"lb.x"]
+    )
 
 
 @hypothesis(max_examples=60, deadline=None)
@@ -86,9 +88,9 @@ def test_whatever_the_tags_are_a_share_is_a_number_and_two_booleans(tags: list[s
     """
     No text of a tag comes out, and nothing out of bounds.
     """
-    share, odd = parse(tags)
+    options, odd = parse(tags)
 
-    assert type(share.weight) is int
-    assert 1 <= share.weight <= 1000
-    assert (bool, bool) == (type(share.backup), type(share.drain))
+    assert type(options.weight) is int
+    assert 1 <= options.weight <= 1000
+    assert (bool, bool) == (type(options.backup), type(options.drain))
     assert 0 <= odd <= len(tags)

@@ -3,38 +3,42 @@ What the sources said and the probes saw, and what follows from both.
 """
 
 from supervisor.core import endpoint_set
-from supervisor.core.endpoint_set import FIRST_LOOK, LINGER, Targets
-from supervisor.core.events import DiscoveryFailed, HealthSeen, SnapshotArrived
-from supervisor.core.model import NEVER, Condition, Endpoint, Memory, Share
+from supervisor.core.endpoint_set import FIRST_LOOK, LINGER, EndpointSet
+from supervisor.core.events import DiscoveryFailed, HealthChanged, SnapshotArrived
+from supervisor.core.model import NEVER, CachedEndpoints, Endpoint, HealthState, ServerOptions
 from tests.support.play import endpoints
 
 ONE, TWO, THREE = endpoints(1, 2, 3)
 
 
-def expecting(*names: str, limit: int = 10, is_probing: bool = True) -> Targets:
+def expecting(*names: str, limit: int = 10, is_probing: bool = True) -> EndpointSet:
     """Begin with sources that have said nothing."""
-    return Targets.expecting(names or ("a",), limit, is_probing=is_probing)
+    return EndpointSet.expecting(names or ("a",), limit, is_probing=is_probing)
 
 
 def told(
-    known: Targets,
+    known: EndpointSet,
     source: str,
     *ports: int,
-    certain: bool = True,
+    confirmed: bool = True,
     now: float = 1.0,
-    shares: dict[Endpoint, Share] | None = None,
+    server_options: dict[Endpoint, ServerOptions] | None = None,
     allocations: dict[Endpoint, str] | None = None,
-) -> Targets:
+) -> EndpointSet:
     """Let a source answer."""
     event = SnapshotArrived(
-        source, endpoints(*ports), certain, shares=shares or {}, allocations=allocations or {}
+        source,
+        endpoints(*ports),
+        confirmed,
+        server_options=server_options or {},
+        allocations=allocations or {},
     )
     return endpoint_set.arrived(known, event, now)
 
 
-def found(known: Targets, condition: Condition, *which: Endpoint) -> Targets:
+def found(known: EndpointSet, health_state: HealthState, *which: Endpoint) -> EndpointSet:
     """Let the probes find something."""
-    return endpoint_set.seen(known, HealthSeen(dict.fromkeys(which, condition)), 1.0)
+    return endpoint_set.seen(known, HealthChanged(dict.fromkeys(which, health_state)), 1.0)
 
 
 # ------------------------------------------------------------------------------- the sources
@@ -66,7 +70,7 @@ def test_a_doubtful_empty_answer_changes_nothing() -> None:
     """
     It proves that the source is there, and no more.
     """
-    known = told(told(expecting(), "a", 1), "a", certain=False)
+    known = told(told(expecting(), "a", 1), "a", confirmed=False)
 
     assert endpoints(1) == known.known
     assert known.tried_all
@@ -97,11 +101,18 @@ def test_what_an_endpoint_of_two_services_asks_for_is_settled() -> None:
     The larger weight counts, draining when one says so, backup when all do; nothing special is
     no entry.
     """
-    asked = {ONE: Share(3, backup=True), TWO: Share(1, backup=True), THREE: Share(drain=True)}
-    known = told(expecting("a", "b"), "a", 1, 2, 3, shares=asked)
-    known = told(known, "b", 1, 2, 3, shares={ONE: Share(2, backup=True)})
+    asked = {
+        ONE: ServerOptions(3, backup=True),
+        TWO: ServerOptions(1, backup=True),
+        THREE: ServerOptions(drain=True),
+    }
+    known = told(expecting("a", "b"), "a", 1, 2, 3, server_options=asked)
+    known = told(known, "b", 1, 2, 3, server_options={ONE: ServerOptions(2, backup=True)})
 
-    assert {ONE: Share(3, backup=True), THREE: Share(drain=True)} == known.shares
+    assert {
+        ONE: ServerOptions(3, backup=True),
+        THREE: ServerOptions(drain=True),
+    } == known.server_options
 
 
 # ------------------------------------------------------------------------------------ health
@@ -123,10 +134,10 @@ def test_a_hold_ends_with_the_last_verdict() -> None:
     """
     Whatever the verdict is.
     """
-    known = found(told(expecting(), "a", 1, 2), Condition.READY, ONE)
+    known = found(told(expecting(), "a", 1, 2), HealthState.READY, ONE)
     assert endpoint_set.is_holding(known, 1.01)
 
-    known = found(known, Condition.STARTING, TWO)
+    known = found(known, HealthState.STARTING, TWO)
     assert not endpoint_set.is_holding(known, 1.01)
 
 
@@ -134,7 +145,7 @@ def test_a_removal_is_not_held_back() -> None:
     """
     What stays has been judged already.
     """
-    known = found(told(expecting(), "a", 1, 2), Condition.READY, ONE, TWO)
+    known = found(told(expecting(), "a", 1, 2), HealthState.READY, ONE, TWO)
     known = told(endpoint_set.settled(known), "a", 1, now=2.0)
 
     assert not endpoint_set.is_holding(known, 2.0)
@@ -156,27 +167,27 @@ def test_the_same_answer_again_changes_nothing_but_its_time() -> None:
     """
     A blocking query may return with nothing new, thousands of times a day.
     """
-    known = found(told(expecting(), "a", 1), Condition.READY, ONE)
+    known = found(told(expecting(), "a", 1), HealthState.READY, ONE)
     again = told(known, "a", 1, now=9.0)
 
     assert known.watched is again.watched
-    assert 9.0 == again.sources["a"].heard_at
+    assert 9.0 == again.sources["a"].answered_at
 
 
 def test_a_verdict_on_an_endpoint_that_is_gone_is_no_news() -> None:
     """
     A probe under way may end after its endpoint has left.
     """
-    known = found(told(expecting(), "a", 1), Condition.READY, TWO)
+    known = found(told(expecting(), "a", 1), HealthState.READY, TWO)
 
-    assert {} == known.conditions
+    assert {} == known.health_states
 
 
 def test_an_endpoint_that_comes_back_is_judged_anew() -> None:
     """
     Another process may listen there now.
     """
-    known = found(told(expecting(), "a", 1, 2), Condition.READY, ONE, TWO)
+    known = found(told(expecting(), "a", 1, 2), HealthState.READY, ONE, TWO)
     known = told(told(known, "a", 1), "a", 1, 2)
 
     assert not known.is_judged
@@ -185,10 +196,10 @@ def test_an_endpoint_that_comes_back_is_judged_anew() -> None:
 # ----------------------------------------------------------------------------------- leaving
 
 
-def replaced(now: float = 5.0) -> Targets:
+def replaced(now: float = 5.0) -> EndpointSet:
     """Let a whole set of ready endpoints be replaced by one that nobody has judged."""
-    known = found(told(expecting(), "a", 1, 2), Condition.READY, ONE)
-    return told(found(known, Condition.STARTING, TWO), "a", 3, now=now)
+    known = found(told(expecting(), "a", 1, 2), HealthState.READY, ONE)
+    return told(found(known, HealthState.STARTING, TWO), "a", 3, now=now)
 
 
 def test_what_was_ready_lingers_when_the_whole_set_is_replaced() -> None:
@@ -205,10 +216,10 @@ def test_lingering_ends_when_something_listed_is_ready() -> None:
     """
     A newcomer that still starts does not end it.
     """
-    known = found(replaced(), Condition.STARTING, THREE)
+    known = found(replaced(), HealthState.STARTING, THREE)
     assert {ONE: 5.0} == known.leaving
 
-    known = found(known, Condition.READY, THREE)
+    known = found(known, HealthState.READY, THREE)
     assert {} == known.leaving
     assert {THREE} == known.watched
 
@@ -242,7 +253,7 @@ def test_an_endpoint_that_is_listed_again_does_not_linger() -> None:
     known = told(replaced(), "a", 1, 3)
 
     assert {} == known.leaving
-    assert Condition.READY is known.conditions[ONE]
+    assert HealthState.READY is known.health_states[ONE]
 
 
 def test_nothing_lingers_after_a_confirmed_empty_answer() -> None:
@@ -259,7 +270,7 @@ def test_nothing_lingers_while_another_is_ready() -> None:
     """
     An allocation that is being stopped leaves at once.
     """
-    known = found(told(expecting(), "a", 1, 2), Condition.READY, ONE, TWO)
+    known = found(told(expecting(), "a", 1, 2), HealthState.READY, ONE, TWO)
 
     assert {} == told(known, "a", 2, 3).leaving
 
@@ -280,12 +291,12 @@ def test_what_was_remembered_counts_until_the_source_answers() -> None:
     """
     It is as old as it says.
     """
-    memory = Memory(endpoints(1, 2), {ONE: Share(2)}, frozenset({ONE}), 60.0)
-    known = endpoint_set.recalled(expecting(), {"a": memory, "gone": memory}, 100.0)
+    memory = CachedEndpoints(endpoints(1, 2), {ONE: ServerOptions(2)}, frozenset({ONE}), 60.0)
+    known = endpoint_set.restored(expecting(), {"a": memory, "gone": memory}, 100.0)
 
     assert endpoints(1, 2) == known.known
-    assert {ONE: Share(2)} == known.shares
-    assert 40.0 == known.sources["a"].heard_at
+    assert {ONE: ServerOptions(2)} == known.server_options
+    assert 40.0 == known.sources["a"].answered_at
     assert not known.tried_all
 
     assert endpoints(3) == told(known, "a", 3, now=101.0).known
@@ -295,9 +306,9 @@ def test_a_remembered_endpoint_that_was_ready_is_no_newcomer() -> None:
     """
     When it fails, it fails as one that was ready once.
     """
-    memory = Memory(endpoints(1, 2), {}, frozenset({ONE}), 60.0)
-    known = endpoint_set.recalled(expecting(), {"a": memory}, 100.0)
+    memory = CachedEndpoints(endpoints(1, 2), {}, frozenset({ONE}), 60.0)
+    known = endpoint_set.restored(expecting(), {"a": memory}, 100.0)
 
-    known = found(known, Condition.STARTING, ONE, TWO)
+    known = found(known, HealthState.STARTING, ONE, TWO)
 
-    assert {ONE: Condition.FAILING, TWO: Condition.STARTING} == known.conditions
+    assert {ONE: HealthState.FAILING, TWO: HealthState.STARTING} == known.health_states

@@ -9,7 +9,7 @@ import pytest
 from supervisor.core.config import load
 from supervisor.core.config.settings import Settings
 from supervisor.core.errors import ExitCode, Problem
-from supervisor.nginx.render import beyond
+from supervisor.nginx.render import unsupported
 
 #: Text that would be more than a value if it ever reached a config file.
 INJECTIONS = ["; } x {", "$host", "'", '"', "\\", "#", "\n", "\r", "\t", "{", "}", " x", "\0", "é"]
@@ -152,11 +152,11 @@ def test_a_cookie_that_this_nginx_cannot_set_is_a_mistake(nginx: tuple[int, ...]
     """
     The line names both versions, and what can be done instead.
     """
-    (line,) = beyond(read(STICKY="cookie"), nginx)
+    (line,) = unsupported(read(STICKY="cookie"), nginx)
 
     assert line.startswith("STICKY='cookie': nginx 1.29.6 or newer can do that, this is ")
     assert f"this is {'.'.join(map(str, nginx))}; LB_METHOD=hash with LB_HASH_KEY=cookie" in line
-    assert [] == beyond(read(), nginx)
+    assert [] == unsupported(read(), nginx)
 
 
 @pytest.mark.parametrize("nginx", [(1, 29, 6), (1, 30, 0), (1, 31, 3), (2, 0, 0)])
@@ -164,4 +164,4 @@ def test_a_current_nginx_can_do_all_of_it(nginx: tuple[int, ...]) -> None:
     """
     `sticky` came with 1.29.6.
     """
-    assert [] == beyond(read(STICKY="cookie"), nginx)
+    assert [] == unsupported(read(STICKY="cookie"), nginx)

@@ -6,7 +6,15 @@ import ipaddress
 
 import pytest
 
-from supervisor.core.addresses import Rules, Site, admit, cap, is_let_in, parse_site, read_address
+from supervisor.core.addresses import (
+    AddressPolicy,
+    HostPort,
+    cap,
+    is_let_in,
+    parse_host_port,
+    read_address,
+    validate,
+)
 from supervisor.core.errors import ExecutableMissing, ExitCode, Problem
 from supervisor.core.model import Endpoint, Mode, Plan
 from tests.support.play import endpoints
@@ -67,7 +75,7 @@ def test_dangerous_addresses_are_refused(address: str) -> None:
     """
     Loopback, link-local, metadata, multicast and what maps to them never get traffic by default.
     """
-    assert admit(address, 80, Rules()) is None
+    assert validate(address, 80, AddressPolicy()) is None
 
 
 @pytest.mark.parametrize(
@@ -77,25 +85,27 @@ def test_ordinary_addresses_are_let_in(address: str) -> None:
     """
     Private and public ones alike.
     """
-    assert admit(address, 80, Rules()) is not None
+    assert validate(address, 80, AddressPolicy()) is not None
 
 
 def test_loopback_is_let_in_where_it_is_ours() -> None:
     """
     On a laptop the replicas listen there.
     """
-    assert Endpoint("::1", 80) == admit("0:0:0:0:0:0:0:1", 80, Rules(loopback=True))
+    assert Endpoint("::1", 80) == validate("0:0:0:0:0:0:0:1", 80, AddressPolicy(loopback=True))
 
 
 def test_named_networks_are_all_that_is_let_in() -> None:
     """
     ALLOW_NETWORKS names them, the refused ones included.
     """
-    rules = Rules((ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("fd00::/8")))
+    address_policy = AddressPolicy(
+        (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("fd00::/8"))
+    )
 
-    assert admit("127.0.0.1", 80, rules)
-    assert admit("fd00::1", 80, rules)
-    assert admit("10.0.0.1", 80, rules) is None
+    assert validate("127.0.0.1", 80, address_policy)
+    assert validate("fd00::1", 80, address_policy)
+    assert validate("10.0.0.1", 80, address_policy) is None
 
 
 @pytest.mark.parametrize("port", [0, 65536, -1, True, "80", 80.0, None])
@@ -103,7 +113,7 @@ def test_a_port_is_an_int_in_bounds(port: object) -> None:
     """
     True is an int to Python, and "80 " becomes one.
     """
-    assert admit("10.0.0.1", port, Rules()) is None
+    assert validate("10.0.0.1", port, AddressPolicy()) is None
 
 
 @pytest.mark.parametrize(
@@ -114,7 +124,7 @@ def test_what_is_no_address_is_refused(address: object) -> None:
     A zone id is accepted by the library and carries any text.
     """
     assert read_address(address) is None
-    assert admit(address, 80, Rules()) is None
+    assert validate(address, 80, AddressPolicy()) is None
 
 
 def test_a_cap_keeps_the_first_in_order() -> None:
@@ -129,8 +139,8 @@ def test_a_site_may_be_a_name() -> None:
     """
     Names are resolved later; addresses are written as they are.
     """
-    assert Site("replica-1.local", 80) == parse_site(" replica-1.local:80 ")
-    assert Site("::1", 80) == parse_site("[::1]:80")
+    assert HostPort("replica-1.local", 80) == parse_host_port(" replica-1.local:80 ")
+    assert HostPort("::1", 80) == parse_host_port("[::1]:80")
 
 
 @pytest.mark.parametrize(
@@ -141,7 +151,7 @@ def test_what_is_no_site_is_refused(text: str) -> None:
     ValueError says what was expected.
     """
     with pytest.raises(ValueError, match="expected host:port"):
-        parse_site(text)
+        parse_host_port(text)
 
 
 def test_a_network_of_the_other_family_never_matches() -> None:
@@ -149,5 +159,5 @@ def test_a_network_of_the_other_family_never_matches() -> None:
     An IPv4 rule says nothing about IPv6.
     """
     assert not is_let_in(
-        ipaddress.ip_address("fd00::1"), Rules((ipaddress.ip_network("0.0.0.0/0"),))
+        ipaddress.ip_address("fd00::1"), AddressPolicy((ipaddress.ip_network("0.0.0.0/0"),))
     )

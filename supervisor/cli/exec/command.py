@@ -17,7 +17,7 @@ import signal
 from typing import TYPE_CHECKING, Callable
 
 from supervisor.cli.exec import terminal
-from supervisor.cli.exec.subreaper import Kernel, children
+from supervisor.cli.exec.subreaper import Subreaper, children
 from supervisor.core.errors import shell_exit_code
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ class Command:
     `was_suspended` that the keyboard stopped it (Ctrl-Z).
     """
 
-    def __init__(self, words: Sequence[str], kernel: Kernel) -> None:
+    def __init__(self, words: Sequence[str], subreaper: Subreaper) -> None:
         self._words = list(words)
-        self._kernel = kernel
+        self._subreaper = subreaper
         self._has_terminal = False
         self.pid = 0
         self.code: int | None = None
@@ -67,7 +67,7 @@ class Command:
             os.setpgid(0, 0)
             if self._has_terminal:
                 terminal.give(os.getpid())
-            self._kernel.die_with(parent)
+            self._subreaper.die_with(parent)
             _clear_signals()
             os.execvp(self._words[0], self._words)  # noqa: S606 - what we are for
         except OSError as error:
@@ -94,7 +94,7 @@ class Command:
             elif pid == self.pid:
                 self.code = shell_exit_code(os.waitstatus_to_exitcode(status))
 
-    def tell(self, signum: int) -> None:
+    def send_signal(self, signum: int) -> None:
         """
         Send a signal to the command, and to nobody else.
         """
@@ -109,7 +109,7 @@ class Command:
         if self.code is None:
             _send(os.killpg, self.pid, signal.SIGCONT)
 
-    def tell_all(self, signum: int) -> int:
+    def signal_all(self, signum: int) -> int:
         """
         Send a signal to its group and to the orphans beside it; return how many of ours there were.
         """

@@ -23,7 +23,7 @@ _LONGEST_LINE = 4096
 _LONGEST_TEXT = 500
 
 
-class Lines:
+class StderrLog:
     """
     The one who speaks, and how many lines were lost.
     """
@@ -31,7 +31,7 @@ class Lines:
     def __init__(self) -> None:
         self.lost = 0
 
-    def say(self, event: str, level: str = "info", **fields: object) -> None:
+    def emit(self, event: str, level: str = "info", **fields: object) -> None:
         """Write one line; without a reader it is lost, and counted."""
         now = time.time()
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))

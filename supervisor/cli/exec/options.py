@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from supervisor.core import durations
-from supervisor.core.deadline_record import Wish, apply_duration_alias
+from supervisor.core.deadline_record import DeadlineSettings, apply_duration_alias
 from supervisor.core.errors import ExitCode, Problem
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Options(NamedTuple):
     Without a folder every start counts anew.
     """
 
-    wish: Wish
+    wish: DeadlineSettings
     stop_timeout: float
     drain_timeout: float
     state_dir: str
@@ -71,7 +71,7 @@ def read(environ: Mapping[str, str]) -> Options:
     if mistakes:
         raise Problem(ExitCode.CONFIG, *mistakes)
     return Options(
-        Wish(values["TTL"], values["DEADLINE"], given.get("NOMAD_ALLOC_ID", "")),
+        DeadlineSettings(values["TTL"], values["DEADLINE"], given.get("NOMAD_ALLOC_ID", "")),
         values["STOP_TIMEOUT"] or 0.0,
         values["DRAIN_TIMEOUT"] or 0.0,
         _state_dir(given),

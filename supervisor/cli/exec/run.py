@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 from supervisor import __version__
 from supervisor.cli.exec import options as table
 from supervisor.cli.exec.command import Command
-from supervisor.cli.exec.log import Lines
-from supervisor.cli.exec.subreaper import Kernel
-from supervisor.cli.exec.watch import Outcome, Watch
+from supervisor.cli.exec.log import StderrLog
+from supervisor.cli.exec.subreaper import Subreaper
+from supervisor.cli.exec.watch import CommandSupervisor, Outcome
 from supervisor.core.deadline_record import Anchor, anchored
 from supervisor.core.durations import format_instant
 from supervisor.core.errors import ExitCode
@@ -77,7 +77,7 @@ class _Run:
     def __init__(self, words: Sequence[str], options: Options) -> None:
         self._words = words
         self._options = options
-        self._lines = Lines()
+        self._log = StderrLog()
         self._began_at = boot_clock()
 
     def run(self) -> int:
@@ -88,18 +88,18 @@ class _Run:
         self._save(anchor)
         if STOP_SIGNALS & signal.sigpending():
             return self._leave(ExitCode.OK, "stop signal before the start")
-        kernel = Kernel()
-        if not kernel.adopts:
+        subreaper = Subreaper()
+        if not subreaper.adopts:
             reason = "cannot adopt orphans: there is no ctypes, or prctl is refused"
             hint = "what leaves the command's process group may outlive us"
-            self._lines.say("exec.not_subreaper", "warning", reason=reason, hint=hint)
-        command = Command(self._words, kernel)
+            self._log.emit("exec.not_subreaper", "warning", reason=reason, hint=hint)
+        command = Command(self._words, subreaper)
         try:
             command.start()
         except OSError as error:
             return self._cannot_start(error)
         end = anchor.record.end
-        self._lines.say(
+        self._log.emit(
             "exec.started",
             version=__version__,
             command=self._words[0],  # its arguments may hold secrets
@@ -109,11 +109,11 @@ class _Run:
             remaining=None if anchor.remaining is None else round(anchor.remaining, 3),
         )
         left = math.inf if anchor.remaining is None else anchor.remaining
-        watch = Watch(command, self._options, self._began_at + left, self._lines)
+        watch = CommandSupervisor(command, self._options, self._began_at + left, self._log)
         try:
             outcome = watch.run()
         except BaseException:
-            watch.leave_nobody()
+            watch.kill_all()
             raise
         return self._farewell(command, outcome)
 
@@ -123,10 +123,10 @@ class _Run:
         if self._options.state_dir:
             record, trouble = read_record(self._options.state_dir)
         if trouble:
-            self._lines.say("state.unusable", "warning", reason=trouble)
+            self._log.emit("state.unusable", "warning", reason=trouble)
         anchor = anchored(self._options.wish, record, time.time())
         if anchor.remark:
-            self._lines.say("deadline.anchored", "warning", remark=anchor.remark)
+            self._log.emit("deadline.anchored", "warning", remark=anchor.remark)
         return anchor
 
     def _save(self, anchor: Anchor) -> None:
@@ -137,7 +137,7 @@ class _Run:
         except OSError as error:
             reason = f"cannot keep the deadline in {self._options.state_dir}: {error.strerror}"
             hint = "a restart counts anew: set STATE_DIR, or a DEADLINE"
-            self._lines.say("state.unusable", "warning", reason=reason, hint=hint)
+            self._log.emit("state.unusable", "warning", reason=reason, hint=hint)
 
     def _cannot_start(self, error: OSError) -> int:
         name = self._words[0]
@@ -151,10 +151,10 @@ class _Run:
 
     def _farewell(self, command: Command, outcome: Outcome) -> int:
         """Leave with the command's own code only where its end was its own."""
-        asked = outcome.took is not None
+        asked = outcome.duration is not None
         fields: dict[str, object] = {
             "command_code": command.code,
-            "drained_in": None if outcome.took is None else round(outcome.took, 3),
+            "drained_in": None if outcome.duration is None else round(outcome.duration, 3),
             "killed": outcome.killed or None,
             "hint": None if asked or command.code != _KILLED else "perhaps for its memory",
         }
@@ -165,10 +165,10 @@ class _Run:
         """Say why it ended, where people and programs look."""
         told = {name: value for name, value in fields.items() if value is not None}
         level = "info" if code == ExitCode.OK else "error"
-        self._lines.say("ended", level, reason=reason, code=int(code), **told)
+        self._log.emit("ended", level, reason=reason, code=int(code), **told)
         if self._options.state_dir:
             ended = {"reason": reason, "code": int(code), "at": format_instant(time.time()), **told}
-            ended["log_lines_dropped"] = self._lines.lost
+            ended["log_lines_dropped"] = self._log.lost
             save_ended(self._options.state_dir, ended)
         return int(code)
 

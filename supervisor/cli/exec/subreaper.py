@@ -15,7 +15,7 @@ _SET_PDEATHSIG = 1
 _SET_CHILD_SUBREAPER = 36
 
 
-class Kernel:
+class Subreaper:
     """
     The two promises, and whether they were given: loaded before the fork, so that it is safe after.
     """

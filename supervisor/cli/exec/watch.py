@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from supervisor.cli.exec import terminal
 from supervisor.cli.exec.command import Command
-from supervisor.cli.exec.log import Lines
+from supervisor.cli.exec.log import StderrLog
 from supervisor.cli.exec.options import Options
 from supervisor.core.drain_ladder import DrainLadder
 from supervisor.core.durations import format_span
@@ -39,20 +39,20 @@ class Outcome(NamedTuple):
     """
 
     reason: str
-    took: float | None
+    duration: float | None
     killed: int
 
 
-class Watch:
+class CommandSupervisor:
     """
     From the start of the command until nothing of it is left.
     """
 
-    def __init__(self, command: Command, options: Options, deadline: float, lines: Lines) -> None:
+    def __init__(self, command: Command, options: Options, deadline: float, log: StderrLog) -> None:
         self._command = command
         self._options = options
         self._deadline = deadline
-        self._lines = lines
+        self._log = log
         self._ladder = DrainLadder()
         self._is_termed = False
         self._is_rest_termed = False
@@ -67,21 +67,21 @@ class Watch:
             if wake_at is None:
                 break
             self._wait(wake_at)
-        killed = self.leave_nobody()
+        killed = self.kill_all()
         if not self._ladder.has_begun:
             return Outcome("command ended", None, killed)
         return Outcome(self._ladder.reason, boot_clock() - self._ladder.began_at, killed)
 
-    def leave_nobody(self) -> int:
+    def kill_all(self) -> int:
         """
         Kill whatever still runs, and return how many that were.
         """
-        killed = self._command.tell_all(signal.SIGKILL)
+        killed = self._command.signal_all(signal.SIGKILL)
         until = boot_clock() + _LAST_STEP
         self._command.reap()
         while not self._command.is_alone and boot_clock() < until:
             signal.sigtimedwait({signal.SIGCHLD}, 0.02)
-            self._command.tell_all(signal.SIGKILL)  # the children of the killed are ours now
+            self._command.signal_all(signal.SIGKILL)  # the children of the killed are ours now
             self._command.reap()
         self._command.return_terminal()
         return killed
@@ -101,23 +101,23 @@ class Watch:
             return None
         if command.code is not None and not self._is_rest_termed:
             self._is_rest_termed = True  # it did not take them with it: they may finish too
-            command.tell_all(signal.SIGTERM)
+            command.signal_all(signal.SIGTERM)
         if ladder.term_at <= now:
-            self._tell(signal.SIGTERM)
+            self._signal(signal.SIGTERM)
         return ladder.kill_at if self._is_termed else ladder.term_at
 
     def _begin(self, ladder: DrainLadder, signum: int) -> None:
         self._ladder = ladder
         within = format_span(max(0.0, ladder.gone_at - ladder.began_at))
-        self._tell(signum)
-        self._lines.say("draining", reason=ladder.reason, within=within)
+        self._signal(signum)
+        self._log.emit("draining", reason=ladder.reason, within=within)
 
-    def _tell(self, signum: int) -> None:
+    def _signal(self, signum: int) -> None:
         """Tell the command to end: TERM once only, since many take a second one for "at once"."""
         if signum == signal.SIGTERM and self._is_termed:
             return
         self._is_termed = self._is_termed or signum == signal.SIGTERM
-        self._command.tell(signum)
+        self._command.send_signal(signum)
         self._command.proceed()
 
     def _wait(self, until: float) -> None:
@@ -135,7 +135,7 @@ class Watch:
         elif arrived.si_signo == signal.SIGCONT:
             self._command.resume()
         else:
-            self._command.tell(arrived.si_signo)
+            self._command.send_signal(arrived.si_signo)
 
     def _stop(self, signum: int, now: float) -> None:
         before = self._ladder
@@ -146,7 +146,7 @@ class Watch:
             self._begin(ladder, signum)
             return
         self._ladder = ladder
-        self._lines.say("stop.hastened", stops=ladder.stops)
+        self._log.emit("stop.hastened", stops=ladder.stops)
         if ladder.stops > 1:  # it has been told at the deadline; now it is told that it is urgent
             self._is_termed = self._is_termed and signum != signal.SIGTERM  # a second, on purpose
-            self._tell(signum)
+            self._signal(signum)

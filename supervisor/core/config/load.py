@@ -66,7 +66,7 @@ def read(
         values["health_check"] = "http" if values["health_path"] else "tcp"
     if values["service_job"] == "self":
         values["service_job"] = values["nomad_job_id"]
-    return Settings(**values, place=nomad_env.place(given, local))
+    return Settings(**values, task_environment=nomad_env.task_environment(given, local))
 
 
 def _contradictions(given: Mapping[str, str], exists: Callable[[str], bool]) -> list[str]:
@@ -74,10 +74,10 @@ def _contradictions(given: Mapping[str, str], exists: Callable[[str], bool]) -> 
     mistakes = []
     chosen = [name for name in ("SERVICE_NAME", "ENDPOINTS", "ENDPOINTS_FILE") if name in given]
     if len(chosen) != 1:
-        trouble = (
+        error = (
             "one of them must be set" if not chosen else f"set only one, not {' and '.join(chosen)}"
         )
-        mistakes.append(f"SERVICE_NAME, ENDPOINTS or ENDPOINTS_FILE: {trouble}")
+        mistakes.append(f"SERVICE_NAME, ENDPOINTS or ENDPOINTS_FILE: {error}")
     check = given.get("HEALTH_CHECK", "http" if "HEALTH_PATH" in given else "tcp").lower()
     mistakes += [
         f"{name} is for HEALTH_CHECK=http, not {check}: set only one"

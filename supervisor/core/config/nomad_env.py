@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from supervisor.core.addresses import read_address, written_anew
+from supervisor.core.addresses import canonical, read_address
 from supervisor.core.model import Endpoint
 
 _PORT = re.compile(r"[0-9]{1,10}")
@@ -16,7 +16,7 @@ _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - to compare with, not to bind to
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TaskEnvironment:
     """
     What follows from where we are: whether loopback may be served, and which endpoints we are.
 
@@ -28,7 +28,7 @@ class Place:
     own_loopback: frozenset[int] = frozenset()
 
 
-def place(given: Mapping[str, str], local: Iterable[str]) -> Place:
+def task_environment(given: Mapping[str, str], local: Iterable[str]) -> TaskEnvironment:
     """
     Tell where we are, from Nomad's variables and the addresses of this machine.
 
@@ -59,7 +59,7 @@ def place(given: Mapping[str, str], local: Iterable[str]) -> Place:
         own |= {
             (host, port) for host in _canonical(_labelled(given, "NOMAD_IP_")) for port in ports
         }
-    return Place(
+    return TaskEnvironment(
         may_serve_loopback(given),
         frozenset(Endpoint(host, number) for host, number in own if number is not None),
         frozenset(port for port in ports if port is not None and is_everywhere),
@@ -87,7 +87,7 @@ def _labelled(given: Mapping[str, str], prefix: str) -> list[str]:
 
 def _canonical(texts: Iterable[str]) -> set[str]:
     """Return those of the texts that are addresses, as an endpoint's host is written."""
-    return {written_anew(address) for address in map(read_address, texts) if address is not None}
+    return {canonical(address) for address in map(read_address, texts) if address is not None}
 
 
 def _port(text: str) -> int | None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 
 from supervisor.core import durations
-from supervisor.core.addresses import Network, Site, parse_site
+from supervisor.core.addresses import HostPort, Network, parse_host_port
 
 _SERVICE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _NAMESPACE = re.compile(r"[A-Za-z0-9-]{1,128}")
@@ -102,9 +102,9 @@ def services(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_listed(text)))
 
 
-def sites(text: str) -> tuple[Site, ...]:
+def host_ports(text: str) -> tuple[HostPort, ...]:
     """Read `host:port`, comma-separated."""
-    return tuple(dict.fromkeys(parse_site(part) for part in _listed(text)))
+    return tuple(dict.fromkeys(parse_host_port(part) for part in _listed(text)))
 
 
 def networks(text: str) -> tuple[Network, ...]:

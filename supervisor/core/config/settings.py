@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from supervisor.core.addresses import Network, Rules, Site
+from supervisor.core.addresses import AddressPolicy, HostPort, Network
 from supervisor.core.balancing_methods import METHODS
 from supervisor.core.config import parsers
-from supervisor.core.config.nomad_env import Place
+from supervisor.core.config.nomad_env import TaskEnvironment
 
 
 def _setting(read: Callable[[str], object], default: str, meaning: str, *, shown: str = "") -> Any:  # noqa: ANN401 - a field of any type
@@ -30,8 +30,8 @@ class Settings:
         "",
         "Nomad service, or several with commas: their instances form one upstream",
     )
-    endpoints: tuple[Site, ...] = _setting(
-        parsers.sites,
+    endpoints: tuple[HostPort, ...] = _setting(
+        parsers.host_ports,
         "",
         "static `host:port,...`: no Nomad needed; names are resolved by the supervisor",
     )
@@ -250,7 +250,7 @@ class Settings:
     )
     nomad_alloc_id: str = _setting(parsers.plain, "", "set by Nomad: the allocation around us")
     nomad_job_id: str = _setting(parsers.job, "", "set by Nomad: the job around us")
-    place: Place = field(default=Place())
+    task_environment: TaskEnvironment = field(default=TaskEnvironment())
 
     @property
     def stops_job(self) -> bool:
@@ -271,13 +271,13 @@ class Settings:
         )
 
     @property
-    def rules(self) -> Rules:
+    def address_policy(self) -> AddressPolicy:
         """
         Which addresses may become endpoints, given where this one runs.
         """
-        return Rules(
+        return AddressPolicy(
             self.allow_networks,
-            loopback=self.place.loopback,
-            own=self.place.own,
-            own_loopback=self.place.own_loopback,
+            loopback=self.task_environment.loopback,
+            own=self.task_environment.own,
+            own_loopback=self.task_environment.own_loopback,
         )

@@ -11,7 +11,7 @@ import shlex
 from dataclasses import replace
 
 from supervisor.core import job_stop, lifecycle
-from supervisor.core.commands import AskJobStop, Exit, Note, Order, leave, note
+from supervisor.core.commands import Command, Exit, Note, RequestJobStop, exit_command, note
 from supervisor.core.config.settings import Settings
 from supervisor.core.durations import format_span
 from supervisor.core.errors import ExitCode
@@ -32,14 +32,14 @@ def begin(state: State, now: float) -> Decision:
     life = lifecycle.enter(state.lifetime, Phase.ASKING)
     life = replace(life, ladder=life.ladder._replace(reason="deadline"))
     stop = job_stop.asked(job_stop.begun(now))
-    state = replace(state, lifetime=life, job_stop=stop, is_lame=True)
+    state = replace(state, lifetime=life, job_stop=stop, in_lame_duck=True)
     said = note(
         "job.stop_asked",
         job=state.settings.nomad_job_id,
         namespace=state.settings.nomad_namespace,
         hint=f"serving on until Nomad stops us, {format_span(job_stop.SERVING_ON)} at most",
     )
-    return endpoints.offered(state, now, [AskJobStop(), said])
+    return endpoints.offer_plan(state, now, [RequestJobStop(), said])
 
 
 def answered(state: State, answer: JobStopAnswered, now: float) -> Decision:
@@ -53,45 +53,45 @@ def answered(state: State, answer: JobStopAnswered, now: float) -> Decision:
         said = note("job.stop_accepted", tries=stop.tries)
     else:
         pause = None if now >= stop.alone_at else round(stop.ask_at - now, 2)
-        said = note("job.stop_unanswered", "debug", reason=answer.trouble, retry_in=pause)
+        said = note("job.stop_unanswered", "debug", reason=answer.error, retry_in=pause)
     return replace(state, job_stop=stop), [said]
 
 
-def keep_up(state: State, now: float) -> Decision:
+def perform_due(state: State, now: float) -> Decision:
     """
     Ask once more, or go alone, when it is time.
     """
     stop = state.job_stop
     if now >= stop.alone_at:
         life = lifecycle.drain(state.lifetime, "deadline", state.settings.drain_timeout, now)
-        state, orders = shutdown.begin(state, life)
-        return state, [*orders, _alone(state.settings, stop)]
+        state, commands = shutdown.begin(state, life)
+        return state, [*commands, _alone(state.settings, stop)]
     if now >= stop.ask_at:
-        return replace(state, job_stop=job_stop.asked(stop)), [AskJobStop()]
+        return replace(state, job_stop=job_stop.asked(stop)), [RequestJobStop()]
     return state, []
 
 
-def excused(orders: list[Order]) -> list[Order]:
+def force_exit_zero(commands: list[Command]) -> list[Command]:
     """
     Let what would have ended the program with another code end it with 0: the deadline is over.
     """
     return [
-        leave(ExitCode.OK, "deadline", trouble=order.reason, **order.fields)
-        if isinstance(order, Exit)
-        else order
-        for order in orders
+        exit_command(ExitCode.OK, "deadline", error=command.reason, **command.fields)
+        if isinstance(command, Exit)
+        else command
+        for command in commands
     ]
 
 
-def heard_late(settings: Settings, event: Event) -> list[Note]:
+def late_answer(settings: Settings, event: Event) -> list[Note]:
     """
     Say what became of the one question of a start past the deadline.
     """
     if not isinstance(event, JobStopAnswered):
-        trouble = f"no answer within {format_span(job_stop.LATE)}"
-        return [_alone(settings, JobStop(trouble=trouble))]
-    if event.trouble:
-        return [_alone(settings, JobStop(trouble=event.trouble))]
+        error = f"no answer within {format_span(job_stop.LATE)}"
+        return [_alone(settings, JobStop(error=error))]
+    if event.error:
+        return [_alone(settings, JobStop(error=event.error))]
     return [note("job.stop_accepted", tries=1)]
 
 
@@ -112,7 +112,7 @@ def _alone(settings: Settings, stop: JobStop) -> Note:
         "job.not_stopped",
         "warning",
         job=job,
-        reason=stop.trouble or "no answer in time",
+        reason=stop.error or "no answer in time",
         hint=f"ending alone, the rest of the job runs on; `{by_hand}` stops it",
         policy=f'namespace "{namespace}" {{ capabilities = ["deregister-job"] }}',
         policy_before_2_0=f'namespace "{namespace}" {{ capabilities = ["submit-job"] }}',

@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import assert_never
 
 from supervisor.core import log_ids, nginx_master, reload_attempt
-from supervisor.core.commands import Kill, Order, QuitOrphans, leave, note
+from supervisor.core.commands import Command, Kill, QuitOrphans, exit_command, note
 from supervisor.core.durations import format_span
 from supervisor.core.errors import ExitCode
 from supervisor.core.events import ChildExited, OrphansFound, Spawned, SpawnFailed
 from supervisor.core.model import ChildKind
-from supervisor.core.nginx_master import Health
+from supervisor.core.nginx_master import MasterState
 from supervisor.core.policy import reload_steps
 from supervisor.core.reload import Step
 from supervisor.core.state import Decision, State
@@ -37,7 +37,7 @@ def react(
             return _not_spawned(state, event, now)
         case ChildExited(pid, ChildKind.CHECK) if pid == state.rollout.check:
             if event.code == 0:
-                return reload_steps.rolled(state, reload_attempt.checked(state.rollout))
+                return reload_steps.with_rollout(state, reload_attempt.checked(state.rollout))
             said = event.said or f"nginx -t ended with {event.code}"
             return reload_steps.failed(state, ExitCode.CONFIG, said, now)
         case ChildExited(pid, ChildKind.MASTER) if pid == state.master.pid:
@@ -54,13 +54,13 @@ def react(
 def _not_spawned(state: State, event: SpawnFailed, now: float) -> Decision:
     why = "nginx cannot be started"
     if not state.master.ever_answered:
-        return state, [leave(event.code, why, said=event.reason)]
+        return state, [exit_command(event.code, why, said=event.reason)]
     if event.kind is ChildKind.CHECK:
         return reload_steps.failed(state, ExitCode.UNAVAILABLE, event.reason, now)
     down = nginx_master.died(state.master, now)
     said = note("nginx.not_started", "error", reason=event.reason, failures=len(down.crashes))
     if nginx_master.is_hopeless(down):
-        return state, [said, leave(event.code, why, said=event.reason)]
+        return state, [said, exit_command(event.code, why, said=event.reason)]
     return replace(state, master=down, rollout=reload_attempt.abandon(state.rollout)), [said]
 
 
@@ -69,24 +69,24 @@ def _master_died(state: State, event: ChildExited, now: float) -> Decision:
     sweep = Kill(pid, signal.SIGKILL, group=True)
     if not state.master.ever_answered:
         why = doom or f"nginx ended with {event.code} before its first answer"
-        return state, [sweep, leave(ExitCode.UNAVAILABLE, why, said=event.said)]
+        return state, [sweep, exit_command(ExitCode.UNAVAILABLE, why, said=event.said)]
     down = nginx_master.died(state.master, now)
     state = replace(state, generations=Generations(state.generations.most))
-    orders: list[Order] = [
+    commands: list[Command] = [
         note(
             log_ids.NGINX_DIED, "error", code=event.code, deaths=len(down.crashes), said=event.said
         )
     ]
     # Orphans that held the port against this master have had their chance to go politely.
-    if state.master.health is Health.BOOTING or nginx_master.is_hopeless(down):
-        orders += [Kill(orphan, signal.SIGKILL) for orphan in sorted(down.orphans)]
+    if state.master.health is MasterState.BOOTING or nginx_master.is_hopeless(down):
+        commands += [Kill(orphan, signal.SIGKILL) for orphan in sorted(down.orphans)]
     if nginx_master.is_hopeless(down):
         code = ExitCode.UNAVAILABLE if doom else event.code or ExitCode.SOFTWARE
         why = (
             doom
             or f"nginx ended {len(down.crashes)} times within {format_span(nginx_master.WINDOW)}"
         )
-        return state, [*orders, sweep, leave(code, why, said=event.said)]
-    orders.append(sweep if doom else QuitOrphans(pid))
+        return state, [*commands, sweep, exit_command(code, why, said=event.said)]
+    commands.append(sweep if doom else QuitOrphans(pid))
     down = replace(down, seeking_orphans=not doom)
-    return replace(state, master=down, rollout=reload_attempt.abandon(state.rollout)), orders
+    return replace(state, master=down, rollout=reload_attempt.abandon(state.rollout)), commands

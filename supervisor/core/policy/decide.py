@@ -1,7 +1,7 @@
 """
 The behaviour of the program: what each event leads to.
 
-Theory: an event first reaches the machine it is about (`lifetime`, `targets`, `rollout`,
+Theory: an event first reaches the machine it is about (`lifetime`, `endpoint_set`, `rollout`,
 `master`); `running` and `ending` hold the few rules that cross them.  Then whatever is due by now
 is done, so that no order of events can delay anything: TimePassed does that and no more.
 Nothing here touches the world or reads a clock; tests are lists of events.
@@ -18,23 +18,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from supervisor.core import deadline, endpoint_set, lifecycle, stats
-from supervisor.core.commands import AskJobStop, Exit, Order, SaveState, leave, note
+from supervisor.core.commands import Command, Exit, RequestJobStop, SaveState, exit_command, note
 from supervisor.core.config.settings import Settings
 from supervisor.core.deadline_record import Anchor
 from supervisor.core.durations import format_instant
-from supervisor.core.endpoint_set import Targets
+from supervisor.core.endpoint_set import EndpointSet
 from supervisor.core.errors import ExitCode
-from supervisor.core.events import DeadlineMoved, Event, StopAsked
+from supervisor.core.events import DeadlineRequested, Event, StopRequested
 from supervisor.core.lifecycle import Lifetime, Phase
-from supervisor.core.model import NEVER, Memory
+from supervisor.core.model import NEVER, CachedEndpoints
 from supervisor.core.nginx_master import Master
 from supervisor.core.policy import awaiting_job_stop, endpoints, requests, running, shutdown
-from supervisor.core.policy.view import shown
+from supervisor.core.policy.view import update_view
 from supervisor.core.reload import Rollout
 from supervisor.core.state import Decision, State
 from supervisor.core.worker_generations import Generations
 
-__all__ = ["State", "begin", "decide", "recall"]
+__all__ = ["State", "begin", "decide", "load_cache"]
 
 
 def begin(settings: Settings, anchor: Anchor, sources: Iterable[str], now: float) -> Decision:
@@ -47,7 +47,7 @@ def begin(settings: Settings, anchor: Anchor, sources: Iterable[str], now: float
     state = State(
         settings,
         Lifetime(deadline=NEVER if remaining is None else now + remaining),
-        Targets.expecting(
+        EndpointSet.expecting(
             sources, settings.max_endpoints, is_probing=settings.health_check != "off"
         ),
         Rollout(quiet=settings.reload_quiet, interval=settings.reload_interval, tokens_at=now),
@@ -59,7 +59,7 @@ def begin(settings: Settings, anchor: Anchor, sources: Iterable[str], now: float
         if remaining is None
         else deadline.next_warning(settings.warn_at, remaining),
     )
-    said: list[Order] = [
+    said: list[Command] = [
         note(
             "deadline.set",
             deadline=None if epoch is None else format_instant(epoch),
@@ -75,25 +75,25 @@ def begin(settings: Settings, anchor: Anchor, sources: Iterable[str], now: float
         f"this is a restart past the deadline; remove {settings.state_dir}/state.json to start anew"
     )
     ended = replace(state, lifetime=lifecycle.enter(state.lifetime, Phase.ENDED))
-    once_more = [AskJobStop()] if settings.stops_job else []
+    once_more = [RequestJobStop()] if settings.stops_job else []
     why = "deadline passed before this start"
-    return ended, [*said, *once_more, leave(ExitCode.OK, why, hint=hint)]
+    return ended, [*said, *once_more, exit_command(ExitCode.OK, why, hint=hint)]
 
 
-def recall(state: State, memories: Mapping[str, Memory], now: float) -> Decision:
+def load_cache(state: State, caches: Mapping[str, CachedEndpoints], now: float) -> Decision:
     """
     Begin with what an earlier process remembered, and say how old it is.
     """
-    state = replace(state, targets=endpoint_set.recalled(state.targets, memories, now))
+    state = replace(state, endpoint_set=endpoint_set.restored(state.endpoint_set, caches, now))
     return state, [
         note(
             "discovery.remembered",
             source=name,
-            endpoints=len(memory.endpoints),
-            knowledge_age=round(memory.age, 1),
+            endpoints=len(cached.endpoints),
+            answer_age=round(cached.age, 1),
             hint="served until the source answers",
         )
-        for name, memory in sorted(memories.items())
+        for name, cached in sorted(caches.items())
     ]
 
 
@@ -103,26 +103,26 @@ def decide(state: State, event: Event, now: float) -> Decision:
     """
     if state.lifetime.phase is Phase.ENDED:
         return state, []
-    state, orders = _react(state, event, now)
-    for due in (_deadline, requests.warn, running.keep_up, shutdown.climb):
-        if not any(isinstance(order, Exit) for order in orders):
+    state, commands = _react(state, event, now)
+    for due in (_deadline, requests.warn, running.perform_due, shutdown.advance):
+        if not any(isinstance(command, Exit) for command in commands):
             state, more = due(state, now)
-            orders = [*orders, *more]
-    if any(isinstance(order, Exit) for order in orders):
+            commands = [*commands, *more]
+    if any(isinstance(command, Exit) for command in commands):
         if state.lifetime.phase is Phase.ASKING:
-            orders = awaiting_job_stop.excused(orders)
+            commands = awaiting_job_stop.force_exit_zero(commands)
         if state.lifetime.phase is not Phase.ENDED:
             state = replace(state, lifetime=lifecycle.enter(state.lifetime, Phase.ENDED))
-        return state, orders
-    for following in (endpoints.followed, shown):
+        return state, commands
+    for following in (endpoints.update_services, update_view):
         state, more = following(state, now)
-        orders = [*orders, *more]
-    written = stats.entered(state.ledger, orders, state.rollout.live, now)
-    return replace(state, ledger=written), orders
+        commands = [*commands, *more]
+    written = stats.count(state.stats, commands, state.rollout.live, now)
+    return replace(state, stats=written), commands
 
 
 def _react(state: State, event: Event, now: float) -> Decision:
-    if isinstance(event, DeadlineMoved | StopAsked):
+    if isinstance(event, DeadlineRequested | StopRequested):
         return requests.react(state, event, now)
     react = shutdown.react if state.lifetime.is_ending else running.react
     return react(state, event, now)
@@ -131,7 +131,7 @@ def _react(state: State, event: Event, now: float) -> Decision:
 def _deadline(state: State, now: float) -> Decision:
     """Begin the end when the deadline has come, or the wait for Nomad to begin it."""
     if state.lifetime.phase is Phase.ASKING:
-        return awaiting_job_stop.keep_up(state, now)
+        return awaiting_job_stop.perform_due(state, now)
     if state.lifetime.is_ending or now < state.lifetime.deadline:
         return state, []
     if state.settings.stops_job:

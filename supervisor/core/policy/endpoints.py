@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import assert_never
 
 from supervisor.core import balancing, endpoint_set, log_ids, reload
-from supervisor.core.balancing import Terms
-from supervisor.core.commands import Order, Remember, Watch, note
-from supervisor.core.events import DiscoveryFailed, HealthSeen, ProbesFellBack, SnapshotArrived
-from supervisor.core.model import ONCE_READY, Condition, Endpoint, Memory
+from supervisor.core.balancing import BalancingSettings
+from supervisor.core.commands import Command, SaveCache, SetProbeTargets, note
+from supervisor.core.events import DiscoveryFailed, HealthChanged, ProbesFellBack, SnapshotArrived
+from supervisor.core.model import ONCE_READY, CachedEndpoints, Endpoint, HealthState
 from supervisor.core.state import Decision, State
 
 #: What is remembered for a restart says how old it is; that is kept true to so many seconds.
@@ -25,7 +25,7 @@ _NAMED = 5
 
 def react(
     state: State,
-    event: SnapshotArrived | DiscoveryFailed | HealthSeen | ProbesFellBack,
+    event: SnapshotArrived | DiscoveryFailed | HealthChanged | ProbesFellBack,
     now: float,
 ) -> Decision:
     """
@@ -36,96 +36,98 @@ def react(
             return _heard(state, event, now)
         case DiscoveryFailed():
             return _not_heard(state, event, now)
-        case HealthSeen():
-            after = endpoint_set.seen(state.targets, event, now)
-            said = _health(state.targets, after, event)
-            return offered(replace(state, targets=after), now, said)
+        case HealthChanged():
+            after = endpoint_set.seen(state.endpoint_set, event, now)
+            said = _health(state.endpoint_set, after, event)
+            return offer_plan(replace(state, endpoint_set=after), now, said)
         case ProbesFellBack(reason, hint):
             return state, [note("probes.fell_back", "warning", reason=reason, hint=hint)]
         case _:
             assert_never(event)
 
 
-def keep_up(state: State, now: float) -> Decision:
+def perform_due(state: State, now: float) -> Decision:
     """
     Do what is due about the plan without any event.
     """
-    orders: list[Order] = []
-    lame = now >= state.lame_at
+    commands: list[Command] = []
+    lame = now >= state.lame_duck_at
     if lame:
-        state = replace(state, is_lame=True)
+        state = replace(state, in_lame_duck=True)
         left = round(state.lifetime.deadline - now, 3)
-        orders.append(note("lame_duck", remaining=left, hint="not ready any more, still serving"))
-    if lame or state.rollout.wanted is None or now >= state.targets.due_at:
-        state = replace(state, targets=endpoint_set.elapsed(state.targets, now))
-        return offered(state, now, orders)
-    return state, orders
+        commands.append(note("lame_duck", remaining=left, hint="not ready any more, still serving"))
+    if lame or state.rollout.wanted is None or now >= state.endpoint_set.due_at:
+        state = replace(state, endpoint_set=endpoint_set.elapsed(state.endpoint_set, now))
+        return offer_plan(state, now, commands)
+    return state, commands
 
 
-def offered(state: State, now: float, orders: list[Order]) -> Decision:
+def offer_plan(state: State, now: float, commands: list[Command]) -> Decision:
     """
     Want what is known by now, unless it is too early to tell.
     """
     if state.rollout.wanted is None:
-        known = state.targets.tried_all and state.targets.is_judged
+        known = state.endpoint_set.tried_all and state.endpoint_set.is_judged
         if not known and now < state.started_at + state.settings.start_wait:
-            return state, orders
-    elif endpoint_set.is_holding(state.targets, now):
-        return state, orders
-    chosen = balancing.choose(state.targets, _terms(state))
-    orders += [
+            return state, commands
+    elif endpoint_set.is_holding(state.endpoint_set, now):
+        return state, commands
+    chosen = balancing.balance(state.endpoint_set, _terms(state))
+    commands += [
         note("endpoints.remark", "warning", remark=remark)
-        for remark in chosen.remarks
-        if remark not in state.remarks
+        for remark in chosen.warnings
+        if remark not in state.warnings
     ]
     state = replace(
         state,
-        targets=endpoint_set.settled(state.targets),
+        endpoint_set=endpoint_set.settled(state.endpoint_set),
         rollout=reload.offer(state.rollout, chosen.plan, now),
-        remarks=chosen.remarks,
+        warnings=chosen.warnings,
     )
-    return state, orders
+    return state, commands
 
 
-def followed(state: State, now: float) -> Decision:
+def update_services(state: State, now: float) -> Decision:
     """
     Bring the probes and the memory for a restart in step with the state.
     """
-    orders: list[Order] = []
-    if state.targets.is_probing:
-        known = state.targets
-        wish = Watch(known.watched, frozenset(known.leaving), known.allocations, known.proven)
+    commands: list[Command] = []
+    if state.endpoint_set.is_probing:
+        known = state.endpoint_set
+        wish = SetProbeTargets(
+            known.watched, frozenset(known.leaving), known.allocations, known.proven
+        )
         if state.lifetime.is_ending:
-            wish = Watch(frozenset())
-        if wish != state.watch:
-            state = replace(state, watch=wish)
-            orders.append(wish)
+            wish = SetProbeTargets(frozenset())
+        if wish != state.probe_targets:
+            state = replace(state, probe_targets=wish)
+            commands.append(wish)
     live = state.rollout.live
     if live is None or state.lifetime.is_ending:
-        return state, orders
-    is_due = live.generation != state.remembered or now >= state.remembered_at + _MEMORY
-    memories = _memories(state, now) if is_due else {}
-    if memories:
-        orders.append(Remember(memories))
-        state = replace(state, remembered=live.generation, remembered_at=now)
-    return state, orders
+        return state, commands
+    is_due = live.generation != state.cache_generation or now >= state.cached_at + _MEMORY
+    caches = _memories(state, now) if is_due else {}
+    if caches:
+        commands.append(SaveCache(caches))
+        state = replace(state, cache_generation=live.generation, cached_at=now)
+    return state, commands
 
 
 # ------------------------------------------------------------------------------- the sources
 
 
 def _heard(state: State, event: SnapshotArrived, now: float) -> Decision:
-    before = state.targets.sources[event.source]
-    said: list[Order] = []
+    before = state.endpoint_set.sources[event.source]
+    said: list[Command] = []
     if before.failing_since is not None:
         away = round(now - before.failing_since, 2)
         said.append(note("discovery.recovered", source=event.source, after=away))
-    if not event.certain:
+    if not event.confirmed:
         said.append(note("discovery.empty_once", source=event.source, hint="asking again"))
-    elif (before.endpoints, before.shares) != (event.endpoints, event.shares):
+    elif (before.endpoints, before.server_options) != (event.endpoints, event.server_options):
         said.append(_changed(event, before.endpoints or ()))
-    if len(event.jobs) > 1 and event.source not in state.several_jobs:
-        state = replace(state, several_jobs=state.several_jobs | {event.source})
+    if len(event.jobs) > 1 and event.source not in state.multiple_jobs:
+        state = replace(state, multiple_jobs=state.multiple_jobs | {event.source})
         hint = "all are served; set SERVICE_JOB to one of them, or to self"
         said.append(
             note(
@@ -136,68 +138,69 @@ def _heard(state: State, event: SnapshotArrived, now: float) -> Decision:
                 hint=hint,
             )
         )
-    state = replace(state, targets=endpoint_set.arrived(state.targets, event, now))
-    return offered(state, now, said)
+    state = replace(state, endpoint_set=endpoint_set.arrived(state.endpoint_set, event, now))
+    return offer_plan(state, now, said)
 
 
-def _changed(event: SnapshotArrived, before: tuple[Endpoint, ...]) -> Order:
+def _changed(event: SnapshotArrived, before: tuple[Endpoint, ...]) -> Command:
     old, new = frozenset(before), frozenset(event.endpoints)
     return note(
         "endpoints.changed",
-        "warning" if event.refused or event.beyond or event.odd_tags else "info",
+        "warning" if event.refused or event.over_limit or event.invalid_tags else "info",
         source=event.source,
         endpoints=len(new),
         added=len(new - old),
         removed=len(old - new),
         refused=event.refused,
-        beyond_limit=event.beyond,
-        passed_over=event.passed_over,
-        odd_tags=event.odd_tags,
+        over_limit=event.over_limit,
+        skipped=event.skipped,
+        invalid_tags=event.invalid_tags,
     )
 
 
 def _not_heard(state: State, event: DiscoveryFailed, now: float) -> Decision:
-    source = state.targets.sources[event.source]
+    source = state.endpoint_set.sources[event.source]
     said = note(
         log_ids.DISCOVERY_FAILED,
         "warning" if source.failing_since is None else "debug",
         source=event.source,
         reason=event.reason,
         keeping=len(source.endpoints or ()),
-        knowledge_age=None if source.heard_at is None else round(now - source.heard_at, 1),
+        answer_age=None if source.answered_at is None else round(now - source.answered_at, 1),
         retry_in=round(event.retry_in, 2),
     )
-    state = replace(state, targets=endpoint_set.failed(state.targets, event, now))
-    return offered(state, now, [said])
+    state = replace(state, endpoint_set=endpoint_set.failed(state.endpoint_set, event, now))
+    return offer_plan(state, now, [said])
 
 
 # ---------------------------------------------------------------------- health, plan, memory
 
 
 def _health(
-    before: endpoint_set.Targets, after: endpoint_set.Targets, event: HealthSeen
-) -> list[Order]:
+    before: endpoint_set.EndpointSet, after: endpoint_set.EndpointSet, event: HealthChanged
+) -> list[Command]:
     """Say who became ready and who was lost; the first failure of a newcomer is no news."""
     changed = {
-        each: after.conditions[each]
-        for each in event.conditions
-        if each in after.conditions and after.conditions[each] is not before.conditions.get(each)
+        each: after.health_states[each]
+        for each in event.health_states
+        if each in after.health_states
+        and after.health_states[each] is not before.health_states.get(each)
     }
-    ready = [each for each in changed if changed[each] is Condition.READY]
-    lost = [each for each in changed if before.conditions.get(each) is Condition.READY]
+    ready = [each for each in changed if changed[each] is HealthState.READY]
+    lost = [each for each in changed if before.health_states.get(each) is HealthState.READY]
     if not ready and not lost:
         return []
-    counts = dict.fromkeys(Condition, 0)
-    for condition in after.conditions.values():
-        counts[condition] += 1
-    counts[Condition.UNKNOWN] += len(after.watched) - len(after.conditions)
+    counts = dict.fromkeys(HealthState, 0)
+    for health_state in after.health_states.values():
+        counts[health_state] += 1
+    counts[HealthState.UNKNOWN] += len(after.watched) - len(after.health_states)
     return [
         note(
             "health.changed",
             "warning" if lost else "info",
             became_ready=_named(ready),
             lost=_named(lost),
-            **{condition.value: count for condition, count in counts.items() if count},
+            **{health_state.value: count for health_state, count in counts.items() if count},
         )
     ]
 
@@ -208,23 +211,27 @@ def _named(endpoints: Iterable[Endpoint]) -> list[str]:
     return [*map(str, ordered[:_NAMED]), *more]
 
 
-def _terms(state: State) -> Terms:
+def _terms(state: State) -> BalancingSettings:
     settings = state.settings
-    return Terms(settings.lb_method, settings.health_fail_open, state.deadline_epoch, state.is_lame)
+    return BalancingSettings(
+        settings.lb_method, settings.health_fail_open, state.deadline_epoch, state.in_lame_duck
+    )
 
 
-def _memories(state: State, now: float) -> dict[str, Memory]:
-    known = state.targets
+def _memories(state: State, now: float) -> dict[str, CachedEndpoints]:
+    known = state.endpoint_set
     proven = frozenset(
-        endpoint for endpoint, condition in known.conditions.items() if condition in ONCE_READY
+        endpoint
+        for endpoint, health_state in known.health_states.items()
+        if health_state in ONCE_READY
     )
     return {
-        name: Memory(
+        name: CachedEndpoints(
             source.endpoints,
-            source.shares,
+            source.server_options,
             proven.intersection(source.endpoints),
-            now - source.heard_at,
+            now - source.answered_at,
         )
         for name, source in known.sources.items()
-        if source.endpoints is not None and source.heard_at is not None
+        if source.endpoints is not None and source.answered_at is not None
     }

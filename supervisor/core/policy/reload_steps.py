@@ -10,31 +10,41 @@ from dataclasses import replace
 from typing import assert_never
 
 from supervisor.core import nginx_master, reload, reload_attempt, worker_generations
-from supervisor.core.commands import Kill, Order, Restore, SpawnMaster, leave, note
+from supervisor.core.commands import Command, Kill, Restore, SpawnMaster, exit_command, note
 from supervisor.core.durations import format_span
 from supervisor.core.errors import ExitCode
 from supervisor.core.events import Staged, StageFailed, SwapFailed, Swapped
 from supervisor.core.model import NEVER
-from supervisor.core.nginx_master import Health
+from supervisor.core.nginx_master import MasterState
 from supervisor.core.reload import Step
 from supervisor.core.state import Decision, State
 
 
-def filed(state: State, event: Staged | StageFailed | Swapped | SwapFailed, now: float) -> Decision:
+def on_files(
+    state: State, event: Staged | StageFailed | Swapped | SwapFailed, now: float
+) -> Decision:
     """
     Take in an answer of the clerk.
     """
     roll, settings = state.rollout, state.settings
     awaited = Step.STAGING if isinstance(event, Staged | StageFailed) else Step.SWAPPING
-    if roll.step is not awaited or roll.trying is None or event.attempt != roll.trying.attempt:
+    if (
+        roll.step is not awaited
+        or roll.candidate is None
+        or event.attempt != roll.candidate.attempt
+    ):
         return state, []  # of an attempt that was abandoned
     match event:
         case Staged():
-            return rolled(state, reload_attempt.staged(roll, event, settings.start_timeout, now))
-        case SwapFailed(_, reason) if roll.live is not None and state.master.health is Health.DOWN:
+            return with_rollout(
+                state, reload_attempt.staged(roll, event, settings.start_timeout, now)
+            )
+        case SwapFailed(_, reason) if (
+            roll.live is not None and state.master.health is MasterState.DOWN
+        ):
             # The files could not be put back; they may be whole, and without nginx nothing serves.
-            state, orders = _swapped(state, now)
-            return state, [note("files.not_restored", "error", reason=reason), *orders]
+            state, commands = _swapped(state, now)
+            return state, [note("files.not_restored", "error", reason=reason), *commands]
         case StageFailed(_, reason) | SwapFailed(_, reason):
             return failed(state, ExitCode.CONFIG, reason, now)
         case Swapped():
@@ -44,15 +54,15 @@ def filed(state: State, event: Staged | StageFailed | Swapped | SwapFailed, now:
 
 
 def _swapped(state: State, now: float) -> Decision:
-    silent, revives = state.rollout.silent, state.rollout.revives
+    silent, revives = state.rollout.files_only, state.rollout.revives
     after = reload_attempt.swapped(state.rollout, now, state.settings.verify_timeout)
-    if state.master.health is Health.DOWN:
+    if state.master.health is MasterState.DOWN:
         # `boot_by` bounds a start; a reload's bound would be too short for it.
         return replace(state, rollout=replace(after, give_up_at=NEVER)), [SpawnMaster()]
     state = replace(state, rollout=after)
     if silent:
         return state, [note("files.restored", "warning")]
-    awake: list[Order] = [Kill(state.master.pid, signal.SIGCONT)] if revives else []
+    awake: list[Command] = [Kill(state.master.pid, signal.SIGCONT)] if revives else []
     return state, [*awake, Kill(state.master.pid, signal.SIGHUP)]
 
 
@@ -60,26 +70,26 @@ def seen(state: State, generation: str | None, now: float) -> Decision:
     """
     Take in what nginx answers, or that it does not.
     """
-    orders: list[Order] = []
-    trying, live = state.rollout.trying, state.rollout.live
+    commands: list[Command] = []
+    candidate, live = state.rollout.candidate, state.rollout.live
     awaited = (
         state.rollout.step is Step.LOOKING
-        and trying is not None
-        and generation == trying.generation
+        and candidate is not None
+        and generation == candidate.generation
     )
     if generation is not None:
-        state = replace(state, seen_at=now)
-        if state.master.health is Health.BOOTING and (awaited or live is not None):
-            took = round(now - state.started_at, 3) if live is None else None
+        state = replace(state, generation_seen_at=now)
+        if state.master.health is MasterState.BOOTING and (awaited or live is not None):
+            duration = round(now - state.started_at, 3) if live is None else None
             state = replace(state, master=nginx_master.answered(state.master))
-            orders.append(note("nginx.answers", pid=state.master.pid, since_start=took))
+            commands.append(note("nginx.answers", pid=state.master.pid, since_start=duration))
     if awaited:
         state = replace(state, generations=worker_generations.succeeded(state.generations))
-        state, more = rolled(state, reload_attempt.promote(state.rollout, now))
-        return state, [*orders, *more]
-    if state.master.health is Health.UP:
-        state = replace(state, rollout=reload.looked(state.rollout, generation, now))
-    return state, orders
+        state, more = with_rollout(state, reload_attempt.promote(state.rollout, now))
+        return state, [*commands, *more]
+    if state.master.health is MasterState.UP:
+        state = replace(state, rollout=reload.observed(state.rollout, generation, now))
+    return state, commands
 
 
 def failed(state: State, code: ExitCode, reason: str, now: float) -> Decision:
@@ -87,11 +97,11 @@ def failed(state: State, code: ExitCode, reason: str, now: float) -> Decision:
     End an attempt: the first one ends the program with `code`, a later one changes nothing.
     """
     if state.rollout.live is None:
-        return state, [leave(code, "the first configuration cannot be used", said=reason)]
-    return rolled(state, reload_attempt.fail(state.rollout, reason, now))
+        return state, [exit_command(code, "the first configuration cannot be used", said=reason)]
+    return with_rollout(state, reload_attempt.fail(state.rollout, reason, now))
 
 
-def overdue(state: State, now: float) -> Decision:
+def give_up(state: State, now: float) -> Decision:
     """
     Stop waiting for a step: for `nginx -t`, or for a generation to answer.
     """
@@ -99,8 +109,8 @@ def overdue(state: State, now: float) -> Decision:
     if roll.step is Step.CHECKING:
         reason = f"nginx -t did not end within {format_span(settings.start_timeout)}"
         stuck = [Kill(roll.check, signal.SIGKILL, group=True)] if roll.check else []
-        state, orders = failed(state, ExitCode.UNAVAILABLE, reason, now)
-        return state, [*stuck, *orders]
+        state, commands = failed(state, ExitCode.UNAVAILABLE, reason, now)
+        return state, [*stuck, *commands]
     if roll.revives:
         why = "nothing answers even after a reload of the last good files"
         state = replace(
@@ -111,17 +121,17 @@ def overdue(state: State, now: float) -> Decision:
     assert live is not None  # a first start is bounded by `boot_by` instead
     # The last good files come back before what was tried goes: until then it is the live folder.
     reason = f"the new generation did not answer within {format_span(settings.verify_timeout)}"
-    state, orders = rolled(state, reload_attempt.fail(roll, reason, now))
+    state, commands = with_rollout(state, reload_attempt.fail(roll, reason, now))
     if roll.seen is None:
-        state, more = rolled(state, reload_attempt.revive(state.rollout, now))
-        return state, [*more, *orders]
+        state, more = with_rollout(state, reload_attempt.revive(state.rollout, now))
+        return state, [*more, *commands]
     # A stopped master would reload the restored files once it is awake.
-    return state, [Restore(live), Kill(state.master.pid, signal.SIGCONT), *orders]
+    return state, [Restore(live), Kill(state.master.pid, signal.SIGCONT), *commands]
 
 
-def rolled(state: State, outcome: reload_attempt.Outcome) -> Decision:
+def with_rollout(state: State, outcome: reload_attempt.Outcome) -> Decision:
     """
     Put what became of a rollout into the state.
     """
-    after, orders = outcome
-    return replace(state, rollout=after), orders
+    after, commands = outcome
+    return replace(state, rollout=after), commands

@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import assert_never
 
 from supervisor.core import deadline, lifecycle
-from supervisor.core.commands import Order, Reply, SaveState, note
+from supervisor.core.commands import Command, Reply, SaveState, note
 from supervisor.core.durations import format_instant, format_span
-from supervisor.core.events import DeadlineMoved, StateSaved, StopAsked, Wish
+from supervisor.core.events import AdminRequest, DeadlineRequested, StateSaved, StopRequested
 from supervisor.core.lifecycle import Phase
 from supervisor.core.policy import endpoints, shutdown
 from supervisor.core.state import Decision, State
@@ -19,14 +19,14 @@ from supervisor.core.state import Decision, State
 _UNSAVED = "after a restart it will not count"
 
 
-def react(state: State, wish: Wish, now: float) -> Decision:
+def react(state: State, wish: AdminRequest, now: float) -> Decision:
     """
     Grant a wish, or say why not.
     """
     match wish:
-        case DeadlineMoved():
+        case DeadlineRequested():
             return _move(state, wish, now)
-        case StopAsked(ticket):
+        case StopRequested(ticket):
             return _stop(state, ticket, now)
         case _:
             assert_never(wish)
@@ -36,17 +36,17 @@ def saved(state: State, event: StateSaved) -> Decision:
     """
     Answer those whose deadline is on disk, or cannot be put there.
     """
-    state = replace(state, is_saved=not event.trouble)
-    orders: list[Order] = []
-    if event.trouble:
+    state = replace(state, is_saved=not event.error)
+    commands: list[Command] = []
+    if event.error:
         hint = "the deadline will count anew after a restart"
-        orders.append(note("state.not_saved", "warning", reason=event.trouble, hint=hint))
+        commands.append(note("state.not_saved", "warning", reason=event.error, hint=hint))
     if event.record != state.record:  # of an earlier one
-        return state, orders
-    for reply in state.unanswered:
-        text = f"{reply.text}; {_UNSAVED}: {event.trouble}" if event.trouble else reply.text
-        orders.append(replace(reply, text=text))
-    return replace(state, unanswered=()), orders
+        return state, commands
+    for reply in state.pending_replies:
+        text = f"{reply.text}; {_UNSAVED}: {event.error}" if event.error else reply.text
+        commands.append(replace(reply, text=text))
+    return replace(state, pending_replies=()), commands
 
 
 def warn(state: State, now: float) -> Decision:
@@ -67,7 +67,7 @@ def warn(state: State, now: float) -> Decision:
     return replace(state, warns_before=due), [said] if remaining > 0 else []
 
 
-def _move(state: State, wish: DeadlineMoved, now: float) -> Decision:
+def _move(state: State, wish: DeadlineRequested, now: float) -> Decision:
     old = state.deadline_epoch
     if state.lifetime.phase is not Phase.RUNNING or now >= state.lifetime.deadline:
         return _refused(state, wish.ticket, "the end has begun")
@@ -84,11 +84,11 @@ def _move(state: State, wish: DeadlineMoved, now: float) -> Decision:
         record=outcome.record,
         lifetime=replace(state.lifetime, deadline=outcome.deadline),
         warns_before=deadline.next_warning(state.settings.warn_at, remaining),
-        is_lame=False,
-        unanswered=(*state.unanswered, Reply(wish.ticket, True, text)),
+        in_lame_duck=False,
+        pending_replies=(*state.pending_replies, Reply(wish.ticket, True, text)),
     )
     said = note("deadline.moved", was=_told(old), deadline=_told(new), remaining=round(remaining))
-    return endpoints.offered(state, now, [SaveState(outcome.record), said])
+    return endpoints.offer_plan(state, now, [SaveState(outcome.record), said])
 
 
 def _stop(state: State, ticket: int, now: float) -> Decision:
@@ -97,11 +97,11 @@ def _stop(state: State, ticket: int, now: float) -> Decision:
         left = format_span(max(0.0, state.lifetime.ladder.gone_at - now))
         return state, [Reply(ticket, True, f"it is ending already, within {left}")]
     total = state.settings.drain_timeout
-    state, orders = shutdown.begin(
+    state, commands = shutdown.begin(
         state, lifecycle.drain(state.lifetime, "asked to stop", total, now)
     )
     text = f"ending: what is open has {format_span(total)}"
-    return state, [*orders, Reply(ticket, True, text)]
+    return state, [*commands, Reply(ticket, True, text)]
 
 
 def _refused(state: State, ticket: int, why: str) -> Decision:

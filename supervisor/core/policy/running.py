@@ -13,9 +13,8 @@ from supervisor.core.events import (
     ChildExited,
     ConnectionsCounted,
     DiscoveryFailed,
-    GenerationSeen,
-    Happening,
-    HealthSeen,
+    GenerationReported,
+    HealthChanged,
     JobStopAnswered,
     OrphansFound,
     ProbesFellBack,
@@ -28,13 +27,14 @@ from supervisor.core.events import (
     StateSaved,
     SwapFailed,
     Swapped,
+    SystemEvent,
     TimePassed,
     WorkerDied,
     WorkersCounted,
-    WorkersEnded,
+    WorkersSignalled,
 )
 from supervisor.core.model import NEVER
-from supervisor.core.nginx_master import Health
+from supervisor.core.nginx_master import MasterState
 from supervisor.core.policy import (
     awaiting_job_stop,
     children,
@@ -49,22 +49,22 @@ from supervisor.core.signal_sets import STOP_SIGNALS
 from supervisor.core.state import Decision, State
 
 
-def react(state: State, event: Happening, now: float) -> Decision:
+def react(state: State, event: SystemEvent, now: float) -> Decision:
     """
     Take in an event while the service runs.
     """
     match event:
-        case SnapshotArrived() | DiscoveryFailed() | HealthSeen() | ProbesFellBack():
+        case SnapshotArrived() | DiscoveryFailed() | HealthChanged() | ProbesFellBack():
             return endpoints.react(state, event, now)
         case SignalArrived(signum):
             return _signalled(state, signum, now)
         case Spawned() | SpawnFailed() | ChildExited() | OrphansFound():
             return children.react(state, event, now)
         case Staged() | StageFailed() | Swapped() | SwapFailed():
-            return reload_steps.filed(state, event, now)
-        case GenerationSeen(generation):
+            return reload_steps.on_files(state, event, now)
+        case GenerationReported(generation):
             return reload_steps.seen(state, generation, now)
-        case WorkersCounted() | WorkersEnded():
+        case WorkersCounted() | WorkersSignalled():
             return worker_limit.react(state, event, now)
         case JobStopAnswered():
             return awaiting_job_stop.answered(state, event, now)
@@ -78,36 +78,36 @@ def react(state: State, event: Happening, now: float) -> Decision:
             assert_never(event)
 
 
-def keep_up(state: State, now: float) -> Decision:
+def perform_due(state: State, now: float) -> Decision:
     """
     Do what is due while the service runs.
     """
     if state.lifetime.is_ending:
         return state, []
-    state, orders = endpoints.keep_up(state, now)
+    state, commands = endpoints.perform_due(state, now)
     if now >= state.master.boot_by:
         why = f"nginx did not answer within {format_span(state.settings.start_timeout)}"
         doomed = replace(state.master, boot_by=NEVER, given_up=why)
         kill = Kill(state.master.pid, signal.SIGKILL, group=True)
-        return replace(state, master=doomed), [*orders, kill]
+        return replace(state, master=doomed), [*commands, kill]
     if now >= state.master.respawn_at:
         state = replace(state, master=replace(state.master, respawn_at=NEVER))
-        state, more = reload_steps.rolled(state, reload_attempt.revive(state.rollout, now))
-        return state, [*orders, *more]
+        state, more = reload_steps.with_rollout(state, reload_attempt.revive(state.rollout, now))
+        return state, [*commands, *more]
     if now >= state.rollout.give_up_at:
-        state, more = reload_steps.overdue(state, now)
-        return state, [*orders, *more]
+        state, more = reload_steps.give_up(state, now)
+        return state, [*commands, *more]
     if now >= reload.ready_at(state.rollout):
-        state, more = reload_steps.rolled(state, reload_attempt.apply(state.rollout))
-        orders = [*orders, *more]
-    if now >= state.dark_at:
+        state, more = reload_steps.with_rollout(state, reload_attempt.apply(state.rollout))
+        commands = [*commands, *more]
+    if now >= state.unresponsive_at:
         said = note("nginx.dark", "error", hint="reloading the last good files")
-        state, more = reload_steps.rolled(state, reload_attempt.revive(state.rollout, now))
-        return state, [*orders, said, *more]
+        state, more = reload_steps.with_rollout(state, reload_attempt.revive(state.rollout, now))
+        return state, [*commands, said, *more]
     if now >= state.rollout_at:
         state, more = worker_limit.begin(state, now)
-        orders = [*orders, *more]
-    return state, orders
+        commands = [*commands, *more]
+    return state, commands
 
 
 def _signalled(state: State, signum: int, now: float) -> Decision:
@@ -116,9 +116,9 @@ def _signalled(state: State, signum: int, now: float) -> Decision:
             state, lifecycle.asked_to_stop(state.lifetime, state.settings.stop_timeout, now)
         )
     if signum == signal.SIGHUP:
-        state = replace(state, rollout=reload.ask_again(state.rollout, now))
+        state = replace(state, rollout=reload.request_reread(state.rollout, now))
         return state, [Requery(), note("files.rereading", signal="SIGHUP")]
-    if signum == signal.SIGUSR1 and state.master.health is Health.UP:
+    if signum == signal.SIGUSR1 and state.master.health is MasterState.UP:
         return state, [Kill(state.master.pid, signal.SIGUSR1), note("nginx.logs_reopened")]
     if signum == signal.SIGUSR2:
         return state, [status(state, now)]

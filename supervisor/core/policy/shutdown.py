@@ -9,16 +9,23 @@ import signal
 from dataclasses import replace
 
 from supervisor.core import lifecycle, nginx_master
-from supervisor.core.commands import CountConnections, Kill, Order, QuitOrphans, leave, note
+from supervisor.core.commands import (
+    Command,
+    CountConnections,
+    Kill,
+    QuitOrphans,
+    exit_command,
+    note,
+)
 from supervisor.core.durations import format_span
 from supervisor.core.errors import ExitCode
 from supervisor.core.events import (
     ChildExited,
     ConnectionsCounted,
-    Happening,
     OrphansFound,
     SignalArrived,
     Spawned,
+    SystemEvent,
 )
 from supervisor.core.lifecycle import Lifetime, Phase
 from supervisor.core.model import NEVER, ChildKind
@@ -33,17 +40,17 @@ def begin(state: State, life: Lifetime) -> Decision:
     """
     Begin the end: tell nginx to finish what is open and to take no more.
     """
-    orders: list[Order] = []
+    commands: list[Command] = []
     if state.master.pid:
-        orders.append(Kill(state.master.pid, signal.SIGQUIT))
+        commands.append(Kill(state.master.pid, signal.SIGQUIT))
     if state.rollout.check:
-        orders.append(Kill(state.rollout.check, signal.SIGKILL, group=True))
+        commands.append(Kill(state.rollout.check, signal.SIGKILL, group=True))
     within = format_span(max(0.0, life.ladder.gone_at - life.ladder.began_at))
-    orders.append(note("draining", reason=life.ladder.reason, within=within))
-    return replace(state, lifetime=life), orders
+    commands.append(note("draining", reason=life.ladder.reason, within=within))
+    return replace(state, lifetime=life), commands
 
 
-def react(state: State, event: Happening, now: float) -> Decision:
+def react(state: State, event: SystemEvent, now: float) -> Decision:
     """
     Take in an event after the end has begun.
     """
@@ -74,11 +81,11 @@ def react(state: State, event: Happening, now: float) -> Decision:
             return state, []  # too late to matter
 
 
-def climb(state: State, now: float) -> Decision:
+def advance(state: State, now: float) -> Decision:
     """
     Climb from QUIT over TERM to KILL as far as the clock is, and leave when nothing is left.
     """
-    life, orders = state.lifetime, list[Order]()
+    life, commands = state.lifetime, list[Command]()
     if not life.is_ending:
         return state, []
     left = [state.master.pid] if state.master.pid else []
@@ -87,23 +94,25 @@ def climb(state: State, now: float) -> Decision:
         return _leave(state, life, now)
     if life.phase is Phase.DRAINING and now >= life.ladder.term_at:
         life = lifecycle.enter(life, Phase.TERMINATING)
-        orders += [CountConnections(), *(Kill(pid, signal.SIGTERM) for pid in left)]
-        orders.append(note("drain.cut_short", "warning", processes=len(left)))
+        commands += [CountConnections(), *(Kill(pid, signal.SIGTERM) for pid in left)]
+        commands.append(note("drain.cut_short", "warning", processes=len(left)))
     if life.phase is Phase.TERMINATING and now >= life.ladder.kill_at:
         life = lifecycle.enter(life, Phase.KILLING)
-        orders += [Kill(pid, signal.SIGKILL, group=pid == state.master.pid) for pid in left]
-        orders.append(note("drain.killed", "warning", processes=len(left)))
+        commands += [Kill(pid, signal.SIGKILL, group=pid == state.master.pid) for pid in left]
+        commands.append(note("drain.killed", "warning", processes=len(left)))
     if life.phase is Phase.KILLING and now >= life.ladder.gone_at:
         state, more = _leave(state, life, now, still_running=len(left))
-        return state, [*orders, *more]
-    return replace(state, lifetime=life), orders
+        return state, [*commands, *more]
+    return replace(state, lifetime=life), commands
 
 
 def _leave(state: State, life: Lifetime, now: float, **also: int) -> Decision:
-    took = round(now - life.ladder.began_at, 3)
+    duration = round(now - life.ladder.began_at, 3)
     ended = replace(state, lifetime=lifecycle.enter(life, Phase.ENDED))
     if state.job_stop.tries:
         also["ended_alone"] = life.ladder.began_at >= state.job_stop.alone_at
     return ended, [
-        leave(ExitCode.OK, life.ladder.reason, drained_in=took, connections_cut=life.cut, **also)
+        exit_command(
+            ExitCode.OK, life.ladder.reason, drained_in=duration, connections_cut=life.cut, **also
+        )
     ]

@@ -4,10 +4,10 @@ What the world sees of the state: whether all is well, the pace of the looks, th
 
 from dataclasses import replace
 
-from supervisor.core.commands import Look, Order, note
+from supervisor.core.commands import Command, SetPollInterval, note
 from supervisor.core.durations import format_instant
 from supervisor.core.model import NEVER, Mode, View
-from supervisor.core.nginx_master import Health
+from supervisor.core.nginx_master import MasterState
 from supervisor.core.reload import Step
 from supervisor.core.state import Decision, State
 
@@ -21,25 +21,28 @@ _CALM = 3.5
 _FRESH = 1.0
 
 
-def shown(state: State, now: float) -> Decision:
+def update_view(state: State, now: float) -> Decision:
     """
     Bring the pace of the looks and the view in step with the state.
     """
-    orders: list[Order] = []
-    pace, view = _pace(state), _view(state, now)
-    if pace != state.pace:
-        orders.append(Look(pace))
-    if replace(view, at=state.view.at) == state.view and state.seen_at < state.view.at + _FRESH:
+    commands: list[Command] = []
+    poll_interval, view = _pace(state), _view(state, now)
+    if poll_interval != state.poll_interval:
+        commands.append(SetPollInterval(poll_interval))
+    if (
+        replace(view, at=state.view.at) == state.view
+        and state.generation_seen_at < state.view.at + _FRESH
+    ):
         view = state.view
-    return replace(state, pace=pace, view=view), orders
+    return replace(state, poll_interval=poll_interval, view=view), commands
 
 
-def status(state: State, now: float) -> Order:
+def status(state: State, now: float) -> Command:
     """
     Say everything in one line.
     """
     remaining = state.lifetime.deadline - now
-    silences = [source.failing_since for source in state.targets.sources.values()]
+    silences = [source.failing_since for source in state.endpoint_set.sources.values()]
     silent_since = min((since for since in silences if since is not None), default=None)
     return note(
         "status",
@@ -57,21 +60,21 @@ def status(state: State, now: float) -> Order:
 
 
 def _pace(state: State) -> float:
-    if state.lifetime.is_ending or state.master.health is Health.DOWN:
+    if state.lifetime.is_ending or state.master.health is MasterState.DOWN:
         return 0.0
-    if state.master.health is Health.BOOTING or state.rollout.step is Step.LOOKING:
+    if state.master.health is MasterState.BOOTING or state.rollout.step is Step.LOOKING:
         return _BRISK
-    return _CALM if state.rollout.dark_since == NEVER else _WORRIED
+    return _CALM if state.rollout.unresponsive_since == NEVER else _WORRIED
 
 
 def _view(state: State, now: float) -> View:
     live = state.rollout.live
     roll = state.rollout
-    dark = roll.dark_since < NEVER or (roll.revives and roll.step is not Step.IDLE)
-    answers = state.master.health is Health.UP and not dark
+    dark = roll.unresponsive_since < NEVER or (roll.revives and roll.step is not Step.IDLE)
+    answers = state.master.health is MasterState.UP and not dark
     healthy = answers and live is not None
     serving = live is not None and live.plan.mode is Mode.SERVE
-    serving = serving and not state.is_lame and not state.lifetime.is_ending
+    serving = serving and not state.in_lame_duck and not state.lifetime.is_ending
     return View(
         at=now,
         healthy=healthy,

@@ -10,11 +10,11 @@ from dataclasses import replace
 from typing import assert_never
 
 from supervisor.core import log_ids, reload, reload_attempt, worker_generations
-from supervisor.core.commands import CountWorkers, EndWorkers, Order, note
-from supervisor.core.events import WorkersCounted, WorkersEnded
+from supervisor.core.commands import Command, CountWorkers, SignalWorkers, note
+from supervisor.core.events import WorkersCounted, WorkersSignalled
 from supervisor.core.policy import reload_steps
 from supervisor.core.state import Decision, State
-from supervisor.core.worker_generations import Verdict
+from supervisor.core.worker_generations import ReloadDecision
 
 
 def begin(state: State, now: float) -> Decision:
@@ -22,17 +22,17 @@ def begin(state: State, now: float) -> Decision:
     Begin the attempt that is due, or first have the workers counted.
     """
     if state.rollout.live is None:
-        return reload_steps.rolled(state, reload_attempt.begin(state.rollout, now))
+        return reload_steps.with_rollout(state, reload_attempt.begin(state.rollout, now))
     counting = worker_generations.counting(state.generations)
     return replace(state, generations=counting), [CountWorkers(state.master.pid)]
 
 
-def react(state: State, event: WorkersCounted | WorkersEnded, now: float) -> Decision:
+def react(state: State, event: WorkersCounted | WorkersSignalled, now: float) -> Decision:
     """
     Take in which workers there are, or who was told to go.
     """
     match event:
-        case WorkersEnded(workers, cut):
+        case WorkersSignalled(workers, cut):
             return state, [note(log_ids.GENERATION_ENDED, "warning", workers=workers, cut=cut)]
         case WorkersCounted():
             counted = worker_generations.counted(state.generations, event.pids)
@@ -47,26 +47,26 @@ def _admitted(state: State, event: WorkersCounted, now: float) -> Decision:
     old, plan = state.generations, state.rollout.wanted
     assert plan is not None
     why = worker_generations.shortage(old, event.room, event.needed)
-    verdict = worker_generations.verdict(old, why, is_pressing=reload.is_pressing(state.rollout))
-    orders: list[Order] = []
+    verdict = worker_generations.verdict(old, why, is_urgent=reload.is_urgent(state.rollout))
+    commands: list[Command] = []
     if why and not old.why:
-        orders.append(note("reload.deferred", "warning", reason=why, keeping=_kept(state)))
+        commands.append(note("reload.deferred", "warning", reason=why, keeping=_kept(state)))
     match verdict:
-        case Verdict.GO:
+        case ReloadDecision.GO:
             state = replace(state, generations=worker_generations.going(old))
-            return reload_steps.rolled(state, reload_attempt.begin(state.rollout, now))
-        case Verdict.WAIT:
+            return reload_steps.with_rollout(state, reload_attempt.begin(state.rollout, now))
+        case ReloadDecision.WAIT:
             return replace(
                 state, generations=worker_generations.holding(old, plan, why, now)
-            ), orders
-        case Verdict.MAKE_ROOM:
+            ), commands
+        case ReloadDecision.END_OLDEST:
             oldest = old.draining[0]
             # Who is told for the second time did not listen the first time.
             signum = signal.SIGKILL if oldest & old.told else signal.SIGTERM
-            orders.append(EndWorkers(oldest, signum))
+            commands.append(SignalWorkers(oldest, signum))
             return replace(
-                state, generations=worker_generations.making_room(old, plan, why, now)
-            ), orders
+                state, generations=worker_generations.ending_oldest(old, plan, why, now)
+            ), commands
         case _:
             assert_never(verdict)
 
