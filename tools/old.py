@@ -32,7 +32,8 @@ def main() -> int:
         print(f"{case}  {verdict(outcomes)}")
     unlisted = write(counts, whole=not sys.argv[1:])
     if unlisted:
-        print(f"cannot update all rows: add {', '.join(unlisted)} to the table in {PAGE.name}", file=sys.stderr)
+        names = ", ".join(unlisted)
+        print(f"cannot update all rows: add {names} to {PAGE.name}", file=sys.stderr)
     return 1 if unlisted else 0
 
 
