@@ -2,9 +2,9 @@
 #
 #     docker build --build-arg NGINX_IMAGE=debian:bookworm-slim .
 #
-# Both stages stand on the same base, so that the environment finds the Python it was made with.
-# Pinned by tag: a security release is a new tag, and `make image` fails below the floor that
-# tools/nginx-floor has. docs/image.md says what is where, and why.
+# Both stages use the same base, so that the environment finds the Python it was created with.
+# Pinned by tag: a security release is a new tag, and `make image` fails below the minimum version in
+# tools/nginx-floor. For the contents and the reasons see docs/image.md.
 ARG NGINX_IMAGE=nginx:1.30.7-trixie
 
 FROM ${NGINX_IMAGE} AS build
@@ -13,9 +13,9 @@ RUN apt-get update -qq \
     && apt-get install -y -qq --no-install-recommends python3 python3-venv >/dev/null
 WORKDIR /src
 COPY requirements.lock requirements-build.lock ./
-# What ships has no pip in it: an environment that stays here fills it. The bytecode is never compared
-# with its source (unchecked-hash): a build that rewrites the times of files would else make every
-# start compile everything again, in vain on a read-only root.
+# The shipped environment contains no pip: one that stays in this stage fills it. Bytecode is not
+# checked against its source (unchecked-hash): otherwise a build that rewrites file times would make
+# every start compile everything again, and a read-only root could not store the result.
 RUN python3 -m venv /build \
     && python3 -m venv --without-pip /opt/autoexit-nginx \
     && /build/bin/pip install --quiet --no-cache-dir --require-hashes -r requirements-build.lock \
@@ -25,8 +25,8 @@ COPY pyproject.toml README.md LICENSE ./
 COPY nginx nginx
 COPY supervisor supervisor
 COPY tools/onefile.py tools/
-# Our own start script: the one that pip writes imports before signals are blocked, and a stop signal
-# in that moment is lost on a PID 1. -I: no PYTHON* variable and no folder of the user's reaches it.
+# Our own start script: pip's script imports modules before signals are blocked, and PID 1 would lose a
+# stop signal that arrives meanwhile. -I ignores PYTHON* variables and user site directories.
 RUN /build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /dist . \
     && /build/bin/pip --python /opt/autoexit-nginx/bin/python install \
         --quiet --no-deps --no-compile --no-index /dist/*.whl \
@@ -38,9 +38,9 @@ RUN /build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /dis
 
 FROM ${NGINX_IMAGE}
 USER root
-# 101 is the user nginx of the official image; where another name has the number, the number counts.
-# The two folders are open as /tmp is, so that any --user makes its own files there. Of the official
-# image's scripts the one that fills templates stays; the others edit files that nothing here reads.
+# 101 is the user nginx of the official image; if another user has that number, the number is used.
+# The two directories have the mode of /tmp, so that any --user can create its own files there. Of the
+# official image's scripts only the template script stays; the others edit files that are not used.
 RUN apt-get update -qq \
     && apt-get install -y -qq --no-install-recommends python3 ca-certificates >/dev/null \
     && { command -v nginx >/dev/null || apt-get install -y -qq --no-install-recommends nginx >/dev/null; } \
@@ -59,14 +59,14 @@ COPY --from=build /opt/autoexit-nginx /opt/autoexit-nginx
 ENV PATH=/opt/autoexit-nginx/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 USER 101:101
 EXPOSE 8080
-# The official image stops with SIGQUIT; here every stop signal drains, and TERM is what people send.
+# The official image uses SIGQUIT; here every stop signal drains, and SIGTERM is the usual one.
 STOPSIGNAL SIGTERM
-# Each one is a whole new Python: 14 ms of processor and 10 MB for a moment.
+# Each check starts a new Python process: 14 ms of CPU time and 10 MB for a moment.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=15s CMD ["autoexit-nginx", "healthcheck"]
 ENTRYPOINT ["autoexit-nginx"]
-# Of the official image this would stay: its own command, as if it had been asked for.
+# Clears the official image's command, which would be passed as arguments.
 CMD []
-# Last, so that another revision builds only this anew.
+# Last, so that a new revision rebuilds only this.
 ARG VERSION=unknown
 ARG REVISION=unknown
 ARG CREATED=unknown

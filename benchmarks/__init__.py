@@ -1,6 +1,6 @@
 """
-What the supervisor costs and how fast it is, beside the pattern that it replaces.
+Measures the supervisor's cost and speed against the pattern it replaces.
 
-Run as `python -m benchmarks`.  Only what was measured in the same run may be compared, so both
-sides take turns within each measure; what is printed is markdown.
+Run as `python -m benchmarks`.  Only values measured in the same run are comparable, so both
+programs alternate within each measurement; the output is markdown.
 """

@@ -1,5 +1,5 @@
 """
-Measure everything, or what is named, and end with the verdict.
+Run all measurements, or the named ones, and print the verdict.
 """
 
 import argparse
@@ -44,10 +44,10 @@ _MEASURES = {
 
 def main() -> int:
     """
-    Return 0 when every goal is met.
+    Return 0 if every goal is met.
     """
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=20, help="runs of each measure (20)")
+    parser.add_argument("--rounds", type=int, default=20, help="runs of each measurement (20)")
     parser.add_argument(
         "--only",
         action="append",
@@ -56,7 +56,7 @@ def main() -> int:
         help=", ".join(_MEASURES),
     )
     arguments = parser.parse_args()
-    os.environ["PATH"] += ":/usr/sbin:/usr/local/sbin"  # where Debian keeps nginx
+    os.environ["PATH"] += ":/usr/sbin:/usr/local/sbin"  # where Debian installs nginx
     try:
         clean_python()
     except NotMade as reason:

@@ -1,9 +1,9 @@
 """
-Any number of endpoints that count how often they are probed, in one small process.
+Any number of endpoints that count their probes, in one small process.
 
-Bound to all addresses, as in `answering`.  Run by its path, it prints its port; for each line on
-stdin it prints, as JSON, the probes so far and the longest time between two of one endpoint since
-the line before, and begins anew; it ends when stdin does.
+Bound to all addresses, as in `answering`.  Run by its path, it prints its port.  For each line on
+stdin it prints, as JSON, the number of probes and the longest time between two probes of one
+endpoint since the previous line, and resets both.  It exits when stdin is closed.
 """
 
 import json
@@ -18,11 +18,11 @@ _REPLY = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 def main() -> None:
     """
-    Serve, in one thread.
+    Serve in one thread.
     """
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.bind(("0.0.0.0", 0))  # noqa: S104 - loopback is what is meant, all of it
+    listening.bind(("0.0.0.0", 0))  # noqa: S104 - all loopback addresses
     listening.listen(4096)
     listening.setblocking(False)
     _SELECTOR.register(listening, selectors.EVENT_READ)
@@ -38,17 +38,17 @@ def main() -> None:
                     return
                 now = time.monotonic()
                 worst = max((max(gaps.get(each, 0), now - last[each]) for each in last), default=0)
-                said = {"probes": count, "endpoints": len(last), "gap": worst, "over": now - began}
-                print(json.dumps(said), flush=True)
+                stats = {"probes": count, "endpoints": len(last), "gap": worst, "over": now - began}
+                print(json.dumps(stats), flush=True)
                 began, count, gaps = now, 0, {}
                 last = dict.fromkeys(last, now)
             elif key.fileobj is listening:
                 connection, _ = listening.accept()
                 connection.setblocking(False)
                 _SELECTOR.register(connection, selectors.EVENT_READ)
-                now, who = time.monotonic(), connection.getsockname()[0]
-                gaps[who] = max(gaps.get(who, 0.0), now - last.get(who, now))
-                last[who] = now
+                now, address = time.monotonic(), connection.getsockname()[0]
+                gaps[address] = max(gaps.get(address, 0.0), now - last.get(address, now))
+                last[address] = now
                 count += 1
             elif isinstance(key.fileobj, socket.socket):
                 _read(key.fileobj)
@@ -60,7 +60,7 @@ def _read(connection: socket.socket) -> None:
             connection.send(_REPLY)
             return
     except OSError:
-        pass  # it hung up
+        pass  # the peer closed
     _SELECTOR.unregister(connection)
     connection.close()
 

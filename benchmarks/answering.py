@@ -1,9 +1,9 @@
 """
-Any number of replicas in one small process: whoever is asked answers with its own address.
+Any number of replicas in one small process; each responds with its own address.
 
-Bound to all addresses, it is reached at every one of 127.0.0.0/8, so that ten thousand endpoints
-are ten thousand addresses and one port.  Run by its path, it prints that port and serves until
-stdin ends.
+It is bound to all addresses and so reachable at every address of 127.0.0.0/8: ten thousand
+endpoints are ten thousand addresses and one port.  Run by its path, it prints that port and serves
+until stdin is closed.
 """
 
 import selectors
@@ -15,11 +15,11 @@ _SELECTOR = selectors.DefaultSelector()
 
 def main() -> None:
     """
-    Serve, in one thread.
+    Serve in one thread.
     """
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.bind(("0.0.0.0", 0))  # noqa: S104 - loopback is what is meant, all of it
+    listening.bind(("0.0.0.0", 0))  # noqa: S104 - all loopback addresses
     listening.listen(1024)
     listening.setblocking(False)
     _SELECTOR.register(listening, selectors.EVENT_READ)
@@ -48,7 +48,7 @@ def _answer(connection: socket.socket, reply: bytes) -> None:
             connection.sendall(reply)
             return
     except OSError:
-        pass  # it hung up
+        pass  # the peer closed
     _SELECTOR.unregister(connection)
     connection.close()
 

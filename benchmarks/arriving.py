@@ -1,9 +1,9 @@
 """
-Clients that come when they come, whether or not those before them were answered.
+Open-loop clients: each request is sent at its own time, even if earlier ones are unanswered.
 
-Run by its path, it reads one line of JSON, a port and the arrivals: when, from which address, with
-which key, and for how many seconds of work.  It prints how long each took until its answer, in
-seconds, or null where there was none.
+Run by its path, it reads one line of JSON: a port and the arrivals, each with time, client address,
+key and seconds of work.  It prints the time from each arrival to its response in seconds, or null
+without a response.
 """
 
 import asyncio
@@ -11,23 +11,23 @@ import json
 import sys
 import time
 
-_ASKING = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Key: {}\r\nX-Seconds: {}\r\n\r\n"
+_REQUEST = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Key: {}\r\nX-Seconds: {}\r\n\r\n"
 
 
 async def main() -> None:
     """
-    Send each at its time, on a connection of its own.
+    Send each request at its time, on its own connection.
     """
-    told = json.loads(await asyncio.to_thread(sys.stdin.readline))
+    given = json.loads(await asyncio.to_thread(sys.stdin.readline))
     began = time.monotonic() + 0.2
 
-    async def ask(at: float, client: str, key: str, work: float) -> float | None:
+    async def send(at: float, client: str, key: str, work: float) -> float | None:
         await asyncio.sleep(began + at - time.monotonic())
         try:
             reader, writer = await asyncio.open_connection(
-                "127.0.0.1", told["port"], local_addr=(client, 0)
+                "127.0.0.1", given["port"], local_addr=(client, 0)
             )
-            writer.write(_ASKING.format(key, work).encode())
+            writer.write(_REQUEST.format(key, work).encode())
             status = (await reader.readline()).split()[1]
             await reader.read()
             writer.close()
@@ -35,7 +35,9 @@ async def main() -> None:
             return None
         return time.monotonic() - began - at if status == b"200" else None
 
-    print(json.dumps(await asyncio.gather(*(ask(*each) for each in told["arrivals"]))), flush=True)
+    print(
+        json.dumps(await asyncio.gather(*(send(*each) for each in given["arrivals"]))), flush=True
+    )
 
 
 if __name__ == "__main__":

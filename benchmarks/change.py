@@ -1,9 +1,9 @@
 """
-From a change in the registry to the last new connection that the old set answered.
+Time from a change in the registry to the last new connection that the old set served.
 
-Every answer tells which set gave it, because each change replaces all endpoints by others.  Between
-two changes of ours, a plain nginx gets the same files and an immediate SIGHUP: nobody can be faster
-than that, since nginx's old workers go on accepting for 100 ms.
+Each change replaces all endpoints, so every response identifies its set.  Between two changes of
+the supervisor, a plain nginx gets the same files and an immediate SIGHUP.  That is the lower bound,
+since nginx's old workers continue to accept for 100 ms.
 """
 
 import os
@@ -20,7 +20,7 @@ from tests.support.fake_nomad import FakeNomad
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
 
-#: Endpoints, how they are probed, whether by the current nginx, and the goals for the median and
+#: Number of endpoints, probe type, whether on the current nginx, and the goals for the median and
 #: the 99th percentile, in seconds.
 _CASES: tuple[tuple[int, str, bool, float | None, float | None], ...] = (
     (10, "tcp", False, 0.155, 0.230),
@@ -32,17 +32,17 @@ _CASES: tuple[tuple[int, str, bool, float | None, float | None], ...] = (
     (10_000, "off", False, 0.400, None),
 )
 
-#: The size that most changes are made at.
+#: The number of endpoints for which most changes are measured.
 _FEW = 10
 
-#: Between two changes of one program at least, in seconds: its bucket of reloads is full again.
+#: Minimum time between two changes of one program, in seconds: refills its reload rate limit.
 _APART = 1.2
 
 
 @dataclass(slots=True)
 class Side:
     """
-    A program, how its endpoints are changed, and what came of it.
+    A program, the function that changes its endpoints, and its results.
     """
 
     program: Supervised
@@ -57,7 +57,7 @@ class Side:
 
 def measure(rounds: int) -> list[Finding]:
     """
-    Measure each size on the nginx at hand, and the smallest one on the current nginx too.
+    Measure each size on the installed nginx, and the smallest one on the current nginx too.
     """
     findings, lines = [], []
     wheel = nginxes.current()
@@ -68,10 +68,10 @@ def measure(rounds: int) -> list[Finding]:
         times = rounds * 5 if count == _FEW else rounds * 2
         ours, plain = _compare(count, binary, times, probes)
         name = nginxes.name_of(binary)
-        for who, side in ((f"ours, probes {probes}", ours), ("nginx alone", plain)):
+        for label, side in ((f"ours, probes {probes}", ours), ("nginx alone", plain)):
             lines.append(
                 [
-                    f"{who}, {count:,}, {name}",
+                    f"{label}, {count:,}, {name}",
                     ms(median(side.first_new)),
                     *spread(side.last_old),
                     str(side.missed),
@@ -81,33 +81,33 @@ def measure(rounds: int) -> list[Finding]:
         if goal is None:
             continue
         holds = not ours.missed and not ours.lost and median(ours.last_old) < goal
-        told = f"p50 {ms(median(ours.last_old))}"
+        found = f"p50 {ms(median(ours.last_old))}"
         promised = f"p50 < {ms(goal)}"
         if worst is not None:
             promised += f", p99 < {ms(worst)}"
-            told += f", p99 {ms(percentile(ours.last_old, 99))}"
+            found += f", p99 {ms(percentile(ours.last_old, 99))}"
             holds = holds and percentile(ours.last_old, 99) < worst
         findings.append(
             Finding(
                 f"change -> last connection on the old set, {count:,} endpoints, probes"
                 f" {probes}, {name}",
                 promised,
-                told,
+                found,
                 "never: SIGHUP is lost",
                 holds,
             )
         )
     seen = _old_pattern()
     table(
-        "From a registry change to the last new connection answered by the old set",
-        ["who, endpoints", "first new", *SPREAD, "not applied", "lost requests"],
+        "From a registry change to the last new connection served by the old set",
+        ["program, endpoints", "first new", *SPREAD, "not applied", "lost requests"],
         [*lines, [f"replaced pattern, SIGHUP to its PID 1: {seen}", *["never"] * 4, "1", "1", ""]],
     )
     return findings
 
 
 def _compare(count: int, binary: str, times: int, probes: str) -> tuple[Side, Side]:
-    """Change the endpoints of both in turns, at random moments."""
+    """Change the endpoints of both alternately, at random times."""
     window = 0.45 if count < 1_000 else 1.2
     apart = max(_APART, 2 * (window + 0.1))
     with scene.Replicas() as replicas, scene.Client() as client, FakeNomad() as nomad:
@@ -158,7 +158,7 @@ def _once(side: Side, client: scene.Client, window: float) -> None:
 
 
 def _old_pattern() -> str:
-    """Do what Nomad does to it: rewrite the file and send SIGHUP to PID 1."""
+    """Act as Nomad does: rewrite the file and send SIGHUP to PID 1."""
     with scene.Replicas() as replicas, scene.Client() as client:
         sets = {which: replicas.endpoints(which, 10) for which in (1, 2)}
         with scene.replaced(sets[1]) as program:

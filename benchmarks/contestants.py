@@ -1,9 +1,9 @@
 """
-Balancers to compare, all up at once in front of the same four servers: the generated
-configuration, one that a person writes who wants the same and no more, and HAProxy.
+Balancers to compare, all running at once in front of the same four servers: the generated
+configuration, a minimal handwritten one with the same function, and HAProxy.
 
-Each has one worker on a processor of its own kind; the servers are an nginx that answers from
-memory, so that none of them waits for it.
+Each has one worker on the measured processor; the servers are an nginx that responds from memory,
+so that no balancer waits for them.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ _SERVERS = 4
 @dataclass(frozen=True, slots=True)
 class Contestant:
     """
-    A balancer that serves; `working` are the processes that carry requests.
+    A running balancer; `working` returns the processes that handle requests.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Contestant:
 @contextlib.contextmanager
 def generated(name: str, binary: str, servers: Sequence[int]) -> Iterator[Contestant]:
     """
-    Start the supervisor with default settings; it counts as many workers as it has processors.
+    Start the supervisor with default settings; it starts one worker per available processor.
     """
     with FakeNomad() as nomad, contextlib.ExitStack() as stack:
         nomad.set(scene.SERVICE, [("127.0.0.1", port) for port in servers])
@@ -56,7 +56,7 @@ def generated(name: str, binary: str, servers: Sequence[int]) -> Iterator[Contes
 @contextlib.contextmanager
 def by_hand(name: str, binary: str, servers: Sequence[int]) -> Iterator[Contestant]:
     """
-    Start nginx with the least that balances and keeps connections.
+    Start nginx with a minimal configuration that balances and keeps connections.
     """
     port = free_port()
     lines = "\n".join(f"    server 127.0.0.1:{each};" for each in servers)
@@ -84,7 +84,7 @@ def haproxy(name: str, servers: Sequence[int]) -> Iterator[Contestant]:
 @contextlib.contextmanager
 def servers(binary: str) -> Iterator[list[int]]:
     """
-    Start what answers, in one worker: four ports, `/small`, `/large`, and `/take` for bodies.
+    Start the servers, in one worker: four ports, `/small`, `/large`, and `/take` for bodies.
     """
     ports = [free_port() for _ in range(_SERVERS)]
     with _folder() as folder:
@@ -98,12 +98,12 @@ def servers(binary: str) -> Iterator[list[int]]:
 
 def haproxy_version() -> str:
     """
-    Return what HAProxy calls itself, nothing where there is none.
+    Return HAProxy's name and version, or an empty string if it is missing.
     """
     if not shutil.which("haproxy"):
         return ""
-    said = subprocess.run(["haproxy", "-v"], capture_output=True, text=True, check=False).stdout
-    return f"HAProxy {said.split()[2].partition('-')[0]}"
+    output = subprocess.run(["haproxy", "-v"], capture_output=True, text=True, check=False).stdout
+    return f"HAProxy {output.split()[2].partition('-')[0]}"
 
 
 @contextlib.contextmanager
@@ -144,7 +144,7 @@ error_log stderr error;
 events {{ worker_connections 4096; }}
 """
 
-#: What a tutorial says, plus what makes it keep connections.  Bodies are buffered, as by default.
+#: As in a tutorial, plus kept connections.  Bodies are buffered, as by default.
 _BY_HAND = """\
 http {
   access_log off;
@@ -164,7 +164,7 @@ http {
 }
 """
 
-#: `/take` reads the whole body and says so in a few bytes: `return` alone would not read it.
+#: `/take` reads the whole body and sends a short response: `return` alone would not read it.
 _SERVER = """\
 http {
   access_log off;

@@ -1,8 +1,8 @@
 """
-From the deadline to the QUIT that nginx gets, seen as its port refusing new connections.
+Time from the deadline to the QUIT sent to nginx, measured as its port refusing connections.
 
-What a client sees includes what nginx itself takes, so the QUIT was sent even earlier.  The same
-instant is taken from the old pattern, which kills everything at it.
+The measured time includes nginx's own delay, so the QUIT was sent even earlier.  The same time is
+measured for the old pattern, which kills everything at the deadline.
 """
 
 import time
@@ -17,7 +17,7 @@ _GOAL = 0.05
 
 def measure(rounds: int) -> list[Finding]:
     """
-    Let both come to their deadlines, in turns.
+    Let both reach their deadlines, alternately.
     """
     ours: list[float] = []
     old: list[float] = []
@@ -42,7 +42,7 @@ def measure(rounds: int) -> list[Finding]:
         "From the deadline to the port refusing",
         ["at the deadline", *SPREAD, "exit code"],
         [
-            ["ours, told to drain", *spread(ours), *map(str, codes)],
+            ["ours, drained", *spread(ours), *map(str, codes)],
             ["replaced pattern, killed", *spread(old), *map(str, old_codes)],
         ],
     )

@@ -1,7 +1,7 @@
 """
-Replicas that are listed before they listen, and one that dies and comes back, ten times over.
+Replicas that are listed before they listen, and one that crashes and restarts, ten times.
 
-Both programs stand in front of the same replicas at the same time; the other one is a plain nginx
+Both programs run in front of the same replicas at the same time; the other one is a plain nginx
 with the upstream that a template writes from the registry.
 """
 
@@ -19,16 +19,16 @@ _GRACE = 0.5
 
 def measure(rounds: int) -> list[Finding]:
     """
-    Tell the story at two and at four replicas.
+    Run the scenario with two and with four replicas.
     """
     findings, lines = [], []
     for count in (2, 4):
-        ours, plain = _told(count, times=max(1, rounds // 2))
-        for who, seen in (("ours", ours), ("nginx by hand", plain)):
+        ours, plain = _run(count, times=max(1, rounds // 2))
+        for label, seen in (("ours", ours), ("nginx by hand", plain)):
             lost = {what: n for what, n in seen.items() if what.startswith(("early", "late"))}
             lines.append(
                 [
-                    f"{who}, {count} replicas",
+                    f"{label}, {count} replicas",
                     str(seen.total()),
                     str(seen["served"]),
                     str(seen["starting"]),
@@ -47,8 +47,8 @@ def measure(rounds: int) -> list[Finding]:
             )
         )
     table(
-        f"A replica that loads for {_LOAD:g} s, dies and comes back, {max(1, rounds // 2)} times",
-        ["who", "requests", "200", "503 starting", "in flight at a death", "anything else"],
+        f"A replica that loads for {_LOAD:g} s, crashes and restarts, {max(1, rounds // 2)} times",
+        ["program", "requests", "200", "503 starting", "in flight at a crash", "anything else"],
         lines,
     )
     return findings
@@ -56,12 +56,12 @@ def measure(rounds: int) -> list[Finding]:
 
 def seen_wrong(seen: Counter[str]) -> int:
     """
-    Count what nobody should have seen.
+    Count the responses that no client should receive.
     """
     return sum(n for what, n in seen.items() if what.startswith(("early", "late")))
 
 
-def _told(count: int, times: int) -> tuple[Counter[str], Counter[str]]:
+def _run(count: int, times: int) -> tuple[Counter[str], Counter[str]]:
     with replicas(count, _LOAD) as loaders, FakeNomad() as nomad:
         endpoints = [each.endpoint for each in loaders]
         nomad.rows(scene.SERVICE, scene.rows(endpoints))

@@ -1,7 +1,7 @@
 """
-What resting costs: processor time of the supervising process while nothing happens.
+Processor time of the supervising process while idle.
 
-All programs rest at the same time, so that twenty runs take no longer than one.
+All programs idle at the same time, so that twenty runs take no longer than one.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ _GOAL = 0.2
 @dataclass(frozen=True, slots=True)
 class Share:
     """
-    Percent of one processor: the supervising process, and all that it started with it.
+    Percent of one processor: the supervising process, and the same with its child processes.
     """
 
     own: float
@@ -31,7 +31,7 @@ class Share:
 
 def measure(rounds: int) -> list[Finding]:
     """
-    Start all, let them settle, and count what they use in half a minute.
+    Start all, let them settle, and measure their processor time over half a minute.
     """
     with contextlib.ExitStack() as stack:
         programs: list[Supervised] = []

@@ -1,5 +1,5 @@
 """
-What importing costs: the supervisor beside a bare interpreter with the four given packages.
+Import cost of the supervisor, against a bare interpreter with the four given packages.
 """
 
 from benchmarks.report import Finding, mb, median, ms, table
@@ -11,7 +11,7 @@ _KINDS = {"nothing": "pass", "the four given packages": GIVEN, "the supervisor":
 
 def measure(rounds: int) -> list[Finding]:
     """
-    Import in turns, each time in a new interpreter.
+    Import alternately, each time in a new interpreter.
     """
     costs: dict[str, list[Cost]] = {kind: [] for kind in _KINDS}
     for _ in range(rounds + 1):  # the first round may still write compiled files
@@ -33,7 +33,7 @@ def measure(rounds: int) -> list[Finding]:
     return [
         Finding(
             "import time, against the four packages alone",
-            "told",
+            "informative",
             f"{ms(took[all_of_it])}, {median(ratios):.2f} times",
             "none: bash",
             holds=True,

@@ -1,9 +1,9 @@
 """
-A client in a process of its own that knocks at a port all the time: new connections only.
+A client in its own process that connects to a port repeatedly, always with new connections.
 
-It stands outside the measuring program, so that neither holds up the other; it is told what to do
-by a line of JSON on stdin and answers with one.  Run by its path, it needs the standard library
-only.  Times are of the monotonic clock, which all processes of a machine share.
+It runs outside the measuring program, so that neither delays the other; it reads each task as a
+line of JSON from stdin and prints the result as one.  Run by its path, it needs only the standard
+library.  Times are of the monotonic clock, which all processes of a machine share.
 """
 
 import json
@@ -12,23 +12,23 @@ import sys
 import time
 
 _REQUEST = b"GET / HTTP/1.0\r\n\r\n"
-_PATIENCE = 2.0
+_TIMEOUT = 2.0
 
 
 def knock(port: int) -> tuple[float, float, str]:
     """
-    Return when a new connection was made, when its answer was read, and the answer.
+    Return the time of a new connection, the time its response was read, and the response.
 
-    The answer is the body of a 200, the status of another one, or why there was none.
+    The response is the body of a 200, another status code, or the error.
     """
     answer, connected = b"", 0.0
     try:
-        with socket.socket() as line:
-            line.settimeout(_PATIENCE)
-            line.connect(("127.0.0.1", port))
+        with socket.socket() as connection:
+            connection.settimeout(_TIMEOUT)
+            connection.connect(("127.0.0.1", port))
             connected = time.monotonic()
-            line.sendall(_REQUEST)
-            while chunk := line.recv(65536):
+            connection.sendall(_REQUEST)
+            while chunk := connection.recv(65536):
                 answer += chunk
     except ConnectionRefusedError:
         return time.monotonic(), time.monotonic(), "refused"
@@ -42,7 +42,7 @@ def knock(port: int) -> tuple[float, float, str]:
 
 def watch(port: int, seconds: float, every: float, until: str) -> list[tuple[float, float, str]]:
     """
-    Knock every so often, `until` "refused" or "answered" or, with neither, for so many seconds.
+    Connect at each interval `until` "refused" or "answered" or, if empty, for the whole duration.
     """
     seen: list[tuple[float, float, str]] = []
     end = time.monotonic() + seconds

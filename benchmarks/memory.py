@@ -1,8 +1,8 @@
 """
-What the supervising process holds: after the start, after many changes, with many endpoints.
+Memory of the supervising process: after the start, after many changes, with many endpoints.
 
-Several programs run at a time: memory does not care how busy the machine is.  Proportional sizes
-are lower where interpreters share pages, as they do here; nothing is promised of them.
+Several programs run at once, because memory does not depend on the machine's load.  Proportional
+sizes (PSS) are lower because interpreters share pages here; they have no goal.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from tests.support.waiting import eventually
 
 _AT_A_TIME = 4
 
-#: Endpoints, changes to apply, and the goal in MB.
+#: Number of endpoints -> changes to apply, and the goal in MB.
 _SIZES = {10: (300, 45.0), 1000: (20, 60.0), 10_000: (5, 100.0)}
 _SHARE = 4.0
 
@@ -42,7 +42,7 @@ class Held:
 
 def measure(rounds: int) -> list[Finding]:
     """
-    Let programs apply real changes, and look at them before and after.
+    Let programs apply real changes, and measure their memory before and after.
     """
     findings, lines = [], []
     old = median(_bash() for _ in range(3))
@@ -96,7 +96,7 @@ def measure(rounds: int) -> list[Finding]:
 
 
 def _run(count: int, changes: int) -> Held:
-    """Apply changes as fast as they go; the pace of reloads is taken off, the work is the same."""
+    """Apply changes as fast as possible; the reload rate limit is off, the work is the same."""
     with scene.Replicas() as replicas, FakeNomad() as nomad:
         sets = [scene.rows(replicas.endpoints(which, count)) for which in (1, 2)]
         nomad.rows(scene.SERVICE, sets[0])
@@ -113,7 +113,7 @@ def _run(count: int, changes: int) -> Held:
 
 
 def _applied(program: Supervised, before: int, count: int) -> None:
-    """Wait until a change is applied whole: with many endpoints those ready first come first."""
+    """Wait until a change is fully applied; of many endpoints the first ready ones come first."""
 
     def done() -> bool:
         lines = program.logged("reload.applied")
@@ -128,7 +128,7 @@ def _applied(program: Supervised, before: int, count: int) -> None:
 
 @contextlib.contextmanager
 def _bare() -> Iterator[int]:
-    """Start an interpreter that imports the four packages and rests."""
+    """Start an interpreter that imports the four packages and then idles."""
     lines = f"{GIVEN}\nprint(flush=True)\nimport sys; sys.stdin.read()"
     with subprocess.Popen(
         [str(clean_python()), "-c", lines],
@@ -143,7 +143,7 @@ def _bare() -> Iterator[int]:
 
 
 def _bash() -> float:
-    """Return what the supervising processes of the old pattern hold together."""
+    """Return the total memory of the old pattern's supervising processes."""
 
     def supervising(found: Process) -> bool:
         return found.name in {"bash", "sleep"}

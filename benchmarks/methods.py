@@ -1,10 +1,10 @@
 """
-How long clients wait with each way of balancing, when requests are uneven.
+Client latency of each balancing method with uneven requests.
 
-The model is an inference service: four replicas that work on two requests at a time each and let
-the others queue; work of 50 to 2000 ms, as many between 50 and 100 as between 1000 and 2000;
-clients that come at random, so many that the replicas are busy 60 % of the time.  All methods see
-the same arrivals at the same time, each with replicas of its own.
+The model is an inference service: four replicas that process two requests at a time each and queue
+the others; 50 to 2000 ms of work, as often between 50 and 100 as between 1000 and 2000; random
+arrivals at a rate that keeps the replicas busy 60 % of the time.  All methods get the same arrivals
+at the same time, each with its own replicas.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ _MEAN = (_MOST - _LEAST) / math.log(_MOST / _LEAST)
 _BUSY = 0.6
 _RATE = _BUSY * _REPLICAS * _AT_A_TIME / _MEAN
 
-#: Each in a network of its own, for ip_hash looks at the first three numbers of an address.
+#: Each in its own network, because ip_hash uses the first three numbers of an address.
 _CLIENTS = 50
 
 _PER_ROUND = 100
@@ -47,7 +47,7 @@ _SEED = 5
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """
-    One request: when it comes, from whom, and how much work it is.
+    One request: its arrival time, client number, and seconds of work.
     """
 
     at: float
@@ -57,7 +57,7 @@ class Arrival:
 
 def measure(rounds: int) -> list[Finding]:
     """
-    Let the same clients come to all methods.
+    Send the same arrivals through all methods.
     """
     arrivals = _arrivals(rounds * _PER_ROUND)
     waited = {"one queue for all replicas, computed": _one_queue(arrivals), **_waited(arrivals)}
@@ -83,16 +83,16 @@ def measure(rounds: int) -> list[Finding]:
     return [
         Finding(
             f"mean and p99 with uneven requests, {_DEFAULT}, the default",
-            f"mean <= 1.05 of the best other ({best}: {_told(others[best])})",
-            _told(mine),
-            f"round_robin: {_told(others['round_robin'])}",
+            f"mean <= 1.05 of the best other ({best}: {_summary(others[best])})",
+            _summary(mine),
+            f"round_robin: {_summary(others['round_robin'])}",
             holds,
         )
     ]
 
 
 def _arrivals(count: int) -> list[Arrival]:
-    """Draw them, the same ones every time."""
+    """Draw the arrivals, the same ones every time."""
     draw = random.Random(_SEED)
     at, found = 0.0, []
     for _ in range(count):
@@ -103,10 +103,10 @@ def _arrivals(count: int) -> list[Arrival]:
 
 
 def _waited(arrivals: Sequence[Arrival]) -> dict[str, list[float]]:
-    """Have them served, by all methods at once; what failed is left out."""
+    """Return the latencies with all methods at once; failed requests are omitted."""
     with contextlib.ExitStack() as stack:
         replicas = scene.Helper("queueing.py", str(_AT_A_TIME))
-        port = int(stack.enter_context(replicas).hear())
+        port = int(stack.enter_context(replicas).read())
         clients = {}
         for number, (name, settings) in enumerate(_METHODS.items(), 1):
             nomad = stack.enter_context(FakeNomad())
@@ -116,15 +116,15 @@ def _waited(arrivals: Sequence[Arrival]) -> dict[str, list[float]]:
             )
             program.wait_for_log("reload.applied", 30, mode="serve")
             clients[name] = stack.enter_context(scene.Helper("arriving.py")), program.port
-        told = [(a.at, f"127.9.{a.client}.1", f"user-{a.client}", a.work) for a in arrivals]
+        sent = [(a.at, f"127.9.{a.client}.1", f"user-{a.client}", a.work) for a in arrivals]
         for client, public in clients.values():
-            client.tell(json.dumps({"port": public, "arrivals": told}))
-        spans = {name: json.loads(client.hear()) for name, (client, _) in clients.items()}
+            client.write(json.dumps({"port": public, "arrivals": sent}))
+        spans = {name: json.loads(client.read()) for name, (client, _) in clients.items()}
     return {name: [span for span in found if span is not None] for name, found in spans.items()}
 
 
 def _one_queue(arrivals: Sequence[Arrival]) -> list[float]:
-    """Compute what nobody can beat: whoever is free takes who came first."""
+    """Compute the lower bound: one queue, from which each free slot takes the oldest request."""
     free = [0.0] * (_REPLICAS * _AT_A_TIME)
     spans = []
     for each in arrivals:
@@ -138,5 +138,5 @@ def _mean(spans: Sequence[float]) -> float:
     return sum(spans) / len(spans)
 
 
-def _told(spans: Sequence[float]) -> str:
+def _summary(spans: Sequence[float]) -> str:
     return f"{ms(_mean(spans))}, {ms(percentile(spans, 99))}"

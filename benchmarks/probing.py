@@ -1,7 +1,7 @@
 """
-What it costs to probe every endpoint, and whether the probes keep up.
+Cost of probing every endpoint, and whether the probes keep up.
 
-The endpoints are one process that counts; what it costs itself is no part of the figures.
+The endpoints are one process that counts probes; its own cost is not included.
 """
 
 import json
@@ -20,7 +20,7 @@ _INTERVAL = 5.0
 _WATCHED = 30.0
 _READY_WITHIN = 0.25
 
-#: Endpoints and how they are probed, the goals for one processor in percent and for RSS in MB.
+#: Number of endpoints, probe type, goals for the share of one processor in percent and RSS in MB.
 _CASES = (
     (10, "tcp", None, 45.0),
     (1_000, "tcp", 10.0, 60.0),
@@ -32,8 +32,8 @@ _CASES = (
 @dataclass(frozen=True, slots=True)
 class Cost:
     """
-    Over the time watched: percent of one processor, memory, probes, and the longest pause between
-    two probes of one endpoint.
+    Values over the measured time: percent of one processor, memory in MB, probes per second, and
+    the longest pause between two probes of one endpoint.
     """
 
     processor: float
@@ -44,7 +44,7 @@ class Cost:
 
 def measure(rounds: int) -> list[Finding]:
     """
-    Let each size settle, then watch it for half a minute; and see how soon who is ready serves.
+    Measure each size for half a minute after it settles, and the delay until an endpoint serves.
     """
     findings, lines = [_soon(rounds)], []
     for count, how, share, size in _CASES:
@@ -89,7 +89,7 @@ def measure(rounds: int) -> list[Finding]:
 
 
 def _soon(rounds: int) -> Finding:
-    """Let a listed endpoint begin to listen, again and again, and wait for its first answer."""
+    """Start a listed endpoint repeatedly and measure the time to its first response."""
     spans = []
     with FakeNomad() as nomad, scene.Client() as client, Replica("late") as late:
         late.stop()
@@ -97,7 +97,7 @@ def _soon(rounds: int) -> Finding:
         for _ in range(rounds):
             with scene.ours(nomad, STOP_TIMEOUT="2s") as program:
                 program.ready(30, status=503)
-                time.sleep(random.uniform(0.2, 0.7))  # at any moment between two probes
+                time.sleep(random.uniform(0.2, 0.7))  # at any time between two probes
                 client.begin(program.port, 10.0, late.name)
                 late.start()
                 at = time.monotonic()
@@ -105,7 +105,7 @@ def _soon(rounds: int) -> Finding:
                 spans.append(first.answered_at - at)
                 late.stop()
     table(
-        "From the moment a listed endpoint listens to its first answer",
+        "From a listed endpoint's first listen to its first response",
         ["", *SPREAD],
         [["by tcp", *spread(spans)]],
     )
@@ -116,7 +116,7 @@ def _soon(rounds: int) -> Finding:
 
 def _watch(count: int, how: str) -> Cost:
     with scene.Helper("accepting.py") as endpoints, FakeNomad() as nomad:
-        port = int(endpoints.hear())
+        port = int(endpoints.read())
         places = [(f"127.1.{n // 250}.{n % 250 + 1}", port) for n in range(count)]
         nomad.rows(scene.SERVICE, scene.rows(places))
         with scene.ours(nomad, HEALTH_CHECK=how) as program:
@@ -126,12 +126,12 @@ def _watch(count: int, how: str) -> Cost:
 
             eventually(all_ready, 60)
             time.sleep(2 * _INTERVAL)  # the probes spread over the interval
-            endpoints.tell("")
-            endpoints.hear()
+            endpoints.write("")
+            endpoints.read()
             before, began = processor_time(program.pid), time.monotonic()
             time.sleep(_WATCHED)
             used, span = processor_time(program.pid) - before, time.monotonic() - began
-            endpoints.tell("")
-            said = json.loads(endpoints.hear())
+            endpoints.write("")
+            totals = json.loads(endpoints.read())
             rss = memory_of(program.pid).rss
-    return Cost(used / span * 100, rss, said["probes"] / said["over"], said["gap"])
+    return Cost(used / span * 100, rss, totals["probes"] / totals["over"], totals["gap"])

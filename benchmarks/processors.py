@@ -1,8 +1,8 @@
 """
-Who runs on which processor.
+Assigns processes to processors.
 
-What is measured gets one for itself, and whoever loads it and answers it the others: then it is
-the one that has no more to give, and what it takes per request is what is seen.
+The measured program gets one processor for itself, the load generator and the servers get the
+others.  So the measured program is the bottleneck, and the result is its cost per request.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 _ALL = sorted(os.sched_getaffinity(0))
 
-#: One processor, where there are two or more.
+#: One processor, if there are two or more.
 MEASURED = set(_ALL[:1])
 OTHERS = set(_ALL[1:]) or MEASURED
 
@@ -19,7 +19,7 @@ OTHERS = set(_ALL[1:]) or MEASURED
 @contextlib.contextmanager
 def on(processors: set[int]) -> Iterator[None]:
     """
-    Let what is started here run on these processors only.
+    Restrict processes started in this context to these processors.
     """
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, processors)

@@ -1,9 +1,9 @@
 """
-Replicas that work on a few requests at a time, as an inference server does; the others queue.
+Replicas that process a few requests at a time, like an inference server, and queue the others.
 
-Bound to all addresses: every one of 127.0.0.0/8 is a replica of its own.  A request says in its
-`X-Seconds` how long it takes.  Run by its path, with how many at a time, it prints its port and
-serves until stdin ends.
+Bound to all addresses: every address of 127.0.0.0/8 is its own replica.  A request's `X-Seconds`
+header sets its duration.  Run by its path with the number of parallel requests, it prints its port
+and serves until stdin is closed.
 """
 
 import asyncio
@@ -15,11 +15,11 @@ _REPLY = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 async def main(at_a_time: int) -> None:
     """
-    Serve; who comes first is served first.
+    Serve requests in order of arrival.
     """
     working: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(at_a_time))
 
-    async def attend(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         address = writer.get_extra_info("sockname")[0]
         try:
             while True:
@@ -29,11 +29,11 @@ async def main(at_a_time: int) -> None:
                     await asyncio.sleep(seconds)
                 writer.write(_REPLY)
         except (OSError, EOFError):
-            pass  # it hung up: a probe, or a connection that was kept long enough
+            pass  # the peer closed: a probe, or an idle connection
         finally:
             writer.close()
 
-    server = await asyncio.start_server(attend, "0.0.0.0", 0)  # noqa: S104 - loopback is meant
+    server = await asyncio.start_server(handle, "0.0.0.0", 0)  # noqa: S104 - loopback
     print(server.sockets[0].getsockname()[1], flush=True)
     await asyncio.to_thread(sys.stdin.read)
 

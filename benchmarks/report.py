@@ -1,5 +1,5 @@
 """
-How numbers are told: medians, tables in markdown, and the verdict over the goals.
+Formats results: medians, markdown tables, and the verdict against the goals.
 """
 
 import math
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Finding:
     """
-    One line of the verdict: what was promised, what was found on both sides.
+    One line of the verdict: the goal, and the values measured for both programs.
     """
 
     measure: str
@@ -23,7 +23,7 @@ class Finding:
 
 def median(values: Iterable[float]) -> float:
     """
-    Return the middle one; of nothing, no number.
+    Return the median, or NaN for no values.
     """
     found = list(values)
     return statistics.median(found) if found else math.nan
@@ -31,7 +31,7 @@ def median(values: Iterable[float]) -> float:
 
 def percentile(values: Iterable[float], share: float) -> float:
     """
-    Return the smallest value that `share` percent of all do not exceed.
+    Return the smallest value that `share` percent of all values do not exceed.
     """
     ordered = sorted(values) or [math.nan]
     return ordered[max(0, math.ceil(len(ordered) * share / 100) - 1)]
@@ -39,21 +39,21 @@ def percentile(values: Iterable[float], share: float) -> float:
 
 def ms(seconds: float) -> str:
     """
-    Write a span in milliseconds, with a decimal where it is short.
+    Format a duration in milliseconds, with a decimal if it is below 100 ms.
     """
     return f"{seconds * 1000:,.0f} ms" if seconds >= 0.1 else f"{seconds * 1000:.1f} ms"
 
 
 def mb(megabytes: float) -> str:
     """
-    Write a size.
+    Format a size in megabytes.
     """
     return f"{megabytes:.1f} MB"
 
 
 def spread(values: Sequence[float]) -> list[str]:
     """
-    Write the median, the 99th percentile and the worst of some spans.
+    Format the median, the 99th percentile, the maximum and the count of durations in seconds.
     """
     return [
         ms(median(values)),
@@ -68,7 +68,7 @@ SPREAD = ["median", "p99", "worst", "runs"]
 
 def table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """
-    Print a table, the first column to the left and the others to the right.
+    Print a table with the first column left-aligned and the others right-aligned.
     """
     ruler = ["---", *["---:"] * (len(head) - 1)]
     print(f"\n### {title}\n")
@@ -83,4 +83,4 @@ def verdict(findings: Iterable[Finding]) -> None:
     rows = [
         [f.measure, f.goal, f.ours, f.replaced, "yes" if f.holds else "**no**"] for f in findings
     ]
-    table("Verdict", ["measure", "goal", "ours", "replaced pattern", "holds"], rows)
+    table("Verdict", ["measurement", "goal", "ours", "replaced pattern", "met"], rows)

@@ -1,7 +1,7 @@
 """
-The scene of every measure: a registry, replicas, a client, and the two programs on it.
+Shared setup of the measurements: a registry, replicas, a client, and the two programs.
 
-Both run as PID 1 of a namespace of their own where the machine allows it, as in a container; ours
+Both programs run as PID 1 of their own namespace if the machine allows it, as in a container; ours
 runs on an interpreter with the locked dependencies only.
 """
 
@@ -29,7 +29,7 @@ _HERE = Path(__file__).parent
 @dataclass(frozen=True, slots=True)
 class Knock:
     """
-    One new connection: when it was made, when it was answered, and by whom.
+    One new connection: its time, the time of the response, and the response.
     """
 
     at: float
@@ -39,7 +39,7 @@ class Knock:
 
 class Helper:
     """
-    A script of this package as a process; it ends when its stdin does.
+    A script of this package as a process; it exits when its stdin is closed.
     """
 
     def __init__(self, script: str, *words: str) -> None:
@@ -50,14 +50,14 @@ class Helper:
             text=True,
         )
 
-    def tell(self, line: str) -> None:
-        """Give it something to do."""
+    def write(self, line: str) -> None:
+        """Write a line to its stdin."""
         assert self._process.stdin is not None
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
 
-    def hear(self) -> str:
-        """Wait for its next line."""
+    def read(self) -> str:
+        """Read its next line, waiting for it."""
         assert self._process.stdout is not None
         return self._process.stdout.readline()
 
@@ -71,29 +71,29 @@ class Helper:
 
 class Client(Helper):
     """
-    Who knocks at a port, in the background, until the result is asked for.
+    Connects to a port repeatedly in the background, until the result is read.
     """
 
     def __init__(self) -> None:
         super().__init__("knocking.py")
 
     def begin(self, port: int, seconds: float, until: str = "", every: float = 0.001) -> None:
-        """Start to knock."""
-        self.tell(json.dumps({"port": port, "seconds": seconds, "until": until, "every": every}))
+        """Start connecting."""
+        self.write(json.dumps({"port": port, "seconds": seconds, "until": until, "every": every}))
 
     def result(self) -> list[Knock]:
-        """Wait for the end of it."""
-        return [Knock(*found) for found in json.loads(self.hear())]
+        """Wait until it is finished."""
+        return [Knock(*found) for found in json.loads(self.read())]
 
 
 class Replicas(Helper):
     """
-    As many replicas as anybody wants, in sets that share no address.
+    Any number of replicas, in sets with distinct addresses.
     """
 
     def __init__(self) -> None:
         super().__init__("answering.py")
-        self.port = int(self.hear())
+        self.port = int(self.read())
 
     def endpoints(self, which: int, count: int) -> list[tuple[str, int]]:
         """Return the first `count` replicas of a set: 127.SET.x.y."""
@@ -102,7 +102,7 @@ class Replicas(Helper):
 
 def rows(endpoints: Sequence[tuple[str, int]]) -> list[Row]:
     """
-    Make the registry's rows beforehand: what it takes is no part of a change.
+    Build the registry's rows in advance, so that this time is not part of a change.
     """
     return [row(SERVICE, address, port) for address, port in endpoints]
 
@@ -110,7 +110,7 @@ def rows(endpoints: Sequence[tuple[str, int]]) -> list[Row]:
 @contextlib.contextmanager
 def ours(nomad: FakeNomad, **settings: str) -> Iterator[Supervised]:
     """
-    Start the supervisor.
+    Run the supervisor.
     """
     command = (str(clean_python()), "-m", "supervisor", "run")
     subject = Ours(nomad, SERVICE, command)
@@ -121,7 +121,7 @@ def ours(nomad: FakeNomad, **settings: str) -> Iterator[Supervised]:
 @contextlib.contextmanager
 def replaced(endpoints: Sequence[tuple[str, int]] = (), **settings: str) -> Iterator[Supervised]:
     """
-    Start the pattern that is replaced: bash, nginx, sleep and kill.
+    Run the replaced pattern: bash, nginx, sleep and kill.
     """
     subject = Old()
     subject.offer(endpoints)

@@ -1,8 +1,8 @@
 """
-Catalogue L10: change and load the program for as long as one likes, and see whether anything grows.
+Catalogue L10: change and load the program for a given time, and check that nothing grows.
 
-Run as `python -m benchmarks.soak 10m`; ends with 1 when a request failed or something is not flat.
-`--leak` plants a leak in the program first, to see that the rule finds it.
+Run as `python -m benchmarks.soak 10m`; exits with 1 if a request failed or a series is not flat.
+`--leak` adds a leak to the program first, to check that it is detected.
 """
 
 import argparse
@@ -22,23 +22,26 @@ _RUN = ("-m", "supervisor", "run")
 
 def main() -> int:
     """
-    Return 0 when nothing failed and everything is flat.
+    Return 0 if no request failed and every series is flat.
     """
     parser = argparse.ArgumentParser("python -m benchmarks.soak", description=__doc__)
     parser.add_argument(
-        "duration", nargs="?", default="10m", help="10m; 24h; in less memory still warms up"
+        "duration",
+        nargs="?",
+        default="10m",
+        help="10m or longer, such as 24h; before that memory still warms up",
     )
-    parser.add_argument("--leak", choices=LEAKS, help="plant one")
+    parser.add_argument("--leak", choices=LEAKS, help="add this leak")
     arguments = parser.parse_args()
-    os.environ["PATH"] += ":/usr/sbin:/usr/local/sbin"  # where Debian keeps nginx
+    os.environ["PATH"] += ":/usr/sbin:/usr/local/sbin"  # where Debian installs nginx
     python = str(clean_python())
     command = leaking(python, arguments.leak) if arguments.leak else (python, *_RUN)
     binary = nginxes.current() or "nginx"
     found = soak(parse_span(arguments.duration), command=command, NGINX_BINARY=binary)
-    return 0 if _told(found, nginxes.name_of(binary)) else 1
+    return 0 if _report(found, nginxes.name_of(binary)) else 1
 
 
-def _told(found: Soaked, nginx: str) -> bool:
+def _report(found: Soaked, nginx: str) -> bool:
     counts = [f"{count:,} {kind}" for kind, count in sorted(found.answered.items())]
     table(
         f"Soak: {found.seconds:,.0f} s on {nginx}, access log on",
@@ -46,7 +49,7 @@ def _told(found: Soaked, nginx: str) -> bool:
         [
             ["changes in the registry", f"{found.changes:,}"],
             ["reloads applied", f"{found.reloads:,}"],
-            ["Nomad away, by turns refusing and answering 500", f"{found.away:,.0f} s"],
+            ["Nomad unavailable, alternately refusing and returning 500", f"{found.away:,.0f} s"],
             ["requests answered", f"{found.answered.total():,}: {', '.join(counts)}"],
             ["requests failed", f"{found.failed.total():,}"],
             ["requests in the access log", f"{found.logged:,}"],

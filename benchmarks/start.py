@@ -1,7 +1,7 @@
 """
-From exec to the first answer on the port, as a client sees that knocks all the time.
+Time from exec to the first response on the port, for a client that connects continuously.
 
-The clock starts before the namespace is made: what is told includes that, on both sides.
+The clock starts before the namespace is created, so both results include that time.
 """
 
 from benchmarks import scene
@@ -15,11 +15,11 @@ _GOAL = 0.5
 
 def measure(rounds: int) -> list[Finding]:
     """
-    Start ours with a registry that answers, ours with one that is away, and the old pattern.
+    Start ours with a reachable registry, ours with an unavailable one, and the old pattern.
     """
     taken: dict[str, list[float]] = {
         "ours, 10 endpoints registered": [],
-        "ours, registry away (answers 503)": [],
+        "ours, registry unavailable (returns 503)": [],
         "replaced pattern, endpoints in its file": [],
     }
     known, unknown, old = taken.values()
@@ -39,14 +39,14 @@ def measure(rounds: int) -> list[Finding]:
             with scene.replaced(endpoints, LISTEN_PORT=port) as program:
                 old.append(_answered(client, program))
     table(
-        "From exec to the first answer",
+        "From exec to the first response",
         ["started", *SPREAD],
         [[name, *spread(spans)] for name, spans in taken.items()],
     )
     worst = max(median(known), median(unknown))
     return [
         Finding(
-            "exec -> first answer (registry away)",
+            "exec -> first response (registry unavailable)",
             f"< {ms(_GOAL)}",
             f"{ms(median(known))} ({ms(median(unknown))})",
             ms(median(old)),

@@ -1,5 +1,5 @@
 """
-From SIGTERM to the end of the process, when no connection is open.
+Time from SIGTERM to the exit of the process, without open connections.
 """
 
 import signal
@@ -12,13 +12,13 @@ from tests.support.supervised import Supervised
 
 _GOAL = 0.2
 
-#: What Nomad waits after its signal before it kills, unless told otherwise.
+#: Nomad's default time between the stop signal and SIGKILL, in seconds.
 _KILL_TIMEOUT = 5.0
 
 
 def measure(rounds: int) -> list[Finding]:
     """
-    Stop both in turns.  The old pattern is watched for a few runs only: it never ends by itself.
+    Stop both alternately.  The old pattern is measured a few times only: it never exits by itself.
     """
     ours: list[float] = []
     codes: set[int] = set()
@@ -39,7 +39,7 @@ def measure(rounds: int) -> list[Finding]:
                     old.append(_stopped(program))
                     old_codes.add(program.wait())
     table(
-        "From SIGTERM to the end, idle",
+        "From SIGTERM to the exit, idle",
         ["stopped", *SPREAD, "exit code"],
         [
             ["ours", *spread(ours), _codes(codes)],

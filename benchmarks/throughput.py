@@ -1,10 +1,10 @@
 """
-What the generated configuration carries, against one by hand on the same nginx, and HAProxy.
+Throughput of the generated configuration, against a handwritten one on the same nginx and HAProxy.
 
-All of them are up at the same time and take turns of a few seconds, forth and back, so that a
-ratio is between neighbours in time.  What is promised is told per second of the worker's own
-processor time: on a machine that does nothing else that is the throughput of a busy worker, and on
-any other one the clock tells who else was at work.
+All run at the same time and take turns of a few seconds in alternating order, so that a ratio
+compares adjacent runs.  The goal is per second of the worker's own processor time: on an idle
+machine that is the throughput of a busy worker; on a busy one, throughput per wall-clock second
+also depends on other processes.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ _HAND = "by hand"
 @dataclass(slots=True)
 class Seen:
     """
-    What one contestant did under one load, a number each turn.
+    Results of one contestant under one load, one value per turn.
     """
 
     rate: list[float] = field(default_factory=list)
@@ -47,21 +47,21 @@ class Seen:
 
 def measure(rounds: int) -> list[Finding]:
     """
-    Let all take turns under each load.
+    Alternate all contestants under each load.
     """
     if wrk.why_not():
-        print(f"\nThroughput is not measured: {wrk.why_not()}.")
+        print(f"\nThroughput was not measured: {wrk.why_not()}.")
         return []
     seen: dict[tuple[str, str], Seen] = {}
-    with _all() as (everyone, pairs):
+    with _all() as (running, pairs):
         for load in _LOADS:
-            for each in everyone:
+            for each in running:
                 seen[load.name, each.name] = Seen()
                 wrk.run(each.port, load, 1)
-            for rotation in range(rounds):
-                for each in everyone[:: -1 if rotation % 2 else 1]:
+            for turn in range(rounds):
+                for each in running[:: -1 if turn % 2 else 1]:
                     _turn(each, load, seen[load.name, each.name])
-    return _told(seen, [each.name for each in everyone], pairs)
+    return _report(seen, [each.name for each in running], pairs)
 
 
 def _turn(each: Contestant, load: wrk.Load, seen: Seen) -> None:
@@ -78,31 +78,31 @@ def _turn(each: Contestant, load: wrk.Load, seen: Seen) -> None:
 
 @contextlib.contextmanager
 def _all() -> Iterator[tuple[list[Contestant], list[tuple[str, str]]]]:
-    """Start everyone there is, and say who is compared with whom."""
-    everyone, pairs = [], []
+    """Start all available contestants; yield them and the pairs to compare."""
+    running, pairs = [], []
     with contextlib.ExitStack() as stack:
         servers = stack.enter_context(contestants.servers(nginxes.current() or "nginx"))
         for binary in filter(None, (nginxes.current(), "nginx")):
             version = nginxes.name_of(binary)
             ours, hand = f"{_OURS}, {version}", f"{_HAND}, {version}"
-            everyone.append(stack.enter_context(contestants.generated(ours, binary, servers)))
-            everyone.append(stack.enter_context(contestants.by_hand(hand, binary, servers)))
+            running.append(stack.enter_context(contestants.generated(ours, binary, servers)))
+            running.append(stack.enter_context(contestants.by_hand(hand, binary, servers)))
             pairs.append((ours, hand))
         other = contestants.haproxy_version()
         if other:
-            everyone.append(stack.enter_context(contestants.haproxy(other, servers)))
+            running.append(stack.enter_context(contestants.haproxy(other, servers)))
             pairs += [(ours, other) for ours, _ in pairs[:]]
         else:
-            print("\nWithout HAProxy: apt-get install haproxy.")
-        yield everyone, pairs
+            print("\nHAProxy was not measured: to include it, run apt-get install haproxy.")
+        yield running, pairs
 
 
-def _told(
+def _report(
     seen: dict[tuple[str, str], Seen], names: list[str], pairs: list[tuple[str, str]]
 ) -> list[Finding]:
     table(
         f"Throughput in front of 4 servers (medians of {_runs(seen)} runs of {_SECONDS} s)",
-        ["load, who", "requests/s", "p50", "p99", "processor/request", "failed"],
+        ["load, proxy", "requests/s", "p50", "p99", "processor/request", "failed"],
         [
             [
                 f"{load.name}, {name}",
@@ -121,7 +121,7 @@ def _told(
     for load in _LOADS:
         for ours, other in pairs:
             mine, theirs = seen[load.name, ours], seen[load.name, other]
-            # Both ways, that more is better.
+            # Both so that higher is better.
             by_clock = _ratio(mine.rate, theirs.rate)
             by_worker = _ratio(theirs.computed, mine.computed)
             lines.append(
@@ -137,7 +137,7 @@ def _told(
             findings.append(
                 Finding(
                     f"throughput per processor, {load.name}, {ours}",
-                    f">= {_GOAL:.2f} of {other}" if is_promised else f"told, of {other}",
+                    f">= {_GOAL:.2f} of {other}" if is_promised else f"informative, of {other}",
                     f"{by_worker:.2f} ({by_clock:.2f} by the clock)",
                     "none",
                     not mine.failed and (not is_promised or by_worker >= _GOAL),

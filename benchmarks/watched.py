@@ -1,8 +1,8 @@
 """
-What it costs to be watched: the admin port, scraped and polled, against none at all.
+Cost of monitoring: the admin port, scraped and polled, against no admin port.
 
-Two programs run side by side on one registry, and the load goes to the one and the other in turns,
-so that what the machine does besides hits both.
+Two programs run side by side on one registry, and the load alternates between them, so that other
+load on the machine affects both.
 """
 
 import re
@@ -32,7 +32,7 @@ _SPEED = re.compile(r"Requests/sec:\s+([0-9.]+)")
 
 def measure(rounds: int) -> list[Finding]:
     """
-    Load both in turns, the one scraped every second and its status polled as by three open pages.
+    Load both alternately; one is scraped every second and polled as by three open status pages.
     """
     admin = free_port()
     with scene.Replicas() as replicas, FakeNomad() as nomad:
@@ -46,12 +46,12 @@ def measure(rounds: int) -> list[Finding]:
             with _watching(admin):
                 speeds = _speeds(plain, watched, min(rounds, _TURNS))
                 eventually(lambda: get(admin, "/metrics").status == 200)
-                time.sleep(6)  # samples are taken as well
+                time.sleep(6)  # long enough for samples
                 sizes = memory_of(plain.pid).rss, memory_of(watched.pid).rss
     more = sizes[1] - sizes[0]
     findings = [
         Finding(
-            "RSS with everything on above everything off",
+            "RSS with everything on, above everything off",
             f"< {_SIZE_GOAL:g} MB",
             mb(more),
             "none",
@@ -60,10 +60,10 @@ def measure(rounds: int) -> list[Finding]:
     ]
     lines = [["RSS", mb(sizes[0]), mb(sizes[1]), mb(more)]]
     if speeds:
-        # The best of each: what the machine does besides can only take away.
+        # The best of each: other load on the machine can only reduce it.
         off, on = (max(each) for each in zip(*speeds, strict=True))
         ratio = on / off
-        lines.insert(0, ["requests a second", f"{off:,.0f}", f"{on:,.0f}", f"{ratio:.3f}"])
+        lines.insert(0, ["requests per second", f"{off:,.0f}", f"{on:,.0f}", f"{ratio:.3f}"])
         findings.append(
             Finding(
                 "data path with metrics on / off",
@@ -73,17 +73,17 @@ def measure(rounds: int) -> list[Finding]:
                 ratio >= _PATH_GOAL,
             )
         )
-    title = f"Watched: scraped every second, polled by three pages (best of {len(speeds)} turns)"
+    title = f"Monitored: scraped every second, polled by three pages (best of {len(speeds)} turns)"
     table(title, ["", "off", "on", "ratio, or more"], lines)
     return findings
 
 
 def _speeds(plain: Supervised, watched: Supervised, turns: int) -> list[tuple[float, float]]:
-    """Return requests a second, of the one and the other; nothing where there is no wrk."""
+    """Return requests per second without and with monitoring; empty if wrk is missing."""
     if shutil.which("wrk") is None:
-        print("(no wrk here: the data path is not measured)")
+        print("The data path was not measured: to include it, run apt-get install wrk.")
         return []
-    _load(plain)  # to be warm
+    _load(plain)  # warm up
     _load(watched)
     found = []
     for rotation in range(turns):
@@ -96,20 +96,20 @@ def _speeds(plain: Supervised, watched: Supervised, turns: int) -> list[tuple[fl
 
 
 def _load(program: Supervised) -> float:
-    said = subprocess.run(
+    output = subprocess.run(
         ["wrk", "-t1", "-c16", f"-d{_TURN}", f"http://127.0.0.1:{program.port}/"],
         capture_output=True,
         text=True,
         check=True,
     ).stdout
-    match = _SPEED.search(said)
-    assert match is not None, said
+    match = _SPEED.search(output)
+    assert match is not None, output
     return float(match[1])
 
 
 @contextmanager
 def _watching(port: int) -> Iterator[None]:
-    """Scrape every second, and poll as three open pages do."""
+    """Scrape every second, and poll like three open pages."""
     over = threading.Event()
 
     def watch(path: str, every: float) -> None:

@@ -1,5 +1,5 @@
--- Arguments: method, bytes of the body, whether each request is a new connection.
--- Says what came of it as one line of JSON.
+-- Arguments: method, body size in bytes, "new" for a new connection per request.
+-- Prints the result as one line of JSON.
 
 function init(args)
   wrk.method = args[1]

@@ -1,5 +1,5 @@
 """
-Load by wrk: as many requests as a few connections can carry, one after the other on each.
+Load by wrk: as many requests as a few connections allow, one after the other on each.
 """
 
 import json
@@ -16,7 +16,7 @@ _SCRIPT = Path(__file__).with_suffix(".lua")
 @dataclass(frozen=True, slots=True)
 class Load:
     """
-    What is asked: the path, on how many connections, whether they are kept, with which body.
+    A load: the path, number of connections, whether they are kept, method and body size in bytes.
     """
 
     name: str
@@ -30,9 +30,9 @@ class Load:
 @dataclass(frozen=True, slots=True)
 class Carried:
     """
-    What a run came to; latency is from the request to the end of its answer, in seconds.
+    The result of a run; latency is from the request to the end of its response, in seconds.
 
-    A connection that had to be made first is no part of latency, but it is one of throughput.
+    Connection setup is part of throughput but not of latency.
     """
 
     requests: int
@@ -43,15 +43,15 @@ class Carried:
 
     @property
     def rate(self) -> float:
-        """Requests a second."""
+        """Requests per second."""
         return self.requests / self.seconds
 
 
 def why_not() -> str:
     """
-    Return why there can be no such load, or nothing where there can.
+    Return the reason why wrk cannot run, or an empty string if it can.
     """
-    return "" if shutil.which("wrk") else "no wrk here: apt-get install wrk"
+    return "" if shutil.which("wrk") else "wrk is missing, run apt-get install wrk"
 
 
 def run(port: int, load: Load, seconds: int) -> Carried:
@@ -65,5 +65,5 @@ def run(port: int, load: Load, seconds: int) -> Carried:
         *("--", load.method, str(load.body), "kept" if load.kept else "new"),
     ]
     with on(OTHERS):
-        said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    return Carried(**json.loads(said.splitlines()[-1]))
+        output = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    return Carried(**json.loads(output.splitlines()[-1]))

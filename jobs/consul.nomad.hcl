@@ -1,119 +1,119 @@
-# Replicas that register in Consul, and one address in front of them until a deadline that all share:
-# for clusters whose services live in Consul, such as AI4EOSC's.
+# Replicas that register in Consul, and one address for them, until a shared deadline: for clusters
+# that use Consul for services, such as AI4EOSC's.
 #
 #     nomad job run \
 #       -var image=autoexit-nginx:0.1.0 -var replica_image=python:3-slim \
 #       -var deadline=$(date -ud '+24 hours' +%FT%TZ) \
 #       jobs/consul.nomad.hcl
 #
-# Set: the two images, what a replica runs, on which port, a `service` of your own (Consul does not
-# tell two jobs' instances apart), and the job's name if you run two.
+# Set: the two images, the replica's command and port, a unique `service` (Consul does not separate
+# the instances of two jobs), and the job's name if you run two.
 #
-# The balancer never talks to Consul.  Nomad's `template` writes the instances into a file, and the
-# balancer follows that: it looks every 0.2 s, and reloads nginx when endpoints really changed.
-# `change_mode = "noop"`, because a signal is not needed and would only come later, after Nomad's
-# `splay` of up to 5 s.  SIGHUP would work, too: then the file is read at once.
+# The balancer never contacts Consul.  Nomad's `template` writes the instances to a file, and the
+# balancer checks that file every 0.2 s and reloads nginx only if the endpoints have changed.
+# `change_mode = "noop"`, because a signal is not needed and would arrive later, after Nomad's
+# `splay` of up to 5 s.  SIGHUP also works: then the file is read at once.
 #
-# Nomad gives up a template after 12 failed tries, some five minutes without Consul, and kills the
-# task as failed.  The agents' configuration can forbid that:
+# Nomad gives up on a template after 12 failed attempts, about five minutes without Consul, and kills
+# the task as failed.  To prevent that, set in the agents' configuration:
 # `client { template { consul_retry { attempts = 0 } } }`.
 #
-# Policy: none in Nomad, the balancer asks it nothing and has no identity.  Where Consul has ACLs,
-# tasks need what your cluster's other templates need: `service_prefix "" { policy = "read" }` and the
-# same for nodes, by the agents' token or, from Nomad 1.7 on, by workload identities for Consul.
+# Policy: none in Nomad, because the balancer sends it no requests and has no identity.  With Consul
+# ACLs, tasks need the same as your cluster's other templates: `service_prefix "" { policy = "read" }`
+# and the same for nodes, from the agents' token or, from Nomad 1.7, from Consul workload identities.
 #
-# Replicas, `exec`, batch and versions: as in load-balancer-multi-group.nomad.hcl.
+# For replicas, `exec`, batch and versions see load-balancer-multi-group.nomad.hcl.
 
 variable "image" {
-  description = "the balancer's image, such as autoexit-nginx:0.1.0; a tag `latest` is pulled each time"
+  description = "image of the balancer, for example autoexit-nginx:0.1.0; a `latest` tag is pulled every time"
   type        = string
 }
 
 variable "replica_image" {
-  description = "the image of the replicas; python3 is all it needs for `exec`"
+  description = "image of the replicas; `exec` requires only python3 in it"
   type        = string
 }
 
 variable "replica_command" {
-  description = "what a replica runs; here a file server, to see something"
+  description = "command of a replica; the default is a file server, as an example"
   type        = string
   default     = "python3"
 }
 
 variable "replica_args" {
-  description = "and its arguments"
+  description = "arguments of the replica command"
   type        = list(string)
   default     = ["-m", "http.server", "5000"]
 }
 
 variable "replica_port" {
-  description = "port that a replica listens on, inside its container"
+  description = "port on which a replica listens inside its container"
   type        = number
   default     = 5000
 }
 
 variable "health_path" {
-  description = "path that a replica answers with 200 when it is ready; without one it has to accept connections"
+  description = "path to which a ready replica responds with 200; if empty, accepting connections is enough"
   type        = string
   default     = ""
 }
 
 variable "count" {
-  description = "replicas to begin with"
+  description = "initial number of replicas"
   type        = number
   default     = 2
 }
 
 variable "ttl" {
-  description = "lifetime of each allocation, where no deadline is given: 90s, 1h30m, 7d"
+  description = "lifetime of each allocation if no deadline is set: 90s, 1h30m, 7d"
   type        = string
   default     = "24h"
 }
 
 variable "deadline" {
-  description = "end of the whole job, RFC 3339: 2027-01-31T18:00:00Z"
+  description = "deadline of the whole job, RFC 3339: 2027-01-31T18:00:00Z"
   type        = string
   default     = ""
 }
 
 variable "service" {
-  description = "name under which the replicas register, and which the balancer follows"
+  description = "service name that the replicas register and the balancer discovers"
   type        = string
   default     = "replica"
 }
 
 variable "port" {
-  description = "public port of the balancer, the same on whatever node it runs"
+  description = "public port of the balancer, the same on every node"
   type        = number
   default     = 8080
 }
 
 variable "namespace" {
-  description = "Nomad's namespace of the job and the service"
+  description = "Nomad namespace of the job and the service"
   type        = string
   default     = "default"
 }
 
 variable "datacenters" {
-  description = "where the job may run"
+  description = "datacenters in which the job may run"
   type        = list(string)
   default     = ["*"]
 }
 
 variable "drain_timeout" {
-  description = "how long open requests may take after the deadline; the replicas stay that much longer"
+  description = "how long open requests may take after the deadline; the replicas run that much longer"
   type        = string
   default     = "30s"
 }
 
 variable "exec_from" {
-  description = "`image`: out of the balancer's; `installed` in the replica's; or a URL for an artifact"
+  description = "source of `exec`: `image` (the balancer's), `installed` (in the replica's), or an artifact URL"
   type        = string
   default     = "image"
 }
 
 locals {
-  # Who waits for an answer at the deadline still gets it: the replicas end when the drain is over.
+  # The replicas exit when the drain is over, so requests open at the deadline still complete.
   replicas_end = var.deadline == "" ? "" : timeadd(var.deadline, var.drain_timeout)
 
   exec = {
@@ -132,13 +132,13 @@ job "consul" {
   group "replicas" {
     count = var.count
 
-    # Nomad takes an instance out of the registry, and stops it this much later.  The balancer needs
-    # 2.5 s of it when somebody scales down: to reload, and to end what its old workers keep open.  It
-    # needs 4 s, its STOP_TIMEOUT, when the job is stopped and it still drains.  More than both, and
-    # more than your longest request.
+    # Nomad deregisters an instance, then stops it after this delay.  The balancer needs 2.5 s of it
+    # after a scale-down: to reload, and to close the connections of its old workers.  It needs 4 s,
+    # its STOP_TIMEOUT, to drain when the job is stopped.  Set more than both, and more than your
+    # longest request.
     shutdown_delay = "5s"
 
-    # A crash is no reason to give up on a replica, and one that always crashes has to be seen.
+    # Restart a replica that crashes, but let one that always crashes fail visibly.
     restart {
       attempts = 5
       interval = "30m"
@@ -166,7 +166,7 @@ job "consul" {
       port     = "http"
     }
 
-    # Takes `exec`, one file, out of the balancer's image: no replica's image is built again for it.
+    # Copies `exec`, one file, from the balancer's image, so that no replica image has to be rebuilt.
     dynamic "task" {
       for_each = local.from == "image" ? ["exec"] : []
       labels   = [task.value]
@@ -197,7 +197,7 @@ job "consul" {
       config {
         image      = var.replica_image
         ports      = ["http"]
-        entrypoint = local.exec[local.from] # PID 1: ends the replica at the deadline, with 0
+        entrypoint = local.exec[local.from] # PID 1: stops the replica at the deadline and exits with 0
         command    = var.replica_command
         args       = var.replica_args
       }
@@ -214,8 +214,8 @@ job "consul" {
 
       env {
         TTL          = var.ttl
-        DEADLINE     = local.replicas_end # wins over TTL
-        STOP_TIMEOUT = "4s"               # from SIGTERM to SIGKILL, within kill_timeout
+        DEADLINE     = local.replicas_end # overrides TTL
+        STOP_TIMEOUT = "4s"               # from SIGTERM to SIGKILL, less than kill_timeout
       }
 
       kill_timeout = "5s"
@@ -228,8 +228,8 @@ job "consul" {
   }
 
   group "balancer" {
-    # nginx is started again by its supervisor.  Should that go too, it comes back in a second, with
-    # the deadline it had.
+    # The supervisor restarts nginx.  If the supervisor itself exits, Nomad restarts it in a second,
+    # with the same deadline.
     restart {
       attempts = 5
       interval = "10m"
@@ -247,7 +247,7 @@ job "consul" {
 
     network {
       port "http" {
-        static = var.port # NOMAD_PORT_http, which the balancer listens on by default
+        static = var.port # NOMAD_PORT_http, the balancer's default port
       }
     }
 
@@ -265,9 +265,9 @@ job "consul" {
       env {
         ENDPOINTS_FILE = "${NOMAD_TASK_DIR}/endpoints"
         TTL            = var.ttl
-        DEADLINE       = var.deadline # wins over TTL
+        DEADLINE       = var.deadline # overrides TTL
         DRAIN_TIMEOUT  = var.drain_timeout
-        STOP_TIMEOUT   = "4s" # how long a stop may take, within kill_timeout
+        STOP_TIMEOUT   = "4s" # time limit of a stop, less than kill_timeout
         HEALTH_PATH    = var.health_path
       }
 
@@ -277,14 +277,14 @@ job "consul" {
         destination = "local/endpoints"
         change_mode = "noop"
 
-        # A line for each instance; none at all is an answer, too.
+        # One line per instance; an empty file is valid and means no endpoints.
         data = <<-EOT
           {{ range service "${var.service}" }}
           {{ .Address }}:{{ .Port }}
           {{ end }}
         EOT
 
-        # By default Nomad waits 5 s for further changes, and the balancer has its own way with bursts.
+        # Nomad waits 5 s for further changes by default; the balancer already merges bursts itself.
         wait {
           min = "100ms"
           max = "1s"

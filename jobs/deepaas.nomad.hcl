@@ -1,110 +1,109 @@
-# DEEPaaS models behind one address, until a deadline that all share.
+# DEEPaaS models behind one address, until a shared deadline.
 #
 #     nomad job run \
 #       -var image=autoexit-nginx:0.1.0 -var replica_image=ai4oshub/your-model:1.0 \
 #       -var deadline=$(date -ud '+24 hours' +%FT%TZ) \
 #       jobs/deepaas.nomad.hcl
 #
-#     nomad job scale deepaas replicas 6           no request is lost, up or down
+#     nomad job scale deepaas replicas 6           loses no request, up or down
 #
-# Set: the two images, what a replica needs of CPU, memory and devices, `longest_request`, and the
-# job's name if you run two.  Where the image has `deep-start`:
+# Set: the two images, the replicas' CPU, memory and devices, `longest_request`, and the job's name if
+# you run two.  If the image has `deep-start`:
 #
 #     -var replica_command=deep-start -var 'replica_args=["--deepaas"]'
 #
-# What is special: a model takes a while to load, so an instance serves once GET /v2/models/ answers;
-# until then clients get 503 with Retry-After, and no 502.  And an answer may take a while, so whoever
-# is waiting for one when replicas are scaled down, or at the deadline, has `longest_request` to get
-# it.  A body may have any size, and is streamed.
+# Models load slowly, so an instance receives traffic once GET /v2/models/ succeeds; until then clients
+# get 503 with Retry-After, not 502.  Responses may be slow, so requests that are open at a scale-down
+# or at the deadline have `longest_request` to complete.  Bodies may have any size, and are streamed.
 #
-# Policy: none.  A workload's identity may read services.
+# Policy: none.  A workload identity may read services.
 #
-# Replicas, `exec`, batch and versions: as in load-balancer-multi-group.nomad.hcl.
+# For replicas, `exec`, batch and versions see load-balancer-multi-group.nomad.hcl.
 
 variable "image" {
-  description = "the balancer's image, such as autoexit-nginx:0.1.0; a tag `latest` is pulled each time"
+  description = "image of the balancer, for example autoexit-nginx:0.1.0; a `latest` tag is pulled every time"
   type        = string
 }
 
 variable "replica_image" {
-  description = "the image of the replicas; python3 is all it needs for `exec`"
+  description = "image of the replicas; `exec` requires only python3 in it"
   type        = string
 }
 
 variable "replica_command" {
-  description = "what a replica runs"
+  description = "command of a replica"
   type        = string
   default     = "deepaas-run"
 }
 
 variable "replica_args" {
-  description = "and its arguments"
+  description = "arguments of the replica command"
   type        = list(string)
   default     = ["--listen-ip", "0.0.0.0", "--listen-port", "5000"]
 }
 
 variable "replica_port" {
-  description = "port that a replica listens on, inside its container"
+  description = "port on which a replica listens inside its container"
   type        = number
   default     = 5000
 }
 
 variable "count" {
-  description = "replicas to begin with"
+  description = "initial number of replicas"
   type        = number
   default     = 2
 }
 
 variable "ttl" {
-  description = "lifetime of each allocation, where no deadline is given: 90s, 1h30m, 7d"
+  description = "lifetime of each allocation if no deadline is set: 90s, 1h30m, 7d"
   type        = string
   default     = "24h"
 }
 
 variable "deadline" {
-  description = "end of the whole job, RFC 3339: 2027-01-31T18:00:00Z"
+  description = "deadline of the whole job, RFC 3339: 2027-01-31T18:00:00Z"
   type        = string
   default     = ""
 }
 
 variable "service" {
-  description = "name under which the replicas register, and which the balancer follows"
+  description = "service name that the replicas register and the balancer discovers"
   type        = string
   default     = "replica"
 }
 
 variable "port" {
-  description = "public port of the balancer, the same on whatever node it runs"
+  description = "public port of the balancer, the same on every node"
   type        = number
   default     = 8080
 }
 
 variable "namespace" {
-  description = "Nomad's namespace of the job and the service"
+  description = "Nomad namespace of the job and the service"
   type        = string
   default     = "default"
 }
 
 variable "datacenters" {
-  description = "where the job may run"
+  description = "datacenters in which the job may run"
   type        = list(string)
   default     = ["*"]
 }
 
 variable "longest_request" {
-  description = "how long an answer may take when its replica, or the job, is about to end"
+  description = "how long a request may take after its replica, or the job, is told to stop"
   type        = string
   default     = "60s"
 }
 
 variable "exec_from" {
-  description = "`image`: out of the balancer's; `installed` in the replica's; or a URL for an artifact"
+  description = "source of `exec`: `image` (the balancer's), `installed` (in the replica's), or an artifact URL"
   type        = string
   default     = "image"
 }
 
 locals {
-  # Who waits for an answer at the deadline still gets it: the replicas end when the drain is over.
+  # The replicas exit when the drain is over, so requests open at the deadline still complete.
   replicas_end = var.deadline == "" ? "" : timeadd(var.deadline, var.longest_request)
 
   exec = {
@@ -123,11 +122,11 @@ job "deepaas" {
   group "replicas" {
     count = var.count
 
-    # Nomad takes an instance out of the registry, and stops it this much later: by then who asked it
-    # has an answer.
+    # Nomad deregisters an instance, then stops it after this delay, so that its open requests can
+    # complete.
     shutdown_delay = var.longest_request
 
-    # A crash is no reason to give up on a replica, and one that always crashes has to be seen.
+    # Restart a replica that crashes, but let one that always crashes fail visibly.
     restart {
       attempts = 5
       interval = "30m"
@@ -155,7 +154,7 @@ job "deepaas" {
       port     = "http"
     }
 
-    # Takes `exec`, one file, out of the balancer's image: no replica's image is built again for it.
+    # Copies `exec`, one file, from the balancer's image, so that no replica image has to be rebuilt.
     dynamic "task" {
       for_each = local.from == "image" ? ["exec"] : []
       labels   = [task.value]
@@ -186,7 +185,7 @@ job "deepaas" {
       config {
         image      = var.replica_image
         ports      = ["http"]
-        entrypoint = local.exec[local.from] # PID 1: ends the replica at the deadline, with 0
+        entrypoint = local.exec[local.from] # PID 1: stops the replica at the deadline and exits with 0
         command    = var.replica_command
         args       = var.replica_args
       }
@@ -203,8 +202,8 @@ job "deepaas" {
 
       env {
         TTL          = var.ttl
-        DEADLINE     = local.replicas_end # wins over TTL
-        STOP_TIMEOUT = "4s"               # from SIGTERM to SIGKILL, within kill_timeout
+        DEADLINE     = local.replicas_end # overrides TTL
+        STOP_TIMEOUT = "4s"               # from SIGTERM to SIGKILL, less than kill_timeout
       }
 
       kill_timeout = "5s"
@@ -217,8 +216,8 @@ job "deepaas" {
   }
 
   group "balancer" {
-    # nginx is started again by its supervisor.  Should that go too, it comes back in a second, with
-    # the deadline it had.
+    # The supervisor restarts nginx.  If the supervisor itself exits, Nomad restarts it in a second,
+    # with the same deadline.
     restart {
       attempts = 5
       interval = "10m"
@@ -236,7 +235,7 @@ job "deepaas" {
 
     network {
       port "http" {
-        static = var.port # NOMAD_PORT_http, which the balancer listens on by default
+        static = var.port # NOMAD_PORT_http, the balancer's default port
       }
     }
 
@@ -253,20 +252,20 @@ job "deepaas" {
 
       env {
         SERVICE_NAME  = var.service
-        SERVICE_JOB   = "self" # whoever else registers that name is not served
+        SERVICE_JOB   = "self" # ignore instances that other jobs register under this name
         TTL           = var.ttl
-        DEADLINE      = var.deadline # wins over TTL
+        DEADLINE      = var.deadline # overrides TTL
         DRAIN_TIMEOUT = var.longest_request
-        STOP_TIMEOUT  = "25s" # how long a stop may take, within kill_timeout
+        STOP_TIMEOUT  = "25s" # time limit of a stop, less than kill_timeout
 
         HEALTH_PATH     = "/v2/models/"
-        REQUEST_TIMEOUT = "2h" # how long an answer may be silent
+        REQUEST_TIMEOUT = "2h" # how long a response may send no data
       }
 
-      kill_timeout = "30s" # Nomad allows no more, unless the client's max_kill_timeout does
+      kill_timeout = "30s" # the maximum, unless the client's max_kill_timeout is higher
 
-      # The workload's own token: with it the balancer asks for the replicas through the Task API's
-      # socket in its secrets folder, also where ACLs are on, and needs no policy.
+      # The workload identity token: with it the balancer discovers the replicas through the Task
+      # API's socket in its secrets directory.  No policy is needed, even with ACLs enabled.
       identity {
         env  = true
         file = true

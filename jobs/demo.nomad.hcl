@@ -1,42 +1,42 @@
-# Two replicas of a small web server, and one address in front of them for ten minutes.
+# Two replicas of a small web server behind one address, for ten minutes.
 #
 # From a checkout, after `make setup`:
 #
 #     sudo nomad agent -dev
 #     nomad job run jobs/demo.nomad.hcl
 #
-# The first stays in its terminal, the second goes into another.  Then:
+# The first command keeps its terminal; run the second in another one.  Then:
 #
 #     curl http://127.0.0.1:8080/                  replica 0 or replica 1
-#     nomad job scale demo replicas 3              a third one joins, no request is lost
-#     nomad job status demo                        at the end the balancer is `complete`
+#     nomad job scale demo replicas 3              adds a third one and loses no request
+#     nomad job status demo                        after the deadline the balancer is `complete`
 #     nomad job stop -purge demo
 #
-# The job is of type batch, because only there exit code 0 means "done": a service task is started
-# again whatever its code.  So it needs no `restart` block, and whoever reads `failed` can believe it.
-# The replicas have no deadline of their own, they run until the job is stopped.  To scale after the
-# balancer is complete starts a new one, with a TTL of its own.
+# The job has type batch, because only there exit code 0 means "done": a service task is restarted
+# whatever its code.  So it needs no `restart` block, and `failed` always means a failure.
+# The replicas have no deadline; they run until the job is stopped.  Scaling after the balancer is
+# complete starts a new one, with its own TTL.
 
 variable "autoexit_nginx" {
-  description = "the command, as `make setup` or pip installs it; relative to where nomad is called"
+  description = "the command, as installed by `make setup` or pip; relative to nomad's working directory"
   type        = string
   default     = ".venv/bin/autoexit-nginx"
 }
 
 variable "count" {
-  description = "replicas to begin with"
+  description = "initial number of replicas"
   type        = number
   default     = 2
 }
 
 variable "ttl" {
-  description = "how long the balancer serves: 90s, 1h30m, 7d"
+  description = "lifetime of the balancer: 90s, 1h30m, 7d"
   type        = string
   default     = "10m"
 }
 
 variable "deadline" {
-  description = "its end as an instant, RFC 3339; wins over ttl"
+  description = "deadline as a point in time, RFC 3339; overrides ttl"
   type        = string
   default     = ""
 }
@@ -48,7 +48,7 @@ variable "port" {
 }
 
 variable "service" {
-  description = "name under which the replicas register, and which the balancer follows"
+  description = "service name that the replicas register and the balancer discovers"
   type        = string
   default     = "demo-replicas"
 }
@@ -71,8 +71,8 @@ job "demo" {
   group "replicas" {
     count = var.count
 
-    # Nomad takes an instance out of the registry first, and stops it this much later: the time in
-    # which the balancer stops sending to it.
+    # Nomad deregisters an instance, then stops it after this delay, in which the balancer stops
+    # sending requests to it.
     shutdown_delay = "2s"
 
     network {
@@ -113,7 +113,7 @@ job "demo" {
   group "balancer" {
     network {
       port "http" {
-        static = var.port # NOMAD_PORT_http, which the balancer listens on by default
+        static = var.port # NOMAD_PORT_http, the balancer's default port
       }
     }
 
@@ -129,14 +129,14 @@ job "demo" {
         SERVICE_NAME   = var.service
         TTL            = var.ttl
         DEADLINE       = var.deadline
-        LISTEN_ADDRESS = "${NOMAD_IP_http}" # without it: all addresses of the machine
-        STOP_TIMEOUT   = "4s"               # how long a stop may take, within kill_timeout
+        LISTEN_ADDRESS = "${NOMAD_IP_http}" # default: all addresses of the machine
+        STOP_TIMEOUT   = "4s"               # time limit of a stop, less than kill_timeout
       }
 
       kill_timeout = "5s"
 
-      # The workload's own token: with it the balancer asks for the replicas through the Task API's
-      # socket in its secrets folder, also where ACLs are on, and needs no policy.
+      # The workload identity token: with it the balancer discovers the replicas through the Task
+      # API's socket in its secrets directory.  No policy is needed, even with ACLs enabled.
       identity {
         env  = true
         file = true

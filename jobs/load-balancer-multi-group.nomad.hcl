@@ -1,116 +1,115 @@
-# Replicas that are scaled by their count, on any nodes, and one address in front of them until a
-# deadline that all share.
+# Scalable replicas on any nodes, and one address for them, until a shared deadline.
 #
 #     nomad job run \
 #       -var image=autoexit-nginx:0.1.0 -var replica_image=python:3-slim \
 #       -var deadline=$(date -ud '+24 hours' +%FT%TZ) \
 #       jobs/load-balancer-multi-group.nomad.hcl
 #
-#     nomad job scale load-balancer replicas 6     no request is lost, up or down
+#     nomad job scale load-balancer replicas 6     loses no request, up or down
 #
-# Set: the two images, what a replica runs, on which port, and the job's name if you run two.
+# Set: the two images, the replica's command and port, and the job's name if you run two.
 #
-# At the deadline every allocation is `complete`.  Each task ends by itself, with exit code 0: nginx
-# in the balancer, and each replica under `autoexit-nginx exec`, as its PID 1.  The deadline is an
-# instant, so an allocation that Nomad places later, after a crash or on another node, ends with the
-# rest.  `ttl` alone is for a try: it counts from each allocation's own start.
+# At the deadline every allocation is `complete`.  Each task exits by itself with code 0: the balancer,
+# and each replica with `autoexit-nginx exec` as its PID 1.  The deadline is a point in time, so an
+# allocation that Nomad places later, after a crash or on another node, exits with the others.  Use
+# `ttl` alone only for tests: it counts from each allocation's own start.
 #
-# Policy: none.  A workload's identity may read services.
+# Policy: none.  A workload identity may read services.
 #
-# Type batch: only there exit code 0 means "done", and it needs no `restart { attempts = 0 }`: whoever
-# reads `failed` can believe it.  See docs/nomad.md, also for Nomad's own `max_run_duration` (2.0.3
-# and newer), which ends replicas whose image has no Python.  This file is for Nomad 1.5 and newer.
+# Type batch: only there exit code 0 means "done".  It needs no `restart { attempts = 0 }`, and `failed`
+# always means a failure.  See docs/nomad.md, also for Nomad's `max_run_duration` (2.0.3 and newer),
+# which stops replicas whose image has no Python.  This file is for Nomad 1.5 and newer.
 
 variable "image" {
-  description = "the balancer's image, such as autoexit-nginx:0.1.0; a tag `latest` is pulled each time"
+  description = "image of the balancer, for example autoexit-nginx:0.1.0; a `latest` tag is pulled every time"
   type        = string
 }
 
 variable "replica_image" {
-  description = "the image of the replicas; python3 is all it needs for `exec`"
+  description = "image of the replicas; `exec` requires only python3 in it"
   type        = string
 }
 
 variable "replica_command" {
-  description = "what a replica runs; here a file server, to see something"
+  description = "command of a replica; the default is a file server, as an example"
   type        = string
   default     = "python3"
 }
 
 variable "replica_args" {
-  description = "and its arguments"
+  description = "arguments of the replica command"
   type        = list(string)
   default     = ["-m", "http.server", "5000"]
 }
 
 variable "replica_port" {
-  description = "port that a replica listens on, inside its container"
+  description = "port on which a replica listens inside its container"
   type        = number
   default     = 5000
 }
 
 variable "health_path" {
-  description = "path that a replica answers with 200 when it is ready; without one it has to accept connections"
+  description = "path to which a ready replica responds with 200; if empty, accepting connections is enough"
   type        = string
   default     = ""
 }
 
 variable "count" {
-  description = "replicas to begin with"
+  description = "initial number of replicas"
   type        = number
   default     = 2
 }
 
 variable "ttl" {
-  description = "lifetime of each allocation, where no deadline is given: 90s, 1h30m, 7d"
+  description = "lifetime of each allocation if no deadline is set: 90s, 1h30m, 7d"
   type        = string
   default     = "24h"
 }
 
 variable "deadline" {
-  description = "end of the whole job, RFC 3339: 2027-01-31T18:00:00Z"
+  description = "deadline of the whole job, RFC 3339: 2027-01-31T18:00:00Z"
   type        = string
   default     = ""
 }
 
 variable "service" {
-  description = "name under which the replicas register, and which the balancer follows"
+  description = "service name that the replicas register and the balancer discovers"
   type        = string
   default     = "replica"
 }
 
 variable "port" {
-  description = "public port of the balancer, the same on whatever node it runs"
+  description = "public port of the balancer, the same on every node"
   type        = number
   default     = 8080
 }
 
 variable "namespace" {
-  description = "Nomad's namespace of the job and the service"
+  description = "Nomad namespace of the job and the service"
   type        = string
   default     = "default"
 }
 
 variable "datacenters" {
-  description = "where the job may run"
+  description = "datacenters in which the job may run"
   type        = list(string)
   default     = ["*"]
 }
 
 variable "drain_timeout" {
-  description = "how long open requests may take after the deadline; the replicas stay that much longer"
+  description = "how long open requests may take after the deadline; the replicas run that much longer"
   type        = string
   default     = "30s"
 }
 
 variable "exec_from" {
-  description = "`image`: out of the balancer's; `installed` in the replica's; or a URL for an artifact"
+  description = "source of `exec`: `image` (the balancer's), `installed` (in the replica's), or an artifact URL"
   type        = string
   default     = "image"
 }
 
 locals {
-  # Who waits for an answer at the deadline still gets it: the replicas end when the drain is over.
+  # The replicas exit when the drain is over, so requests open at the deadline still complete.
   replicas_end = var.deadline == "" ? "" : timeadd(var.deadline, var.drain_timeout)
 
   exec = {
@@ -129,13 +128,13 @@ job "load-balancer" {
   group "replicas" {
     count = var.count
 
-    # Nomad takes an instance out of the registry, and stops it this much later.  The balancer needs
-    # 2.5 s of it when somebody scales down: to reload, and to end what its old workers keep open.  It
-    # needs 4 s, its STOP_TIMEOUT, when the job is stopped and it still drains.  More than both, and
-    # more than your longest request.
+    # Nomad deregisters an instance, then stops it after this delay.  The balancer needs 2.5 s of it
+    # after a scale-down: to reload, and to close the connections of its old workers.  It needs 4 s,
+    # its STOP_TIMEOUT, to drain when the job is stopped.  Set more than both, and more than your
+    # longest request.
     shutdown_delay = "5s"
 
-    # A crash is no reason to give up on a replica, and one that always crashes has to be seen.
+    # Restart a replica that crashes, but let one that always crashes fail visibly.
     restart {
       attempts = 5
       interval = "30m"
@@ -163,7 +162,7 @@ job "load-balancer" {
       port     = "http"
     }
 
-    # Takes `exec`, one file, out of the balancer's image: no replica's image is built again for it.
+    # Copies `exec`, one file, from the balancer's image, so that no replica image has to be rebuilt.
     dynamic "task" {
       for_each = local.from == "image" ? ["exec"] : []
       labels   = [task.value]
@@ -194,7 +193,7 @@ job "load-balancer" {
       config {
         image      = var.replica_image
         ports      = ["http"]
-        entrypoint = local.exec[local.from] # PID 1: ends the replica at the deadline, with 0
+        entrypoint = local.exec[local.from] # PID 1: stops the replica at the deadline and exits with 0
         command    = var.replica_command
         args       = var.replica_args
       }
@@ -211,8 +210,8 @@ job "load-balancer" {
 
       env {
         TTL          = var.ttl
-        DEADLINE     = local.replicas_end # wins over TTL
-        STOP_TIMEOUT = "4s"               # from SIGTERM to SIGKILL, within kill_timeout
+        DEADLINE     = local.replicas_end # overrides TTL
+        STOP_TIMEOUT = "4s"               # from SIGTERM to SIGKILL, less than kill_timeout
       }
 
       kill_timeout = "5s"
@@ -225,8 +224,8 @@ job "load-balancer" {
   }
 
   group "balancer" {
-    # nginx is started again by its supervisor.  Should that go too, it comes back in a second, with
-    # the deadline it had.
+    # The supervisor restarts nginx.  If the supervisor itself exits, Nomad restarts it in a second,
+    # with the same deadline.
     restart {
       attempts = 5
       interval = "10m"
@@ -244,7 +243,7 @@ job "load-balancer" {
 
     network {
       port "http" {
-        static = var.port # NOMAD_PORT_http, which the balancer listens on by default
+        static = var.port # NOMAD_PORT_http, the balancer's default port
       }
     }
 
@@ -261,18 +260,18 @@ job "load-balancer" {
 
       env {
         SERVICE_NAME  = var.service
-        SERVICE_JOB   = "self" # whoever else registers that name is not served
+        SERVICE_JOB   = "self" # ignore instances that other jobs register under this name
         TTL           = var.ttl
-        DEADLINE      = var.deadline # wins over TTL
+        DEADLINE      = var.deadline # overrides TTL
         DRAIN_TIMEOUT = var.drain_timeout
-        STOP_TIMEOUT  = "4s" # how long a stop may take, within kill_timeout
+        STOP_TIMEOUT  = "4s" # time limit of a stop, less than kill_timeout
         HEALTH_PATH   = var.health_path
       }
 
       kill_timeout = "5s"
 
-      # The workload's own token: with it the balancer asks for the replicas through the Task API's
-      # socket in its secrets folder, also where ACLs are on, and needs no policy.
+      # The workload identity token: with it the balancer discovers the replicas through the Task
+      # API's socket in its secrets directory.  No policy is needed, even with ACLs enabled.
       identity {
         env  = true
         file = true

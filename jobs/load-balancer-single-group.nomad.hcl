@@ -1,94 +1,94 @@
-# Replicas and their balancer on one node, as one group: when the balancer is done, all is done.
+# Replicas and their balancer on one node, in one group: the group ends with the balancer.
 #
 #     nomad job run \
 #       -var image=autoexit-nginx:0.1.0 -var replica_image=python:3-slim -var ttl=24h \
 #       jobs/load-balancer-single-group.nomad.hcl
 #
-# Set: the two images, what a replica runs, on which port, and the job's name if you run two.
+# Set: the two images, the replica's command and port, and the job's name if you run two.
 #
-# The balancer is the group's leader.  At its deadline it drains, while the replicas still answer, and
-# ends with exit code 0; then Nomad stops the replicas, and the allocation is `complete`.  So they
-# need no deadline of their own and no `exec`, and their image may be without Python.
+# The balancer is the group's leader.  At its deadline it drains while the replicas still respond, and
+# exits with code 0; then Nomad stops the replicas, and the allocation is `complete`.  So they need
+# no deadline and no `exec`, and their image needs no Python.
 #
-# The price: a node has to hold them all, `nomad job scale` has nothing to scale, and to run the job
-# again with another `count` replaces all of it.  Where that matters take the job with two groups.
+# Limits: one node must hold all tasks, `nomad job scale` cannot change `count`, and running the job
+# with another `count` replaces everything.  If that matters, use the job with two groups.
 #
-# Policy: none.  A workload's identity may read services.
+# Policy: none.  A workload identity may read services.
 #
-# Type batch: in a service job Nomad would start the leader again.  For Nomad 1.5 and newer.
+# Type batch: in a service job Nomad would restart the leader.  For Nomad 1.5 and newer.
 
 variable "image" {
-  description = "the balancer's image, such as autoexit-nginx:0.1.0; a tag `latest` is pulled each time"
+  description = "image of the balancer, for example autoexit-nginx:0.1.0; a `latest` tag is pulled every time"
   type        = string
 }
 
 variable "replica_image" {
-  description = "the image of the replicas; python3 is all it needs for `exec`"
+  description = "image of the replicas"
   type        = string
 }
 
 variable "replica_command" {
-  description = "what a replica runs; here a file server, to see something"
+  description = "command of a replica; the default is a file server, as an example"
   type        = string
   default     = "python3"
 }
 
 variable "replica_args" {
-  description = "and its arguments"
+  description = "arguments of the replica command"
   type        = list(string)
   default     = ["-m", "http.server", "5000"]
 }
 
 variable "replica_port" {
-  description = "port that a replica listens on, inside its container"
+  description = "port on which a replica listens inside its container"
   type        = number
   default     = 5000
 }
 
 variable "health_path" {
-  description = "path that a replica answers with 200 when it is ready; without one it has to accept connections"
+  description = "path to which a ready replica responds with 200; if empty, accepting connections is enough"
   type        = string
   default     = ""
 }
 
 variable "count" {
-  description = "replicas to begin with"
+  description = "initial number of replicas"
   type        = number
   default     = 2
 }
 
 variable "ttl" {
-  description = "lifetime of each allocation, where no deadline is given: 90s, 1h30m, 7d"
+  description = "lifetime of each allocation if no deadline is set: 90s, 1h30m, 7d"
   type        = string
   default     = "24h"
 }
 
 variable "deadline" {
-  description = "end of the whole job, RFC 3339: 2027-01-31T18:00:00Z"
+  description = "deadline of the whole job, RFC 3339: 2027-01-31T18:00:00Z"
   type        = string
   default     = ""
 }
 
 variable "service" {
-  description = "name under which the replicas register, and which the balancer follows"
+  description = "service name that the replicas register and the balancer discovers"
   type        = string
   default     = "replica"
 }
 
 variable "port" {
-  description = "public port of the balancer, the same on whatever node it runs"
+  description = "public port of the balancer, the same on every node"
   type        = number
   default     = 8080
 }
 
 variable "namespace" {
-  description = "Nomad's namespace of the job and the service"
+  description = "Nomad namespace of the job and the service"
   type        = string
   default     = "default"
 }
 
 variable "datacenters" {
-  description = "where the job may run"
+  description = "datacenters in which the job may run"
   type        = list(string)
   default     = ["*"]
 }
@@ -99,8 +99,8 @@ job "load-balancer" {
   datacenters = var.datacenters
 
   group "all" {
-    # A replica that keeps crashing is tried again and again, once its attempts are used up after the
-    # interval: with mode `fail` it would take the balancer and all others with it.
+    # Keep restarting a crashing replica; once its attempts are used up, after the interval.  With mode
+    # `fail` it would stop the balancer and all other replicas.
     restart {
       attempts = 5
       interval = "5m"
@@ -118,7 +118,7 @@ job "load-balancer" {
 
     network {
       port "http" {
-        static = var.port # NOMAD_PORT_http, which the balancer listens on by default
+        static = var.port # NOMAD_PORT_http, the balancer's default port
       }
 
       dynamic "port" {
@@ -145,17 +145,17 @@ job "load-balancer" {
 
       env {
         SERVICE_NAME = var.service
-        SERVICE_JOB  = "self" # whoever else registers that name is not served
+        SERVICE_JOB  = "self" # ignore instances that other jobs register under this name
         TTL          = var.ttl
-        DEADLINE     = var.deadline # wins over TTL
-        STOP_TIMEOUT = "4s"         # how long a stop may take, within kill_timeout
+        DEADLINE     = var.deadline # overrides TTL
+        STOP_TIMEOUT = "4s"         # time limit of a stop, less than kill_timeout
         HEALTH_PATH  = var.health_path
       }
 
       kill_timeout = "5s"
 
-      # The workload's own token: with it the balancer asks for the replicas through the Task API's
-      # socket in its secrets folder, also where ACLs are on, and needs no policy.
+      # The workload identity token: with it the balancer discovers the replicas through the Task
+      # API's socket in its secrets directory.  No policy is needed, even with ACLs enabled.
       identity {
         env  = true
         file = true
@@ -176,7 +176,7 @@ job "load-balancer" {
 
         config {
           image   = var.replica_image
-          init    = true # a server that is PID 1 itself often ignores SIGTERM
+          init    = true # a server that runs as PID 1 often ignores SIGTERM
           ports   = ["replica${task.value}"]
           command = var.replica_command
           args    = var.replica_args
@@ -188,8 +188,8 @@ job "load-balancer" {
           port     = "replica${task.value}"
         }
 
-        # The task's own service, not the group's: it stays listed until the leader is done.
-        shutdown_delay = "1s" # nobody is left to wait for, but without it Nomad warns
+        # A task service, not a group service: it stays listed until the leader has exited.
+        shutdown_delay = "1s" # no requests are left by then, but Nomad warns without it
 
         resources {
           cpu    = 200

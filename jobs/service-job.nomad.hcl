@@ -1,99 +1,99 @@
-# The balancer in a job of type service: only where something asks for that type.  Batch is right.
+# The balancer in a job of type service: only if that type is required, otherwise use batch.
 #
 #     nomad acl policy apply -namespace default -job service-job service-job-ends-itself \
-#       jobs/stop-job.policy.hcl                   # where ACLs are on
+#       jobs/stop-job.policy.hcl                   # if ACLs are enabled
 #     nomad job run \
 #       -var image=autoexit-nginx:0.1.0 -var replica_image=python:3-slim -var ttl=24h \
 #       jobs/service-job.nomad.hcl
 #
-# Set: the two images, what a replica runs, on which port, and the job's name if you run two (in the
-# policy's command too).
+# Set: the two images, the replica's command and port, and the job's name if you run two (also in the
+# policy's command).
 #
-# A service task that ends is started again, whatever its exit code: after 15 s, twice, and the third
-# end is `failed` and placed anew.  With `restart { attempts = 0 }` the first one is.  So nothing in
-# such a job can end by itself; it has to be stopped, and that is what AT_DEADLINE=stop-job asks for:
-# the balancer has Nomad stop the whole job, serves on until the signal comes, and drains.  Every
-# allocation is `complete`, and the job `dead`.  The replicas need no deadline of their own.
+# Nomad restarts a service task that exits, whatever its code: twice, after 15 s each; the third exit is
+# `failed` and the allocation is rescheduled.  With `restart { attempts = 0 }` the first exit is.  So no
+# task in such a job can end by itself; the job must be stopped.  AT_DEADLINE=stop-job does that: the
+# balancer requests that Nomad stops the whole job, serves until the signal arrives, and drains.  Every
+# allocation is `complete`, and the job `dead`.  The replicas need no deadline.
 #
 # Policy: stop-job.policy.hcl on Nomad 2.0 and newer, stop-job-before-2.0.policy.hcl on older ones.
-# It holds for every job of the namespace, whatever job it is bound to: that is Nomad's smallest.
-# Without it the log says so once, and the loop above begins.
+# It allows stopping every job of the namespace, whatever job it is bound to: Nomad has no narrower
+# scope.  Without it the balancer logs the refusal once, and Nomad restarts tasks as described above.
 #
-# What you get for that: `update` (rolling versions, canaries) and `migrate`, which batch jobs do not
-# have.  For Nomad 1.5 and newer.
+# Advantage: `update` (rolling updates, canaries) and `migrate`, which batch jobs do not have.  For
+# Nomad 1.5 and newer.
 
 variable "image" {
-  description = "the balancer's image, such as autoexit-nginx:0.1.0; a tag `latest` is pulled each time"
+  description = "image of the balancer, for example autoexit-nginx:0.1.0; a `latest` tag is pulled every time"
   type        = string
 }
 
 variable "replica_image" {
-  description = "the image of the replicas; python3 is all it needs for `exec`"
+  description = "image of the replicas"
   type        = string
 }
 
 variable "replica_command" {
-  description = "what a replica runs; here a file server, to see something"
+  description = "command of a replica; the default is a file server, as an example"
   type        = string
   default     = "python3"
 }
 
 variable "replica_args" {
-  description = "and its arguments"
+  description = "arguments of the replica command"
   type        = list(string)
   default     = ["-m", "http.server", "5000"]
 }
 
 variable "replica_port" {
-  description = "port that a replica listens on, inside its container"
+  description = "port on which a replica listens inside its container"
   type        = number
   default     = 5000
 }
 
 variable "health_path" {
-  description = "path that a replica answers with 200 when it is ready; without one it has to accept connections"
+  description = "path to which a ready replica responds with 200; if empty, accepting connections is enough"
   type        = string
   default     = ""
 }
 
 variable "count" {
-  description = "replicas to begin with"
+  description = "initial number of replicas"
   type        = number
   default     = 2
 }
 
 variable "ttl" {
-  description = "lifetime of each allocation, where no deadline is given: 90s, 1h30m, 7d"
+  description = "lifetime of each allocation if no deadline is set: 90s, 1h30m, 7d"
   type        = string
   default     = "24h"
 }
 
 variable "deadline" {
-  description = "end of the whole job, RFC 3339: 2027-01-31T18:00:00Z"
+  description = "deadline of the whole job, RFC 3339: 2027-01-31T18:00:00Z"
   type        = string
   default     = ""
 }
 
 variable "service" {
-  description = "name under which the replicas register, and which the balancer follows"
+  description = "service name that the replicas register and the balancer discovers"
   type        = string
   default     = "replica"
 }
 
 variable "port" {
-  description = "public port of the balancer, the same on whatever node it runs"
+  description = "public port of the balancer, the same on every node"
   type        = number
   default     = 8080
 }
 
 variable "namespace" {
-  description = "Nomad's namespace of the job and the service"
+  description = "Nomad namespace of the job and the service"
   type        = string
   default     = "default"
 }
 
 variable "datacenters" {
-  description = "where the job may run"
+  description = "datacenters in which the job may run"
   type        = list(string)
   default     = ["*"]
 }
@@ -112,10 +112,10 @@ job "service-job" {
   group "replicas" {
     count = var.count
 
-    # Nomad takes an instance out of the registry, and stops it this much later.  The balancer needs
-    # 2.5 s of it when somebody scales down: to reload, and to end what its old workers keep open.  It
-    # needs 4 s, its STOP_TIMEOUT, when the job is stopped and it still drains.  More than both, and
-    # more than your longest request.
+    # Nomad deregisters an instance, then stops it after this delay.  The balancer needs 2.5 s of it
+    # after a scale-down: to reload, and to close the connections of its old workers.  It needs 4 s,
+    # its STOP_TIMEOUT, to drain when the job is stopped.  Set more than both, and more than your
+    # longest request.
     shutdown_delay = "5s"
 
     network {
@@ -135,7 +135,7 @@ job "service-job" {
 
       config {
         image   = var.replica_image
-        init    = true # a server that is PID 1 itself often ignores SIGTERM
+        init    = true # a server that runs as PID 1 often ignores SIGTERM
         ports   = ["http"]
         command = var.replica_command
         args    = var.replica_args
@@ -151,7 +151,7 @@ job "service-job" {
   group "balancer" {
     network {
       port "http" {
-        static = var.port # NOMAD_PORT_http, which the balancer listens on by default
+        static = var.port # NOMAD_PORT_http, the balancer's default port
       }
     }
 
@@ -168,18 +168,18 @@ job "service-job" {
 
       env {
         SERVICE_NAME = var.service
-        SERVICE_JOB  = "self" # whoever else registers that name is not served
+        SERVICE_JOB  = "self" # ignore instances that other jobs register under this name
         TTL          = var.ttl
-        DEADLINE     = var.deadline # wins over TTL
+        DEADLINE     = var.deadline # overrides TTL
         AT_DEADLINE  = "stop-job"
-        STOP_TIMEOUT = "4s" # how long a stop may take, within kill_timeout
+        STOP_TIMEOUT = "4s" # time limit of a stop, less than kill_timeout
         HEALTH_PATH  = var.health_path
       }
 
       kill_timeout = "5s"
 
-      # The workload's own token: with it the balancer asks for the replicas through the Task API's
-      # socket in its secrets folder, and has the job stopped, where a policy allows that.
+      # The workload identity token: with it the balancer discovers the replicas through the Task
+      # API's socket in its secrets directory, and stops the job if a policy allows it.
       identity {
         env  = true
         file = true

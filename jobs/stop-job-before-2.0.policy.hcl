@@ -1,4 +1,4 @@
-# What AT_DEADLINE=stop-job needs, on Nomad before 2.0: to stop a job is no right of its own there.
+# Policy for AT_DEADLINE=stop-job on Nomad before 2.0, which has no separate permission to stop a job.
 #
 #     nomad acl policy apply -namespace default -job NAME NAME-ends-itself \
 #       jobs/stop-job-before-2.0.policy.hcl

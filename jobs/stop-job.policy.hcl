@@ -1,4 +1,4 @@
-# What AT_DEADLINE=stop-job needs, on Nomad 2.0 and newer:
+# Policy for AT_DEADLINE=stop-job on Nomad 2.0 and newer:
 #
 #     nomad acl policy apply -namespace default -job NAME NAME-ends-itself jobs/stop-job.policy.hcl
 namespace "default" {

@@ -1,129 +1,129 @@
-# Replicas and their balancer, with a public address by Traefik, until a deadline that all share.
+# Replicas and their balancer behind Traefik, until a shared deadline.
 #
 #     nomad job run \
 #       -var image=autoexit-nginx:0.1.0 -var replica_image=python:3-slim \
 #       -var deadline=$(date -ud '+24 hours' +%FT%TZ) -var host=model.example.org \
 #       jobs/traefik.nomad.hcl
 #
-# Set: the two images, what a replica runs, on which port, `host`, the networks that Traefik comes
-# from, and the job's name if you run two.
+# Set: the two images, the replica's command and port, `host`, Traefik's networks, and the job's name
+# if you run two.
 #
-# Traefik sees one server, the balancer, under the balancer's own service and its tags; it never
-# sees the replicas, and so needs no 15 s to notice them.  Its provider is Nomad's registry, or
-# Consul's with `-var provider=consul`.  The balancer's port is Nomad's choice.
+# Traefik discovers one server, the balancer, through the balancer's own service and its tags.  It does
+# not discover the replicas, so its 15 s delay does not apply to them.  Its provider is Nomad's
+# registry, or Consul's with `-var provider=consul`.  Nomad chooses the balancer's port.
 #
-# Traefik asks Nomad every 15 s who is there.  So two lines below tell it in time: a health check on
-# `/-/ready`, which says 503 for the last seconds before the deadline, while requests still work; and
-# a `shutdown_delay` longer than those 15 s, for a job that is stopped by hand.
+# Traefik queries Nomad every 15 s.  Two settings below inform it in time: a health check on
+# `/-/ready`, which returns 503 for the last seconds before the deadline, while requests still work;
+# and a `shutdown_delay` longer than those 15 s, for a job that is stopped by hand.
 #
-# Policy: none for the job; a workload's identity may read services.  Traefik's own token needs
-# `read-job` in the job's namespace, which Traefik has to know (`providers.nomad.namespaces`).
+# Policy: none for the job; a workload identity may read services.  Traefik's own token needs
+# `read-job` in the job's namespace, which must be set in Traefik (`providers.nomad.namespaces`).
 #
-# Replicas, `exec`, batch and versions: as in load-balancer-multi-group.nomad.hcl.
+# For replicas, `exec`, batch and versions see load-balancer-multi-group.nomad.hcl.
 
 variable "image" {
-  description = "the balancer's image, such as autoexit-nginx:0.1.0; a tag `latest` is pulled each time"
+  description = "image of the balancer, for example autoexit-nginx:0.1.0; a `latest` tag is pulled every time"
   type        = string
 }
 
 variable "replica_image" {
-  description = "the image of the replicas; python3 is all it needs for `exec`"
+  description = "image of the replicas; `exec` requires only python3 in it"
   type        = string
 }
 
 variable "replica_command" {
-  description = "what a replica runs; here a file server, to see something"
+  description = "command of a replica; the default is a file server, as an example"
   type        = string
   default     = "python3"
 }
 
 variable "replica_args" {
-  description = "and its arguments"
+  description = "arguments of the replica command"
   type        = list(string)
   default     = ["-m", "http.server", "5000"]
 }
 
 variable "replica_port" {
-  description = "port that a replica listens on, inside its container"
+  description = "port on which a replica listens inside its container"
   type        = number
   default     = 5000
 }
 
 variable "health_path" {
-  description = "path that a replica answers with 200 when it is ready; without one it has to accept connections"
+  description = "path to which a ready replica responds with 200; if empty, accepting connections is enough"
   type        = string
   default     = ""
 }
 
 variable "count" {
-  description = "replicas to begin with"
+  description = "initial number of replicas"
   type        = number
   default     = 2
 }
 
 variable "ttl" {
-  description = "lifetime of each allocation, where no deadline is given: 90s, 1h30m, 7d"
+  description = "lifetime of each allocation if no deadline is set: 90s, 1h30m, 7d"
   type        = string
   default     = "24h"
 }
 
 variable "deadline" {
-  description = "end of the whole job, RFC 3339: 2027-01-31T18:00:00Z"
+  description = "deadline of the whole job, RFC 3339: 2027-01-31T18:00:00Z"
   type        = string
   default     = ""
 }
 
 variable "service" {
-  description = "name under which the replicas register, and which the balancer follows"
+  description = "service name that the replicas register and the balancer discovers"
   type        = string
   default     = "replica"
 }
 
 variable "namespace" {
-  description = "Nomad's namespace of the job and the service"
+  description = "Nomad namespace of the job and the service"
   type        = string
   default     = "default"
 }
 
 variable "datacenters" {
-  description = "where the job may run"
+  description = "datacenters in which the job may run"
   type        = list(string)
   default     = ["*"]
 }
 
 variable "drain_timeout" {
-  description = "how long open requests may take after the deadline; the replicas stay that much longer"
+  description = "how long open requests may take after the deadline; the replicas run that much longer"
   type        = string
   default     = "30s"
 }
 
 variable "exec_from" {
-  description = "`image`: out of the balancer's; `installed` in the replica's; or a URL for an artifact"
+  description = "source of `exec`: `image` (the balancer's), `installed` (in the replica's), or an artifact URL"
   type        = string
   default     = "image"
 }
 
 variable "host" {
-  description = "public name, for Traefik's rule"
+  description = "public host name for Traefik's rule"
   type        = string
   default     = "replica.localhost"
 }
 
 variable "provider" {
-  description = "the registry that Traefik reads: nomad or consul"
+  description = "registry that Traefik uses: nomad or consul"
   type        = string
   default     = "nomad"
 }
 
 variable "trusted_proxies" {
-  description = "networks that Traefik comes from: what it says about the client is believed"
+  description = "networks of Traefik, whose forwarded client headers are trusted"
   type        = string
   default     = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16"
 }
 
 
 locals {
-  # Who waits for an answer at the deadline still gets it: the replicas end when the drain is over.
+  # The replicas exit when the drain is over, so requests open at the deadline still complete.
   replicas_end = var.deadline == "" ? "" : timeadd(var.deadline, var.drain_timeout)
 
   exec = {
@@ -142,12 +142,12 @@ job "traefik" {
   group "replicas" {
     count = var.count
 
-    # Nomad takes an instance out of the registry, and stops it this much later.  The balancer needs
-    # 2.5 s of it when somebody scales down, and 24 s when the job is stopped: its own shutdown_delay
-    # and STOP_TIMEOUT.  More than both, and more than your longest request.
+    # Nomad deregisters an instance, then stops it after this delay.  The balancer needs 2.5 s of it
+    # after a scale-down, and 24 s when the job is stopped: its own shutdown_delay and STOP_TIMEOUT.
+    # Set more than both, and more than your longest request.
     shutdown_delay = "25s"
 
-    # A crash is no reason to give up on a replica, and one that always crashes has to be seen.
+    # Restart a replica that crashes, but let one that always crashes fail visibly.
     restart {
       attempts = 5
       interval = "30m"
@@ -175,7 +175,7 @@ job "traefik" {
       port     = "http"
     }
 
-    # Takes `exec`, one file, out of the balancer's image: no replica's image is built again for it.
+    # Copies `exec`, one file, from the balancer's image, so that no replica image has to be rebuilt.
     dynamic "task" {
       for_each = local.from == "image" ? ["exec"] : []
       labels   = [task.value]
@@ -206,7 +206,7 @@ job "traefik" {
       config {
         image      = var.replica_image
         ports      = ["http"]
-        entrypoint = local.exec[local.from] # PID 1: ends the replica at the deadline, with 0
+        entrypoint = local.exec[local.from] # PID 1: stops the replica at the deadline and exits with 0
         command    = var.replica_command
         args       = var.replica_args
       }
@@ -223,8 +223,8 @@ job "traefik" {
 
       env {
         TTL          = var.ttl
-        DEADLINE     = local.replicas_end # wins over TTL
-        STOP_TIMEOUT = "4s"               # from SIGTERM to SIGKILL, within kill_timeout
+        DEADLINE     = local.replicas_end # overrides TTL
+        STOP_TIMEOUT = "4s"               # from SIGTERM to SIGKILL, less than kill_timeout
       }
 
       kill_timeout = "5s"
@@ -237,8 +237,8 @@ job "traefik" {
   }
 
   group "balancer" {
-    # nginx is started again by its supervisor.  Should that go too, it comes back in a second, with
-    # the deadline it had.
+    # The supervisor restarts nginx.  If the supervisor itself exits, Nomad restarts it in a second,
+    # with the same deadline.
     restart {
       attempts = 5
       interval = "10m"
@@ -254,11 +254,11 @@ job "traefik" {
       unlimited      = false
     }
 
-    # Longer than Traefik's own interval: it sends nobody here any more when the signal comes.
+    # Longer than Traefik's interval: when the signal arrives, Traefik no longer sends requests here.
     shutdown_delay = "20s"
 
     network {
-      port "http" {} # NOMAD_PORT_http, which the balancer listens on by default
+      port "http" {} # NOMAD_PORT_http, the balancer's default port
     }
 
     service {
@@ -287,21 +287,21 @@ job "traefik" {
 
       env {
         SERVICE_NAME  = var.service
-        SERVICE_JOB   = "self" # whoever else registers that name is not served
+        SERVICE_JOB   = "self" # ignore instances that other jobs register under this name
         TTL           = var.ttl
-        DEADLINE      = var.deadline # wins over TTL
+        DEADLINE      = var.deadline # overrides TTL
         DRAIN_TIMEOUT = var.drain_timeout
-        STOP_TIMEOUT  = "4s" # how long a stop may take, within kill_timeout
+        STOP_TIMEOUT  = "4s" # time limit of a stop, less than kill_timeout
         HEALTH_PATH   = var.health_path
 
-        LAME_DUCK       = "5s" # two of Traefik's checks
+        LAME_DUCK       = "5s" # two of Traefik's check intervals
         TRUSTED_PROXIES = var.trusted_proxies
       }
 
       kill_timeout = "5s"
 
-      # The workload's own token: with it the balancer asks for the replicas through the Task API's
-      # socket in its secrets folder, also where ACLs are on, and needs no policy.
+      # The workload identity token: with it the balancer discovers the replicas through the Task
+      # API's socket in its secrets directory.  No policy is needed, even with ACLs enabled.
       identity {
         env  = true
         file = true

@@ -1,8 +1,8 @@
 """
-Regenerates what the documents quote from the code, so that they cannot drift from it.
+Regenerates the parts of the documents that are derived from the code.
 
-A generated part stands between two comments that name it; the rest of a document is written by
-hand.  `python -m tools.docs` writes, `python -m tools.docs --check` only tells what is stale.
+A generated part is enclosed by two comments that name it; the rest of a document is written by
+hand.  `python -m tools.docs` writes, `python -m tools.docs --check` only lists stale documents.
 """
 
 import re
@@ -21,14 +21,14 @@ DOCUMENTS = ("README.md", "docs/architecture.md")
 
 
 def settings_table() -> str:
-    """Write the table of all settings."""
+    """Return the table of all settings."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     rows += [f"| `{name}` | {default} | {meaning} |" for name, default, meaning in load.table()]
     return "\n".join(rows)
 
 
 def diagram(changes: dict[StrEnum, frozenset[StrEnum]]) -> str:
-    """Draw a table of allowed changes as a Mermaid state diagram."""
+    """Return a table of allowed transitions as a Mermaid state diagram."""
     lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {next(iter(changes))}"]
     for start, ends in changes.items():
         lines += [f"    {start} --> {end}" for end in changes if end in ends]
@@ -38,7 +38,7 @@ def diagram(changes: dict[StrEnum, frozenset[StrEnum]]) -> str:
 
 
 def floors() -> str:
-    """List the floors as the import contracts have them, the top one first."""
+    """Return the layers of the import contract, the top one first."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"][
         "contracts"
     ]
@@ -56,12 +56,12 @@ PARTS: dict[str, Callable[[], str]] = {
 
 
 def renewed(text: str) -> str:
-    """Return a document with every generated part made anew."""
+    """Return a document with every generated part regenerated."""
     return PART.sub(lambda found: f"{found[1]}{PARTS[found[2]]()}\n{found[3]}", text)
 
 
 def main(arguments: list[str]) -> int:
-    """Write the stale documents, or with --check name them and return 1."""
+    """Write the stale documents, or with --check list them and return 1."""
     stale = []
     for name in DOCUMENTS:
         path = ROOT / name
@@ -70,7 +70,7 @@ def main(arguments: list[str]) -> int:
             if "--check" not in arguments:
                 path.write_text(renewed(path.read_text()))
     if stale and "--check" in arguments:
-        print(f"cannot trust {', '.join(stale)}: make docs renews what is generated there")
+        print(f"cannot accept {', '.join(stale)}: generated parts are stale, run `make docs`")
         return 1
     return 0
 

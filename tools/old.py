@@ -1,8 +1,8 @@
 """
-Run the cases P, D and F once against the pattern being replaced, and write down how they went.
+Run the cases P, D and F once against the replaced pattern and record the results.
 
-Prints a line per case, and renews the last column of the table in docs/migrating.md.  Arguments go
-to pytest (`make old ARGS='-k D01'`); then only the cases that ran are renewed.
+Prints a line per case, and updates the last column of the table in docs/migrating.md.  Arguments
+are passed to pytest (`make old ARGS='-k D01'`); then only the cases that ran are updated.
 """
 
 import json
@@ -22,23 +22,24 @@ Counts = dict[str, dict[str, int]]
 
 def main() -> int:
     """
-    Run, print, write.
+    Run the cases, print the results, update the table.
     """
     counts = run()
     if not counts:
-        print("no test ran", file=sys.stderr)
+        print("cannot update the table: no test ran", file=sys.stderr)
         return 1
     for case, outcomes in sorted(counts.items()):
         print(f"{case}  {verdict(outcomes)}")
     unlisted = write(counts, whole=not sys.argv[1:])
     if unlisted:
-        print(f"{PAGE.name} has no row for {', '.join(unlisted)}", file=sys.stderr)
+        names = ", ".join(unlisted)
+        print(f"cannot update all rows: add {names} to {PAGE.name}", file=sys.stderr)
     return 1 if unlisted else 0
 
 
 def write(counts: Counts, *, whole: bool) -> list[str]:
     """
-    Renew the table, all of it or where there is news; return the cases that have no row.
+    Update all rows, or those of the cases that ran; return the cases that have no row.
     """
     before, rest = PAGE.read_text().split(BEGIN)
     table, after = rest.split(END)
@@ -53,7 +54,7 @@ def write(counts: Counts, *, whole: bool) -> list[str]:
 
 def run() -> Counts:
     """
-    Return for every case how many of its tests passed and failed.
+    Return the number of passed and failed tests for each case.
     """
     tiers = ["tests/pid1", "tests/integration"]
     workers = os.environ.get("WORKERS", "4")
@@ -68,7 +69,7 @@ def run() -> Counts:
 
 def verdict(outcomes: dict[str, int]) -> str:
     """
-    Say in a word or two what became of a case.
+    Return the result of a case in a few words.
     """
     passed, failed = outcomes.get("passed", 0), outcomes.get("failed", 0)
     if failed and passed:

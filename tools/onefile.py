@@ -1,9 +1,9 @@
 """
-Makes the one file that wraps any command on any Python from 3.9 on: `make onefile`.
+Builds the single-file `exec`, for any command on Python 3.9 or newer: `make onefile`.
 
-It is a zip archive that Python runs.  The same sources give the same bytes, so that a checksum in a
-job file holds: fixed dates, sorted names, and nothing compressed, which also spares the start a
-library.
+It is an executable zip archive.  The same sources give the same bytes, so that a checksum in a job
+file stays valid: fixed dates, sorted names, no compression, which also saves importing zlib at
+startup.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ _SHEBANG = b"#!/usr/bin/env python3\n"
 
 
 def contents() -> dict[str, bytes]:
-    """Return every file of the archive, by its name there."""
+    """Return every file of the archive by its name in the archive."""
     package = ROOT / "supervisor"
     sources = [package / f"{name}.py" for name in MODULES]
     sources += [
@@ -46,7 +46,7 @@ def contents() -> dict[str, bytes]:
 
 
 def make(target: Path) -> Path:
-    """Write the archive, executable."""
+    """Write the archive and make it executable."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("wb") as file:
         file.write(_SHEBANG)
@@ -61,7 +61,7 @@ def make(target: Path) -> Path:
 
 
 def main(arguments: list[str]) -> int:
-    """Write it to dist/, or where the one argument says."""
+    """Write it to dist/, or to the path in the only argument."""
     target = make(Path(arguments[0]) if arguments else TARGET)
     content = target.read_bytes()
     print(f"{target}  {len(content)} bytes  sha256:{hashlib.sha256(content).hexdigest()}")

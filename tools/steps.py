@@ -1,8 +1,8 @@
 """
-Renews the table of steps in docs/migrating.md from what the last `make e2e` saw.
+Updates the table of steps in docs/migrating.md from the results of the last `make e2e`.
 
-The run keeps a line for each step and subject in build/steps.json; a step that one of the two did
-not take is left out, and said.
+The run writes a line for each step and subject to build/steps.json; a step that only one of the two
+subjects ran is omitted and reported.
 """
 
 import json
@@ -19,7 +19,7 @@ ABOUT = "about"
 
 
 def table(seen: dict[str, dict[str, str]]) -> str:
-    """Write the rows, in the order of the run, and below them what ran."""
+    """Return the rows in the order of the run, followed by the versions used."""
     rows = ["| step | with the old pattern | with autoexit-nginx |", "|---|---|---|"]
     for step, lines in seen.items():
         if set(SUBJECTS) <= lines.keys():
@@ -28,14 +28,14 @@ def table(seen: dict[str, dict[str, str]]) -> str:
 
 
 def main() -> int:
-    """Write the page."""
+    """Update the page."""
     if not SEEN.exists():
-        print(f"cannot find {SEEN}: make e2e makes it", file=sys.stderr)
+        print(f"cannot find {SEEN}: run `make e2e` first", file=sys.stderr)
         return 1
     seen = json.loads(SEEN.read_text())
     halves = [step for step, lines in seen.items() if step != ABOUT and len(lines) < len(SUBJECTS)]
     if halves:
-        print(f"left out, seen of one only: {', '.join(halves)}", file=sys.stderr)
+        print(f"omitted, only one subject ran them: {', '.join(halves)}", file=sys.stderr)
     before, rest = PAGE.read_text().split(BEGIN)
     PAGE.write_text(f"{before}{BEGIN}\n{table(seen)}\n{END}{rest.split(END)[1]}")
     return 0

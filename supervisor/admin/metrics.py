@@ -138,10 +138,10 @@ class _Scrape:
             len(draining(state, self._seen.lives)),
         )
         yield CounterMetricFamily(
-            "autoexit_worker_restarts", "Workers of nginx that died.", value=stats.worker_deaths
+            "autoexit_worker_deaths", "Workers of nginx that died.", value=stats.worker_deaths
         )
         yield CounterMetricFamily(
-            "autoexit_master_restarts", "Masters of nginx that died.", value=stats.master_deaths
+            "autoexit_master_deaths", "Masters of nginx that died.", value=stats.master_deaths
         )
         yield CounterMetricFamily(
             "autoexit_cut_connections", "Clients cut off to make room.", value=stats.cut

@@ -37,8 +37,8 @@ def _found(state: State, now: float, *, current: bool) -> Iterator[tuple[str, st
             yield "discovery_failing", f"{name} has not answered for {silence}: {kept}"
     if state.generations.why:
         yield "reload_waits", f"a reload waits: {state.generations.why}"
-    for remark in state.warnings:
-        yield "endpoints_remark", remark
+    for warning in state.warnings:
+        yield "endpoints_remark", warning
     span = deadline.current_warning(state.settings.warn_at, state.lifetime.deadline - now)
     if span and not state.lifetime.is_ending:
         yield "deadline_near", f"the end begins in less than {format_span(span)}"

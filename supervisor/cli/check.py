@@ -103,5 +103,5 @@ def _test(nginx: Nginx, children: process.Children, config: Path, patience: floa
         trouble = f"nginx -t hangs (over {patience:g} s)"
         raise Problem(ExitCode.UNAVAILABLE, f"cannot test the configuration: {trouble}; giving up")
     if ended.code:
-        trouble = nginx.attach_output(ended).said or f"nginx -t ended with {ended.code}"
+        trouble = nginx.attach_output(ended).output or f"nginx -t ended with {ended.code}"
         raise Problem(ExitCode.CONFIG, f"cannot use the configuration: {trouble}; giving up")

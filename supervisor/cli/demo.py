@@ -30,10 +30,10 @@ _PAUSE = 0.02
 #: What the supervisor logs, in the words of somebody who watches.
 _TOLD = {
     "nginx.found": "found nginx {version}",
-    "nginx.answers": "nginx answers",
+    "nginx.ready": "nginx answers",
     "endpoints.changed": "endpoints changed: {added} added, {removed} removed, {endpoints} now",
     "reload.applied": "new configuration answers: {endpoints} endpoints, after {duration} s",
-    "reload.failed": "reload failed, keeping {keeping} endpoints: {reason}",
+    "reload.failed": "reload failed, keeping {endpoints_kept} endpoints: {reason}",
     "draining": "draining ({reason}): open requests have {within}",
     "ended": "ended: {reason}, exit code {code}",
 }

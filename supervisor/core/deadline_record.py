@@ -81,7 +81,7 @@ class Anchor(NamedTuple):
 
     record: DeadlineRecord
     remaining: float | None
-    remark: str = ""
+    warning: str = ""
 
 
 def anchored(wish: DeadlineSettings, found: DeadlineRecord | None, wall: float) -> Anchor:
@@ -91,21 +91,21 @@ def anchored(wish: DeadlineSettings, found: DeadlineRecord | None, wall: float) 
     `wall` is the epoch now.  A record of another allocation does not count (a sticky disk carries
     it over); a changed TTL or DEADLINE counts from the first start and drops an extension.
     """
-    remark = ""
+    warning = ""
     if found is not None and found.allocation != wish.allocation:
-        remark, found = "the recorded deadline belongs to another allocation; starting anew", None
+        warning, found = "the recorded deadline belongs to another allocation; starting anew", None
     if found is not None and found.first_start > wall + 1:
-        remark, found = "the recorded first start lies in the future; starting anew", None
+        warning, found = "the recorded first start lies in the future; starting anew", None
     if found is not None and found.origin == wish.origin and not _follows(found, wish):
-        remark, found = "the recorded deadline contradicts its own origin; starting anew", None
+        warning, found = "the recorded deadline contradicts its own origin; starting anew", None
     if found is not None and found.origin == wish.origin:
         record = found
     else:
         first = found.first_start if found else wall
         if found is not None:
-            remark = f"{found.origin} became {wish.origin}; counting from the first start"
+            warning = f"{found.origin} became {wish.origin}; counting from the first start"
         record = DeadlineRecord(wish.allocation, first, wish.origin, wish.end(first))
-    return Anchor(record, None if record.end is None else record.end - wall, remark)
+    return Anchor(record, None if record.end is None else record.end - wall, warning)
 
 
 def _follows(record: DeadlineRecord, wish: DeadlineSettings) -> bool:

@@ -96,7 +96,7 @@ class ChildExited:
     pid: int
     kind: ChildKind
     code: int
-    said: str = ""
+    output: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +194,7 @@ class JobStopAnswered:
 class WorkerDied:
     """A worker of nginx ended by itself; the master has told, and starts another one."""
 
-    said: str
+    output: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ def staged(rollout: Rollout, event: Staged, patience: float, now: float) -> Outc
             rest = replace(enter(rollout, Step.IDLE), candidate=None, operator_files_rejected=False)
             return rest, [
                 Discard(rollout.number),
-                note("reload.unnecessary", generation=live.generation),
+                note("reload.unchanged", generation=live.generation),
             ]
         # Only the files differ from what nginx runs: put them back, and signal nobody.
         rollout = replace(enter(rollout, Step.SWAPPING), candidate=live, files_only=True)
@@ -140,7 +140,7 @@ def promote(rollout: Rollout, now: float) -> Outcome:
     """
     assert rollout.candidate is not None
     live, duration = rollout.candidate, now - rollout.began_at
-    said = note(
+    line = note(
         log_ids.RELOAD_REVIVED if rollout.revives else log_ids.RELOAD_APPLIED,
         endpoints=len(live.plan.endpoints),
         mode=live.plan.mode,
@@ -162,7 +162,7 @@ def promote(rollout: Rollout, now: float) -> Outcome:
         unresponsive_since=NEVER,
         promoted_at=now,
     )
-    return rollout, [MarkLastGood(live), said]
+    return rollout, [MarkLastGood(live), line]
 
 
 # ------------------------------------------------------------------------------ how it fails
@@ -174,13 +174,13 @@ def fail(rollout: Rollout, reason: str, now: float) -> Outcome:
     """
     failures = rollout.failures + 1
     pause = min(_LONGEST_RETRY, 2.0 ** min(failures - 1, 10))
-    said = note(
+    line = note(
         log_ids.RELOAD_FAILED,
         "error",
         result="rolled_back" if rollout.step is Step.LOOKING else "refused",
         reason=reason,
         why=_why(rollout),
-        keeping=_kept(rollout),
+        endpoints_kept=_kept(rollout),
         duration=round(now - rollout.began_at, 3),
         retry_in=pause,
     )
@@ -190,7 +190,7 @@ def fail(rollout: Rollout, reason: str, now: float) -> Outcome:
         failures=failures,
         retry_at=now + pause,
     )
-    return rest, [Discard(rollout.number), said]
+    return rest, [Discard(rollout.number), line]
 
 
 def abandon(rollout: Rollout) -> Rollout:

@@ -155,4 +155,4 @@ def _pump(reader: int, script: str, log: Callable[..., None]) -> None:
     with os.fdopen(reader, "rb") as lines:
         while line := lines.readline(_LONGEST_LINE):
             if text := line.decode(errors="replace").strip():
-                log("entrypoint.said", "info", script=script, text=text)
+                log("entrypoint.output", "info", script=script, text=text)

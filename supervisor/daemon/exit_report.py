@@ -29,7 +29,7 @@ def crash(log: Log, error: threading.ExceptHookArgs) -> None:
     """End the program when a thread of ours dies: half of it left running would be worse."""
     lines = traceback.format_exception(error.exc_type, error.exc_value, error.exc_traceback)
     name = error.thread.name if error.thread else "unknown"
-    log.emit("defect", "error", thread=name, traceback="".join(lines))
+    log.emit("internal_error", "error", thread=name, traceback="".join(lines))
     log.finish(_LINES)
     os._exit(ExitCode.SOFTWARE)
 

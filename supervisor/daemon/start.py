@@ -81,7 +81,7 @@ def run(environ: Mapping[str, str]) -> int:
             asks = [RequestJobStop()] if over.is_deadline and settings.stops_job else []
             return exit_report.report(settings, _finish_late(settings, [*asks, last], log), log)
         caches = EndpointCache(folder, settings)
-        state, said = decide.load_cache(state, caches.read(), boot_clock())
+        state, notes = decide.load_cache(state, caches.read(), boot_clock())
         services = build_services(
             settings,
             folder,
@@ -95,7 +95,7 @@ def run(environ: Mapping[str, str]) -> int:
         exit_report.report(settings, exit_command(error.code, str(error)), log)
         raise  # it is told on stderr too, one line for each mistake
     try:
-        last = Loop(services, inbox).run(state, [*commands, *said])
+        last = Loop(services, inbox).run(state, [*commands, *notes])
     except Exception as error:
         why = f"internal error: {type(error).__name__}: {error}"
         exit_report.report(
@@ -125,8 +125,8 @@ def _finish_late(settings: Settings, commands: list[Command], log: Log) -> Exit:
         notes = [command] if isinstance(command, Note) else []
         if isinstance(command, RequestJobStop):
             notes = late_answer(settings, _request_stop(settings, log))
-        for said in notes:
-            log.emit(said.event, said.level, **said.fields)
+        for line in notes:
+            log.emit(line.event, line.level, **line.fields)
     return last
 
 

@@ -68,26 +68,26 @@ def find_binary(name: str) -> Binary:
     if path is None:
         there = Path(name).exists()
         raise ExecutableMissing(name, found=there)
-    output = os.memfd_create("nginx -V")
+    file = os.memfd_create("nginx -V")
     children = process.Children()
     try:
-        pid = children.spawn(ChildKind.CHECK, [path, "-V"], output)
+        pid = children.spawn(ChildKind.CHECK, [path, "-V"], file)
     except OSError as error:
         raise ExecutableMissing(path, found=True) from error
     ended = process.await_exit(children, pid, _VERSION_TIMEOUT)
-    said = os.pread(output, _LONGEST_LINE, 0)
-    os.close(output)
-    match = _VERSION.search(said)
+    output = os.pread(file, _LONGEST_LINE, 0)
+    os.close(file)
+    match = _VERSION.search(output)
     if match is None:
         code = ended.code if ended else ExitCode.CONFIG
         if code in (ExitCode.NOT_EXECUTABLE, ExitCode.NOT_FOUND):
             raise ExecutableMissing(path, found=code == ExitCode.NOT_EXECUTABLE)
-        trouble = (
-            "it does not say its version" if ended else f"-V hangs (over {_VERSION_TIMEOUT:g} s)"
+        error = (
+            "-V prints no version" if ended else f"-V hangs (over {_VERSION_TIMEOUT:g} s)"
         )
-        raise Problem(ExitCode.CONFIG, f"cannot use NGINX_BINARY={path!r}: {trouble}; giving up")
+        raise Problem(ExitCode.CONFIG, f"cannot use NGINX_BINARY={path!r}: {error}; giving up")
     version = tuple(int(part) for part in match[1].split(b"."))
-    return Binary(path, version, b"--with-http_stub_status_module" in said)
+    return Binary(path, version, b"--with-http_stub_status_module" in output)
 
 
 class Nginx:
@@ -106,7 +106,7 @@ class Nginx:
         self._binary = binary
         self._folder = folder
         self._children = children
-        self._said_check: dict[int, int] = {}
+        self._check_output: dict[int, int] = {}
         self._output = _OutputReader(log, post)
         self._guard = [] if os.getpid() == 1 else _parent_death_guard()
 
@@ -130,21 +130,21 @@ class Nginx:
         outcome = self._spawn(ChildKind.CHECK, argv, output, announce)
         if isinstance(outcome, Spawned):
             process.prefer_oom_kill(outcome.pid, before_all=True)
-            self._said_check[outcome.pid] = output
+            self._check_output[outcome.pid] = output
         else:
             os.close(output)
         return outcome
 
     def attach_output(self, event: ChildExited) -> ChildExited:
-        """Attach what a child said last to the news of its end."""
+        """Attach what a child output last to the news of its end."""
         if event.kind is ChildKind.MASTER:
-            return replace(event, said=self._output.last_output())
-        output = self._said_check.pop(event.pid, None)
-        if output is None:
+            return replace(event, output=self._output.last_output())
+        file = self._check_output.pop(event.pid, None)
+        if file is None:
             return event
-        said = os.pread(output, _LONGEST_LINE, 0).decode(errors="replace")
-        os.close(output)
-        return replace(event, said=_gist(said))
+        output = os.pread(file, _LONGEST_LINE, 0).decode(errors="replace")
+        os.close(file)
+        return replace(event, output=_gist(output))
 
     def quit_orphans(self, master: int) -> OrphansFound:
         """Tell the workers that a dead master left behind to finish and go."""
@@ -231,14 +231,14 @@ class _OutputReader:
         if _DEATH.match(text):
             self._post(WorkerDied(text))
         if text:
-            self._say("nginx.said", level, text=text)
+            self._say("nginx.output", level, text=text)
             if text not in _EMPTY_WORDS and (level == "error" or not self._last):
                 self._last = text
 
 
-def _gist(said: str) -> str:
+def _gist(output: str) -> str:
     """Return the line of `nginx -t` that tells what is wrong."""
-    lines = [line for line in said.splitlines() if line.strip()]
+    lines = [line for line in output.splitlines() if line.strip()]
     telling = [line for line in lines if "[emerg]" in line] or lines
     match = _LINE.match(telling[-1]) if telling else None
     return match[2] if match else telling[-1] if telling else ""

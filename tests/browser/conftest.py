@@ -1,5 +1,5 @@
 """
-One browser for all tests of this tier, and a window for each.
+One browser for all browser tests, and a window for each.
 """
 
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-if TYPE_CHECKING:  # where it cannot be imported, the tests are skipped and this file is not
+if TYPE_CHECKING:  # if it cannot be imported, the tests are skipped but this file is loaded
     from playwright.sync_api import Browser
 
     from tests.support.chromium import Shown
@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # where it cannot be imported, the tests are skipped and this
 @pytest.fixture(scope="session")
 def browser() -> "Iterator[Browser]":
     """
-    The browser, started once; where there is none, whoever needs it is skipped.
+    The browser, started once; without one, tests that need it are skipped.
     """
     from tests.support.chromium import chromium, why_no_chromium  # noqa: PLC0415 - see above
 
@@ -29,7 +29,7 @@ def browser() -> "Iterator[Browser]":
 @pytest.fixture
 def show(browser: "Browser") -> "Iterator[Callable[..., Shown]]":
     """
-    Make a window for a port: `show(port, color_scheme="dark")`; no script may fail in it.
+    Open a window on a port: `show(port, color_scheme="dark")`; a script error in it fails the test.
     """
     from tests.support.chromium import Shown  # noqa: PLC0415 - see above
 

@@ -1,5 +1,5 @@
 """
-What axe-core finds wrong with the status page: nothing.
+axe-core reports no violations on the status page.
 """
 
 import json
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.browser
 
 def busy(subject: Administered) -> str:
     """
-    Return a status with everything on the page: warnings, every health, reasons, what drains.
+    Return a status that fills the page: warnings, every health, reasons, draining workers.
     """
     found = subject.status()
     row = found["endpoints"]["rows"][0]
@@ -44,7 +44,7 @@ def busy(subject: Administered) -> str:
 @pytest.mark.parametrize("scheme, width", [("light", 1280), ("dark", 360)])
 def test_the_page_is_clean(show: Show, scheme: str, width: int) -> None:
     """
-    In light and dark, wide and narrow: as it is, with everything on it, and when nobody answers.
+    In light and dark, wide and narrow: as loaded, with every element, and without responses.
     """
     options = {"color_scheme": scheme, "viewport": {"width": width, "height": 900}}
     with administered("one", "two", TTL="1h") as subject:
@@ -58,5 +58,5 @@ def test_the_page_is_clean(show: Show, scheme: str, width: int) -> None:
 
         window.page.unroute("**/status")
         window.page.route("**/status", lambda route: route.abort())
-        window.says("verdict", "No answer")
+        window.says("verdict", "No response")
         assert [] == window.barriers()

@@ -1,5 +1,5 @@
 """
-The status page as a person sees it, in front of a real supervisor and a real nginx.
+The status page in a browser, in front of a real supervisor and a real nginx.
 """
 
 import os
@@ -22,14 +22,14 @@ Show = Callable[..., Shown]
 
 pytestmark = pytest.mark.browser
 
-#: How many samples there are when an endpoint goes down, and at the end: a plot that is worth a
-#: picture needs more than one that is to be tested.
+#: Number of samples when an endpoint goes down, and at the end: a plot in a screenshot needs more
+#: than a plot in a test.
 BEFORE, AFTER = (7, 16) if SCREENSHOTS else (0, 2)
 
 
 def test_it_tells_the_story_of_a_service(show: Show) -> None:
     """
-    It loads, counts down, shows who starts and who goes down, and a deadline that was moved.
+    It loads, counts down, shows endpoints that start and fail, and a moved deadline.
     """
     with ExitStack() as stack:
         subject = stack.enter_context(administered("one", "two", "three", TTL="1h30m"))
@@ -83,7 +83,7 @@ def _wait_for_samples(subject: Administered, count: int) -> None:
 
 
 def _photograph(show: Show, subject: Administered) -> None:
-    """Take the pictures of the documents, in all sizes and colours, where they are asked for."""
+    """Take the screenshots for the documentation, in all sizes and colours, if enabled."""
     if not SCREENSHOTS:
         return
     for name, options in {
@@ -96,7 +96,7 @@ def _photograph(show: Show, subject: Administered) -> None:
 
 def test_it_shows_the_end(show: Show) -> None:
     """
-    The warning before it; at the deadline that it has begun; and that this was no accident.
+    It shows the warning before the deadline, then the shutdown, and that it was planned.
     """
     with administered("one", TTL="10s", WARN_AT="30s") as subject:
         window = show(subject.admin_port).open()
@@ -105,24 +105,24 @@ def test_it_shows_the_end(show: Show) -> None:
         assert "under 1 min left" in window.page.title()
 
         window.says("verdict", "Ended", 20)
-        assert "is over" in window.text("traffic")
+        assert "has passed" in window.text("traffic")
         assert "0:00" == window.text("left")
         assert window.page.title().startswith("Ended")
         assert 0 == subject.wait(10)
         assert "Ended" == window.text("verdict")
 
 
-def test_it_says_when_nobody_answers(show: Show) -> None:
+def test_it_shows_a_stopped_supervisor(show: Show) -> None:
     """
-    A supervisor that hangs, and since when the page is old; all is well again once it answers.
+    It shows that a stopped supervisor does not respond and how old the data is, and recovers.
     """
     with administered("one", TTL="1h") as subject:
         window = show(subject.admin_port).open()
         assert "live" == window.text("link")
         os.kill(subject.pid, signal.SIGSTOP)
         try:
-            window.says("verdict", "The supervisor does not answer", 25)
-            assert "no answer for" in window.text("link")
+            window.says("verdict", "The supervisor does not respond", 25)
+            assert "no response for" in window.text("link")
             assert "is from" in window.text("traffic")
             assert window.page.locator("body.stale").count()
         finally:
@@ -131,21 +131,21 @@ def test_it_says_when_nobody_answers(show: Show) -> None:
         assert not window.page.locator("body.stale").count()
 
 
-def test_it_says_that_all_is_gone(show: Show) -> None:
+def test_it_shows_that_the_port_is_closed(show: Show) -> None:
     """
-    Stopped before its time: nothing answers any more, and the page does not call that its end.
+    After a stop before the deadline nothing responds; the page does not show it as ended.
     """
     with administered("one", TTL="1h") as subject:
         window = show(subject.admin_port).open()
         assert 0 == subject.typed("stop").returncode
         assert 0 == subject.wait(10)
-        window.says("verdict", "No answer")
-        assert "Nothing answers on this port" in window.text("traffic")
+        window.says("verdict", "No response")
+        assert "The admin port does not respond" in window.text("traffic")
 
 
-def test_nobody_to_serve_and_no_end(show: Show) -> None:
+def test_no_endpoints_and_no_deadline(show: Show) -> None:
     """
-    `TTL=never` has no countdown; a service without endpoints is told at a glance.
+    `TTL=never` has no countdown; the verdict shows a service without endpoints.
     """
     with administered(TTL="never") as subject:
         subject.wait_for_log("reload.applied", mode="no_endpoints")
@@ -154,14 +154,14 @@ def test_nobody_to_serve_and_no_end(show: Show) -> None:
         assert "never" == window.text("left")
         assert window["life"].is_hidden()
         assert window["table"].is_hidden()
-        assert "No endpoint is listed." == window.text("nobody")
+        assert "Discovery lists no endpoints." == window.text("no-rows")
         assert "No endpoints \u00b7 no planned end \u00b7 web" == window.page.title()
 
 
 @pytest.mark.skipif(not current(), reason="no nginx wheel for this machine")
-def test_an_nginx_that_does_not_count(show: Show) -> None:
+def test_an_nginx_without_stub_status(show: Show) -> None:
     """
-    The page says so instead of drawing zeros; the endpoints are plotted all the same.
+    The page reports it instead of plotting zeros; endpoints are still plotted.
     """
     with administered("one", NGINX_BINARY=current()) as subject:
         if subject.status()["nginx"]["connections"] is not None:
@@ -174,7 +174,7 @@ def test_an_nginx_that_does_not_count(show: Show) -> None:
 
 def test_a_thousand_endpoints(show: Show) -> None:
     """
-    A page of them, trouble first; the rest by a filter, by health or on demand, in little time.
+    One page of rows, most urgent first; the rest by filter, by health or on demand, quickly.
     """
     with Replica("one") as one, socket.create_server(("127.0.0.1", 0)) as busy:
         busy.listen(4096)
@@ -199,5 +199,5 @@ def test_a_thousand_endpoints(show: Show) -> None:
             window["next"].press("Enter")
             assert 100 == rows.count()
             assert "127.0.1.3:10625" in rows.nth(25).inner_text()
-            window.page.get_by_label("Filter endpoints by address").fill("nobody")
-            assert "No endpoint fits the filter." == window.text("nobody")
+            window.page.get_by_label("Filter endpoints by address").fill("nomatch")
+            assert "No endpoint matches the filter." == window.text("no-rows")

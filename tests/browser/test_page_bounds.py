@@ -1,5 +1,5 @@
 """
-What the status page has to bear: hostile text, other clocks, narrow screens, keyboards and ears.
+The status page with hostile text, wrong clocks, narrow screens, keyboards and screen readers.
 """
 
 import json
@@ -24,7 +24,7 @@ HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>\"'`${1}\u202e\x
 @pytest.fixture(scope="module")
 def served() -> Iterator[Administered]:
     """
-    One program with two replicas, for the tests that change nothing of it.
+    One program with two replicas, shared by tests that do not change it.
     """
     with administered("one", "two", TTL="5h") as subject:
         yield subject
@@ -32,16 +32,16 @@ def served() -> Iterator[Administered]:
 
 def changed(subject: Administered, **parts: Any) -> str:
     """
-    Return the real status with other parts in it, true to the schema all the same.
+    Return the real status with some parts replaced; it must still match the schema.
     """
     found = {**subject.status(), **parts}
     Draft202012Validator(SCHEMA.schema).validate(found)
     return json.dumps(found)
 
 
-def test_text_from_elsewhere_is_only_text(show: Show, served: Administered) -> None:
+def test_untrusted_text_is_only_text(show: Show, served: Administered) -> None:
     """
-    Markup in any field is shown as it is written, nothing is loaded for it, and no layout breaks.
+    Markup in any field is shown as text, loads nothing, and does not break the layout.
     """
     found = served.status()
     row = {**found["endpoints"]["rows"][0], "address": HOSTILE * 3}
@@ -75,9 +75,9 @@ def test_text_from_elsewhere_is_only_text(show: Show, served: Administered) -> N
     assert window.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_the_browser_itself_lets_nothing_else_in(show: Show, served: Administered) -> None:
+def test_the_browser_enforces_the_policy(show: Show, served: Administered) -> None:
     """
-    Its policy refuses markup made of text, other scripts and other addresses; nothing is stored.
+    It refuses markup made from text, other scripts and other origins; nothing is stored.
     """
     window = show(served.admin_port).open()
     page = window.page
@@ -92,12 +92,12 @@ def test_the_browser_itself_lets_nothing_else_in(show: Show, served: Administere
     assert "rgb(255, 0, 0)" != page.evaluate("getComputedStyle(document.body).color")
     assert [] == window.context.cookies()
     assert 0 == page.evaluate("localStorage.length + sessionStorage.length")
-    window.troubles.clear()  # each refusal was said
+    window.troubles.clear()  # each refusal was logged
 
 
 def test_the_answer_is_guarded_by_headers(served: Administered) -> None:
     """
-    The policy has no exception in it, and neither cache nor frame may hold the page.
+    The policy has no exceptions, and the page may be neither cached nor framed.
     """
     headers = get(served.admin_port, "/").headers
 
@@ -114,7 +114,7 @@ def test_only_the_clock_of_the_supervisor_counts(
     show: Show, served: Administered, hours: int
 ) -> None:
     """
-    A browser whose clock is hours off shows the same countdown and ages, and says so.
+    A browser whose clock is hours off shows the same countdown and ages, and a notice.
     """
     off = f"{{ const now = Date.now; Date.now = () => now() + {hours * 3600 * 1000} }}"
     window = show(served.admin_port, script=off).open()
@@ -127,36 +127,36 @@ def test_only_the_clock_of_the_supervisor_counts(
 
 def test_silence_long_before_the_deadline_is_not_the_end(show: Show, served: Administered) -> None:
     """
-    Who has heard nothing for hours cannot know: it may have been moved.
+    After hours without a response the deadline may have been moved.
     """
     window = show(served.admin_port)
     window.page.clock.install()
     window.open()
     window.page.route("**/status", lambda route: route.abort())
     window.page.clock.fast_forward(10_000)
-    window.says("verdict", "No answer")
+    window.says("verdict", "No response")
     window.page.clock.fast_forward(6 * 3600 * 1000)
 
-    assert "has passed meanwhile" in window.says("traffic", "Nothing answers on this port")
-    assert "No answer" == window.text("verdict")
+    assert "has passed since" in window.says("traffic", "The admin port does not respond")
+    assert "No response" == window.text("verdict")
 
 
-def test_a_page_that_came_too_early_goes_on_asking(show: Show, served: Administered) -> None:
+def test_a_page_loaded_too_early_keeps_polling(show: Show, served: Administered) -> None:
     """
-    Loaded before there is a status, it says so, and shows the status once there is one.
+    Loaded before the first status, it reports that, and shows the status once available.
     """
     window = show(served.admin_port)
     window.page.route("**/status", lambda route: route.fulfill(status=503, body="not yet"))
     window.page.goto(f"http://127.0.0.1:{served.admin_port}/")
-    window.says("verdict", "No answer yet")
+    window.says("verdict", "No response yet")
     assert window["columns"].is_hidden()
     window.page.unroute("**/status")
     window.says("verdict", "Serving")
 
 
-def test_the_end_is_told_in_both_zones(show: Show, served: Administered) -> None:
+def test_the_deadline_is_shown_in_both_zones(show: Show, served: Administered) -> None:
     """
-    In UTC, as the log has it, and as the clock on the wall of who looks has it.
+    In UTC, as in the log, and in the browser's time zone.
     """
     window = show(served.admin_port, timezone_id="Asia/Kolkata").open()
 
@@ -166,9 +166,9 @@ def test_the_end_is_told_in_both_zones(show: Show, served: Administered) -> None
     assert f"({local // 60:02}:{local % 60:02} here)" in window.text("end")
 
 
-def test_it_is_quiet_for_who_listens(show: Show, served: Administered) -> None:
+def test_screen_readers_hear_only_changes(show: Show, served: Administered) -> None:
     """
-    While only time passes nothing is announced; one that is down is, once.
+    While only time passes nothing is announced; a failure is announced once.
     """
     window = show(served.admin_port).open()
     window.page.evaluate(
@@ -191,7 +191,7 @@ def test_it_is_quiet_for_who_listens(show: Show, served: Administered) -> None:
 
 def test_it_can_be_used_by_keyboard(show: Show, served: Administered) -> None:
     """
-    The first key leads past the head, and every control has its turn and shows it.
+    The first key skips the header; every control can be reached and shows its focus.
     """
     window = show(served.admin_port)
     found = served.status()
@@ -215,9 +215,9 @@ def test_it_can_be_used_by_keyboard(show: Show, served: Administered) -> None:
     assert 1 == window["rows"].locator("tr").count()
 
 
-def test_what_is_read_stays_under_the_eye(show: Show, served: Administered) -> None:
+def test_a_selection_survives_updates(show: Show, served: Administered) -> None:
     """
-    Text that somebody selected is still selected after the next answers.
+    Selected text is still selected after the next responses.
     """
     window = show(served.admin_port).open()
     select = "getSelection().selectAllChildren(document.querySelector('#rows .mono'))"
@@ -230,9 +230,9 @@ def test_what_is_read_stays_under_the_eye(show: Show, served: Administered) -> N
     assert chosen == window.page.evaluate("String(getSelection())") != ""
 
 
-def test_nothing_moves_for_who_asked_for_that(show: Show) -> None:
+def test_reduced_motion_is_respected(show: Show) -> None:
     """
-    A moved deadline lights up, but not with reduced motion.
+    A moved deadline is highlighted, but not with reduced motion.
     """
     with administered("one", TTL="1h") as subject:
         calm = show(subject.admin_port, reduced_motion="reduce").open()
@@ -248,20 +248,20 @@ def test_nothing_moves_for_who_asked_for_that(show: Show) -> None:
 @pytest.mark.parametrize(
     "parts, verdict, tone",
     [
-        ({"current": False, "healthy": False, "ready": False}, "The supervisor hangs", "bad"),
-        ({"healthy": False, "ready": False}, "nginx does not answer", "bad"),
+        ({"current": False, "healthy": False, "ready": False}, "The supervisor is stuck", "bad"),
+        ({"healthy": False, "ready": False}, "nginx does not respond", "bad"),
         ({"lame_duck": True, "ready": False}, "Serving, not ready", "warn"),
         ({"mode": "starting", "ready": False}, "Starting", "warn"),
         ({"mode": "unhealthy", "ready": False}, "No endpoint is ready", "bad"),
-        ({"phase": "asking", "ready": False}, "Ending: Nomad stops the job", "calm"),
-        ({"phase": "draining", "ready": False}, "Ending", "calm"),
+        ({"phase": "asking", "ready": False}, "Shutting down: Nomad stops the job", "calm"),
+        ({"phase": "draining", "ready": False}, "Shutting down", "calm"),
     ],
 )
 def test_the_verdict_is_the_worst_that_is_true(
     show: Show, served: Administered, parts: dict[str, Any], verdict: str, tone: str
 ) -> None:
     """
-    One word and one colour for each state that an operator should tell apart.
+    One verdict and one colour for each state that an operator must distinguish.
     """
     if "phase" in parts:
         began = served.status()["now"]

@@ -99,7 +99,7 @@ def test_the_operators_scripts_and_files_count(contain: Contain, tmp_path: Path)
     container = contain(options=(*script, *files), GREETING="hello")
 
     assert "own" == container.answers("/own").text
-    assert "hello" in [line["text"] for line in container.logged("entrypoint.said")]
+    assert "hello" in [line["text"] for line in container.logged("entrypoint.output")]
     assert [] == container.logged("reload.failed")
 
 

@@ -29,7 +29,7 @@ def told(lines: list[Row]) -> list[tuple[str, str]]:
     What the balancer itself said; nginx may still mention a replica that did not listen yet, and
     the end of so short a life is always near.
     """
-    beside = {"nginx.said", "deadline.near"}
+    beside = {"nginx.output", "deadline.near"}
     return [(line["event"], line["level"]) for line in lines if line["event"] not in beside]
 
 

@@ -159,10 +159,12 @@ def test_the_whole_job_ends_at_the_deadline(opened: Cluster) -> None:
     """
     with Running(opened) as job:
         with Traffic(job.port, every=0.01) as traffic:
-            eventually(lambda: job.logged("job.stop_asked"), 20)
+            eventually(lambda: job.logged("job.stop_requested"), 20)
         job.over()
 
-        (asked,), (draining,), (ended,) = map(job.logged, ("job.stop_asked", "draining", "ended"))
+        (asked,), (draining,), (ended,) = map(
+            job.logged, ("job.stop_requested", "draining", "ended")
+        )
         show(f"asked -> signal {when(draining) - when(asked):.3f} s; {ended}")
         stopped_at = when(draining) - time.time() + time.monotonic()
         assert [] == [bad for bad in traffic.failures if bad.at + bad.took < stopped_at]
@@ -225,7 +227,7 @@ def test_an_agent_that_restarts_over_the_deadline(guarded: Cluster) -> None:
     client = guarded.agents[-1]
     with Running(guarded, ttl="12s") as job:
         client.stop()
-        (asked,) = eventually(lambda: job.logged("job.stop_asked"), 20)
+        (asked,) = eventually(lambda: job.logged("job.stop_requested"), 20)
         gone = time.time()
         eventually(lambda: time.time() > gone + 3, what="three more seconds")
         assert 200 == get(job.port).status

@@ -52,7 +52,7 @@ def test_each_request_is_a_line_with_all_there_is_to_know(
 
     moment = datetime.fromisoformat(line.pop("time")).timestamp()
     assert began - 0.01 < moment < time.time()
-    for name in ("took", "endpoint_took", "endpoint_connect"):
+    for name in ("duration", "endpoint_duration", "endpoint_connect"):
         assert 0 <= float(line.pop(name)) < 5
     assert one.seen[-1].headers["X-Request-ID"] == line.pop("request_id")
     assert {

@@ -129,7 +129,7 @@ def test_an_extension_survives_a_restart() -> None:
     A supervisor that is killed and started again knows of it.
     """
     with administered(TTL="1h") as subject:
-        subject.wait_for_log("nginx.answers")
+        subject.wait_for_log("nginx.ready")
         assert 200 == subject.wish("/deadline", by="1h").status
         os.kill(subject.pid, signal.SIGKILL)
         subject.wait()
@@ -173,7 +173,7 @@ def test_where_no_supervisor_runs_it_is_said(served: Administered) -> None:
     With code 1 and one line, by each command; also where a dead one left its socket behind.
     """
     with administered() as subject:
-        subject.wait_for_log("nginx.answers")
+        subject.wait_for_log("nginx.ready")
         os.kill(subject.pid, signal.SIGKILL)
         subject.wait()
         assert subject.socket.exists()
@@ -189,7 +189,7 @@ def test_the_status_is_watched_until_nobody_is_there() -> None:
     `--watch` looks again and again, and ends when the supervisor does.
     """
     with administered(TTL="5h") as subject:
-        subject.wait_for_log("nginx.answers")
+        subject.wait_for_log("nginx.ready")
         with subprocess.Popen(
             [sys.executable, "-m", "supervisor", "status", "--watch", "0.1"],
             stdout=subprocess.PIPE,
@@ -262,7 +262,7 @@ def test_a_worker_that_dies_is_counted(served: Administered) -> None:
 
     assert served.logged("nginx.worker_died")
     count = served.status()["nginx"]["worker_deaths"]
-    assert f"autoexit_worker_restarts_total {count}.0" in get(served.socket, "/metrics").text
+    assert f"autoexit_worker_deaths_total {count}.0" in get(served.socket, "/metrics").text
 
 
 @pytest.mark.slow

@@ -52,7 +52,7 @@ def test_S05_the_token_is_nowhere(*, pid1: bool) -> None:
             nomad, pid1=pid1, NOMAD_TOKEN=TOKEN, LOG_LEVEL="debug", LISTEN_ADDRESS="127.0.0.1"
         ) as subject,
     ):
-        subject.wait_for_log("nginx.answers")
+        subject.wait_for_log("nginx.ready")
         nomad.stop()  # what is said of failures neither
         subject.wait_for_log("discovery.failed")
         told = [subject.get().text, subject.get("/-/ready").text, subject.get("/\0").text]
@@ -89,7 +89,7 @@ def test_S05_who_runs_as_we_do_does_not_read_our_environment(*, pid1: bool) -> N
         os.chown(subject.home, NOBODY, NOBODY)
         try:
             subject.start()
-            subject.wait_for_log("nginx.answers")
+            subject.wait_for_log("nginx.ready")
             reads = [*become, "cat", f"/proc/{subject.pid}/environ"]
             done = subprocess.run(reads, capture_output=True, text=True, check=False)
 

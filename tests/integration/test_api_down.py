@@ -106,7 +106,7 @@ def test_A02_down_for_30_seconds_the_last_endpoints_serve_on(
         eventually(lambda: traffic_lasted(traffic) > seconds, seconds + 20)
         subject.signal(signal.SIGUSR2)
         told = subject.wait_for_log("status")
-        assert seconds - 2 < told["unheard_for"] < seconds + 5
+        assert seconds - 2 < told["unanswered_for"] < seconds + 5
         assert before == live_files(subject)
         assert workers == subject.nginx_workers()
         asked = len(nomad.requests)
@@ -183,7 +183,7 @@ def test_A15_a_socket_that_was_replaced_is_found_again(
 
     task_api.stop(leave_file=leave_file)
     line = subject.wait_for_log("discovery.failed")
-    assert 1 == line["keeping"]
+    assert 1 == line["endpoints_kept"]
     assert "one" == subject.get().text
     path.unlink(missing_ok=True)
     task_api.start()

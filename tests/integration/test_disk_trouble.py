@@ -90,7 +90,7 @@ def suffers(
     assert subject.running
     for line in subject.logged("reload.failed"):
         assert complaint in line["reason"]
-        assert 1 == line["keeping"]
+        assert 1 == line["endpoints_kept"]
     assert before == read()
     assert "one" == subject.get().text
 

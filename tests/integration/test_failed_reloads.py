@@ -117,7 +117,7 @@ def test_F02_a_port_that_is_taken_is_found_out_by_the_generation(
             line = subject.wait_for_log("reload.failed", 12)
             assert "did not answer" in line["reason"]
             eventually(lambda: before == live_files(subject), 2)
-            assert subject.logged("nginx.said", level="error"), "nginx's own reason is passed on"
+            assert subject.logged("nginx.output", level="error"), "nginx's own reason is passed on"
     assert [] == traffic.failures
     assert [] == watch.odd
 
@@ -181,7 +181,7 @@ def test_F04_the_same_endpoints_in_another_order_are_no_change(
     assert before == live_files(subject)
     assert workers == subject.nginx_workers()
     assert 1 == len(subject.logged("reload.applied"))
-    assert [] == subject.logged("reload.unnecessary")
+    assert [] == subject.logged("reload.unchanged")
 
 
 def written(subject: Supervised) -> dict[str, int]:

@@ -33,7 +33,7 @@ def ends(subject: Supervised, code: int, reason: str) -> None:
     """
     assert code == subject.wait()
     last = subject.logs[-1] if subject.logs else {}
-    assert reason in "\n".join([*subject.errors, str(last.get("said"))])
+    assert reason in "\n".join([*subject.errors, str(last.get("message"))])
     assert [] == subject.processes()
 
 
@@ -49,7 +49,7 @@ def test_F07_a_mistake_of_the_operator_ends_the_first_start(
     try:
         path = subject.write_in("conf.d", "mine.conf", "# mine\nworld_domination on;\n")
         ends(subject.start(), 78, 'unknown directive "world_domination" in ')
-        assert "conf.d/mine.conf:2" in subject.logs[-1]["said"]
+        assert "conf.d/mine.conf:2" in subject.logs[-1]["message"]
         assert 78 == subject.logs[-1]["code"]
         assert 78 == (subject.ended or {})["code"]
 

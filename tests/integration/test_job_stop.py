@@ -327,7 +327,7 @@ def test_an_api_that_comes_back_stops_the_job(
     nomad.add("web", "10.0.0.1", 80, job=JOB)
     nomad.stop()
     subject = start(supervise, one, TTL="1s")
-    eventually(lambda: len(subject.logged("job.stop_unanswered")) == 2)
+    eventually(lambda: len(subject.logged("job.stop_retry")) == 2)
     assert 200 == subject.get().status
     nomad.start()
     subject.wait_for_log("job.stop_accepted", tries=3)
@@ -353,7 +353,7 @@ def test_an_api_that_stays_away_is_said_once(
     nomad.fault(faults.get(how, cut()))
     subject = start(supervise, one, TTL="1s")
     with Traffic(subject.port, every=0.05, seconds=60) as traffic:
-        subject.wait_for_log("job.stop_asked")
+        subject.wait_for_log("job.stop_requested")
         asked = time.monotonic()
         eventually(lambda: time.monotonic() > asked + 20, 25, 0.1)
 
@@ -362,7 +362,7 @@ def test_an_api_that_stays_away_is_said_once(
     assert [] == traffic.failures
     assert 1 == len(subject.logged("job.not_stopped"))
     assert 1 == len([line for line in subject.logs if line["level"] == "warning"])
-    assert len(subject.logged("job.stop_unanswered")) in range(3, 11)
+    assert len(subject.logged("job.stop_retry")) in range(3, 11)
     assert {"away": 0, "429": 4}.get(how, len(stops(nomad))) == len(stops(nomad))
 
 

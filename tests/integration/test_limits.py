@@ -50,7 +50,7 @@ def test_open_files_and_connections_follow_the_hard_limit(
         found = re.search(r"Max open files\s+([0-9]+)\s+([0-9]+)", limits)
         assert found
         assert (str(hard), str(hard)) == found.groups()
-    assert [] == subject.logged("nginx.said")
+    assert [] == subject.logged("nginx.output")
     with ExitStack() as stack:
         held = [stack.enter_context(Hold.slow(subject.port, 0.3)) for _ in range(10)]
         for each in held:

@@ -82,7 +82,9 @@ def test_F09_damaged_live_files_are_restored_at_the_next_look(
     for times, damage in enumerate(DAMAGE, 1):
         damage(conf)
         subject.signal(signal.SIGHUP)
-        eventually(lambda n=times: len(subject.logged("files.restored")) == n, what=damage.__name__)
+        eventually(
+            lambda n=times: len(subject.logged("config.restored")) == n, what=damage.__name__
+        )
         assert conf.is_symlink(), damage.__name__
         assert before == live_files(subject), damage.__name__
     assert workers == subject.nginx_workers()

@@ -135,8 +135,8 @@ def test_S08_no_request_forges_a_line_of_the_access_log(
     told = subject.logged("request")
     assert len(told) > 100
     known = {"time", "level", "event", "client", "method", "uri", "protocol", "host", "status"}
-    known |= {"took", "received", "sent", "endpoint", "endpoint_status", "endpoint_connect"}
-    known |= {"endpoint_took", "agent", "request_id"}
+    known |= {"duration", "received", "sent", "endpoint", "endpoint_status", "endpoint_connect"}
+    known |= {"endpoint_duration", "agent", "request_id"}
     for line in told:
         assert line.keys() <= known
         assert line["level"] == "info"
@@ -160,9 +160,9 @@ def test_S08_no_request_forges_a_line_of_nginxs_errors(
     for request in requests():
         sent(subject.port, request)
     assert 502 == get(subject.port, "/last").status
-    eventually(lambda: [x for x in subject.logged("nginx.said") if "/last" in x["text"]])
+    eventually(lambda: [x for x in subject.logged("nginx.output") if "/last" in x["text"]])
     no_line_is_odd(subject)
-    assert len(subject.logged("nginx.said")) > 20
+    assert len(subject.logged("nginx.output")) > 20
 
 
 def test_S08_no_text_of_the_registry_forges_a_line(

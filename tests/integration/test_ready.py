@@ -222,7 +222,7 @@ def test_when_all_fail(supervise: Supervise, fail_open: str) -> None:
         subject.ready(status=200)
         well.clear()
         if fail_open == "true":
-            subject.wait_for_log("endpoints.remark")
+            subject.wait_for_log("endpoints.warning")
             assert 200 == subject.get().status
         else:
             assert '"unhealthy"' in subject.ready(status=503).text
@@ -242,7 +242,7 @@ def test_a_replaced_set_serves_until_its_successor_is_ready(
     subject.wait_for_log("reload.applied", endpoints=1)
     with Traffic(subject.port) as traffic:
         subject.offer(new)
-        subject.wait_for_log("endpoints.remark")
+        subject.wait_for_log("endpoints.warning")
         assert "old" == subject.get().text
         new.start()
         eventually(lambda: subject.get().text == "new")
@@ -261,7 +261,7 @@ def test_a_replaced_set_leaves_when_it_stops_answering(
     subject = start(supervise, old)
     subject.wait_for_log("reload.applied", endpoints=1)
     subject.offer(new)
-    subject.wait_for_log("endpoints.remark")
+    subject.wait_for_log("endpoints.warning")
     old.stop()
 
     assert '"starting"' in subject.ready(5, status=503).text
@@ -325,11 +325,11 @@ def test_a_restart_while_nomad_is_away_serves_what_was_known(
 
     assert 200 == subject.ready().status
     subject.wait_for_log("reload.applied", endpoints=2)
-    said = subject.wait_for_log("discovery.remembered")
+    said = subject.wait_for_log("discovery.restored")
     assert 3 == said["endpoints"]
-    assert 0 <= said["knowledge_age"] < 60
+    assert 0 <= said["answer_age"] < 60
     failed = subject.wait_for_log("discovery.failed")
-    assert failed["knowledge_age"] >= said["knowledge_age"]
+    assert failed["answer_age"] >= said["answer_age"]
 
     nomad.start()
     subject.wait_for_log("discovery.recovered")

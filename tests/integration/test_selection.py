@@ -49,7 +49,7 @@ def test_S03_another_job_of_the_same_name_gets_nothing(
     nomad.rows("web", [foreign, row("web", *ours.endpoint)])
     assert "ours" == subject.ready(status=200).text
     line = subject.wait_for_log("endpoints.changed", endpoints=1)
-    assert ("info", 1, 0) == (line["level"], line["passed_over"], line["refused"])
+    assert ("info", 1, 0) == (line["level"], line["skipped"], line["refused"])
     assert [place_of(ours)] == list(servers(subject))
     # For another 100 ms some connections are answered by old workers.
     eventually(lambda: {"ours"} == {subject.get().text for _ in range(20)})
@@ -57,7 +57,7 @@ def test_S03_another_job_of_the_same_name_gets_nothing(
     nomad.rows("web", [foreign])
     assert "no_endpoints" in subject.ready(status=503).text
     assert [] == subject.logged("discovery.failed")
-    assert [] == subject.logged("service.several_jobs")
+    assert [] == subject.logged("service.multiple_jobs")
     assert 0 == len(theirs.seen)
 
 
@@ -72,12 +72,12 @@ def test_S03_by_default_all_jobs_are_served_and_that_is_said_once(
     nomad.rows("web", rows)
     subject = supervise(pid1=False)
     subject.ready(status=200)
-    assert ["a", "b"] == subject.wait_for_log("service.several_jobs", level="warning")["jobs"]
+    assert ["a", "b"] == subject.wait_for_log("service.multiple_jobs", level="warning")["jobs"]
 
     nomad.rows("web", [*rows, row("web", *three.endpoint, job="c")])
     subject.wait_for_log("endpoints.changed", endpoints=3)
     eventually(lambda: "three" == subject.get().text)
-    assert 1 == len(subject.logged("service.several_jobs"))
+    assert 1 == len(subject.logged("service.multiple_jobs"))
 
 
 def test_only_instances_with_all_the_tags_are_served(
@@ -116,7 +116,7 @@ def test_a_weight_is_applied_as_a_number_and_a_slip_is_counted(
     tagged("lb.weight=3; } evil {", "lb.wieght=3")
     subject = supervise(pid1=False)
     subject.ready(status=200)
-    assert 2 == subject.wait_for_log("endpoints.changed", level="warning")["odd_tags"]
+    assert 2 == subject.wait_for_log("endpoints.changed", level="warning")["invalid_tags"]
     assert b"evil" not in b"".join(live_files(subject).values())
     assert servers(subject)[place_of(one)] == servers(subject)[place_of(two)]
 
@@ -124,7 +124,7 @@ def test_a_weight_is_applied_as_a_number_and_a_slip_is_counted(
     eventually(lambda: "weight=3" in servers(subject)[place_of(two)])
     assert "weight=3" not in servers(subject)[place_of(one)]
     line = subject.wait_for_log("endpoints.changed", added=0, removed=0)
-    assert ("info", 2, 0) == (line["level"], line["endpoints"], line["odd_tags"])
+    assert ("info", 2, 0) == (line["level"], line["endpoints"], line["invalid_tags"])
 
 
 def test_E12_the_balancer_never_serves_itself(
@@ -153,7 +153,7 @@ def test_E12_the_balancer_never_serves_itself(
         subject.wait_for_log("reload.applied", mode="serve")
         line = subject.wait_for_log("endpoints.changed")
         assert sorted([place_of(one), *neighbours]) == sorted(servers(subject))
-        assert (len(mine), 0) == (line["passed_over"], line["refused"])
+        assert (len(mine), 0) == (line["skipped"], line["refused"])
 
 
 def test_E12_the_balancer_alone_is_no_endpoint(supervise: Supervise, nomad: FakeNomad) -> None:
@@ -186,7 +186,7 @@ def test_E12_a_list_that_names_the_balancer_is_served_without_it(
         assert "one" == subject.ready(status=200).text
         line = subject.wait_for_log("endpoints.changed")
         assert [place_of(one)] == list(servers(subject))
-        assert (2, 0) == (line["passed_over"], line["refused"])
+        assert (2, 0) == (line["skipped"], line["refused"])
 
 
 def test_S04_inside_an_allocation_loopback_is_refused_until_it_is_named(

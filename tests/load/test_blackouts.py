@@ -41,7 +41,7 @@ def ended(subject: Supervised, began: float) -> None:
     """
     See that the darkness is noticed within 5 s, and over soon.
     """
-    subject.wait_for_log("nginx.dark", 7.0)
+    subject.wait_for_log("nginx.unresponsive", 7.0)
     noticed = time.monotonic() - began
     eventually(lambda: "one" == subject.get(timeout=0.3).text, 10.0)
     lit = time.monotonic() - began
@@ -112,7 +112,7 @@ def test_workers_that_are_not_respawned_are_noticed_and_replaced(
             return not found and bool(subject.nginx_master())
 
         eventually(end_workers)
-        subject.wait_for_log("nginx.dark", 7.0)
+        subject.wait_for_log("nginx.unresponsive", 7.0)
         assert time.monotonic() - began <= 6.0  # killing them all takes a moment
         folder.mkdir(mode=0o755)
 

@@ -183,7 +183,7 @@ def test_L07_an_addition_waits_for_an_old_generation_to_end(
     subject.offer(everywhere(0), everywhere(1), everywhere(2))
     line = subject.wait_for_log("reload.deferred")
     assert "1 old generations" in line["reason"]
-    assert 2 == line["keeping"]
+    assert 2 == line["endpoints_kept"]
     eventually(lambda: subject.lasted > 3.0, 5.0)  # asked again several times meanwhile
     assert 2 == len(served(subject))
     assert stream.open

@@ -92,7 +92,7 @@ def test_L08_a_reload_that_would_hit_the_pids_limit_waits(
 
         assert [] == traffic.failures
         assert 1 == len(subject.logged("reload.deferred"))
-        assert [] == subject.logged("nginx.dark")
+        assert [] == subject.logged("nginx.unresponsive")
 
 
 @nginxes
@@ -114,7 +114,7 @@ def test_L08_a_blackout_by_the_pids_limit_is_ended(
         died = time.monotonic()
         for pid in subject.nginx_workers():
             os.kill(pid, signal.SIGKILL)
-        subject.wait_for_log("nginx.dark", 6.0)
+        subject.wait_for_log("nginx.unresponsive", 6.0)
         noticed = time.monotonic() - died
         pids.limit(None)
         free = time.monotonic()

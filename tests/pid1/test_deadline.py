@@ -159,7 +159,7 @@ def test_D09_a_pause_before_a_respawn_is_no_hindrance(supervise: Supervise) -> N
     """
     subject = supervise(TTL="4s")
     for death in (1, 2, 3):
-        eventually(lambda death=death: len(subject.logged("nginx.answers")) == death, 3)
+        eventually(lambda death=death: len(subject.logged("nginx.ready")) == death, 3)
         if death == 3:
             eventually(lambda: time.time() >= first_start(subject) + 3.5)
         master = subject.nginx_master()
@@ -178,7 +178,7 @@ def test_D09_an_nginx_that_cannot_stay_alive(supervise: Supervise, fake_nginx: F
     """
     fake_nginx.now(run="play")
     subject = supervise(TTL="4s", NGINX_BINARY=str(fake_nginx))
-    subject.wait_for_log("nginx.answers")
+    subject.wait_for_log("nginx.ready")
     fake_nginx.now(when="answered", code=1)
     eventually(lambda: time.time() >= first_start(subject) + 2.8)
     subject.run_inside(f"kill -9 {subject.logged('nginx.started')[0]['pid']}")

@@ -119,7 +119,7 @@ def test_P09_hup_and_changes_while_nginx_starts(prepare: Prepare, replicas: Repl
         subject = prepare(one).start()
         eventually(lambda of=subject: listens(of.pid), 10, 0.0005)
         sent = 0
-        while not subject.logged("nginx.answers"):
+        while not subject.logged("nginx.ready"):
             assert subject.running
             assert subject.lasted < 10, "it never answered"
             sent += 1
@@ -146,7 +146,7 @@ def test_P09_a_slow_start_is_not_disturbed(
     one, two = replicas("one", "two")
     subject = prepare(one, NGINX_BINARY=str(slow_to_start(fake_nginx))).start()
     subject.wait_for_log("nginx.started")
-    while not subject.logged("nginx.answers"):
+    while not subject.logged("nginx.ready"):
         assert subject.running
         assert subject.lasted < 10, "it never answered"
         subject.signal(signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)

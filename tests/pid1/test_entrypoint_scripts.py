@@ -56,7 +56,7 @@ def test_scripts_run_in_order_before_nginx(prepare: Prepare, replicas: Replicas)
     assert events.index("nginx.started") > max(
         place for place, event in enumerate(events) if event == "entrypoint.ran"
     )
-    (said,) = subject.logged("entrypoint.said", script="9-early.sh")
+    (said,) = subject.logged("entrypoint.output", script="9-early.sh")
     assert said["text"].startswith("hello to ")
     assert "secret" not in subject.said
 
@@ -92,7 +92,7 @@ def test_a_failing_script_ends_the_start(prepare: Prepare, replicas: Replicas) -
     assert 78 == subject.wait()
     (line,) = subject.errors
     assert "10-bad.sh: it ended with 3" in line
-    assert subject.logged("entrypoint.said", text="no certificate here")
+    assert subject.logged("entrypoint.output", text="no certificate here")
     assert ["10-bad.sh"] == [line["script"] for line in subject.logged("entrypoint.ran")]
     assert [] == subject.logged("nginx.started")
     assert subject.ended
@@ -126,7 +126,7 @@ def test_a_stop_signal_ends_a_script_that_hangs(
     """
     subject = prepare(*replicas("one"), pid1=pid1)
     put(subject, "10-hangs.sh", "#!/bin/sh\ntrap '' TERM\necho here\nsleep 60\nsleep 60\n")
-    subject.start().wait_for_log("entrypoint.said", text="here")
+    subject.start().wait_for_log("entrypoint.output", text="here")
     at = time.monotonic()
     subject.signal(number)
 
@@ -179,7 +179,7 @@ def test_what_a_script_left_behind_is_no_trouble(prepare: Prepare, replicas: Rep
     subject = prepare(*replicas("one"))
     put(subject, "10-leaves.sh", "#!/bin/sh\n(sleep 1; echo later) &\n")
     subject.start().ready(status=200)
-    subject.wait_for_log("entrypoint.said", text="later")
+    subject.wait_for_log("entrypoint.output", text="later")
 
     eventually(lambda: [] == subject.zombies(), 2)
     assert 200 == subject.get().status

@@ -102,7 +102,7 @@ def test_a_changed_ttl_counts_from_the_first_start(wrap: Wrap, tmp_path: Path) -
     subject = wrap("sleep", "60", STATE_DIR=folder, TTL="3h")
 
     assert subject.wait_for_line("exec.started")["remaining"] == pytest.approx(7200, abs=2)
-    assert "counting from the first start" in subject.wait_for_line("deadline.anchored")["remark"]
+    assert "counting from the first start" in subject.wait_for_line("deadline.anchored")["reason"]
 
 
 def test_another_allocations_record_does_not_count(wrap: Wrap, tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_another_allocations_record_does_not_count(wrap: Wrap, tmp_path: Path) -
     subject = wrap("sleep", "60", STATE_DIR=folder, TTL="2h", NOMAD_ALLOC_ID="new")
 
     assert subject.wait_for_line("exec.started")["remaining"] == pytest.approx(7200, abs=2)
-    assert "another allocation" in subject.wait_for_line("deadline.anchored")["remark"]
+    assert "another allocation" in subject.wait_for_line("deadline.anchored")["reason"]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"x" * 100_000, b'{"first_start": -1}'])
@@ -161,7 +161,7 @@ def test_the_supervisor_reads_what_exec_wrote(wrap: Wrap) -> None:
     assert (record, "") != (None, trouble)
     settings = table.read({"TTL": "1h", "ENDPOINTS": "10.0.0.5:5000"}, os.path.exists)
     anchor = lifecycle.anchor(settings, record, time.time())
-    assert ("", record) == (anchor.remark, anchor.record)
+    assert ("", record) == (anchor.warning, anchor.record)
 
 
 def test_two_that_share_a_deadline_end_together(wrap: Wrap) -> None:

@@ -145,7 +145,7 @@ def told(subject: Wrapped) -> int:
     """
     Return how many stop signals it has taken.
     """
-    return sum(line["event"] in {"draining", "stop.hastened"} for line in subject.lines)
+    return sum(line["event"] in {"draining", "stop.escalated"} for line in subject.lines)
 
 
 @pytest.mark.parametrize("pid1", [True, False])

@@ -44,8 +44,8 @@ def test_P02_the_code_of_an_nginx_that_keeps_ending_is_ours(
     assert (code or 70) == subject.wait(20)
     assert 4 == len(fake_nginx.births)
     assert subject.ended is not None
-    assert (code or 70, "out of luck") == (subject.ended["code"], subject.ended["said"])
-    assert (code or 70, "out of luck") == (subject.logs[-1]["code"], subject.logs[-1]["said"])
+    assert (code or 70, "out of luck") == (subject.ended["code"], subject.ended["message"])
+    assert (code or 70, "out of luck") == (subject.logs[-1]["code"], subject.logs[-1]["message"])
 
 
 @pytest.mark.parametrize("code", [0, 1, 70, 127, 255])
@@ -60,7 +60,7 @@ def test_P02_an_nginx_that_never_answered_is_unavailable(
 
     assert 69 == subject.wait(10)
     assert 1 == len(fake_nginx.births)
-    assert (69, "out of luck") == (subject.logs[-1]["code"], subject.logs[-1]["said"])
+    assert (69, "out of luck") == (subject.logs[-1]["code"], subject.logs[-1]["message"])
 
 
 @pytest.mark.parametrize("number,code", BY_SIGNAL)
@@ -108,11 +108,9 @@ def test_P10_a_killed_master_is_replaced_within_a_second(serve: Serve, replicas:
         os.kill(master, signal.SIGKILL)
         fresh = eventually(lambda: {*subject.nginx_workers()} - {*workers}, 1.0, 0.005)
         subject.wait_for_log("nginx.died", 1.0, code=137, deaths=1)
-        subject.wait_for_log("nginx.orphans_told_to_quit", 1.0)
-        assert [len(workers)] == [
-            line["workers"] for line in subject.logged("nginx.orphans_told_to_quit")
-        ]
-        subject.wait_for_log("nginx.answers", 1.0, pid=inside(subject, master_of(subject)))
+        subject.wait_for_log("nginx.orphans_quit", 1.0)
+        assert [len(workers)] == [line["workers"] for line in subject.logged("nginx.orphans_quit")]
+        subject.wait_for_log("nginx.ready", 1.0, pid=inside(subject, master_of(subject)))
         back = time.monotonic()
         assert back - at < 1.0
         assert eventually(lambda: traffic.first("one", since=back), 1.0)
@@ -150,7 +148,7 @@ def test_P11_the_fourth_death_within_a_minute_is_given_up_on(
         os.kill(master_of(subject), number)
         subject.wait_for_log("nginx.died", deaths=death)
         if death < 4:
-            eventually(lambda wanted=death + 1: len(subject.logged("nginx.answers")) == wanted, 5)
+            eventually(lambda wanted=death + 1: len(subject.logged("nginx.ready")) == wanted, 5)
             assert 200 == subject.ready(status=200).status
 
     assert code == subject.wait(2)

@@ -100,13 +100,13 @@ def test_P15_its_orphans_are_adopted_and_buried(serve: Serve, replicas: Replicas
     for pid in workers:
         os.kill(pid, signal.SIGSTOP)  # so that they can be seen as orphans
     os.kill(master, signal.SIGKILL)
-    subject.wait_for_log("nginx.orphans_told_to_quit", workers=len(workers))
+    subject.wait_for_log("nginx.orphans_quit", workers=len(workers))
     assert [subject.pid] * len(workers) == [psutil.Process(pid).ppid() for pid in workers]
     for pid in workers:
         os.kill(pid, signal.SIGCONT)
 
     eventually(lambda: not any(map(psutil.pid_exists, workers)), 2.0)
-    eventually(lambda: len(subject.logged("nginx.answers")) == 2)
+    eventually(lambda: len(subject.logged("nginx.ready")) == 2)
     assert "one" == subject.ready(status=200).text
     assert [] == subject.zombies()
 

@@ -107,7 +107,7 @@ def test_D18_another_allocations_record_does_not_count(
     subject = supervise(TTL="2h", STATE_DIR=folder, NOMAD_ALLOC_ID="this one")
     subject.ready()
 
-    assert "another allocation" in subject.wait_for_log("deadline.anchored")["remark"]
+    assert "another allocation" in subject.wait_for_log("deadline.anchored")["reason"]
     assert subject.wait_for_log("deadline.set")["remaining"] == pytest.approx(7200, abs=1)
     assert subject.state
     assert "this one" == subject.state["allocation"]
@@ -124,6 +124,6 @@ def test_D18_a_changed_ttl_counts_from_the_first_start(
     subject = supervise(TTL="30m", STATE_DIR=folder)
     subject.ready()
 
-    assert "TTL=2h became TTL=30m" in subject.wait_for_log("deadline.anchored")["remark"]
+    assert "TTL=2h became TTL=30m" in subject.wait_for_log("deadline.anchored")["reason"]
     assert 0 == subject.wait(10)
     assert on_time(ended_at(subject), now + 3)

@@ -50,7 +50,7 @@ def test_P13_an_nginx_whose_workers_cannot_start_is_noticed(
         return not found and bool(subject.nginx_master())
 
     eventually(end_workers)
-    subject.wait_for_log("nginx.dark", 5.0)
+    subject.wait_for_log("nginx.unresponsive", 5.0)
     folder.mkdir(mode=0o755)
 
     assert "one" == subject.ready(status=200, within=15).text
@@ -69,7 +69,7 @@ def test_P13_an_nginx_that_never_had_workers_is_unavailable(
 
     assert 69 == subject.wait(8)
     assert "did not answer within 1s" in subject.logs[-1]["reason"]
-    assert "cannot be respawned" in subject.logs[-1]["said"]
+    assert "cannot be respawned" in subject.logs[-1]["message"]
 
 
 def test_P13_an_nginx_that_stays_without_workers_is_not_hidden(
@@ -84,7 +84,7 @@ def test_P13_an_nginx_that_stays_without_workers_is_not_hidden(
     subject = prepare(*replicas("one"), NGINX_BINARY=str(fake_nginx), **quick).start()
     subject.wait_for_log("reload.applied", mode="serve")
     fake_nginx.now(workers=0, answers=False)
-    subject.wait_for_log("nginx.dark", 5.0)
+    subject.wait_for_log("nginx.unresponsive", 5.0)
 
     assert 69 == subject.wait(20)
     assert 4 == len(fake_nginx.births)
@@ -116,7 +116,7 @@ def test_P14_a_stopped_nginx_is_brought_back(serve: Serve, replicas: Replicas) -
     subject = serve(one, VERIFY_TIMEOUT="1s")
     for pid in (*subject.nginx_workers(), subject.nginx_master() or 0):
         os.kill(pid, signal.SIGSTOP)
-    subject.wait_for_log("nginx.dark", 5.5)
+    subject.wait_for_log("nginx.unresponsive", 5.5)
 
     eventually(lambda: subject.get(timeout=0.3).text == "one", 8.0)
     assert subject.running

@@ -74,4 +74,4 @@ def test_P21_a_stopped_program_misses_nothing(serve: Serve, replicas: Replicas, 
         assert 0 == subject.wait(2)
         assert time.monotonic() - back < 1.5
     assert [] == subject.logged("reload.failed")
-    assert [] == subject.logged("nginx.dark")
+    assert [] == subject.logged("nginx.unresponsive")

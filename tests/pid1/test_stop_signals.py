@@ -98,7 +98,7 @@ def test_P07_a_third_stop_signal_kills(serve: Serve, replicas: Replicas, *, pid1
     freeze(subject)
     for number in STOP_SIGNALS[:2]:
         subject.signal(number)
-    eventually(lambda: subject.logged("stop.hastened"), 1.0)
+    eventually(lambda: subject.logged("stop.escalated"), 1.0)
     at = time.monotonic()
     subject.signal(signal.SIGTERM)
 

@@ -47,10 +47,10 @@ ALLOWED = {
         proxy_http_version 1.1|proxy_set_header Host $proxied_host
         proxy_set_header Upgrade $proxied_upgrade|proxy_set_header Connection $proxied_connection
         set_real_ip_from NETWORK|real_ip_header X-Forwarded-For|real_ip_recursive on
-        geo $realip_remote_addr $is_trusted|map $is_trusted $told_TOLD
-        map $told_x_forwarded_for $forwarded_for|map $told_x_forwarded_proto $forwarded_proto
-        map $told_x_forwarded_host $forwarded_host|map $told_x_forwarded_port $forwarded_port
-        map $told_x_request_id $proxied_request_id
+        geo $realip_remote_addr $is_trusted|map $is_trusted $trusted_TOLD
+        map $trusted_x_forwarded_for $forwarded_for|map $trusted_x_forwarded_proto $forwarded_proto
+        map $trusted_x_forwarded_host $forwarded_host|map $trusted_x_forwarded_port $forwarded_port
+        map $trusted_x_request_id $proxied_request_id
         proxy_set_header X-Forwarded-For $forwarded_for
         proxy_set_header X-Forwarded-For $remote_addr
         proxy_set_header X-Forwarded-Proto $forwarded_proto
@@ -59,8 +59,8 @@ ALLOWED = {
         proxy_set_header X-Forwarded-Host $proxied_host
         proxy_set_header X-Forwarded-Port $forwarded_port
         proxy_set_header X-Forwarded-Port $server_port
-        proxy_set_header X-Forwarded-Prefix $told_x_forwarded_prefix
-        proxy_set_header X-Forwarded-Prefix |proxy_set_header Forwarded $told_forwarded
+        proxy_set_header X-Forwarded-Prefix $trusted_x_forwarded_prefix
+        proxy_set_header X-Forwarded-Prefix |proxy_set_header Forwarded $trusted_forwarded
         proxy_set_header Forwarded |proxy_set_header X-Request-ID $proxied_request_id
         proxy_set_header X-Request-ID $request_id|proxy_set_header X-Real-IP $remote_addr
         proxy_socket_keepalive on
@@ -71,7 +71,7 @@ ALLOWED = {
         include conf.d/*.conf|include upstream.conf|include admin.conf
         limit_conn_zone $binary_remote_addr zone=autoexit_clients:256k
         limit_conn_zone $server_port zone=autoexit_all:32k
-        limit_req_zone $binary_remote_addr zone=autoexit_pace:256k rate=20r/s
+        limit_req_zone $binary_remote_addr zone=autoexit_rate:256k rate=20r/s
         upstream autoexit_readers
         upstream service|upstream current|server|map $http_accept $reader|map $reader $refusal_type
         map $reader $refusal
@@ -80,21 +80,21 @@ ALLOWED = {
     "http / map $proxied_upgrade $proxied_connection": "default upgrade| ",
     "http / map $http_host $proxied_host": "default $http_host| $host",
     "http / geo $realip_remote_addr $is_trusted": "NETWORK 1",
-    "http / map $is_trusted $told_TOLD": "default |1 $http_TOLD",
-    "http / map $told_x_forwarded_for $forwarded_for": """
-        default $told_x_forwarded_for, $realip_remote_addr| $remote_addr
+    "http / map $is_trusted $trusted_TOLD": "default |1 $http_TOLD",
+    "http / map $trusted_x_forwarded_for $forwarded_for": """
+        default $trusted_x_forwarded_for, $realip_remote_addr| $remote_addr
     """,
-    "http / map $told_x_forwarded_proto $forwarded_proto": """
-        default $told_x_forwarded_proto| $scheme
+    "http / map $trusted_x_forwarded_proto $forwarded_proto": """
+        default $trusted_x_forwarded_proto| $scheme
     """,
-    "http / map $told_x_forwarded_host $forwarded_host": """
-        default $told_x_forwarded_host| $proxied_host
+    "http / map $trusted_x_forwarded_host $forwarded_host": """
+        default $trusted_x_forwarded_host| $proxied_host
     """,
-    "http / map $told_x_forwarded_port $forwarded_port": """
-        default $told_x_forwarded_port| $server_port
+    "http / map $trusted_x_forwarded_port $forwarded_port": """
+        default $trusted_x_forwarded_port| $server_port
     """,
-    "http / map $told_x_request_id $proxied_request_id": """
-        default $told_x_request_id| $request_id
+    "http / map $trusted_x_request_id $proxied_request_id": """
+        default $trusted_x_request_id| $request_id
     """,
     "http / map $http_accept $reader": "default program|~*text/html person",
     "http / map $reader $refusal_type": """
@@ -114,7 +114,7 @@ ALLOWED = {
         listen LISTEN default_server|client_header_timeout 5s|client_body_timeout 5s|send_timeout 5s
         keepalive_timeout 15s|keepalive_timeout 0|client_max_body_size 1k
         limit_conn autoexit_clients 16|limit_conn autoexit_all 64|limit_conn_status 429
-        limit_req zone=autoexit_pace burst=40 nodelay|limit_req_status 429
+        limit_req zone=autoexit_rate burst=40 nodelay|limit_req_status 429
         proxy_buffering on|proxy_buffers 16 64k|proxy_max_temp_file_size 0|proxy_connect_timeout 1s
         proxy_read_timeout 5s|proxy_send_timeout 5s|proxy_next_upstream off
         proxy_pass_request_headers off|proxy_pass_request_body off|proxy_set_header Host admin

@@ -15,10 +15,10 @@ from supervisor.core.reload import Step
 from tests.support.play import Play, World, arrives, endpoints
 
 
-def dies(play: Play, code: int = 137, said: str = "") -> None:
+def dies(play: Play, code: int = 137, output: str = "") -> None:
     """Let the master that runs die."""
     play._generation = None
-    play.send(ChildExited(play.state.master.pid, ChildKind.MASTER, code, said))
+    play.send(ChildExited(play.state.master.pid, ChildKind.MASTER, code, output))
 
 
 def test_a_dead_master_is_followed_by_another_at_once() -> None:
@@ -46,11 +46,11 @@ def test_the_fourth_death_within_a_minute_is_given_up_on() -> None:
     play = Play().serve(1)
     for _ in range(4):
         assert play.exit is None
-        dies(play, said="out of memory")
+        dies(play, output="out of memory")
         play.run(5)
 
     assert play.exit
-    assert (137, "out of memory") == (play.exit.code, play.exit.fields["said"])
+    assert (137, "out of memory") == (play.exit.code, play.exit.fields["message"])
     assert 4 == len(play.all(SpawnMaster))
 
 
@@ -86,10 +86,10 @@ def test_a_death_before_the_first_answer_ends_the_start() -> None:
     play = Play(world=World(boot=9))
     play.send(arrives(1))
     play.run(0.1)
-    dies(play, code=1, said="bind() failed")
+    dies(play, code=1, output="bind() failed")
 
     assert play.exit
-    assert (ExitCode.UNAVAILABLE, "bind() failed") == (play.exit.code, play.exit.fields["said"])
+    assert (ExitCode.UNAVAILABLE, "bind() failed") == (play.exit.code, play.exit.fields["message"])
     assert "nginx ended with 1 before its first answer" == play.exit.reason
 
 
@@ -157,7 +157,7 @@ def test_a_master_that_can_never_be_started_again_ends_the_program() -> None:
         play.send(SpawnFailed(ChildKind.MASTER, ExitCode.NOT_FOUND, "gone"))
 
     assert play.exit
-    assert (ExitCode.NOT_FOUND, "gone") == (play.exit.code, play.exit.fields["said"])
+    assert (ExitCode.NOT_FOUND, "gone") == (play.exit.code, play.exit.fields["message"])
 
 
 def test_a_new_master_is_started_even_when_its_files_cannot_be_mended() -> None:
@@ -172,7 +172,7 @@ def test_a_new_master_is_started_even_when_its_files_cannot_be_mended() -> None:
     play.send(SwapFailed(1, "Read-only file system"))
     play.run(1)
 
-    assert 1 == len(play.notes("files.not_restored"))
+    assert 1 == len(play.notes("config.not_restored"))
     assert play.state.view.healthy
 
 

@@ -80,7 +80,7 @@ def test_the_question_comes_before_anything_is_said() -> None:
     assert isinstance(next(command for at, command in played.issued if at >= DUE), RequestJobStop)
     assert (
         "serving on until Nomad stops us, 1m at most"
-        == (played.notes("job.stop_asked")[0].fields["hint"])
+        == (played.notes("job.stop_requested")[0].fields["hint"])
     )
 
 
@@ -379,7 +379,7 @@ def test_an_nginx_that_is_lost_meanwhile_ends_it_with_0() -> None:
 
     assert played.exit
     assert (0, "deadline") == (played.exit.code, played.exit.reason)
-    assert "4 times within 1m" in played.exit.fields["trouble"]
+    assert "4 times within 1m" in played.exit.fields["error"]
 
 
 def test_an_nginx_that_never_ran_does_not_keep_the_job() -> None:
@@ -403,7 +403,7 @@ def test_a_sighup_meanwhile_is_obeyed() -> None:
     played = play(None).run(1)
     played.send(SignalArrived(signal.SIGHUP))
 
-    assert 1 == len(played.notes("files.rereading"))
+    assert 1 == len(played.notes("config.rereading"))
     assert Phase.ASKING is played.state.lifetime.phase
 
 

@@ -24,7 +24,7 @@ def test_the_first_start_is_the_anchor() -> None:
     anchor = lifecycle.anchor(configured(TTL="1h", NOMAD_ALLOC_ID="a"), None, NOW)
 
     assert DeadlineRecord("a", NOW, "TTL=1h", NOW + 3600) == anchor.record
-    assert (3600.0, "") == (anchor.remaining, anchor.remark)
+    assert (3600.0, "") == (anchor.remaining, anchor.warning)
 
 
 def test_a_restart_keeps_the_deadline() -> None:
@@ -47,7 +47,7 @@ def test_a_changed_ttl_counts_from_the_first_start_and_drops_an_extension() -> N
 
     assert DeadlineRecord("", NOW, "TTL=2h", NOW + 7200) == anchor.record
     assert 6600.0 == anchor.remaining
-    assert "TTL=1h became TTL=2h" in anchor.remark
+    assert "TTL=1h became TTL=2h" in anchor.warning
 
 
 def test_a_recorded_extension_is_kept() -> None:
@@ -93,4 +93,4 @@ def test_a_record_that_is_not_ours_does_not_count(record: DeadlineRecord, remark
     anchor = lifecycle.anchor(configured(TTL="1h"), record, NOW)
 
     assert 3600.0 == anchor.remaining
-    assert remark in anchor.remark
+    assert remark in anchor.warning

@@ -25,7 +25,7 @@ def exit_of(play: Play) -> tuple[int, object]:
     Return the code it left with, and what nginx said last.
     """
     assert play.exit is not None
-    return play.exit.code, play.exit.fields["said"]
+    return play.exit.code, play.exit.fields["message"]
 
 
 def left_with(codes: Iterable[int], calm: float = 2.0) -> Play:

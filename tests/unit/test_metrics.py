@@ -117,8 +117,8 @@ def test_what_has_happened_is_counted() -> None:
     text = scraped(eventful())
 
     assert 1 == value(text, f'autoexit_discovery_errors_total{{source="{SOURCE}"}}')
-    assert 1 == value(text, "autoexit_worker_restarts_total")
-    assert 1 == value(text, "autoexit_master_restarts_total")
+    assert 1 == value(text, "autoexit_worker_deaths_total")
+    assert 1 == value(text, "autoexit_master_deaths_total")
     assert 1 == value(text, 'autoexit_reloads_total{result="refused"}')
     assert 2 == value(text, 'autoexit_reloads_total{result="applied"}')
     assert 1 == value(text, 'autoexit_reloads_total{result="revived"}')

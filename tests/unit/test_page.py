@@ -1,5 +1,5 @@
 """
-The page that a person gets while nobody serves.
+The 503 page that browsers get while no endpoint serves.
 """
 
 import re
@@ -17,7 +17,7 @@ SUNSET = 1_800_000_000
 
 
 class Read(HTMLParser):
-    """What a page consists of: each element with its attributes, and its words."""
+    """The contents of a page: each element with its attributes, and the text."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -63,9 +63,9 @@ def test_a_page_fits_into_one_word_of_nginx(mode: Mode, sunset: int | None) -> N
 
 
 @pytest.mark.parametrize("mode", REFUSING)
-def test_a_page_needs_nothing_from_elsewhere(mode: Mode) -> None:
+def test_a_page_loads_no_resources(mode: Mode) -> None:
     """
-    There is nobody who would answer: no file, no font, no script.
+    No file, no font, no script: no endpoint could serve them.
     """
     read = Read(page(mode))
     attributes = [pair for _, given in read.elements for pair in given.items()]
@@ -78,9 +78,9 @@ def test_a_page_needs_nothing_from_elsewhere(mode: Mode) -> None:
 
 
 @pytest.mark.parametrize("mode", REFUSING)
-def test_a_page_can_be_read_by_everyone(mode: Mode) -> None:
+def test_a_page_is_accessible(mode: Mode) -> None:
     """
-    A language, a title, one heading, a width for telephones; and it asks again by itself.
+    A language, a title, one heading, a mobile viewport; and it reloads by itself.
     """
     read = Read(page(mode))
     tags = [tag for tag, _ in read.elements]
@@ -93,9 +93,9 @@ def test_a_page_can_be_read_by_everyone(mode: Mode) -> None:
     assert (1, 1, 1) == (tags.count("title"), tags.count("h1"), tags.count("main"))
 
 
-def test_each_state_has_words_of_its_own() -> None:
+def test_each_state_has_its_own_text() -> None:
     """
-    Four states, four headings, and the name that programs know it by.
+    Four states, four headings, and the state's name as used by programs.
     """
     headings = {re.findall(r"<h1>(.*)</h1>", page(mode))[0] for mode in REFUSING}
 
@@ -104,9 +104,9 @@ def test_each_state_has_words_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("mode", REFUSING)
-def test_a_page_says_until_when_the_service_lives(mode: Mode) -> None:
+def test_a_page_shows_the_deadline(mode: Mode) -> None:
     """
-    For people and for programs; without a deadline there is none to be told.
+    In readable and machine-readable form; without a deadline it is omitted.
     """
     read = Read(page(mode))
 
@@ -123,9 +123,9 @@ def luminance(colour: str) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def test_words_stand_out_in_light_and_in_dark() -> None:
+def test_text_has_contrast_in_light_and_dark() -> None:
     """
-    By the contrast of 7 that WCAG wants where it is strictest.
+    At least 7, the strictest WCAG contrast.
     """
     schemes = re.findall(r":root \{(.*?)\}", page(Mode.STARTING))
 

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from supervisor.core.config.nomad_env import TaskEnvironment, may_serve_loopback
+from supervisor.core.config.nomad_env import TaskEnvironment, may_serve_loopback, task_environment
 from supervisor.core.model import Endpoint
 
 LOCAL = ("127.0.0.1", "::1", "10.0.0.5", "fd00::5")
@@ -25,7 +25,9 @@ def test_we_answer_at_all_our_addresses() -> None:
     expected = places("127.0.0.1:8080", "[::1]:8080", "10.0.0.5:8080", "[fd00::5]:8080")
 
     assert (expected, frozenset({8080})) == (found.own, found.own_loopback)
-    assert {81} == task_environment({"LISTEN_PORT": "81", "NOMAD_PORT_http": "82"}, LOCAL).own_loopback
+    assert {81} == task_environment(
+        {"LISTEN_PORT": "81", "NOMAD_PORT_http": "82"}, LOCAL
+    ).own_loopback
     assert {82} == task_environment({"NOMAD_PORT_http": "82"}, LOCAL).own_loopback
 
 
@@ -94,7 +96,9 @@ def test_our_admin_port_is_us_too() -> None:
         "192.0.2.1:21000", "192.0.2.1:21001",
     ) == found.own  # fmt: skip
     assert {8080, 9000} == task_environment({"ADMIN_PORT": "9000"}, LOCAL).own_loopback
-    assert {8080} == task_environment({**given_, "ADMIN_PORT": "off", "LISTEN_ADDRESS": ""}, ()).own_loopback
+    assert {8080} == task_environment(
+        {**given_, "ADMIN_PORT": "off", "LISTEN_ADDRESS": ""}, ()
+    ).own_loopback
 
 
 def test_a_replica_in_our_group_is_not_us() -> None:

@@ -150,7 +150,7 @@ def test_a_replaced_set_serves_on_until_its_successor_is_ready() -> None:
     play.send(arrives(2))
     play.run(10)
     assert (1,) == served(play)
-    assert play.notes("endpoints.remark")
+    assert play.notes("endpoints.warning")
 
     play.send(found(HealthState.READY, TWO))
     play.run(2)
@@ -182,11 +182,11 @@ def test_a_remark_is_made_once() -> None:
     play.run(5)
     assert (1, 2) == served(play)
     play.send(DiscoveryFailed(SOURCE, "away", 1.0))
-    assert 1 == len(play.notes("endpoints.remark"))
+    assert 1 == len(play.notes("endpoints.warning"))
 
     play.send(found(HealthState.READY, ONE, TWO))
     play.send(found(HealthState.FAILING, ONE, TWO))
-    assert 2 == len(play.notes("endpoints.remark"))
+    assert 2 == len(play.notes("endpoints.warning"))
 
 
 # --------------------------------------------------------------------------------- the probes
@@ -258,7 +258,7 @@ def test_S03_several_jobs_behind_one_name_are_told_once() -> None:
     for _ in range(2):
         play.send(SnapshotArrived(SOURCE, endpoints(1), jobs=("mine", "theirs")))
 
-    (said,) = play.notes("service.several_jobs")
+    (said,) = play.notes("service.multiple_jobs")
     assert ["mine", "theirs"] == said.fields["jobs"]
     assert "SERVICE_JOB" in said.fields["hint"]
 
@@ -273,8 +273,8 @@ def test_tags_that_make_no_sense_are_counted() -> None:
     (said,) = play.notes("endpoints.changed")
     assert ("warning", 2, 3) == (
         said.level,
-        said.fields["odd_tags"],
-        said.fields["passed_over"],
+        said.fields["invalid_tags"],
+        said.fields["skipped"],
     )
 
 
@@ -356,10 +356,10 @@ def test_a_restart_while_the_registry_is_away_serves_what_was_remembered() -> No
 
     assert (1, 2) == served(play)
     assert ((TWO, ServerOptions(3)),) == play.served.server_options
-    (said,) = play.notes("discovery.remembered")
-    assert (90.0, 2) == (said.fields["knowledge_age"], said.fields["endpoints"])
+    (said,) = play.notes("discovery.restored")
+    assert (90.0, 2) == (said.fields["answer_age"], said.fields["endpoints"])
     (failed,) = play.notes("discovery.failed")
-    assert (90.0, 2) == (failed.fields["knowledge_age"], failed.fields["keeping"])
+    assert (90.0, 2) == (failed.fields["answer_age"], failed.fields["endpoints_kept"])
     assert 1 == len(play.all(SpawnMaster))
 
 

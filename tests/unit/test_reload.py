@@ -283,7 +283,7 @@ def test_a_blackout_at_rest_is_seen_and_revived() -> None:
     play.world.answers = False
     play.run(5)
 
-    assert 1 == len(play.notes("nginx.dark"))
+    assert 1 == len(play.notes("nginx.unresponsive"))
     assert not play.state.view.healthy
     play.world.answers = True
     play.run(0.5)
@@ -299,7 +299,7 @@ def test_one_late_answer_is_no_blackout() -> None:
     play.send(GenerationReported(None))
     play.run(5)
 
-    assert [] == play.notes("nginx.dark")
+    assert [] == play.notes("nginx.unresponsive")
 
 
 def test_a_blackout_that_a_reload_does_not_end_costs_the_master() -> None:
@@ -369,7 +369,7 @@ def test_hangup_asks_again_and_signals_nobody_without_a_difference() -> None:
     assert 1 == len(play.all(Requery))
     assert 2 == len(play.all(Stage))
     assert [] == play.signals(signal.SIGHUP)
-    assert 1 == len(play.notes("reload.unnecessary"))
+    assert 1 == len(play.notes("reload.unchanged"))
 
 
 def test_hangup_puts_edited_files_back_without_a_signal() -> None:
@@ -383,7 +383,7 @@ def test_hangup_puts_edited_files_back_without_a_signal() -> None:
 
     assert 1 == len(play.all(Restore))
     assert [] == play.signals(signal.SIGHUP)
-    assert 1 == len(play.notes("files.restored"))
+    assert 1 == len(play.notes("config.restored"))
 
 
 def test_a_broken_file_of_the_operator_holds_up_no_endpoint() -> None:

@@ -77,7 +77,7 @@ def test_a_configuration_that_nginx_refuses_ends_the_start() -> None:
     play = Play(world=World(check=1, check_says="unknown directive")).serve(1)
 
     assert play.exit
-    assert (ExitCode.CONFIG, "unknown directive") == (play.exit.code, play.exit.fields["said"])
+    assert (ExitCode.CONFIG, "unknown directive") == (play.exit.code, play.exit.fields["message"])
 
 
 def test_a_refusal_without_words_still_has_a_reason() -> None:
@@ -87,7 +87,7 @@ def test_a_refusal_without_words_still_has_a_reason() -> None:
     play = Play(world=World(check=3)).serve(1)
 
     assert play.exit
-    assert "nginx -t ended with 3" == play.exit.fields["said"]
+    assert "nginx -t ended with 3" == play.exit.fields["message"]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_files_that_cannot_be_written_end_the_start(
     play.send(failure)
 
     assert play.exit
-    assert (ExitCode.CONFIG, "disk full") == (play.exit.code, play.exit.fields["said"])
+    assert (ExitCode.CONFIG, "disk full") == (play.exit.code, play.exit.fields["message"])
 
 
 @pytest.mark.parametrize("kind", [ChildKind.MASTER, ChildKind.CHECK])
@@ -117,7 +117,7 @@ def test_an_nginx_that_cannot_be_executed_ends_the_start(kind: ChildKind, code: 
     play.send(SpawnFailed(kind, code, "cannot start nginx"))
 
     assert play.exit
-    assert (code, "cannot start nginx") == (play.exit.code, play.exit.fields["said"])
+    assert (code, "cannot start nginx") == (play.exit.code, play.exit.fields["message"])
 
 
 def test_an_nginx_that_never_answers_is_ended() -> None:
@@ -163,7 +163,7 @@ def test_the_record_of_another_allocation_is_remarked_upon() -> None:
     """
     play = Play({"NOMAD_ALLOC_ID": "new"}, DeadlineRecord("old", WALL - 5, "TTL=1d", WALL))
 
-    assert "another allocation" in play.notes("deadline.anchored")[0].fields["remark"]
+    assert "another allocation" in play.notes("deadline.anchored")[0].fields["reason"]
 
 
 def test_a_lost_record_is_a_warning() -> None:
@@ -188,7 +188,7 @@ def test_a_failing_source_is_warned_of_once() -> None:
     play.send(arrives(1, 2))
 
     assert ["warning", "debug", "debug"] == [note.level for note in play.notes("discovery.failed")]
-    assert 2 == play.notes("discovery.failed")[0].fields["keeping"]
+    assert 2 == play.notes("discovery.failed")[0].fields["endpoints_kept"]
     assert 2.0 == play.notes("discovery.recovered")[0].fields["after"]
     assert endpoints(1, 2) == play.served.endpoints
 
@@ -202,7 +202,7 @@ def test_a_source_that_fails_before_any_answer_keeps_nothing() -> None:
     play.run(1)
 
     assert [1000.0] == play.times(Stage)  # nothing better is to be expected from waiting
-    assert 0 == play.notes("discovery.failed")[0].fields["keeping"]
+    assert 0 == play.notes("discovery.failed")[0].fields["endpoints_kept"]
     assert Mode.STARTING is play.served.mode
 
 
@@ -214,4 +214,4 @@ def test_refused_rows_are_a_warning() -> None:
     play.send(SnapshotArrived(SOURCE, endpoints(1), refused=2, over_limit=1))
 
     said = play.notes("endpoints.changed")[0]
-    assert ("warning", 2, 1) == (said.level, said.fields["refused"], said.fields["beyond_limit"])
+    assert ("warning", 2, 1) == (said.level, said.fields["refused"], said.fields["over_limit"])

@@ -1,5 +1,5 @@
 """
-The status page, as far as it can be judged without looking at it.
+Static checks of the status page.
 """
 
 import re
@@ -13,9 +13,9 @@ SCRIPT = re.findall(r"<script[^>]*>(.*?)</script>", BODY, re.DOTALL)
 STYLE = re.findall(r"<style>(.*?)</style>", BODY, re.DOTALL)
 
 
-def test_the_policy_names_what_is_in_the_page_and_nothing_else() -> None:
+def test_the_policy_allows_only_the_page_itself() -> None:
     """
-    One style and one script run, by the hash of their bytes; a byte more and they would not.
+    It contains the hashes of one style and one script; a changed byte changes the policy.
     """
     (script,), (style,) = SCRIPT, STYLE
     named = [b64encode(sha256(part.encode()).digest()).decode() for part in (script, style)]
@@ -24,12 +24,12 @@ def test_the_policy_names_what_is_in_the_page_and_nothing_else() -> None:
     assert named == re.findall(r"'sha256-([^']+)'", found)
     assert "unsafe" not in found
     assert "require-trusted-types-for 'script'" in found
-    assert found != policy(BODY.replace("// -- words", "// -- Words").encode())
+    assert found != policy(BODY.replace("// -- formatting", "// -- Formatting").encode())
 
 
-def test_the_page_brings_all_it_needs() -> None:
+def test_the_page_is_self_contained() -> None:
     """
-    Nothing is loaded from elsewhere, and no attribute is a script or a style.
+    It loads no external resources, and no attribute contains script or style.
     """
     tags = re.findall(
         r"<[a-z][^<>]*>", re.sub(r"<(script|style).*?</\1>", "", BODY, flags=re.DOTALL)
@@ -43,7 +43,7 @@ def test_the_page_brings_all_it_needs() -> None:
 
 def test_no_text_is_ever_read_as_markup() -> None:
     """
-    None of the ways to make a document of text is used.
+    The script uses no API that parses text as markup.
     """
     ways = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|\beval\b|Function\("
 

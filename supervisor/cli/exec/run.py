@@ -125,8 +125,8 @@ class _Run:
         if trouble:
             self._log.emit("state.unusable", "warning", reason=trouble)
         anchor = anchored(self._options.wish, record, time.time())
-        if anchor.remark:
-            self._log.emit("deadline.anchored", "warning", remark=anchor.remark)
+        if anchor.warning:
+            self._log.emit("deadline.anchored", "warning", reason=anchor.warning)
         return anchor
 
     def _save(self, anchor: Anchor) -> None:

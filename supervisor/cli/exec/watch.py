@@ -146,7 +146,7 @@ class CommandSupervisor:
             self._begin(ladder, signum)
             return
         self._ladder = ladder
-        self._log.emit("stop.hastened", stops=ladder.stops)
+        self._log.emit("stop.escalated", stops=ladder.stops)
         if ladder.stops > 1:  # it has been told at the deadline; now it is told that it is urgent
             self._is_termed = self._is_termed and signum != signal.SIGTERM  # a second, on purpose
             self._signal(signum)

@@ -33,13 +33,13 @@ def begin(state: State, now: float) -> Decision:
     life = replace(life, ladder=life.ladder._replace(reason="deadline"))
     stop = job_stop.asked(job_stop.begun(now))
     state = replace(state, lifetime=life, job_stop=stop, in_lame_duck=True)
-    said = note(
-        "job.stop_asked",
+    line = note(
+        "job.stop_requested",
         job=state.settings.nomad_job_id,
         namespace=state.settings.nomad_namespace,
         hint=f"serving on until Nomad stops us, {format_span(job_stop.SERVING_ON)} at most",
     )
-    return endpoints.offer_plan(state, now, [RequestJobStop(), said])
+    return endpoints.offer_plan(state, now, [RequestJobStop(), line])
 
 
 def answered(state: State, answer: JobStopAnswered, now: float) -> Decision:
@@ -50,11 +50,11 @@ def answered(state: State, answer: JobStopAnswered, now: float) -> Decision:
         return state, []
     stop = job_stop.answered(state.job_stop, answer, now)
     if stop.is_granted:
-        said = note("job.stop_accepted", tries=stop.tries)
+        line = note("job.stop_accepted", tries=stop.tries)
     else:
         pause = None if now >= stop.alone_at else round(stop.ask_at - now, 2)
-        said = note("job.stop_unanswered", "debug", reason=answer.error, retry_in=pause)
-    return replace(state, job_stop=stop), [said]
+        line = note("job.stop_retry", "debug", reason=answer.error, retry_in=pause)
+    return replace(state, job_stop=stop), [line]
 
 
 def perform_due(state: State, now: float) -> Decision:

@@ -38,15 +38,15 @@ def react(
         case ChildExited(pid, ChildKind.CHECK) if pid == state.rollout.check:
             if event.code == 0:
                 return reload_steps.with_rollout(state, reload_attempt.checked(state.rollout))
-            said = event.said or f"nginx -t ended with {event.code}"
-            return reload_steps.failed(state, ExitCode.CONFIG, said, now)
+            reason = event.output or f"nginx -t ended with {event.code}"
+            return reload_steps.failed(state, ExitCode.CONFIG, reason, now)
         case ChildExited(pid, ChildKind.MASTER) if pid == state.master.pid:
             return _master_died(state, event, now)
         case ChildExited(pid=pid):
             return replace(state, master=nginx_master.buried(state.master, pid)), []
         case OrphansFound(pids):
-            said_so = note("nginx.orphans_told_to_quit", workers=len(pids))
-            return replace(state, master=nginx_master.orphaned(state.master, pids)), [said_so]
+            line = note("nginx.orphans_quit", workers=len(pids))
+            return replace(state, master=nginx_master.orphaned(state.master, pids)), [line]
         case _:
             assert_never(event)
 
@@ -54,14 +54,14 @@ def react(
 def _not_spawned(state: State, event: SpawnFailed, now: float) -> Decision:
     why = "nginx cannot be started"
     if not state.master.ever_answered:
-        return state, [exit_command(event.code, why, said=event.reason)]
+        return state, [exit_command(event.code, why, message=event.reason)]
     if event.kind is ChildKind.CHECK:
         return reload_steps.failed(state, ExitCode.UNAVAILABLE, event.reason, now)
     down = nginx_master.died(state.master, now)
-    said = note("nginx.not_started", "error", reason=event.reason, failures=len(down.crashes))
+    line = note("nginx.not_started", "error", reason=event.reason, failures=len(down.crashes))
     if nginx_master.is_hopeless(down):
-        return state, [said, exit_command(event.code, why, said=event.reason)]
-    return replace(state, master=down, rollout=reload_attempt.abandon(state.rollout)), [said]
+        return state, [line, exit_command(event.code, why, message=event.reason)]
+    return replace(state, master=down, rollout=reload_attempt.abandon(state.rollout)), [line]
 
 
 def _master_died(state: State, event: ChildExited, now: float) -> Decision:
@@ -69,12 +69,16 @@ def _master_died(state: State, event: ChildExited, now: float) -> Decision:
     sweep = Kill(pid, signal.SIGKILL, group=True)
     if not state.master.ever_answered:
         why = doom or f"nginx ended with {event.code} before its first answer"
-        return state, [sweep, exit_command(ExitCode.UNAVAILABLE, why, said=event.said)]
+        return state, [sweep, exit_command(ExitCode.UNAVAILABLE, why, message=event.output)]
     down = nginx_master.died(state.master, now)
     state = replace(state, generations=Generations(state.generations.most))
     commands: list[Command] = [
         note(
-            log_ids.NGINX_DIED, "error", code=event.code, deaths=len(down.crashes), said=event.said
+            log_ids.NGINX_DIED,
+            "error",
+            code=event.code,
+            deaths=len(down.crashes),
+            message=event.output,
         )
     ]
     # Orphans that held the port against this master have had their chance to go politely.
@@ -86,7 +90,7 @@ def _master_died(state: State, event: ChildExited, now: float) -> Decision:
             doom
             or f"nginx ended {len(down.crashes)} times within {format_span(nginx_master.WINDOW)}"
         )
-        return state, [*commands, sweep, exit_command(code, why, said=event.said)]
+        return state, [*commands, sweep, exit_command(code, why, message=event.output)]
     commands.append(sweep if doom else QuitOrphans(pid))
     down = replace(down, seeking_orphans=not doom)
     return replace(state, master=down, rollout=reload_attempt.abandon(state.rollout)), commands

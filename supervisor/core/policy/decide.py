@@ -59,7 +59,7 @@ def begin(settings: Settings, anchor: Anchor, sources: Iterable[str], now: float
         if remaining is None
         else deadline.next_warning(settings.warn_at, remaining),
     )
-    said: list[Command] = [
+    notes: list[Command] = [
         note(
             "deadline.set",
             deadline=None if epoch is None else format_instant(epoch),
@@ -67,17 +67,17 @@ def begin(settings: Settings, anchor: Anchor, sources: Iterable[str], now: float
             remaining=None if remaining is None else round(remaining, 3),
         )
     ]
-    if anchor.remark:
-        said.insert(0, note("deadline.anchored", "warning", remark=anchor.remark))
+    if anchor.warning:
+        notes.insert(0, note("deadline.anchored", "warning", reason=anchor.warning))
     if remaining is None or remaining > 0:
-        return state, [*said, SaveState(record)]
+        return state, [*notes, SaveState(record)]
     hint = (
         f"this is a restart past the deadline; remove {settings.state_dir}/state.json to start anew"
     )
     ended = replace(state, lifetime=lifecycle.enter(state.lifetime, Phase.ENDED))
     once_more = [RequestJobStop()] if settings.stops_job else []
     why = "deadline passed before this start"
-    return ended, [*said, *once_more, exit_command(ExitCode.OK, why, hint=hint)]
+    return ended, [*notes, *once_more, exit_command(ExitCode.OK, why, hint=hint)]
 
 
 def load_cache(state: State, caches: Mapping[str, CachedEndpoints], now: float) -> Decision:
@@ -87,7 +87,7 @@ def load_cache(state: State, caches: Mapping[str, CachedEndpoints], now: float) 
     state = replace(state, endpoint_set=endpoint_set.restored(state.endpoint_set, caches, now))
     return state, [
         note(
-            "discovery.remembered",
+            "discovery.restored",
             source=name,
             endpoints=len(cached.endpoints),
             answer_age=round(cached.age, 1),

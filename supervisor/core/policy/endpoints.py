@@ -38,8 +38,8 @@ def react(
             return _not_heard(state, event, now)
         case HealthChanged():
             after = endpoint_set.seen(state.endpoint_set, event, now)
-            said = _health(state.endpoint_set, after, event)
-            return offer_plan(replace(state, endpoint_set=after), now, said)
+            notes = _health(state.endpoint_set, after, event)
+            return offer_plan(replace(state, endpoint_set=after), now, notes)
         case ProbesFellBack(reason, hint):
             return state, [note("probes.fell_back", "warning", reason=reason, hint=hint)]
         case _:
@@ -74,9 +74,9 @@ def offer_plan(state: State, now: float, commands: list[Command]) -> Decision:
         return state, commands
     chosen = balancing.balance(state.endpoint_set, _terms(state))
     commands += [
-        note("endpoints.remark", "warning", remark=remark)
-        for remark in chosen.warnings
-        if remark not in state.warnings
+        note("endpoints.warning", "warning", reason=warning)
+        for warning in chosen.warnings
+        if warning not in state.warnings
     ]
     state = replace(
         state,
@@ -118,20 +118,20 @@ def update_services(state: State, now: float) -> Decision:
 
 def _heard(state: State, event: SnapshotArrived, now: float) -> Decision:
     before = state.endpoint_set.sources[event.source]
-    said: list[Command] = []
+    notes: list[Command] = []
     if before.failing_since is not None:
         away = round(now - before.failing_since, 2)
-        said.append(note("discovery.recovered", source=event.source, after=away))
+        notes.append(note("discovery.recovered", source=event.source, after=away))
     if not event.confirmed:
-        said.append(note("discovery.empty_once", source=event.source, hint="asking again"))
+        notes.append(note("discovery.empty_unconfirmed", source=event.source, hint="asking again"))
     elif (before.endpoints, before.server_options) != (event.endpoints, event.server_options):
-        said.append(_changed(event, before.endpoints or ()))
+        notes.append(_changed(event, before.endpoints or ()))
     if len(event.jobs) > 1 and event.source not in state.multiple_jobs:
         state = replace(state, multiple_jobs=state.multiple_jobs | {event.source})
         hint = "all are served; set SERVICE_JOB to one of them, or to self"
-        said.append(
+        notes.append(
             note(
-                "service.several_jobs",
+                "service.multiple_jobs",
                 "warning",
                 source=event.source,
                 jobs=list(event.jobs),
@@ -139,7 +139,7 @@ def _heard(state: State, event: SnapshotArrived, now: float) -> Decision:
             )
         )
     state = replace(state, endpoint_set=endpoint_set.arrived(state.endpoint_set, event, now))
-    return offer_plan(state, now, said)
+    return offer_plan(state, now, notes)
 
 
 def _changed(event: SnapshotArrived, before: tuple[Endpoint, ...]) -> Command:
@@ -160,17 +160,17 @@ def _changed(event: SnapshotArrived, before: tuple[Endpoint, ...]) -> Command:
 
 def _not_heard(state: State, event: DiscoveryFailed, now: float) -> Decision:
     source = state.endpoint_set.sources[event.source]
-    said = note(
+    line = note(
         log_ids.DISCOVERY_FAILED,
         "warning" if source.failing_since is None else "debug",
         source=event.source,
         reason=event.reason,
-        keeping=len(source.endpoints or ()),
+        endpoints_kept=len(source.endpoints or ()),
         answer_age=None if source.answered_at is None else round(now - source.answered_at, 1),
         retry_in=round(event.retry_in, 2),
     )
     state = replace(state, endpoint_set=endpoint_set.failed(state.endpoint_set, event, now))
-    return offer_plan(state, now, [said])
+    return offer_plan(state, now, [line])
 
 
 # ---------------------------------------------------------------------- health, plan, memory

@@ -44,7 +44,7 @@ def on_files(
         ):
             # The files could not be put back; they may be whole, and without nginx nothing serves.
             state, commands = _swapped(state, now)
-            return state, [note("files.not_restored", "error", reason=reason), *commands]
+            return state, [note("config.not_restored", "error", reason=reason), *commands]
         case StageFailed(_, reason) | SwapFailed(_, reason):
             return failed(state, ExitCode.CONFIG, reason, now)
         case Swapped():
@@ -61,7 +61,7 @@ def _swapped(state: State, now: float) -> Decision:
         return replace(state, rollout=replace(after, give_up_at=NEVER)), [SpawnMaster()]
     state = replace(state, rollout=after)
     if silent:
-        return state, [note("files.restored", "warning")]
+        return state, [note("config.restored", "warning")]
     awake: list[Command] = [Kill(state.master.pid, signal.SIGCONT)] if revives else []
     return state, [*awake, Kill(state.master.pid, signal.SIGHUP)]
 
@@ -82,7 +82,7 @@ def seen(state: State, generation: str | None, now: float) -> Decision:
         if state.master.health is MasterState.BOOTING and (awaited or live is not None):
             duration = round(now - state.started_at, 3) if live is None else None
             state = replace(state, master=nginx_master.answered(state.master))
-            commands.append(note("nginx.answers", pid=state.master.pid, since_start=duration))
+            commands.append(note("nginx.ready", pid=state.master.pid, since_start=duration))
     if awaited:
         state = replace(state, generations=worker_generations.succeeded(state.generations))
         state, more = with_rollout(state, reload_attempt.promote(state.rollout, now))
@@ -97,7 +97,7 @@ def failed(state: State, code: ExitCode, reason: str, now: float) -> Decision:
     End an attempt: the first one ends the program with `code`, a later one changes nothing.
     """
     if state.rollout.live is None:
-        return state, [exit_command(code, "the first configuration cannot be used", said=reason)]
+        return state, [exit_command(code, "the first configuration cannot be used", message=reason)]
     return with_rollout(state, reload_attempt.fail(state.rollout, reason, now))
 
 
@@ -116,8 +116,8 @@ def give_up(state: State, now: float) -> Decision:
         state = replace(
             state, master=replace(state.master, given_up=why), rollout=reload_attempt.abandon(roll)
         )
-        said = note("nginx.replaced", "error", reason=why)
-        return state, [said, Kill(state.master.pid, signal.SIGKILL, group=True)]
+        line = note("nginx.replaced", "error", reason=why)
+        return state, [line, Kill(state.master.pid, signal.SIGKILL, group=True)]
     assert live is not None  # a first start is bounded by `boot_by` instead
     # The last good files come back before what was tried goes: until then it is the live folder.
     reason = f"the new generation did not answer within {format_span(settings.verify_timeout)}"

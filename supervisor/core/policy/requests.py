@@ -57,14 +57,14 @@ def warn(state: State, now: float) -> Decision:
         return state, []
     remaining = state.lifetime.deadline - now
     due = deadline.next_warning(state.settings.warn_at, remaining)
-    said = note(
+    line = note(
         "deadline.near",
         "warning",
         remaining=round(remaining, 1),
         deadline=_told(state.deadline_epoch),
         hint="`autoexit-nginx extend 1h` gives it one hour more",
     )
-    return replace(state, warns_before=due), [said] if remaining > 0 else []
+    return replace(state, warns_before=due), [line] if remaining > 0 else []
 
 
 def _move(state: State, wish: DeadlineRequested, now: float) -> Decision:
@@ -87,8 +87,8 @@ def _move(state: State, wish: DeadlineRequested, now: float) -> Decision:
         in_lame_duck=False,
         pending_replies=(*state.pending_replies, Reply(wish.ticket, True, text)),
     )
-    said = note("deadline.moved", was=_told(old), deadline=_told(new), remaining=round(remaining))
-    return endpoints.offer_plan(state, now, [SaveState(outcome.record), said])
+    line = note("deadline.moved", was=_told(old), deadline=_told(new), remaining=round(remaining))
+    return endpoints.offer_plan(state, now, [SaveState(outcome.record), line])
 
 
 def _stop(state: State, ticket: int, now: float) -> Decision:
@@ -106,8 +106,8 @@ def _stop(state: State, ticket: int, now: float) -> Decision:
 
 def _refused(state: State, ticket: int, why: str) -> Decision:
     text = f"cannot move the deadline: {why}; it stays {_told(state.deadline_epoch)}"
-    said = note("deadline.not_moved", "warning", reason=why)
-    return state, [said, Reply(ticket, False, text)]
+    line = note("deadline.not_moved", "warning", reason=why)
+    return state, [line, Reply(ticket, False, text)]
 
 
 def _told(epoch: float | None) -> str:

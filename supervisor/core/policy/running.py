@@ -68,8 +68,8 @@ def react(state: State, event: SystemEvent, now: float) -> Decision:
             return worker_limit.react(state, event, now)
         case JobStopAnswered():
             return awaiting_job_stop.answered(state, event, now)
-        case WorkerDied(said):
-            return state, [note(log_ids.WORKER_DIED, "error", said=said)]
+        case WorkerDied(output):
+            return state, [note(log_ids.WORKER_DIED, "error", message=output)]
         case StateSaved():
             return requests.saved(state, event)
         case TimePassed() | ConnectionsCounted():
@@ -101,9 +101,9 @@ def perform_due(state: State, now: float) -> Decision:
         state, more = reload_steps.with_rollout(state, reload_attempt.apply(state.rollout))
         commands = [*commands, *more]
     if now >= state.unresponsive_at:
-        said = note("nginx.dark", "error", hint="reloading the last good files")
+        line = note("nginx.unresponsive", "error", hint="reloading the last good files")
         state, more = reload_steps.with_rollout(state, reload_attempt.revive(state.rollout, now))
-        return state, [*commands, said, *more]
+        return state, [*commands, line, *more]
     if now >= state.rollout_at:
         state, more = worker_limit.begin(state, now)
         commands = [*commands, *more]
@@ -117,7 +117,7 @@ def _signalled(state: State, signum: int, now: float) -> Decision:
         )
     if signum == signal.SIGHUP:
         state = replace(state, rollout=reload.request_reread(state.rollout, now))
-        return state, [Requery(), note("files.rereading", signal="SIGHUP")]
+        return state, [Requery(), note("config.rereading", signal="SIGHUP")]
     if signum == signal.SIGUSR1 and state.master.health is MasterState.UP:
         return state, [Kill(state.master.pid, signal.SIGUSR1), note("nginx.logs_reopened")]
     if signum == signal.SIGUSR2:

@@ -57,7 +57,7 @@ def react(state: State, event: SystemEvent, now: float) -> Decision:
     match event:
         case SignalArrived(signum) if signum in STOP_SIGNALS:
             life = lifecycle.asked_to_stop(state.lifetime, state.settings.stop_timeout, now)
-            return replace(state, lifetime=life), [note("stop.hastened", stops=life.ladder.stops)]
+            return replace(state, lifetime=life), [note("stop.escalated", stops=life.ladder.stops)]
         case Spawned(ChildKind.MASTER, pid):
             booting = nginx_master.spawned(state.master, pid, now, state.settings.start_timeout)
             return replace(state, master=booting), [Kill(pid, signal.SIGQUIT)]

@@ -53,7 +53,7 @@ def status(state: State, now: float) -> Command:
         endpoints=state.view.endpoints,
         mode=state.view.mode,
         generation=state.view.generation,
-        unheard_for=None if silent_since is None else round(now - silent_since, 1),
+        unanswered_for=None if silent_since is None else round(now - silent_since, 1),
         deadline=None if state.deadline_epoch is None else format_instant(state.deadline_epoch),
         remaining=None if remaining == NEVER else round(remaining, 1),
     )

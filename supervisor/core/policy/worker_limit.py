@@ -50,7 +50,7 @@ def _admitted(state: State, event: WorkersCounted, now: float) -> Decision:
     verdict = worker_generations.verdict(old, why, is_urgent=reload.is_urgent(state.rollout))
     commands: list[Command] = []
     if why and not old.why:
-        commands.append(note("reload.deferred", "warning", reason=why, keeping=_kept(state)))
+        commands.append(note("reload.deferred", "warning", reason=why, endpoints_kept=_kept(state)))
     match verdict:
         case ReloadDecision.GO:
             state = replace(state, generations=worker_generations.going(old))
