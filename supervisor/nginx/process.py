@@ -82,10 +82,8 @@ def find_binary(name: str) -> Binary:
         code = ended.code if ended else ExitCode.CONFIG
         if code in (ExitCode.NOT_EXECUTABLE, ExitCode.NOT_FOUND):
             raise ExecutableMissing(path, found=code == ExitCode.NOT_EXECUTABLE)
-        error = (
-            "-V prints no version" if ended else f"-V hangs (over {_VERSION_TIMEOUT:g} s)"
-        )
-        raise Problem(ExitCode.CONFIG, f"cannot use NGINX_BINARY={path!r}: {error}; giving up")
+        problem = "-V prints no version" if ended else f"-V hangs (over {_VERSION_TIMEOUT:g} s)"
+        raise Problem(ExitCode.CONFIG, f"cannot use NGINX_BINARY={path!r}: {problem}; giving up")
     version = tuple(int(part) for part in match[1].split(b"."))
     return Binary(path, version, b"--with-http_stub_status_module" in output)
 

@@ -499,7 +499,7 @@ def test_our_own_shortage_is_no_verdict() -> None:
     script = textwrap.dedent("""
         import resource, socket, time
         from tests.support.probing import Probed
-        from supervisor.model import Condition
+        from supervisor.core.model import HealthState
 
         with socket.create_server(("127.0.0.1", 0)) as server:
             endpoint = server.getsockname()
@@ -520,8 +520,8 @@ def test_our_own_shortage_is_no_verdict() -> None:
             assert not probed.events
             for each in taken:
                 each.close()
-            probed.becomes(endpoint, Condition.READY)
-            probed.becomes(gone, Condition.STARTING)
+            probed.becomes(endpoint, HealthState.READY)
+            probed.becomes(gone, HealthState.STARTING)
             print("told", probed.history(endpoint))
     """)
     done = subprocess.run(

@@ -10,7 +10,7 @@ LEAKS = {
 
 _PROGRAM = """
 import os, runpy, sys, threading, time
-from supervisor.render import Renderer
+from supervisor.nginx.render import Renderer
 
 held, bundle = [], Renderer.bundle
 
