@@ -72,7 +72,7 @@ bench: setup ## measure, side by side with the pattern being replaced
 	@$(BIN)/python -m benchmarks
 
 soak: setup ## ten minutes (SOAK=24h) of changes and traffic: does anything grow; Nomad away for ten
-	@AWAY=600 $(PYTEST) -o faulthandler_timeout=0 -k A02 tests/integration/test_api_down.py & away=$$!; \
+	@AWAY=600 $(PYTEST) -o faulthandler_timeout=0 -k A02 tests/integration/nomad/test_api_down.py & away=$$!; \
 		$(BIN)/python -m benchmarks.soak $(SOAK); soaked=$$?; wait $$away && exit $$soaked
 
 old: setup ## the cases P, D, F against the pattern being replaced, for docs/migrating.md

@@ -17,7 +17,7 @@ from benchmarks import scene
 from benchmarks.report import Finding, mb, median, table
 from tests.support.clean import clean_python
 from tests.support.fake_nomad import FakeNomad
-from tests.support.footprint import GIVEN, CachedEndpoints, memory_of
+from tests.support.footprint import GIVEN, Memory, memory_of
 from tests.support.namespaces import Process
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
@@ -35,9 +35,9 @@ class Held:
     One run: the bare interpreter, the program after its start, and after the changes.
     """
 
-    bare: CachedEndpoints
-    started: CachedEndpoints
-    changed: CachedEndpoints
+    bare: Memory
+    started: Memory
+    changed: Memory
 
 
 def measure(rounds: int) -> list[Finding]:

@@ -12,7 +12,7 @@ from statistics import median
 
 import pytest
 
-from tests.support.clean import CHECKOUT
+from tests.support.checkout import CHECKOUT
 from tests.support.footprint import GIVEN, OURS, cost_of
 
 pytestmark = pytest.mark.budget

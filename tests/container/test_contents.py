@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.checkout import CHECKOUT
 from tests.support.container import Container, status_of
 from tests.support.engine import IMAGE, engine, inspected, run_engine
-from tests.support.subjects import CHECKOUT
 from tests.support.waiting import eventually
 
 Contain = Callable[..., Container]

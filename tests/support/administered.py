@@ -12,8 +12,8 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
+from tests.support.checkout import CHECKOUT
 from tests.support.client import Answer, get
-from tests.support.footprint import CHECKOUT
 from tests.support.replica import Replica
 from tests.support.supervised import Supervised
 from tests.support.waiting import free_port

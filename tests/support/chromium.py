@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import pytest
 
-from tests.support.footprint import CHECKOUT
+from tests.support.checkout import CHECKOUT
 from tests.support.waiting import eventually
 
 # Before the imports, so that whoever imports this module is skipped where they would fail.

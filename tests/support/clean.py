@@ -14,7 +14,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-CHECKOUT = Path(__file__).parent.parent.parent
+from tests.support.checkout import CHECKOUT
+
 LOCK = CHECKOUT / "requirements.lock"
 
 

@@ -17,9 +17,9 @@ from typing import Any, Self
 
 import psutil
 
+from tests.support.checkout import CHECKOUT
 from tests.support.client import Answer, get
 from tests.support.nomad_agent import Agent
-from tests.support.subjects import CHECKOUT
 from tests.support.waiting import eventually
 
 Row = dict[str, Any]

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-CHECKOUT = Path(__file__).parent.parent.parent
+from tests.support.checkout import CHECKOUT
 
 #: The dependencies that were given; what the supervisor adds to them is its own share.
 GIVEN = "import psutil, jinja2, nomad, structlog"
@@ -25,7 +25,7 @@ print(*sorted(sys.modules))
 
 
 @dataclass(frozen=True, slots=True)
-class CachedEndpoints:
+class Memory:
     """
     Megabytes of 1,000,000 bytes: all that is mapped, and that with shared pages shared out.
     """
@@ -41,11 +41,11 @@ class Cost:
     """
 
     seconds: float
-    memory: CachedEndpoints
+    memory: Memory
     modules: frozenset[str]
 
 
-def memory_of(pid: int) -> CachedEndpoints:
+def memory_of(pid: int) -> Memory:
     """
     Return what a process holds at this moment.
     """
@@ -81,5 +81,5 @@ def cost_of(python: Path, lines: str) -> Cost:
     return Cost(took, _memory(*sizes.split()), frozenset(modules.split()))
 
 
-def _memory(rss: str, pss: str) -> CachedEndpoints:
-    return CachedEndpoints(int(rss) * 1024 / 1e6, int(pss) * 1024 / 1e6)
+def _memory(rss: str, pss: str) -> Memory:
+    return Memory(int(rss) * 1024 / 1e6, int(pss) * 1024 / 1e6)

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.support import containers
+from tests.support.checkout import CHECKOUT
 
-JOBS = Path(__file__).parents[2] / "jobs"
+JOBS = CHECKOUT / "jobs"
 REPLICA = (Path(__file__).parent / "served.py").read_text()
 
 

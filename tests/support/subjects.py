@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from tests.support.checkout import CHECKOUT
 from tests.support.fake_nomad import Endpoint, FakeNomad
 
-CHECKOUT = Path(__file__).parent.parent.parent
 RUN = (sys.executable, "-m", "supervisor", "run")
 
 

@@ -11,10 +11,11 @@ from typing import Self
 
 import pytest
 
+from tests.support.checkout import CHECKOUT
 from tests.support.journal import Line
 from tests.support.launched import Launched, Stdout
 from tests.support.namespaces import Population, Process, why_no_unshare
-from tests.support.subjects import CHECKOUT, Launch
+from tests.support.subjects import Launch
 from tests.support.waiting import eventually
 
 EXEC = (sys.executable, "-m", "supervisor", "exec", "--")

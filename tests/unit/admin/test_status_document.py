@@ -4,7 +4,6 @@ The document of /status, made of states that a life goes through.
 
 import json
 import signal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,11 +27,10 @@ from supervisor.core.events import (
 )
 from supervisor.core.model import ChildKind, Endpoint, HealthState, ServerOptions
 from supervisor.core.stats import REMEMBERED
+from tests.support.checkout import CHECKOUT
 from tests.support.play import SOURCE, Play, World, arrives, endpoints
 
-SCHEMA = Draft202012Validator(
-    json.loads((Path(__file__).parents[2] / "docs" / "status.schema.json").read_text())
-)
+SCHEMA = Draft202012Validator(json.loads((CHECKOUT / "docs" / "status.schema.json").read_text()))
 SAMPLES: dict[str, Any] = {
     "every": 5.0, "at": [], "ready": [], "requests_per_second": [], "connections": [],
 }  # fmt: skip

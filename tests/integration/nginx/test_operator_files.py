@@ -12,11 +12,11 @@ from typing import Literal
 
 import pytest
 
+from tests.support.checkout import CHECKOUT
 from tests.support.live_files import live_files
 from tests.support.nginxes import BOTH
 from tests.support.reloading import BRISK, settled
 from tests.support.replica import Replica
-from tests.support.subjects import CHECKOUT
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually, free_port
 

@@ -13,11 +13,11 @@ from http.cookies import SimpleCookie
 
 import pytest
 
+from tests.support.checkout import CHECKOUT
 from tests.support.client import Answer, asking, get, read_answer
 from tests.support.nginxes import BOTH, current
 from tests.support.reloading import BRISK, reload, settled
 from tests.support.replica import Replica
-from tests.support.subjects import CHECKOUT
 from tests.support.supervised import Supervised
 
 Supervise = Callable[..., Supervised]

@@ -3,11 +3,11 @@ The page for those who come from the pattern being replaced.
 """
 
 import re
-from pathlib import Path
 
 from tests.support.catalogue import CLAIMED
+from tests.support.checkout import CHECKOUT
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "migrating.md"
+PAGE = CHECKOUT / "docs" / "migrating.md"
 
 
 def test_every_case_about_the_process_has_a_row() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from supervisor.system.state_file import read_record, save_record
+from tests.support.checkout import CHECKOUT
 from tests.support.interrupted import NEW, OLD, bundles, configs, plan
 from tests.support.replica import Replica
-from tests.support.subjects import CHECKOUT
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.checkout import CHECKOUT
 from tests.support.fake_nomad import FakeNomad
 from tests.support.live_files import live_files
 from tests.support.nginxes import BOTH
 from tests.support.replica import Replica
-from tests.support.subjects import CHECKOUT, Ours, chosen
+from tests.support.subjects import Ours, chosen
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
 

@@ -3,7 +3,6 @@ The metrics: what a scrape tells, by the rules of those who scrape.
 """
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -11,10 +10,11 @@ from supervisor.admin.metrics import exposition
 from supervisor.admin.status_document import Observation
 from supervisor.core.events import ChildExited, DiscoveryFailed, WorkerDied
 from supervisor.core.model import ChildKind
+from tests.support.checkout import CHECKOUT
 from tests.support.metrics_lint import OFFICIAL, complaints, families
 from tests.support.play import SOURCE, Play, World, arrives
 
-ALERTS = Path(__file__).parent.parent.parent / "docs" / "monitoring" / "alerts.yml"
+ALERTS = CHECKOUT / "docs" / "monitoring" / "alerts.yml"
 
 COUNTED = {
     "active": 3, "accepted": 70, "handled": 69, "requests": 500,

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.support.checkout import CHECKOUT
+
+ROOT = CHECKOUT
 LOCKS = sorted(ROOT.glob("*.lock"))
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 

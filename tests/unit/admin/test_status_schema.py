@@ -3,13 +3,14 @@ The documented form of what /status answers.
 """
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
-DOCS = Path(__file__).parent.parent.parent / "docs"
+from tests.support.checkout import CHECKOUT
+
+DOCS = CHECKOUT / "docs"
 SCHEMA = json.loads((DOCS / "status.schema.json").read_text())
 
 

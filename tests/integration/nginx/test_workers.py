@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from supervisor.nginx.host_limits import worker_count
+from tests.support.checkout import CHECKOUT
 from tests.support.fake_nomad import FakeNomad
 from tests.support.image import subject_for
-from tests.support.subjects import CHECKOUT, RUN, Ours
+from tests.support.subjects import RUN, Ours
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
 
