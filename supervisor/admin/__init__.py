@@ -32,11 +32,11 @@ class Admin:
         self._bridge = LoopBridge(context, post)
         self._history = History(self._bridge)
         routes = Routes(self._bridge, self._history)
-        self._servers = [Server(context.folder / _OWN, routes.own)]
+        self._servers = [Server(context.folder / _OWN, routes.operator_response)]
         path = context.folder / _READERS
         path.unlink(missing_ok=True)  # an earlier process may have had an ADMIN_PORT
         if context.is_published:
-            self._servers.append(Server(path, routes.read, group=context.readers))
+            self._servers.append(Server(path, routes.public_response, group=context.readers))
 
     def start(self) -> None:
         """Answer from now on."""
@@ -45,9 +45,9 @@ class Admin:
         if len(self._servers) > 1:  # nobody else draws plots
             self._history.start()
 
-    def show(self, state: State, now: float) -> None:
+    def publish(self, state: State, now: float) -> None:
         """Show this state from now on, which was true at an instant on the loop's clock."""
-        self._bridge.show(state, now)
+        self._bridge.publish(state, now)
 
     def reply(self, reply: Reply) -> None:
         """Hand the answer to who waits for it."""

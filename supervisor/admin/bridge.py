@@ -46,7 +46,7 @@ class AdminContext:
 
 class LoopBridge:
     """
-    What is seen and asked through it; all but `show` and `reply` is for the readers' threads.
+    What is seen and asked through it; all but `publish` and `reply` is for the readers' threads.
     """
 
     def __init__(self, context: AdminContext, post: Callable[[Event], None]) -> None:
@@ -58,7 +58,7 @@ class LoopBridge:
         self._tickets = itertools.count(1)
         self._waiting: dict[int, queue.SimpleQueue[Reply]] = {}
 
-    def show(self, state: State, now: float) -> None:
+    def publish(self, state: State, now: float) -> None:
         """Show this state from now on, which was true at an instant on the loop's clock."""
         self._shown = (state, now)
 

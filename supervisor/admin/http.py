@@ -50,7 +50,7 @@ class BadRequest(Exception):
         self.answer = Response(status, f"{text}\n".encode())
 
 
-def receive(line: socket.socket, within: float) -> Request | None:
+def receive(connection: socket.socket, within: float) -> Request | None:
     """
     Read one request; None where the client went away or took too long.
 
@@ -61,7 +61,7 @@ def receive(line: socket.socket, within: float) -> Request | None:
     while b"\r\n\r\n" not in received:
         if len(received) > _LARGEST_HEAD:
             raise BadRequest(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the head is too large")
-        chunk = _more(line, until)
+        chunk = _more(connection, until)
         if not chunk:
             return None
         received += chunk
@@ -72,14 +72,14 @@ def receive(line: socket.socket, within: float) -> Request | None:
         raise BadRequest(HTTPStatus.BAD_REQUEST, "expected METHOD PATH HTTP/1.1")
     size = _body_size(lines)
     while len(body) < size:
-        chunk = _more(line, until)
+        chunk = _more(connection, until)
         if not chunk:
             return None
         body += chunk
     return Request(words[0], words[1].partition("?")[0], body[:size])
 
 
-def send(line: socket.socket, answer: Response, within: float, *, only_head: bool) -> None:
+def send(connection: socket.socket, answer: Response, within: float, *, only_head: bool) -> None:
     """
     Write an answer and its end.  Raises OSError where the client does not take it.
     """
@@ -92,8 +92,8 @@ def send(line: socket.socket, answer: Response, within: float, *, only_head: boo
         "Connection: close",
         *(f"{name}: {value}" for name, value in answer.headers),
     ]
-    line.settimeout(within)
-    line.sendall("\r\n".join([*head, "", ""]).encode() + (b"" if only_head else answer.body))
+    connection.settimeout(within)
+    connection.sendall("\r\n".join([*head, "", ""]).encode() + (b"" if only_head else answer.body))
 
 
 def _body_size(lines: list[str]) -> int:
@@ -109,13 +109,13 @@ def _body_size(lines: list[str]) -> int:
     return size
 
 
-def _split(line: str) -> tuple[str, str, str]:
-    return line.partition(":")
+def _split(connection: str) -> tuple[str, str, str]:
+    return connection.partition(":")
 
 
-def _more(line: socket.socket, until: float) -> bytes:
+def _more(connection: socket.socket, until: float) -> bytes:
     left = until - time.monotonic()
     if left <= 0:
         return b""
-    line.settimeout(left)
-    return line.recv(8192)
+    connection.settimeout(left)
+    return connection.recv(8192)

@@ -45,23 +45,23 @@ class Routes:
             "/metrics": _SharedResponse(bridge, self._metrics),
         }
         self._networked: dict[str, Reader] = {**self._public, **shared}
-        self._asked: dict[str, Callable[[bytes], Response]] = {
+        self._post_routes: dict[str, Callable[[bytes], Response]] = {
             "/deadline": self._deadline,
-            "/stop": lambda _: _told(self._bridge.stop()),
+            "/stop": lambda _: _reply_response(self._bridge.stop()),
         }
 
-    def read(self, wanted: Request) -> Response:
+    def public_response(self, wanted: Request) -> Response:
         """Answer on the socket of those who only read."""
         self._bridge.reads += 1
         reader = self._networked.get(wanted.path)
         return _missing() if reader is None else _read(wanted, reader)
 
-    def own(self, wanted: Request) -> Response:
+    def operator_response(self, wanted: Request) -> Response:
         """Answer on our own socket."""
-        if wanted.path in self._asked:
+        if wanted.path in self._post_routes:
             if wanted.method != "POST":
                 return _not_allowed("POST")
-            return self._asked[wanted.path](wanted.body)
+            return self._post_routes[wanted.path](wanted.body)
         if wanted.path == "/config":
             return _read(wanted, self._config)
         reader = self._public.get(wanted.path)
@@ -128,7 +128,7 @@ class Routes:
             what = "no JSON" if isinstance(error, json.JSONDecodeError | RecursionError) else error
             text = f"cannot read the wish: {what}; nothing changes"
             return _json(HTTPStatus.BAD_REQUEST, {"accepted": False, "text": text})
-        return _told(self._bridge.move(by, until))
+        return _reply_response(self._bridge.move(by, until))
 
 
 class _SharedResponse:
@@ -163,7 +163,7 @@ def _signed(text: str) -> float:
     return sign * seconds
 
 
-def _told(reply: Reply | None) -> Response:
+def _reply_response(reply: Reply | None) -> Response:
     if reply is None:
         text = "asked, but there was no answer in time: see the status"
         return _json(HTTPStatus.ACCEPTED, {"accepted": None, "text": text})

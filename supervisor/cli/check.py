@@ -88,7 +88,7 @@ def _plan(settings: Settings) -> Plan:
         elif isinstance(event, DiscoveryFailed):
             print(f"warning: {event.source}: {event.reason}", file=sys.stderr)
             break
-    end = lifecycle.anchor(settings, None, time.time()).record.deadline
+    end = lifecycle.resolve(settings, None, time.time()).record.deadline
     terms = BalancingSettings(settings.lb_method, settings.health_fail_open, end)
     return balancing.balance(known, terms).plan
 

@@ -82,7 +82,7 @@ def _parsed(argv: Sequence[str]) -> str:
 def _run() -> int:
     from supervisor.daemon import start
 
-    return start.run(os.environ)
+    return start.serve(os.environ)
 
 
 def _check() -> int:
@@ -112,7 +112,7 @@ def _healthcheck() -> int:
 def _exec(words: Sequence[str] = ()) -> int:
     from supervisor.cli.exec import run
 
-    return run.run(words, os.environ)
+    return run.run_command(words, os.environ)
 
 
 def _ask(*words: str) -> int:

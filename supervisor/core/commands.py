@@ -129,7 +129,7 @@ class SetProbeTargets:
     endpoints: frozenset[Endpoint]
     leaving: frozenset[Endpoint] = frozenset()
     allocations: Mapping[Endpoint, str] = field(default_factory=dict)
-    proven: frozenset[Endpoint] = frozenset()
+    was_ready: frozenset[Endpoint] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ def apply_duration_alias(given: dict[str, str]) -> list[str]:
     return []
 
 
-class Anchor(NamedTuple):
+class ResolvedDeadline(NamedTuple):
     """
     Where the deadline stands at a start: the record to keep, and what to say about the old one.
 
@@ -84,7 +84,9 @@ class Anchor(NamedTuple):
     warning: str = ""
 
 
-def anchored(wish: DeadlineSettings, found: DeadlineRecord | None, wall: float) -> Anchor:
+def resolve_deadline(
+    wish: DeadlineSettings, found: DeadlineRecord | None, wall: float
+) -> ResolvedDeadline:
     """
     Decide the deadline at a start, from the settings and what an earlier start recorded.
 
@@ -105,7 +107,7 @@ def anchored(wish: DeadlineSettings, found: DeadlineRecord | None, wall: float) 
         if found is not None:
             warning = f"{found.origin} became {wish.origin}; counting from the first start"
         record = DeadlineRecord(wish.allocation, first, wish.origin, wish.end(first))
-    return Anchor(record, None if record.end is None else record.end - wall, warning)
+    return ResolvedDeadline(record, None if record.end is None else record.end - wall, warning)
 
 
 def _follows(record: DeadlineRecord, wish: DeadlineSettings) -> bool:

@@ -60,7 +60,7 @@ class EndpointSet:
     allocations: Mapping[Endpoint, str] = field(default_factory=dict)
     health_states: Mapping[Endpoint, HealthState] = field(default_factory=dict)
     since: Mapping[Endpoint, float] = field(default_factory=dict)
-    proven: frozenset[Endpoint] = frozenset()
+    was_ready: frozenset[Endpoint] = frozenset()
     leaving: Mapping[Endpoint, float] = field(default_factory=dict)
     hold_until: float = NEVER
 
@@ -101,8 +101,8 @@ def restored(
             server_options=cached.server_options,
             answered_at=now - cached.age,
         )
-    proven = frozenset[Endpoint]().union(*(cached.ready for cached in caches.values()))
-    return _merged(replace(endpoint_set, sources=sources, proven=proven), now)
+    was_ready = frozenset[Endpoint]().union(*(cached.ready for cached in caches.values()))
+    return _merged(replace(endpoint_set, sources=sources, was_ready=was_ready), now)
 
 
 def arrived(endpoint_set: EndpointSet, event: SnapshotArrived, now: float) -> EndpointSet:
@@ -139,13 +139,13 @@ def failed(endpoint_set: EndpointSet, event: DiscoveryFailed, now: float) -> End
     return replace(endpoint_set, sources={**endpoint_set.sources, event.source: after})
 
 
-def seen(endpoint_set: EndpointSet, event: HealthChanged, now: float) -> EndpointSet:
+def health_changed(endpoint_set: EndpointSet, event: HealthChanged, now: float) -> EndpointSet:
     """
     Take in what the probes found; of endpoints that are gone it is no news.
     """
     found = {
         endpoint: HealthState.FAILING
-        if health_state is HealthState.STARTING and endpoint in endpoint_set.proven
+        if health_state is HealthState.STARTING and endpoint in endpoint_set.was_ready
         else health_state
         for endpoint, health_state in event.health_states.items()
         if endpoint in endpoint_set.watched

@@ -49,14 +49,14 @@ class JobStop:
         return min(self.ask_at, self.alone_at)
 
 
-def begun(now: float) -> JobStop:
+def started(now: float) -> JobStop:
     """
     Begin: ask now.
     """
     return JobStop(began_at=now, ask_at=now, alone_at=now + _ASKING)
 
 
-def asked(stop: JobStop) -> JobStop:
+def requested(stop: JobStop) -> JobStop:
     """
     Count a question; the next one waits for its answer.
     """

@@ -16,7 +16,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from supervisor.core.config.settings import Settings
-from supervisor.core.deadline_record import Anchor, DeadlineRecord, DeadlineSettings, anchored
+from supervisor.core.deadline_record import (
+    DeadlineRecord,
+    DeadlineSettings,
+    ResolvedDeadline,
+    resolve_deadline,
+)
 from supervisor.core.drain_ladder import DrainLadder
 from supervisor.core.model import NEVER
 
@@ -94,7 +99,7 @@ def drain(life: Lifetime, reason: str, total: float, now: float) -> Lifetime:
     return replace(enter(life, Phase.DRAINING), ladder=life.ladder.begin(reason, total, now))
 
 
-def asked_to_stop(life: Lifetime, total: float, now: float) -> Lifetime:
+def stop_requested(life: Lifetime, total: float, now: float) -> Lifetime:
     """
     Count a stop signal: it begins the end, or shortens the ladder.
     """
@@ -103,10 +108,10 @@ def asked_to_stop(life: Lifetime, total: float, now: float) -> Lifetime:
     return replace(life, ladder=life.ladder.stop(total, now))
 
 
-def anchor(settings: Settings, found: DeadlineRecord | None, wall: float) -> Anchor:
+def resolve(settings: Settings, found: DeadlineRecord | None, wall: float) -> ResolvedDeadline:
     """
     Decide the deadline at a start, from the settings and what an earlier start recorded.
     """
-    return anchored(
+    return resolve_deadline(
         DeadlineSettings(settings.ttl, settings.deadline, settings.nomad_alloc_id), found, wall
     )

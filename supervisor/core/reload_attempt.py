@@ -32,7 +32,7 @@ _LONGEST_RETRY = 30.0
 Outcome = tuple[Rollout, list[Command]]
 
 
-def begin(rollout: Rollout, now: float) -> Outcome:
+def start(rollout: Rollout, now: float) -> Outcome:
     """
     Begin an attempt at what is wanted.
     """

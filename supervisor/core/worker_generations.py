@@ -90,7 +90,7 @@ def shortage(generations: Generations, room: float, needed: int) -> str:
     return ""
 
 
-def verdict(generations: Generations, why: str, *, is_urgent: bool) -> ReloadDecision:
+def decide(generations: Generations, why: str, *, is_urgent: bool) -> ReloadDecision:
     """
     Decide about a reload that is due.
     """
@@ -99,7 +99,7 @@ def verdict(generations: Generations, why: str, *, is_urgent: bool) -> ReloadDec
     return ReloadDecision.END_OLDEST if is_urgent and generations.draining else ReloadDecision.WAIT
 
 
-def holding(generations: Generations, plan: Plan, why: str, now: float) -> Generations:
+def hold(generations: Generations, plan: Plan, why: str, now: float) -> Generations:
     """
     Let the reload for a plan wait; another plan is looked at anew.
     """
@@ -114,7 +114,7 @@ def ending_oldest(generations: Generations, plan: Plan, why: str, now: float) ->
     return replace(generations, told=told, held=plan, held_until=now + _FAREWELL, why=why)
 
 
-def going(generations: Generations) -> Generations:
+def fits(generations: Generations) -> Generations:
     """
     Note that the reload fits.
     """

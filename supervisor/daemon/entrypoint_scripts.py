@@ -128,9 +128,9 @@ def _run(
     pump.start()
     outcome = _await(children, pid, until)
     if not isinstance(outcome, int):
-        process.send(pid, signal.SIGTERM, group=True)
+        process.send_signal(pid, signal.SIGTERM, group=True)
         if not isinstance(_await(children, pid, time.monotonic() + _GRACE), int):
-            process.send(pid, signal.SIGKILL, group=True)
+            process.send_signal(pid, signal.SIGKILL, group=True)
     pump.join(_LINES)  # not for ever: what it left in the background may hold the pipe
     return outcome
 

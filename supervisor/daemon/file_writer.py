@@ -49,7 +49,7 @@ class FileWriter:
         """Start to work."""
         threading.Thread(target=self._work, name="clerk", daemon=True).start()
 
-    def take(self, errand: Errand) -> None:
+    def submit(self, errand: Errand) -> None:
         """Queue an errand."""
         self._errands.put(lambda: self._do(errand))
 

@@ -64,7 +64,7 @@ class Loop:
         """
         while True:
             # The state is frozen: readers look at it as it is, and never wait for the loop.
-            self._services.admin.show(state, self._clock())
+            self._services.admin.publish(state, self._clock())
             for command in commands:
                 if isinstance(command, Exit):
                     return command
@@ -89,13 +89,13 @@ class Loop:
                 | SaveCache()
                 | SaveState()
             ):
-                services.writer.take(command)
+                services.writer.submit(command)
             case SpawnMaster():
                 services.nginx.spawn_master(self._inbox.post)
             case SpawnCheck(attempt):
                 services.nginx.spawn_check(services.config_store.path(attempt), self._inbox.post)
             case Kill(pid, signum, group):
-                process.send(pid, signum, group=group)
+                process.send_signal(pid, signum, group=group)
             case QuitOrphans(master):
                 self._inbox.post(services.nginx.quit_orphans(master))
             case SetPollInterval(every):
@@ -106,9 +106,9 @@ class Loop:
                 self._inbox.post(workers.count(master, services.worker_count))
             case SignalWorkers(pids, signum):
                 if signum != signal.SIGKILL:  # who has to be told twice was counted the first time
-                    self._inbox.post(workers.ended(pids, services.port))
+                    self._inbox.post(workers.signalled(pids, services.port))
                 for pid in pids:
-                    process.send(pid, signum)
+                    process.send_signal(pid, signum)
             case Requery():
                 for source in services.sources:
                     source.requery()

@@ -40,7 +40,7 @@ _FILES = 0.3
 _LINES = 0.3
 
 
-def run(environ: Mapping[str, str]) -> int:
+def serve(environ: Mapping[str, str]) -> int:
     """
     Serve until the deadline or a signal, and return the exit code.
 
@@ -61,11 +61,11 @@ def run(environ: Mapping[str, str]) -> int:
     record, error = read_record(Path(settings.state_dir))
     if error:
         log.emit("state.unusable", "warning", reason=error)
-    anchor = lifecycle.anchor(settings, record, time.time())
+    resolved = lifecycle.resolve(settings, record, time.time())
     inbox, children = Inbox(), process.Children()
     following = sources(settings, inbox.post, log.redact)
-    state, commands = decide.begin(
-        settings, anchor, [source.name for source in following], boot_clock()
+    state, commands = decide.first_state(
+        settings, resolved, [source.name for source in following], boot_clock()
     )
     if state.lifetime.is_ending:
         return exit_report.report(settings, _finish_late(settings, commands, log), log)

@@ -61,7 +61,9 @@ class NomadSource:
                 continue
             place = query_schedule.asking(place, time.monotonic())
             try:
-                answer = self._believed(self._client.ask(self._service, place.index, _WAIT))
+                answer = self._believed(
+                    self._client.list_instances(self._service, place.index, _WAIT)
+                )
                 place, pause = self._learn(answer, place)
             except NomadError as trouble:
                 if self._again.is_set():

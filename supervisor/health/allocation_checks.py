@@ -19,11 +19,11 @@ class CheckSummary(Enum):
     PENDING = "pending"
     NOTHING = "nothing"
 
-    def verdict(self, *, proven: bool) -> ProbeResult | None:
+    def verdict(self, *, was_ready: bool) -> ProbeResult | None:
         """Judge: one that was ready once has not failed by a check that begins anew."""
         if self is CheckSummary.PASSED:
             return ProbeResult.PASSED
-        if self is CheckSummary.FAILED or (self is CheckSummary.PENDING and not proven):
+        if self is CheckSummary.FAILED or (self is CheckSummary.PENDING and not was_ready):
             return ProbeResult.FAILED
         return None
 
@@ -48,22 +48,22 @@ class AllocationChecks:
     has none any more is stopping.
     """
 
-    __slots__ = ("due", "endpoints", "had_checks", "is_bare", "silent_since")
+    __slots__ = ("due", "endpoints", "had_checks", "has_no_checks", "unanswered_since")
 
     def __init__(self, due: float) -> None:
         self.endpoints: list[Endpoint] = []
         self.due = due
         self.had_checks = False
-        self.is_bare = False
-        self.silent_since: float | None = None
+        self.has_no_checks = False
+        self.unanswered_since: float | None = None
 
-    def heard(self, said: CheckSummary) -> None:
+    def on_answer(self, said: CheckSummary) -> None:
         """Take in an answer."""
-        self.silent_since = None
+        self.unanswered_since = None
         self.had_checks = self.had_checks or said is not CheckSummary.NOTHING
-        self.is_bare = not self.had_checks
+        self.has_no_checks = not self.had_checks
 
-    def missed(self, asked_at: float) -> None:
+    def on_no_answer(self, asked_at: float) -> None:
         """Take in that a question was not answered."""
-        if self.silent_since is None:
-            self.silent_since = asked_at
+        if self.unanswered_since is None:
+            self.unanswered_since = asked_at

@@ -58,7 +58,7 @@ class NomadChecker:
         self._prober = Prober(settings, self._heard)
         self._services = frozenset(settings.service_name)
         self._lock = threading.Lock()
-        self._bell = threading.Event()
+        self._wake_event = threading.Event()
         self._order = SetProbeTargets(frozenset())
         self._probed = SetProbeTargets(frozenset())
         self._known: dict[Endpoint, ProbeRecord] = {}
@@ -66,7 +66,7 @@ class NomadChecker:
         self._fell_back = False
         self._refusals = 0
         self._failures = 0
-        self._silent_since: float | None = None
+        self._unanswered_since: float | None = None
         self._quiet_until = 0.0
 
     def start(self) -> None:
@@ -83,7 +83,7 @@ class NomadChecker:
             for endpoint in self._known.keys() - wanted:
                 del self._known[endpoint]
             for endpoint in wanted - self._known.keys():
-                self._known[endpoint] = state.new_record(now, proven=endpoint in order.proven)
+                self._known[endpoint] = state.new_record(now, was_ready=endpoint in order.was_ready)
             before, self._allocations = self._allocations, {}
             for endpoint in order.endpoints - order.leaving:
                 if name := order.allocations.get(endpoint, ""):
@@ -93,7 +93,7 @@ class NomadChecker:
                         known.endpoints = []
                     known.endpoints.append(endpoint)
             self._share(now)
-        self._bell.set()
+        self._wake_event.set()
 
     def _run(self) -> None:
         while True:
@@ -101,8 +101,8 @@ class NomadChecker:
             with self._lock:
                 due, name = self._next()
             if due > now:
-                self._bell.wait(None if due == NEVER else due - now)
-                self._bell.clear()
+                self._wake_event.wait(None if due == NEVER else due - now)
+                self._wake_event.clear()
                 continue
             try:
                 said = summarize(self._checks.ask(name), self._services)
@@ -124,10 +124,10 @@ class NomadChecker:
         """Take in an answer."""
         now = time.monotonic()
         with self._lock:
-            self._silent_since, self._failures, self._refusals = None, 0, 0
+            self._unanswered_since, self._failures, self._refusals = None, 0, 0
             allocation = self._allocations.get(name)
             if allocation:  # it may have been dropped meanwhile
-                allocation.heard(said)
+                allocation.on_answer(said)
                 self._judge(allocation, said, now)
                 allocation.due = now + self._pause(allocation, now)
             self._share(now)
@@ -136,7 +136,7 @@ class NomadChecker:
         news: dict[Endpoint, HealthState] = {}
         for endpoint in allocation.endpoints:
             before = self._known[endpoint]
-            verdict = said.verdict(proven=before.proven)
+            verdict = said.verdict(was_ready=before.was_ready)
             if verdict is None:
                 continue
             after = state.judge(before, verdict, now, self._rise, self._fall)
@@ -147,15 +147,15 @@ class NomadChecker:
             self._post(HealthChanged(news))
 
     def _pause(self, allocation: AllocationChecks, now: float) -> float:
-        if allocation.is_bare:
+        if allocation.has_no_checks:
             return self._interval
         return min(
             state.pause(
                 self._known[endpoint],
                 now,
-                has_place=False,
+                has_fast_slot=False,
                 is_leaving=False,
-                crowd=len(self._known),
+                endpoints_total=len(self._known),
                 interval=self._interval,
                 chance=chance(),
             )
@@ -175,7 +175,7 @@ class NomadChecker:
             else:
                 allocation = self._allocations.get(name)
                 if allocation:  # others are asked before it is asked again
-                    allocation.missed(asked_at)
+                    allocation.on_no_answer(asked_at)
                     allocation.due = now + self._pause(allocation, now)
                 self._rest(trouble, asked_at, now)
             self._share(now)
@@ -183,10 +183,10 @@ class NomadChecker:
     def _rest(self, trouble: NomadError, asked_at: float, now: float) -> None:
         """Leave Nomad alone for a while, longer each time."""
         if trouble.status == 404:
-            self._silent_since, self._failures = None, 0
+            self._unanswered_since, self._failures = None, 0
             return
-        if self._silent_since is None:
-            self._silent_since = asked_at
+        if self._unanswered_since is None:
+            self._unanswered_since = asked_at
         pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self._failures, 16))
         self._failures += 1
         told = min(trouble.retry_after or 0.0, _LONGEST_RETRY_AFTER)
@@ -201,21 +201,21 @@ class NomadChecker:
             endpoints -= {
                 endpoint
                 for allocation in self._allocations.values()
-                if not allocation.is_bare
+                if not allocation.has_no_checks
                 for endpoint in allocation.endpoints
-                if not (self._known[endpoint].proven and self._is_away(allocation, now))
+                if not (self._known[endpoint].was_ready and self._is_away(allocation, now))
             }
         if (endpoints, order.leaving) != (self._probed.endpoints, self._probed.leaving):
             watched = endpoints | order.leaving
-            proven = frozenset(each for each in watched if self._known[each].proven)
-            self._probed = SetProbeTargets(endpoints, order.leaving, proven=proven)
+            was_ready = frozenset(each for each in watched if self._known[each].was_ready)
+            self._probed = SetProbeTargets(endpoints, order.leaving, was_ready=was_ready)
             self._prober.watch(self._probed)
 
     def _is_away(self, allocation: AllocationChecks, now: float) -> bool:
         limit = now - _AWAY_AFTER * self._interval
         return any(
             since is not None and since < limit
-            for since in (self._silent_since, allocation.silent_since)
+            for since in (self._unanswered_since, allocation.unanswered_since)
         )
 
     def _heard(self, event: Event) -> None:
@@ -230,7 +230,7 @@ class NomadChecker:
                 if endpoint in probed and self._known[endpoint].health_state is not health_state
             }
             for endpoint, health_state in news.items():
-                self._known[endpoint] = state.taken(self._known[endpoint], health_state, now)
+                self._known[endpoint] = state.adopted(self._known[endpoint], health_state, now)
             if news:
                 self._post(HealthChanged(news))
 

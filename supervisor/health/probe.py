@@ -60,7 +60,7 @@ class ProbeConnection:
     `until` is the instant at which silence becomes the verdict.
     """
 
-    __slots__ = ("_heard", "_is_connected", "_ranges", "_request", "_socket", "number", "until")
+    __slots__ = ("_is_connected", "_ranges", "_received", "_request", "_socket", "number", "until")
 
     def __init__(
         self, endpoint: Endpoint, until: float, request: bytes, ranges: tuple[tuple[int, int], ...]
@@ -69,7 +69,7 @@ class ProbeConnection:
         self.until = until
         self._request = request
         self._ranges = ranges
-        self._heard = b""
+        self._received = b""
         self._is_connected = False
         family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
         self._socket = socket.socket(family, _TYPE)
@@ -87,11 +87,11 @@ class ProbeConnection:
             self._socket.close()
             raise LocalError(error.strerror) from None
 
-    def hear(self, mask: int, now: float) -> ProbeResult | None:
+    def on_events(self, mask: int, now: float) -> ProbeResult | None:
         """Take in events: the verdict, if there is one by now.  Raises OursError."""
         if not self._is_connected:
             if mask & _BROKEN:
-                return explained(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+                return result_of_error(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
             self._is_connected = True
             if not self._request:
                 self.until = now + _OPEN
@@ -101,7 +101,7 @@ class ProbeConnection:
             return ProbeResult.FAILED if mask & (_BROKEN | select.EPOLLRDHUP) else None
         return self._read() if mask & _NEWS else None
 
-    def silence(self) -> ProbeResult:
+    def on_timeout(self) -> ProbeResult:
         """Judge that nothing more was heard until the time was over."""
         passed = self._is_connected and not self._request
         return ProbeResult.PASSED if passed else ProbeResult.TIMED_OUT
@@ -130,24 +130,24 @@ class ProbeConnection:
     def _read(self) -> ProbeResult | None:
         while True:
             try:
-                chunk = self._socket.recv(_LONGEST - len(self._heard))
+                chunk = self._socket.recv(_LONGEST - len(self._received))
             except BlockingIOError:
                 return None
             except OSError:
                 return ProbeResult.FAILED
-            self._heard += chunk
+            self._received += chunk
             try:
-                status = status_of(self._heard)
+                status = status_of(self._received)
             except ValueError:
                 return ProbeResult.FAILED
             if status:
                 fits = any(low <= status <= high for low, high in self._ranges)
                 return ProbeResult.PASSED if fits else ProbeResult.FAILED
-            if not chunk or len(self._heard) >= _LONGEST:
+            if not chunk or len(self._received) >= _LONGEST:
                 return ProbeResult.FAILED
 
 
-def explained(number: int) -> ProbeResult:
+def result_of_error(number: int) -> ProbeResult:
     """
     Judge why a connection failed.  Raises OursError.
     """
@@ -158,52 +158,60 @@ def explained(number: int) -> ProbeResult:
     return ProbeResult.TIMED_OUT if number == errno.ETIMEDOUT else ProbeResult.FAILED
 
 
-def status_of(heard: bytes) -> int | None:
+def status_of(received: bytes) -> int | None:
     """
     Find the status of an answer, None where more must come; interim answers are passed over.
 
     Raises ValueError when it is no HTTP.
     """
     while True:
-        if not _BEGINNING.startswith(heard[: len(_BEGINNING)]):
+        if not _BEGINNING.startswith(received[: len(_BEGINNING)]):
             raise ValueError("no status line")
-        line = _STATUS.match(heard)
-        if not line:
-            if b"\n" in heard:
+        connection = _STATUS.match(received)
+        if not connection:
+            if b"\n" in received:
                 raise ValueError("no status line")
             return None
-        status = int(line[1])
+        status = int(connection[1])
         if status >= 200 or status == 101:
             return status
-        end = heard.find(b"\r\n\r\n")
+        end = received.find(b"\r\n\r\n")
         if end < 0:
             return None
-        heard = heard[end + 4 :]
+        received = received[end + 4 :]
 
 
 class ProbeTarget:
     """
     An endpoint, what is known of it, when it is due, and the probe that is under way.
 
-    `has_place` is one of the few places for brisk probes; `is_silent` marks a probe under way of
+    `has_fast_slot` is one of the few places for brisk probes; `is_silent` marks a probe under way of
     an endpoint that was silent the last time.
     """
 
-    __slots__ = ("due", "endpoint", "has_place", "health", "is_leaving", "is_silent", "line")
+    __slots__ = (
+        "connection",
+        "due",
+        "endpoint",
+        "has_fast_slot",
+        "health",
+        "is_leaving",
+        "is_silent",
+    )
 
     def __init__(self, endpoint: Endpoint, health: ProbeRecord) -> None:
         self.endpoint = endpoint
         self.health = health
         self.due = 0.0
-        self.line: ProbeConnection | None = None
-        self.has_place = False
+        self.connection: ProbeConnection | None = None
+        self.has_fast_slot = False
         self.is_leaving = False
         self.is_silent = False
 
     @property
     def is_awaited(self) -> bool:
         """Whether somebody may be waiting for it to serve."""
-        return self.has_place or self.health.health_state is HealthState.UNKNOWN
+        return self.has_fast_slot or self.health.health_state is HealthState.UNKNOWN
 
     @property
     def is_well(self) -> bool:

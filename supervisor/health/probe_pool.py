@@ -18,7 +18,7 @@ from supervisor import __version__
 from supervisor.core.config.settings import Settings
 from supervisor.core.model import NEVER
 from supervisor.health import state
-from supervisor.health.probe import LocalError, ProbeConnection, ProbeTarget, explained
+from supervisor.health.probe import LocalError, ProbeConnection, ProbeTarget, result_of_error
 from supervisor.health.state import ProbeResult
 
 #: So many at once; half as many of endpoints that were silent the last time, each of which may
@@ -42,17 +42,17 @@ class ProbePool:
         self._ranges = settings.health_status
         self._path = (settings.health_path or "/") if settings.health_check == "http" else ""
         self._limit = _limit()
-        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._wake_event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll = select.epoll()
-        self._epoll.register(self._bell, select.EPOLLIN)
+        self._epoll.register(self._wake_event, select.EPOLLIN)
         self._open: dict[int, ProbeTarget] = {}
         self._silent = 0
-        self._order = count()
+        self._sequence = count()
         self._until: list[tuple[float, int, ProbeConnection, ProbeTarget]] = []
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """End the wait, from any thread."""
-        os.eventfd_write(self._bell, 1)
+        os.eventfd_write(self._wake_event, 1)
 
     @property
     def has_room(self) -> bool:
@@ -72,26 +72,28 @@ class ProbePool:
                 f"User-Agent: autoexit-nginx/{__version__}\r\nAccept: */*\r\n\r\n"
             ).encode()
         try:
-            line = ProbeConnection(record.endpoint, now + self._timeout, request, self._ranges)
+            connection = ProbeConnection(
+                record.endpoint, now + self._timeout, request, self._ranges
+            )
         except OSError as error:
-            return explained(error.errno or 0)
-        line.enter(self._epoll)
-        record.line = line
+            return result_of_error(error.errno or 0)
+        connection.enter(self._epoll)
+        record.connection = connection
         record.is_silent = state.is_silent(record.health)
         self._silent += record.is_silent
-        self._open[line.number] = record
-        self._remember(record, line)
+        self._open[connection.number] = record
+        self._schedule_timeout(record, connection)
         return None
 
     def close(self, record: ProbeTarget) -> None:
         """End its probe, if there is one."""
-        line, record.line = record.line, None
-        if line:
-            del self._open[line.number]
+        connection, record.connection = record.connection, None
+        if connection:
+            del self._open[connection.number]
             # Closing is not enough: while a child of ours is being born it holds the line too, and
             # until its exec the kernel would go on telling about a number that is free by then.
-            self._epoll.unregister(line.number)
-            line.close()
+            self._epoll.unregister(connection.number)
+            connection.close()
             self._silent -= record.is_silent
 
     def wait(self, wake_at: float) -> tuple[float, list[tuple[ProbeTarget, ProbeResult | None]]]:
@@ -107,21 +109,21 @@ class ProbePool:
             events = self._epoll.poll(0.0)
         ended: list[tuple[ProbeTarget, ProbeResult | None]] = []
         for number, mask in events:
-            if number == self._bell:
-                os.eventfd_read(self._bell)
+            if number == self._wake_event:
+                os.eventfd_read(self._wake_event)
             else:
-                ended.extend(self._hear(self._open[number], mask, now))
+                ended.extend(self._on_events(self._open[number], mask, now))
         ended.extend(self._expired(now))
         return now, ended
 
-    def _hear(
+    def _on_events(
         self, record: ProbeTarget, mask: int, now: float
     ) -> Iterator[tuple[ProbeTarget, ProbeResult | None]]:
-        line = record.line
-        assert line is not None
-        until = line.until
+        connection = record.connection
+        assert connection is not None
+        until = connection.until
         try:
-            verdict = line.hear(mask, now)
+            verdict = connection.on_events(mask, now)
         except LocalError:
             self.close(record)
             yield record, None
@@ -129,19 +131,19 @@ class ProbePool:
         if verdict:
             self.close(record)
             yield record, verdict
-        elif line.until != until:
-            self._remember(record, line)
+        elif connection.until != until:
+            self._schedule_timeout(record, connection)
 
     def _expired(self, now: float) -> Iterator[tuple[ProbeTarget, ProbeResult | None]]:
         while self._until and self._until[0][0] <= now:
-            until, _, line, record = heappop(self._until)
-            if record.line is line and line.until == until:
+            until, _, connection, record = heappop(self._until)
+            if record.connection is connection and connection.until == until:
                 self.close(record)
-                yield record, line.silence()
+                yield record, connection.on_timeout()
 
-    def _remember(self, record: ProbeTarget, line: ProbeConnection) -> None:
-        line.until = until = on_beat(record, line.until)
-        heappush(self._until, (until, next(self._order), line, record))
+    def _schedule_timeout(self, record: ProbeTarget, connection: ProbeConnection) -> None:
+        connection.until = until = on_beat(record, connection.until)
+        heappush(self._until, (until, next(self._sequence), connection, record))
 
 
 def on_beat(record: ProbeTarget, instant: float, beat: float = _BEAT) -> float:

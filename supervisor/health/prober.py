@@ -52,12 +52,12 @@ class HealthChanges:
         """Say nothing of an endpoint that is gone."""
         self._conditions.pop(endpoint, None)
 
-    def tell(self, now: float, crowd: int) -> None:
+    def post(self, now: float, endpoints_total: int) -> None:
         """Post what is due, of so many endpoints in all."""
         if now >= self.due:
             self._post(HealthChanged(self._conditions))
             self._conditions = {}
-            self._next = now + max(_GAP, _GAP_EACH * crowd)
+            self._next = now + max(_GAP, _GAP_EACH * endpoints_total)
 
 
 #: So many endpoints that do not serve are asked briskly at once.
@@ -83,13 +83,13 @@ class Prober:
         self._interval, self._timeout = settings.health_interval, settings.health_timeout
         # None is skipped: who goes by one and comes by the next has been forgotten in between by
         # who gave them, and has to be told anew.
-        self._orders: deque[SetProbeTargets] = deque()
+        self._commands: deque[SetProbeTargets] = deque()
         self._lines = ProbePool(settings)
         self._news = HealthChanges(post)
         self._records: dict[Endpoint, ProbeTarget] = {}
         self._leaving: frozenset[Endpoint] = frozenset()
-        self._places = 0
-        self._order = count()
+        self._fast_slots = 0
+        self._sequence = count()
         self._due: list[tuple[float, int, ProbeTarget]] = []
 
     def start(self) -> None:
@@ -98,8 +98,8 @@ class Prober:
 
     def watch(self, order: SetProbeTargets) -> None:
         """Probe these from now on; what is known of those that stay is kept.  From any thread."""
-        self._orders.append(order)
-        self._lines.ring()
+        self._commands.append(order)
+        self._lines.wake()
 
     def _run(self) -> None:
         while True:
@@ -107,37 +107,39 @@ class Prober:
             now, ended = self._lines.wait(min(launch_at, self._news.due))
             for record, verdict in ended:
                 self._judge(record, verdict, now)
-            while self._orders:
-                self._obey(self._orders.popleft(), now)
-            self._news.tell(now, len(self._records))
-            self._launch(now)
+            while self._commands:
+                self._apply(self._commands.popleft(), now)
+            self._news.post(now, len(self._records))
+            self._start_due(now)
 
-    def _obey(self, order: SetProbeTargets, now: float) -> None:
+    def _apply(self, order: SetProbeTargets, now: float) -> None:
         wanted = order.endpoints | order.leaving
         for endpoint in self._records.keys() - wanted:
             self._forget(self._records.pop(endpoint))
         for endpoint in wanted - self._records.keys():
-            record = ProbeTarget(endpoint, state.new_record(now, proven=endpoint in order.proven))
+            record = ProbeTarget(
+                endpoint, state.new_record(now, was_ready=endpoint in order.was_ready)
+            )
             self._records[endpoint] = record
             self._plan(record, now)
         for endpoint in (order.leaving ^ self._leaving) & wanted:
             record = self._records[endpoint]
             record.is_leaving = endpoint in order.leaving
-            if record.is_leaving and not record.line:
+            if record.is_leaving and not record.connection:
                 self._plan(record, min(record.due, now + self._pause(record, now)))
         self._leaving = order.leaving
 
     def _forget(self, record: ProbeTarget) -> None:
         self._lines.close(record)
         self._news.drop(record.endpoint)
-        self._places -= record.has_place
+        self._fast_slots -= record.has_fast_slot
         record.due = NEVER
 
-    def _launch(self, now: float) -> None:
+    def _start_due(self, now: float) -> None:
         """Ask all that are due, as far as there is room for more."""
         while self._due and self._due[0][0] <= now and self._lines.has_room:
             due, _, record = heappop(self._due)
-            if due != record.due or record.line:
+            if due != record.due or record.connection:
                 continue  # it was planned anew since
             if not self._lines.may_open(record):
                 self._plan(record, now + self._timeout / 2)
@@ -160,25 +162,25 @@ class Prober:
         record.health = after
         if after.health_state is not before.health_state:
             self._news.note(record.endpoint, after.health_state)
-        wants = not record.is_leaving and state.wants_place(after, now)
-        if record.has_place != wants and (record.has_place or self._places < _PLACES):
-            record.has_place = wants
-            self._places += 1 if wants else -1
+        wants = not record.is_leaving and state.wants_fast_slot(after, now)
+        if record.has_fast_slot != wants and (record.has_fast_slot or self._fast_slots < _PLACES):
+            record.has_fast_slot = wants
+            self._fast_slots += 1 if wants else -1
         self._plan(record, now + self._pause(record, now))
 
     def _plan(self, record: ProbeTarget, due: float) -> None:
         if record.is_well and len(self._records) <= _FEW:
             due = on_beat(record, due, max(_SHARED * self._interval, _LEAST_SHARED))
         record.due = due = on_beat(record, due)
-        heappush(self._due, (due, next(self._order), record))
+        heappush(self._due, (due, next(self._sequence), record))
 
     def _pause(self, record: ProbeTarget, now: float) -> float:
         return state.pause(
             record.health,
             now,
-            has_place=record.has_place,
+            has_fast_slot=record.has_fast_slot,
             is_leaving=record.is_leaving,
-            crowd=len(self._records),
+            endpoints_total=len(self._records),
             interval=self._interval,
             chance=chance(),
         )

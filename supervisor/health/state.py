@@ -49,23 +49,23 @@ class ProbeRecord(NamedTuple):
     """
     What is known of one endpoint.
 
-    `proven` means ready once; `failures` and the `hard` ones among them, which were no timeouts,
+    `was_ready` means ready once; `failures` and the `hard` ones among them, which were no timeouts,
     are counted since the last pass; `since` is when its condition began, as far as paces care.
     """
 
     health_state: HealthState
-    proven: bool
+    was_ready: bool
     passes: int
     failures: int
     hard: int
     since: float
 
 
-def new_record(now: float, *, proven: bool) -> ProbeRecord:
+def new_record(now: float, *, was_ready: bool) -> ProbeRecord:
     """
     Begin to know an endpoint; a proven one was ready before we were started.
     """
-    return ProbeRecord(HealthState.UNKNOWN, proven, 0, 0, 0, now)
+    return ProbeRecord(HealthState.UNKNOWN, was_ready, 0, 0, 0, now)
 
 
 def judge(
@@ -74,7 +74,7 @@ def judge(
     """
     Take in a verdict: `rise` passes make ready, `fall` failures lose what was ready.
     """
-    health_state, proven, passes, failures, hard, since = health
+    health_state, was_ready, passes, failures, hard, since = health
     if verdict is ProbeResult.PASSED:
         if health_state is HealthState.READY:
             if passes and not failures:
@@ -82,13 +82,13 @@ def judge(
             return ProbeRecord(health_state, True, 1, 0, 0, since)
         if passes + 1 >= rise:
             return ProbeRecord(HealthState.READY, True, 0, 0, 0, now)
-        waiting = health_state if proven else HealthState.STARTING
-        return ProbeRecord(waiting, proven, passes + 1, 0, 0, since)
+        waiting = health_state if was_ready else HealthState.STARTING
+        return ProbeRecord(waiting, was_ready, passes + 1, 0, 0, since)
     weight = 2 if verdict is ProbeResult.REFUSED else 1
     failures = min(fall, failures + weight)
     if verdict is not ProbeResult.TIMED_OUT:
         hard = min(fall, hard + weight)
-    if not proven:
+    if not was_ready:
         return ProbeRecord(HealthState.STARTING, False, 0, failures, hard, since)
     after = _lost(health_state, hard, fall) if failures == fall else health_state
     return ProbeRecord(after, True, 0, failures, hard, since if after is health_state else now)
@@ -102,12 +102,12 @@ def _lost(health_state: HealthState, hard: int, fall: int) -> HealthState:
     return HealthState.FAILING if is_hard else HealthState.SLOW
 
 
-def taken(health: ProbeRecord, health_state: HealthState, now: float) -> ProbeRecord:
+def adopted(health: ProbeRecord, health_state: HealthState, now: float) -> ProbeRecord:
     """
     Take over what somebody else has found.
     """
-    proven = health.proven or health_state is HealthState.READY
-    return ProbeRecord(health_state, proven, 0, 0, 0, now)
+    was_ready = health.was_ready or health_state is HealthState.READY
+    return ProbeRecord(health_state, was_ready, 0, 0, 0, now)
 
 
 def is_silent(health: ProbeRecord) -> bool:
@@ -117,7 +117,7 @@ def is_silent(health: ProbeRecord) -> bool:
     return bool(health.failures) and not health.hard
 
 
-def wants_place(health: ProbeRecord, now: float) -> bool:
+def wants_fast_slot(health: ProbeRecord, now: float) -> bool:
     """
     Tell whether it should be asked briskly, if there is a place.
     """
@@ -128,26 +128,26 @@ def pause(
     health: ProbeRecord,
     now: float,
     *,
-    has_place: bool,
+    has_fast_slot: bool,
     is_leaving: bool,
-    crowd: int,
+    endpoints_total: int,
     interval: float,
     chance: float,
 ) -> float:
     """
-    How long to wait before asking again; `crowd` is how many endpoints there are.
+    How long to wait before asking again; `endpoints_total` is how many endpoints there are.
 
     The first pause of one that has just become ready is any part of the interval, so that those
     that come together are not asked together for ever.
     """
     if is_leaving:
-        return max(_LEAVING, crowd / _CROWD)
+        return max(_LEAVING, endpoints_total / _CROWD)
     if health.health_state is HealthState.READY:
         if health.hard:
             return min(interval, _CALM)
         buckets = 0.2 if health.passes or health.failures else 1.0
         return interval * (1.1 - buckets * (1.0 - chance))
-    if has_place:
+    if has_fast_slot:
         over = now - health.since - _BRISK_FOR
         return min(_CALM, _BRISK + max(0.0, over) * _GROWTH)
-    return max(_CALM, crowd / _CROWD)
+    return max(_CALM, endpoints_total / _CROWD)

@@ -29,7 +29,7 @@ def server_lines(plan: Plan, rotation: int, method: str) -> list[str]:
     server_options = dict(plan.server_options)
     if how.max_weight:
         server_options = _within_max_weight(server_options, len(endpoints), how.max_weight)
-    asked = {each: _asked(options, marks=marks) for each, options in server_options.items()}
+    asked = {each: _parameters(options, marks=marks) for each, options in server_options.items()}
     return [f"{each} {asked.get(each, 'max_fails=0')}" for each in endpoints]
 
 
@@ -56,6 +56,6 @@ def _within_max_weight(
     }
 
 
-def _asked(options: ServerOptions, *, marks: bool) -> str:
+def _parameters(options: ServerOptions, *, marks: bool) -> str:
     weight = f"weight={min(options.weight, _HEAVIEST)} " if options.weight > 1 else ""
     return f"{weight}max_fails=0{' backup' if options.backup and marks else ''}"

@@ -30,7 +30,7 @@ def count(master: int, needed: int) -> WorkersCounted:
     return WorkersCounted(pids, room, needed + 1)
 
 
-def ended(pids: frozenset[int], port: int) -> WorkersSignalled:
+def signalled(pids: frozenset[int], port: int) -> WorkersSignalled:
     """
     Return how many clients are connected to these workers, who are about to be told to go.
     """

@@ -54,11 +54,11 @@ class ServiceQuery(NomadClient):
         params = {"index": str(index), "wait": f"{wait:.0f}s"} if index else {}
         blocks = wait * _JITTER if index else 0.0
         cap = max(_LEAST_CAP, _CAP_PER_ENDPOINT * self._settings.max_endpoints)
-        heard = self.call(quote(name, safe=""), params=params, blocks=blocks, cap=cap)
-        if not isinstance(heard.value, list):
+        response = self.call(quote(name, safe=""), params=params, blocks=blocks, cap=cap)
+        if not isinstance(response.value, list):
             raise NomadError("the answer is not a list")
         return ServiceList(
-            heard.value, _index(heard.headers, "X-Nomad-Index"), _stale(heard.headers)
+            response.value, _index(response.headers, "X-Nomad-Index"), _stale(response.headers)
         )
 
 
@@ -94,14 +94,14 @@ class ChecksQuery(NomadClient):
         Raises Unanswered: with status 403 the token lacks `read-job`, with 404 the allocation is
         unknown, or its node is away.
         """
-        heard = self.call(
+        response = self.call(
             "allocation", quote(allocation, safe=""), "checks", params={}, cap=_CHECKS_CAP
         )
-        if heard.value is None:
+        if response.value is None:
             return []
-        if not isinstance(heard.value, dict):
+        if not isinstance(response.value, dict):
             raise NomadError("the answer is not a map of checks")
-        return sorted(_row(check) for check in heard.value.values())
+        return sorted(_row(check) for check in response.value.values())
 
 
 def _row(check: object) -> tuple[str, str]:
@@ -130,9 +130,11 @@ class JobStopRequest(NomadClient):
         Raises Unanswered: with status 403 the token has no right to it.  A job that Nomad does not
         know is answered like any other, but for the ID of the evaluation that never will be.
         """
-        heard = self.call(quote(job, safe=""), params={}, cap=_JOB_CAP)
-        if not isinstance(heard.value, dict) or not isinstance(heard.value.get("EvalID"), str):
+        response = self.call(quote(job, safe=""), params={}, cap=_JOB_CAP)
+        if not isinstance(response.value, dict) or not isinstance(
+            response.value.get("EvalID"), str
+        ):
             raise NomadError("the answer does not say that the job is stopped")
-        if not heard.value["EvalID"]:
+        if not response.value["EvalID"]:
             told = f"Nomad knows no job {job!r} in namespace {self._settings.nomad_namespace!r}"
             raise NomadError(told, status=requests.codes.ok)

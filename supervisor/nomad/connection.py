@@ -17,7 +17,7 @@ from supervisor.core.config.settings import Settings
 from supervisor.nomad.errors import NomadError, tls_error
 
 
-def secure(line: socket.socket, settings: Settings, host: str) -> ssl.SSLSocket:
+def secure(connection: socket.socket, settings: Settings, host: str) -> ssl.SSLSocket:
     """
     Make a TLS line of a connected one, which is given away.  Raises Unanswered.
 
@@ -26,7 +26,7 @@ def secure(line: socket.socket, settings: Settings, host: str) -> ssl.SSLSocket:
     name = settings.nomad_tls_server_name or host
     try:
         secured = _context(settings).wrap_socket(
-            line, server_hostname=name, do_handshake_on_connect=False
+            connection, server_hostname=name, do_handshake_on_connect=False
         )
     except ssl.SSLError as error:
         raise NomadError(f"cannot begin TLS ({error.reason})") from None
@@ -119,20 +119,24 @@ class Connector:
         """
         trouble = OSError()
         for family, address in self._addresses():
-            line = socket.socket(family, socket.SOCK_STREAM)
+            connection = socket.socket(family, socket.SOCK_STREAM)
             try:
-                line.settimeout(_CONNECT_TIMEOUT)
-                hold(line)
+                connection.settimeout(_CONNECT_TIMEOUT)
+                hold(connection)
                 if family != socket.AF_UNIX:
                     for option in _KEEP_ALIVE:
-                        line.setsockopt(*option)
-                line.connect(address)
-                return secure(line, self._settings, self._host) if self._is_secure else line
+                        connection.setsockopt(*option)
+                connection.connect(address)
+                return (
+                    secure(connection, self._settings, self._host)
+                    if self._is_secure
+                    else connection
+                )
             except OSError as error:
-                line.close()
+                connection.close()
                 trouble = error
             except NomadError:
-                line.close()
+                connection.close()
                 raise
         raise _unreached(trouble)
 

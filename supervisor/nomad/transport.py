@@ -71,15 +71,15 @@ class CancellableTransport(HTTPAdapter):
 
     def _shut(self) -> None:
         if self._held is not None:
-            line = socket.socket(fileno=self._held)
+            connection = socket.socket(fileno=self._held)
             with suppress(OSError):
-                line.shutdown(socket.SHUT_RDWR)
-            line.detach()
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.detach()
 
-    def _hold(self, line: socket.socket) -> None:
+    def _hold(self, connection: socket.socket) -> None:
         self._release()
         with self._lock:
-            self._held = os.dup(line.fileno())
+            self._held = os.dup(connection.fileno())
             # Who cuts sets the wish first and looks for the line then: one of us sees both.
             if self._is_cut or self._is_unwanted():
                 raise NomadError("cut before it began")

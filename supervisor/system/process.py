@@ -107,7 +107,7 @@ class Children:
         """
         with self._lock:
             for pid in self._kinds:
-                send(pid, signal.SIGKILL, group=True)
+                send_signal(pid, signal.SIGKILL, group=True)
 
 
 def await_exit(children: Children, pid: int, within: float) -> ChildExited | None:
@@ -120,7 +120,7 @@ def await_exit(children: Children, pid: int, within: float) -> ChildExited | Non
             if ended.pid == pid:
                 return ended
         signal.sigtimedwait({signal.SIGCHLD}, left)
-    send(pid, signal.SIGKILL, group=True)
+    send_signal(pid, signal.SIGKILL, group=True)
     return None
 
 
@@ -132,7 +132,7 @@ def child_environment() -> dict[str, str]:
     return {"PATH": _DEFAULT_PATH, **passed}
 
 
-def send(pid: int, signum: int, *, group: bool = False) -> None:
+def send_signal(pid: int, signum: int, *, group: bool = False) -> None:
     """
     Send a signal; a process that is gone already needs none.
     """

@@ -142,10 +142,10 @@ class Play:
         self._watched: frozenset[Endpoint] = frozenset()
         environ = {"SERVICE_NAME": "web", "HEALTH_CHECK": "off", **self.configured}
         self.settings = load.read(environ, lambda _: False)
-        anchor = lifecycle.anchor(self.settings, self.record, self.wall)
+        resolved = lifecycle.resolve(self.settings, self.record, self.wall)
         names = [f"nomad:{name}" for name in self.settings.service_name]
         self.state: State
-        self.state, commands = decide.begin(self.settings, anchor, names, self.now)
+        self.state, commands = decide.first_state(self.settings, resolved, names, self.now)
         self._take(commands)
 
     # ---------------------------------------------------------------- what a test does

@@ -30,7 +30,7 @@ def main() -> None:
             os.write(1, f"autoexit-nginx {__version__}\n".encode())
             code = ExitCode.OK
         else:
-            code = run.run(words, os.environ)
+            code = run.run_command(words, os.environ)
     except Problem as problem:
         code = problem.code
         os.write(2, "".join(f"{line}\n" for line in problem.lines).encode())

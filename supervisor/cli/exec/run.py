@@ -20,7 +20,7 @@ from supervisor.cli.exec.command import Command
 from supervisor.cli.exec.log import StderrLog
 from supervisor.cli.exec.subreaper import Subreaper
 from supervisor.cli.exec.watch import CommandSupervisor, Outcome
-from supervisor.core.deadline_record import Anchor, anchored
+from supervisor.core.deadline_record import ResolvedDeadline, resolve_deadline
 from supervisor.core.durations import format_instant
 from supervisor.core.errors import ExitCode
 from supervisor.core.signal_sets import STOP_SIGNALS, WAITED_FOR
@@ -52,7 +52,7 @@ STATE_DIR      what must survive a restart: the deadline; in a Nomad task its ow
 _KILLED = 128 + signal.SIGKILL
 
 
-def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
+def run_command(words: Sequence[str], environ: Mapping[str, str]) -> int:
     """
     Run the command until its end, the deadline or a stop, and return the exit code.
 
@@ -81,11 +81,11 @@ class _Run:
         self._began_at = boot_clock()
 
     def run(self) -> int:
-        anchor = self._anchor()
-        if anchor.remaining is not None and anchor.remaining <= 0:
+        resolved = self._resolve_deadline()
+        if resolved.remaining is not None and resolved.remaining <= 0:
             hint = f"remove {self._options.state_dir}/state.json to start anew"
             return self._leave(ExitCode.OK, "deadline passed before this start", hint=hint)
-        self._save(anchor)
+        self._save(resolved)
         if STOP_SIGNALS & signal.sigpending():
             return self._leave(ExitCode.OK, "stop signal before the start")
         subreaper = Subreaper()
@@ -98,42 +98,42 @@ class _Run:
             command.start()
         except OSError as error:
             return self._cannot_start(error)
-        end = anchor.record.end
+        end = resolved.record.end
         self._log.emit(
             "exec.started",
             version=__version__,
             command=self._words[0],  # its arguments may hold secrets
             pid=command.pid,
             deadline=None if end is None else format_instant(end),
-            origin=anchor.record.origin,
-            remaining=None if anchor.remaining is None else round(anchor.remaining, 3),
+            origin=resolved.record.origin,
+            remaining=None if resolved.remaining is None else round(resolved.remaining, 3),
         )
-        left = math.inf if anchor.remaining is None else anchor.remaining
+        left = math.inf if resolved.remaining is None else resolved.remaining
         watch = CommandSupervisor(command, self._options, self._began_at + left, self._log)
         try:
             outcome = watch.run()
         except BaseException:
             watch.kill_all()
             raise
-        return self._farewell(command, outcome)
+        return self._finish(command, outcome)
 
-    def _anchor(self) -> Anchor:
+    def _resolve_deadline(self) -> ResolvedDeadline:
         """Find where the deadline stands, and say what was wrong with an earlier record."""
         record, trouble = None, ""
         if self._options.state_dir:
             record, trouble = read_record(self._options.state_dir)
         if trouble:
             self._log.emit("state.unusable", "warning", reason=trouble)
-        anchor = anchored(self._options.wish, record, time.time())
-        if anchor.warning:
-            self._log.emit("deadline.anchored", "warning", reason=anchor.warning)
-        return anchor
+        resolved = resolve_deadline(self._options.wish, record, time.time())
+        if resolved.warning:
+            self._log.emit("deadline.anchored", "warning", reason=resolved.warning)
+        return resolved
 
-    def _save(self, anchor: Anchor) -> None:
+    def _save(self, resolved: ResolvedDeadline) -> None:
         if not self._options.state_dir:
             return
         try:
-            save_record(self._options.state_dir, anchor.record)
+            save_record(self._options.state_dir, resolved.record)
         except OSError as error:
             reason = f"cannot keep the deadline in {self._options.state_dir}: {error.strerror}"
             hint = "a restart counts anew: set STATE_DIR, or a DEADLINE"
@@ -149,7 +149,7 @@ class _Run:
                 code, trouble = ExitCode.NOT_FOUND, "it does not exist"
         return self._leave(code, f"cannot execute {name!r}: {trouble}; giving up")
 
-    def _farewell(self, command: Command, outcome: Outcome) -> int:
+    def _finish(self, command: Command, outcome: Outcome) -> int:
         """Leave with the command's own code only where its end was its own."""
         asked = outcome.duration is not None
         fields: dict[str, object] = {

@@ -25,13 +25,13 @@ from supervisor.core.state import Decision, State
 _CHILD = re.compile("/(?:dispatch|periodic)-")
 
 
-def begin(state: State, now: float) -> Decision:
+def request_job_stop(state: State, now: float) -> Decision:
     """
     Ask, and be ready no more; requests are still served.
     """
     life = lifecycle.enter(state.lifetime, Phase.ASKING)
     life = replace(life, ladder=life.ladder._replace(reason="deadline"))
-    stop = job_stop.asked(job_stop.begun(now))
+    stop = job_stop.requested(job_stop.started(now))
     state = replace(state, lifetime=life, job_stop=stop, in_lame_duck=True)
     line = note(
         "job.stop_requested",
@@ -42,7 +42,7 @@ def begin(state: State, now: float) -> Decision:
     return endpoints.offer_plan(state, now, [RequestJobStop(), line])
 
 
-def answered(state: State, answer: JobStopAnswered, now: float) -> Decision:
+def on_answer(state: State, answer: JobStopAnswered, now: float) -> Decision:
     """
     Take in what Nomad says to the question, or that it says nothing.
     """
@@ -64,10 +64,10 @@ def perform_due(state: State, now: float) -> Decision:
     stop = state.job_stop
     if now >= stop.alone_at:
         life = lifecycle.drain(state.lifetime, "deadline", state.settings.drain_timeout, now)
-        state, commands = shutdown.begin(state, life)
+        state, commands = shutdown.start_shutdown(state, life)
         return state, [*commands, _alone(state.settings, stop)]
     if now >= stop.ask_at:
-        return replace(state, job_stop=job_stop.asked(stop)), [RequestJobStop()]
+        return replace(state, job_stop=job_stop.requested(stop)), [RequestJobStop()]
     return state, []
 
 

@@ -19,7 +19,7 @@ from supervisor.core.state import Decision, State
 from supervisor.core.worker_generations import Generations
 
 
-def react(
+def on_child_event(
     state: State, event: Spawned | SpawnFailed | ChildExited | OrphansFound, now: float
 ) -> Decision:
     """

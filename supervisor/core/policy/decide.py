@@ -20,7 +20,7 @@ from dataclasses import replace
 from supervisor.core import deadline, endpoint_set, lifecycle, stats
 from supervisor.core.commands import Command, Exit, RequestJobStop, SaveState, exit_command, note
 from supervisor.core.config.settings import Settings
-from supervisor.core.deadline_record import Anchor
+from supervisor.core.deadline_record import ResolvedDeadline
 from supervisor.core.durations import format_instant
 from supervisor.core.endpoint_set import EndpointSet
 from supervisor.core.errors import ExitCode
@@ -34,15 +34,17 @@ from supervisor.core.reload import Rollout
 from supervisor.core.state import Decision, State
 from supervisor.core.worker_generations import Generations
 
-__all__ = ["State", "begin", "decide", "load_cache"]
+__all__ = ["State", "decide", "first_state", "load_cache"]
 
 
-def begin(settings: Settings, anchor: Anchor, sources: Iterable[str], now: float) -> Decision:
+def first_state(
+    settings: Settings, resolved: ResolvedDeadline, sources: Iterable[str], now: float
+) -> Decision:
     """
     Make the first state and the first orders; past the deadline the order is to leave, with the job
     asked to stop once more where it should end with us.
     """
-    record, remaining = anchor.record, anchor.remaining
+    record, remaining = resolved.record, resolved.remaining
     epoch = record.end
     state = State(
         settings,
@@ -67,8 +69,8 @@ def begin(settings: Settings, anchor: Anchor, sources: Iterable[str], now: float
             remaining=None if remaining is None else round(remaining, 3),
         )
     ]
-    if anchor.warning:
-        notes.insert(0, note("deadline.anchored", "warning", reason=anchor.warning))
+    if resolved.warning:
+        notes.insert(0, note("deadline.anchored", "warning", reason=resolved.warning))
     if remaining is None or remaining > 0:
         return state, [*notes, SaveState(record)]
     hint = (
@@ -104,7 +106,7 @@ def decide(state: State, event: Event, now: float) -> Decision:
     if state.lifetime.phase is Phase.ENDED:
         return state, []
     state, commands = _react(state, event, now)
-    for due in (_deadline, requests.warn, running.perform_due, shutdown.advance):
+    for due in (_deadline, requests.warn_before_deadline, running.perform_due, shutdown.advance):
         if not any(isinstance(command, Exit) for command in commands):
             state, more = due(state, now)
             commands = [*commands, *more]
@@ -123,8 +125,8 @@ def decide(state: State, event: Event, now: float) -> Decision:
 
 def _react(state: State, event: Event, now: float) -> Decision:
     if isinstance(event, DeadlineRequested | StopRequested):
-        return requests.react(state, event, now)
-    react = shutdown.react if state.lifetime.is_ending else running.react
+        return requests.handle_request(state, event, now)
+    react = shutdown.on_event_while_draining if state.lifetime.is_ending else running.on_event
     return react(state, event, now)
 
 
@@ -135,6 +137,6 @@ def _deadline(state: State, now: float) -> Decision:
     if state.lifetime.is_ending or now < state.lifetime.deadline:
         return state, []
     if state.settings.stops_job:
-        return awaiting_job_stop.begin(state, now)
+        return awaiting_job_stop.request_job_stop(state, now)
     life = lifecycle.drain(state.lifetime, "deadline", state.settings.drain_timeout, now)
-    return shutdown.begin(state, life)
+    return shutdown.start_shutdown(state, life)

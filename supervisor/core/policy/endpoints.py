@@ -23,7 +23,7 @@ _MEMORY = 30.0
 _NAMED = 5
 
 
-def react(
+def on_discovery_event(
     state: State,
     event: SnapshotArrived | DiscoveryFailed | HealthChanged | ProbesFellBack,
     now: float,
@@ -33,11 +33,11 @@ def react(
     """
     match event:
         case SnapshotArrived():
-            return _heard(state, event, now)
+            return _on_answer(state, event, now)
         case DiscoveryFailed():
-            return _not_heard(state, event, now)
+            return _on_failure(state, event, now)
         case HealthChanged():
-            after = endpoint_set.seen(state.endpoint_set, event, now)
+            after = endpoint_set.health_changed(state.endpoint_set, event, now)
             notes = _health(state.endpoint_set, after, event)
             return offer_plan(replace(state, endpoint_set=after), now, notes)
         case ProbesFellBack(reason, hint):
@@ -95,7 +95,7 @@ def update_services(state: State, now: float) -> Decision:
     if state.endpoint_set.is_probing:
         known = state.endpoint_set
         wish = SetProbeTargets(
-            known.watched, frozenset(known.leaving), known.allocations, known.proven
+            known.watched, frozenset(known.leaving), known.allocations, known.was_ready
         )
         if state.lifetime.is_ending:
             wish = SetProbeTargets(frozenset())
@@ -116,7 +116,7 @@ def update_services(state: State, now: float) -> Decision:
 # ------------------------------------------------------------------------------- the sources
 
 
-def _heard(state: State, event: SnapshotArrived, now: float) -> Decision:
+def _on_answer(state: State, event: SnapshotArrived, now: float) -> Decision:
     before = state.endpoint_set.sources[event.source]
     notes: list[Command] = []
     if before.failing_since is not None:
@@ -158,7 +158,7 @@ def _changed(event: SnapshotArrived, before: tuple[Endpoint, ...]) -> Command:
     )
 
 
-def _not_heard(state: State, event: DiscoveryFailed, now: float) -> Decision:
+def _on_failure(state: State, event: DiscoveryFailed, now: float) -> Decision:
     source = state.endpoint_set.sources[event.source]
     line = note(
         log_ids.DISCOVERY_FAILED,
@@ -220,7 +220,7 @@ def _terms(state: State) -> BalancingSettings:
 
 def _memories(state: State, now: float) -> dict[str, CachedEndpoints]:
     known = state.endpoint_set
-    proven = frozenset(
+    was_ready = frozenset(
         endpoint
         for endpoint, health_state in known.health_states.items()
         if health_state in ONCE_READY
@@ -229,7 +229,7 @@ def _memories(state: State, now: float) -> dict[str, CachedEndpoints]:
         name: CachedEndpoints(
             source.endpoints,
             source.server_options,
-            proven.intersection(source.endpoints),
+            was_ready.intersection(source.endpoints),
             now - source.answered_at,
         )
         for name, source in known.sources.items()

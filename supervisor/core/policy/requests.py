@@ -19,7 +19,7 @@ from supervisor.core.state import Decision, State
 _UNSAVED = "after a restart it will not count"
 
 
-def react(state: State, wish: AdminRequest, now: float) -> Decision:
+def handle_request(state: State, wish: AdminRequest, now: float) -> Decision:
     """
     Grant a wish, or say why not.
     """
@@ -32,7 +32,7 @@ def react(state: State, wish: AdminRequest, now: float) -> Decision:
             assert_never(wish)
 
 
-def saved(state: State, event: StateSaved) -> Decision:
+def on_state_saved(state: State, event: StateSaved) -> Decision:
     """
     Answer those whose deadline is on disk, or cannot be put there.
     """
@@ -49,7 +49,7 @@ def saved(state: State, event: StateSaved) -> Decision:
     return replace(state, pending_replies=()), commands
 
 
-def warn(state: State, now: float) -> Decision:
+def warn_before_deadline(state: State, now: float) -> Decision:
     """
     Say that the deadline is near, once for each span in WARN_AT.
     """
@@ -97,7 +97,7 @@ def _stop(state: State, ticket: int, now: float) -> Decision:
         left = format_span(max(0.0, state.lifetime.ladder.gone_at - now))
         return state, [Reply(ticket, True, f"it is ending already, within {left}")]
     total = state.settings.drain_timeout
-    state, commands = shutdown.begin(
+    state, commands = shutdown.start_shutdown(
         state, lifecycle.drain(state.lifetime, "asked to stop", total, now)
     )
     text = f"ending: what is open has {format_span(total)}"

@@ -44,34 +44,34 @@ from supervisor.core.policy import (
     shutdown,
     worker_limit,
 )
-from supervisor.core.policy.view import status
+from supervisor.core.policy.view import status_line
 from supervisor.core.signal_sets import STOP_SIGNALS
 from supervisor.core.state import Decision, State
 
 
-def react(state: State, event: SystemEvent, now: float) -> Decision:
+def on_event(state: State, event: SystemEvent, now: float) -> Decision:
     """
     Take in an event while the service runs.
     """
     match event:
         case SnapshotArrived() | DiscoveryFailed() | HealthChanged() | ProbesFellBack():
-            return endpoints.react(state, event, now)
+            return endpoints.on_discovery_event(state, event, now)
         case SignalArrived(signum):
             return _signalled(state, signum, now)
         case Spawned() | SpawnFailed() | ChildExited() | OrphansFound():
-            return children.react(state, event, now)
+            return children.on_child_event(state, event, now)
         case Staged() | StageFailed() | Swapped() | SwapFailed():
             return reload_steps.on_files(state, event, now)
         case GenerationReported(generation):
             return reload_steps.seen(state, generation, now)
         case WorkersCounted() | WorkersSignalled():
-            return worker_limit.react(state, event, now)
+            return worker_limit.on_worker_event(state, event, now)
         case JobStopAnswered():
-            return awaiting_job_stop.answered(state, event, now)
+            return awaiting_job_stop.on_answer(state, event, now)
         case WorkerDied(output):
             return state, [note(log_ids.WORKER_DIED, "error", message=output)]
         case StateSaved():
-            return requests.saved(state, event)
+            return requests.on_state_saved(state, event)
         case TimePassed() | ConnectionsCounted():
             return state, []
         case _:
@@ -105,15 +105,15 @@ def perform_due(state: State, now: float) -> Decision:
         state, more = reload_steps.with_rollout(state, reload_attempt.revive(state.rollout, now))
         return state, [*commands, line, *more]
     if now >= state.rollout_at:
-        state, more = worker_limit.begin(state, now)
+        state, more = worker_limit.start_reload(state, now)
         commands = [*commands, *more]
     return state, commands
 
 
 def _signalled(state: State, signum: int, now: float) -> Decision:
     if signum in STOP_SIGNALS:
-        return shutdown.begin(
-            state, lifecycle.asked_to_stop(state.lifetime, state.settings.stop_timeout, now)
+        return shutdown.start_shutdown(
+            state, lifecycle.stop_requested(state.lifetime, state.settings.stop_timeout, now)
         )
     if signum == signal.SIGHUP:
         state = replace(state, rollout=reload.request_reread(state.rollout, now))
@@ -121,5 +121,5 @@ def _signalled(state: State, signum: int, now: float) -> Decision:
     if signum == signal.SIGUSR1 and state.master.health is MasterState.UP:
         return state, [Kill(state.master.pid, signal.SIGUSR1), note("nginx.logs_reopened")]
     if signum == signal.SIGUSR2:
-        return state, [status(state, now)]
+        return state, [status_line(state, now)]
     return state, []

@@ -36,7 +36,7 @@ from supervisor.core.state import Decision, State
 _BY_SIGNAL = 128
 
 
-def begin(state: State, life: Lifetime) -> Decision:
+def start_shutdown(state: State, life: Lifetime) -> Decision:
     """
     Begin the end: tell nginx to finish what is open and to take no more.
     """
@@ -50,13 +50,13 @@ def begin(state: State, life: Lifetime) -> Decision:
     return replace(state, lifetime=life), commands
 
 
-def react(state: State, event: SystemEvent, now: float) -> Decision:
+def on_event_while_draining(state: State, event: SystemEvent, now: float) -> Decision:
     """
     Take in an event after the end has begun.
     """
     match event:
         case SignalArrived(signum) if signum in STOP_SIGNALS:
-            life = lifecycle.asked_to_stop(state.lifetime, state.settings.stop_timeout, now)
+            life = lifecycle.stop_requested(state.lifetime, state.settings.stop_timeout, now)
             return replace(state, lifetime=life), [note("stop.escalated", stops=life.ladder.stops)]
         case Spawned(ChildKind.MASTER, pid):
             booting = nginx_master.spawned(state.master, pid, now, state.settings.start_timeout)

@@ -37,7 +37,7 @@ def update_view(state: State, now: float) -> Decision:
     return replace(state, poll_interval=poll_interval, view=view), commands
 
 
-def status(state: State, now: float) -> Command:
+def status_line(state: State, now: float) -> Command:
     """
     Say everything in one line.
     """

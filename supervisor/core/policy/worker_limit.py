@@ -17,17 +17,17 @@ from supervisor.core.state import Decision, State
 from supervisor.core.worker_generations import ReloadDecision
 
 
-def begin(state: State, now: float) -> Decision:
+def start_reload(state: State, now: float) -> Decision:
     """
     Begin the attempt that is due, or first have the workers counted.
     """
     if state.rollout.live is None:
-        return reload_steps.with_rollout(state, reload_attempt.begin(state.rollout, now))
+        return reload_steps.with_rollout(state, reload_attempt.start(state.rollout, now))
     counting = worker_generations.counting(state.generations)
     return replace(state, generations=counting), [CountWorkers(state.master.pid)]
 
 
-def react(state: State, event: WorkersCounted | WorkersSignalled, now: float) -> Decision:
+def on_worker_event(state: State, event: WorkersCounted | WorkersSignalled, now: float) -> Decision:
     """
     Take in which workers there are, or who was told to go.
     """
@@ -47,17 +47,17 @@ def _admitted(state: State, event: WorkersCounted, now: float) -> Decision:
     old, plan = state.generations, state.rollout.wanted
     assert plan is not None
     why = worker_generations.shortage(old, event.room, event.needed)
-    verdict = worker_generations.verdict(old, why, is_urgent=reload.is_urgent(state.rollout))
+    verdict = worker_generations.decide(old, why, is_urgent=reload.is_urgent(state.rollout))
     commands: list[Command] = []
     if why and not old.why:
         commands.append(note("reload.deferred", "warning", reason=why, endpoints_kept=_kept(state)))
     match verdict:
         case ReloadDecision.GO:
-            state = replace(state, generations=worker_generations.going(old))
-            return reload_steps.with_rollout(state, reload_attempt.begin(state.rollout, now))
+            state = replace(state, generations=worker_generations.fits(old))
+            return reload_steps.with_rollout(state, reload_attempt.start(state.rollout, now))
         case ReloadDecision.WAIT:
             return replace(
-                state, generations=worker_generations.holding(old, plan, why, now)
+                state, generations=worker_generations.hold(old, plan, why, now)
             ), commands
         case ReloadDecision.END_OLDEST:
             oldest = old.draining[0]

@@ -19,7 +19,7 @@ import pytest
 
 from supervisor import __version__
 from supervisor.core.model import HealthState
-from supervisor.health.probe import LocalError, explained, status_of
+from supervisor.health.probe import LocalError, result_of_error, status_of
 from supervisor.health.state import ProbeResult
 from tests.support.listening import Listener
 from tests.support.probing import Probed
@@ -176,7 +176,7 @@ def test_why_a_connection_failed_tells_how_bad_it_is(number: int, verdict: Probe
     """
     Refused is worse than failed, and the kernel's own patience is a timeout too.
     """
-    assert verdict is explained(number)
+    assert verdict is result_of_error(number)
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOBUFS, errno.EADDRNOTAVAIL])
@@ -185,7 +185,7 @@ def test_what_fails_on_this_side_is_no_verdict(number: int) -> None:
     Descriptors, memory and ports are ours; their lack says nothing about an endpoint.
     """
     with pytest.raises(LocalError):
-        explained(number)
+        result_of_error(number)
 
 
 def test_a_remembered_one_that_does_not_answer_is_failing() -> None:
@@ -194,7 +194,7 @@ def test_a_remembered_one_that_does_not_answer_is_failing() -> None:
     """
     gone = ("127.0.0.1", free_port())
     probed = Probed()
-    probed.watch(gone, proven=[gone])
+    probed.watch(gone, was_ready=[gone])
 
     assert ["failing"] == probed.becomes(gone, FAILING)
 

@@ -39,7 +39,7 @@ def known(
         for each, letter in zip(listed, health_states, strict=True)
         if letter != "U"
     }
-    return endpoint_set.seen(made, HealthChanged(found), 1.0)
+    return endpoint_set.health_changed(made, HealthChanged(found), 1.0)
 
 
 def chosen(
@@ -147,7 +147,7 @@ def test_what_left_serves_while_nothing_listed_is_ready() -> None:
     assert endpoints(1) == choice.plan.endpoints
     assert choice.warnings
 
-    made = endpoint_set.seen(made, HealthChanged({SEVERAL[0]: HealthState.FAILING}), 2.0)
+    made = endpoint_set.health_changed(made, HealthChanged({SEVERAL[0]: HealthState.FAILING}), 2.0)
     assert Mode.STARTING is balance(made, BalancingSettings("least_conn", fail_open=True)).plan.mode
 
 

@@ -21,7 +21,7 @@ def test_the_first_start_is_the_anchor() -> None:
     """
     Without a record the TTL counts from now, and the record says so.
     """
-    anchor = lifecycle.anchor(configured(TTL="1h", NOMAD_ALLOC_ID="a"), None, NOW)
+    anchor = lifecycle.resolve(configured(TTL="1h", NOMAD_ALLOC_ID="a"), None, NOW)
 
     assert DeadlineRecord("a", NOW, "TTL=1h", NOW + 3600) == anchor.record
     assert (3600.0, "") == (anchor.remaining, anchor.warning)
@@ -31,8 +31,8 @@ def test_a_restart_keeps_the_deadline() -> None:
     """
     What remains is counted from the first start.
     """
-    first = lifecycle.anchor(configured(TTL="1h"), None, NOW).record
-    anchor = lifecycle.anchor(configured(TTL="1h"), first, NOW + 600)
+    first = lifecycle.resolve(configured(TTL="1h"), None, NOW).record
+    anchor = lifecycle.resolve(configured(TTL="1h"), first, NOW + 600)
 
     assert first == anchor.record
     assert 3000.0 == anchor.remaining
@@ -43,7 +43,7 @@ def test_a_changed_ttl_counts_from_the_first_start_and_drops_an_extension() -> N
     Whoever changes TTL means the lifetime, not what is left of it.
     """
     old = DeadlineRecord("", NOW, "TTL=1h", NOW + 3600, extended_to=NOW + 9999)
-    anchor = lifecycle.anchor(configured(TTL="2h"), old, NOW + 600)
+    anchor = lifecycle.resolve(configured(TTL="2h"), old, NOW + 600)
 
     assert DeadlineRecord("", NOW, "TTL=2h", NOW + 7200) == anchor.record
     assert 6600.0 == anchor.remaining
@@ -56,14 +56,14 @@ def test_a_recorded_extension_is_kept() -> None:
     """
     old = DeadlineRecord("", NOW, "TTL=1h", NOW + 3600, extended_to=NOW + 36_000)
 
-    assert 36_000.0 == lifecycle.anchor(configured(TTL="1h"), old, NOW).remaining
+    assert 36_000.0 == lifecycle.resolve(configured(TTL="1h"), old, NOW).remaining
 
 
 def test_the_deadline_wins_over_the_ttl() -> None:
     """
     DEADLINE is one instant for all who share it.
     """
-    anchor = lifecycle.anchor(configured(TTL="1h", DEADLINE=str(NOW + 60)), None, NOW)
+    anchor = lifecycle.resolve(configured(TTL="1h", DEADLINE=str(NOW + 60)), None, NOW)
 
     assert (60.0, NOW + 60) == (anchor.remaining, anchor.record.deadline)
 
@@ -72,7 +72,7 @@ def test_no_limit_is_recorded_as_none() -> None:
     """
     A service without end still knows when it began.
     """
-    anchor = lifecycle.anchor(configured(TTL="never"), None, NOW)
+    anchor = lifecycle.resolve(configured(TTL="never"), None, NOW)
 
     assert (None, DeadlineRecord("", NOW, "TTL=never", None)) == (anchor.remaining, anchor.record)
 
@@ -90,7 +90,7 @@ def test_a_record_that_is_not_ours_does_not_count(record: DeadlineRecord, remark
     """
     A sticky disk carries another allocation's file over; a clock may have been wrong.
     """
-    anchor = lifecycle.anchor(configured(TTL="1h"), record, NOW)
+    anchor = lifecycle.resolve(configured(TTL="1h"), record, NOW)
 
     assert 3600.0 == anchor.remaining
     assert remark in anchor.warning

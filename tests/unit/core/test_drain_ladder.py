@@ -33,7 +33,7 @@ def test_nginx_is_stopped_by_the_same_ladder(
     for wait in waits:
         now += wait
         ladder = ladder.stop(stop, now)
-        life = lifecycle.asked_to_stop(life, stop, now)
+        life = lifecycle.stop_requested(life, stop, now)
 
     assert ladder == life.ladder
 

@@ -38,7 +38,9 @@ def told(
 
 def found(known: EndpointSet, health_state: HealthState, *which: Endpoint) -> EndpointSet:
     """Let the probes find something."""
-    return endpoint_set.seen(known, HealthChanged(dict.fromkeys(which, health_state)), 1.0)
+    return endpoint_set.health_changed(
+        known, HealthChanged(dict.fromkeys(which, health_state)), 1.0
+    )
 
 
 # ------------------------------------------------------------------------------- the sources

@@ -55,7 +55,9 @@ def begun(now: float = 1000.0, **configured: str) -> tuple[State, list[Command]]
     Begin to live by these settings, with nothing recorded and nginx out of the picture.
     """
     chosen = load.read({"SERVICE_NAME": "web", **configured}, lambda _: False)
-    state, commands = decide.begin(chosen, lifecycle.anchor(chosen, None, WALL), ["nomad:web"], now)
+    state, commands = decide.first_state(
+        chosen, lifecycle.resolve(chosen, None, WALL), ["nomad:web"], now
+    )
     # No nginx will ever answer the orders of this loop's hands, so nothing is wanted of it.
     return replace(state, started_at=math.inf), commands
 

@@ -16,12 +16,12 @@ def test_news_after_a_calm_time_is_told_at_once() -> None:
     """
     said: list[Event] = []
     news = HealthChanges(said.append)
-    news.tell(100.0, 2)
+    news.post(100.0, 2)
     assert [] == said
     news.note(ONE, READY)
     news.note(TWO, FAILING)
-    news.tell(100.0, 2)
-    news.tell(200.0, 2)
+    news.post(100.0, 2)
+    news.post(200.0, 2)
 
     assert [HealthChanged({ONE: READY, TWO: FAILING})] == said
 
@@ -30,19 +30,19 @@ def test_more_news_is_held_back_for_a_moment_and_no_longer() -> None:
     """
     5 ms, or 5 us for each endpoint if that is more; then the last word on each is told.
     """
-    for crowd, gap in ((10, 0.005), (10_000, 0.05)):
+    for endpoints_total, gap in ((10, 0.005), (10_000, 0.05)):
         said: list[Event] = []
         news = HealthChanges(said.append)
         assert NEVER == news.due
         news.note(ONE, READY)
-        news.tell(100.0, crowd)
+        news.post(100.0, endpoints_total)
         news.note(ONE, FAILING)
         news.note(ONE, READY)
-        news.tell(100.0 + gap * 0.9, crowd)
+        news.post(100.0 + gap * 0.9, endpoints_total)
         assert 1 == len(said)
 
         assert 100.0 + gap == news.due
-        news.tell(news.due, crowd)
+        news.post(news.due, endpoints_total)
         assert [HealthChanged({ONE: READY})] * 2 == said
 
 
@@ -55,6 +55,6 @@ def test_of_what_is_gone_nothing_is_told() -> None:
     news.note(ONE, READY)
     news.drop(ONE)
     news.drop(TWO)
-    news.tell(100.0, 1)
+    news.post(100.0, 1)
 
     assert [] == said

@@ -24,10 +24,10 @@ VERDICTS = {
 
 
 def after(
-    history: str, *, rise: int = 1, fall: int = 2, proven: bool = False, every: float = 1.0
+    history: str, *, rise: int = 1, fall: int = 2, was_ready: bool = False, every: float = 1.0
 ) -> ProbeRecord:
     """Live through a history of verdicts, one a second from 100 s on."""
-    now, state = 100.0, health.new_record(100.0, proven=proven)
+    now, state = 100.0, health.new_record(100.0, was_ready=was_ready)
     for letter in history:
         now += every
         state = health.judge(state, VERDICTS[letter], now, rise, fall)
@@ -36,7 +36,7 @@ def after(
 
 def pause(state: ProbeRecord, now: float = 100.0, **given: float | bool) -> float:
     """Ask for the pause, of ten endpoints, in the middle of the jitter."""
-    ways = {"has_place": False, "is_leaving": False, "crowd": 10, "interval": 5.0, "chance": 0.5}
+    ways = {"has_fast_slot": False, "is_leaving": False, "endpoints_total": 10, "interval": 5.0, "chance": 0.5}
     return health.pause(state, now, **(ways | given))  # type: ignore[arg-type]
 
 
@@ -52,7 +52,7 @@ def test_what_was_never_ready_starts_until_it_has_passed_often_enough(rise: int)
         assert STARTING is after("+" * (rise - 1) + failure, rise=rise).health_state
         assert READY is after(failure + "+" * rise, rise=rise).health_state
     assert READY is after("+" * rise, rise=rise).health_state
-    assert not after("f" * 9).proven
+    assert not after("f" * 9).was_ready
 
 
 def test_a_first_pass_that_is_not_enough_is_told_as_starting() -> None:
@@ -118,7 +118,7 @@ def test_one_remembered_as_ready_is_lost_like_a_ready_one(
     """
     After a restart nobody who served before is told as starting.
     """
-    assert health_state is after(history, proven=True, rise=2).health_state
+    assert health_state is after(history, was_ready=True, rise=2).health_state
 
 
 def test_a_quiet_life_costs_no_new_record() -> None:
@@ -143,11 +143,11 @@ def test_taking_over_what_others_found_counts_from_nothing() -> None:
     """
     Whoever was ready for somebody is proven, and every count begins anew.
     """
-    taken = health.taken(after("+f"), FAILING, 300.0)
+    taken = health.adopted(after("+f"), FAILING, 300.0)
 
     assert ProbeRecord(FAILING, True, 0, 0, 0, 300.0) == taken
-    assert not health.taken(after("f"), STARTING, 300.0).proven
-    assert health.taken(after("f"), READY, 300.0).proven
+    assert not health.adopted(after("f"), STARTING, 300.0).was_ready
+    assert health.adopted(after("f"), READY, 300.0).was_ready
 
 
 # ------------------------------------------------------------------------------------- paces
@@ -157,12 +157,12 @@ def test_whoever_does_not_serve_wants_a_place_for_a_minute() -> None:
     """
     The minute begins when it is met, and anew when it is lost; while it grows calm it keeps it.
     """
-    assert health.wants_place(after(""), 160.0)
-    assert health.wants_place(after("f"), 161.8)
-    assert not health.wants_place(after("f"), 162.0)
-    assert not health.wants_place(after("+"), 102.0)
-    assert health.wants_place(after("+rt", every=100.0), 360.0)
-    assert not health.wants_place(after("+rt", every=100.0), 362.0)
+    assert health.wants_fast_slot(after(""), 160.0)
+    assert health.wants_fast_slot(after("f"), 161.8)
+    assert not health.wants_fast_slot(after("f"), 162.0)
+    assert not health.wants_fast_slot(after("+"), 102.0)
+    assert health.wants_fast_slot(after("+rt", every=100.0), 360.0)
+    assert not health.wants_fast_slot(after("+rt", every=100.0), 362.0)
 
 
 def test_with_a_place_it_is_asked_every_50_ms_and_then_grows_calm() -> None:
@@ -170,12 +170,14 @@ def test_with_a_place_it_is_asked_every_50_ms_and_then_grows_calm() -> None:
     From 60 s on each pause is half as much again as the one before, up to a second.
     """
     state = after("f")
-    assert 0.05 == pause(state, 100.0, has_place=True) == pause(state, 160.0, has_place=True)
+    assert (
+        0.05 == pause(state, 100.0, has_fast_slot=True) == pause(state, 160.0, has_fast_slot=True)
+    )
 
     now, pauses = 160.0, [0.05]
     while pauses[-1] < 1.0:
         now += pauses[-1]
-        pauses.append(pause(state, now, has_place=True))
+        pauses.append(pause(state, now, has_fast_slot=True))
 
     for previous, following in pairwise(pauses[:-1]):
         assert following == pytest.approx(1.5 * previous)
@@ -187,7 +189,7 @@ def test_without_a_place_it_is_asked_once_a_second() -> None:
     So is whoever waits for a place, and a large crowd more seldom.
     """
     assert 1.0 == pause(after("f")) == pause(after("+r"))
-    assert 4.0 == pause(after("f"), crowd=10_000)
+    assert 4.0 == pause(after("f"), endpoints_total=10_000)
 
 
 def test_a_ready_one_is_asked_at_the_interval_with_jitter() -> None:
@@ -222,26 +224,26 @@ def test_one_that_leaves_is_asked_five_times_a_second() -> None:
     It serves only as long as it answers, ready or not; a large crowd is asked more seldom.
     """
     assert 0.2 == pause(after("++"), is_leaving=True)
-    assert 0.2 == pause(after("+r"), is_leaving=True, has_place=True)
-    assert 0.4 == pause(after("++"), is_leaving=True, crowd=1000)
+    assert 0.2 == pause(after("+r"), is_leaving=True, has_fast_slot=True)
+    assert 0.4 == pause(after("++"), is_leaving=True, endpoints_total=1000)
 
 
 @given(
     history=st.text("+rft", max_size=60),
     rise=st.integers(1, 4),
     fall=st.integers(1, 4),
-    proven=st.booleans(),
+    was_ready=st.booleans(),
 )
-def test_what_holds_after_any_history(history: str, rise: int, fall: int, proven: bool) -> None:  # noqa: FBT001
+def test_what_holds_after_any_history(history: str, rise: int, fall: int, was_ready: bool) -> None:  # noqa: FBT001
     """
     Ready needs `rise` passes at the end of some row, lost needs what fell since, starting is never
     said of one that was ready, and timeouts alone never make failing.
     """
-    state = after(history, rise=rise, fall=fall, proven=proven)
-    was_ready = proven or "+" * rise in history
+    state = after(history, rise=rise, fall=fall, was_ready=was_ready)
+    was_ready = was_ready or "+" * rise in history
     since_pass = history.rpartition("+")[2]
 
-    assert state.proven == was_ready
+    assert state.was_ready == was_ready
     assert (state.health_state is STARTING) == bool(history and not was_ready)
     if history.endswith("+" * rise):
         assert READY is state.health_state

@@ -160,7 +160,7 @@ def test_the_supervisor_reads_what_exec_wrote(wrap: Wrap) -> None:
 
     assert (record, "") != (None, trouble)
     settings = table.read({"TTL": "1h", "ENDPOINTS": "10.0.0.5:5000"}, os.path.exists)
-    anchor = lifecycle.anchor(settings, record, time.time())
+    anchor = lifecycle.resolve(settings, record, time.time())
     assert ("", record) == (anchor.warning, anchor.record)
 
 

@@ -225,7 +225,7 @@ def test_no_more_generations_drain_than_may(steps: list[tuple[bool, set[int]]], 
         groups = [*state.draining, state.live]
         assert sorted(alive) == sorted(pid for group in groups for pid in group)
         why = worker_generations.shortage(state, math.inf, 1)
-        verdict = worker_generations.verdict(state, why, is_urgent=pressing)
+        verdict = worker_generations.decide(state, why, is_urgent=pressing)
         if verdict is worker_generations.ReloadDecision.GO:
             state = worker_generations.succeeded(state)
             newest += 1
