@@ -113,7 +113,7 @@ class Loop:
                 for source in services.sources:
                     source.requery()
             case RequestJobStop():
-                services.job_stopper.ask()
+                services.job_stopper.request()
             case Reply():
                 services.admin.reply(command)
             case SetProbeTargets():

@@ -132,7 +132,7 @@ def _finish_late(settings: Settings, commands: list[Command], log: Log) -> Exit:
 
 def _request_stop(settings: Settings, log: Log) -> Event:
     answers: queue.SimpleQueue[Event] = queue.SimpleQueue()
-    JobStopper(settings, answers.put, log.redact).ask()
+    JobStopper(settings, answers.put, log.redact).request()
     try:
         return answers.get(timeout=LATE)
     except queue.Empty:

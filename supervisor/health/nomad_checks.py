@@ -105,7 +105,7 @@ class NomadChecker:
                 self._wake_event.clear()
                 continue
             try:
-                said = summarize(self._checks.ask(name), self._services)
+                said = summarize(self._checks.list_checks(name), self._services)
             except NomadError as trouble:
                 self._fail(name, trouble, now)
             else:

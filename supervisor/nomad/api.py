@@ -45,7 +45,7 @@ class ServiceQuery(NomadClient):
 
     ENDPOINT = "service"
 
-    def ask(self, name: str, index: int, wait: float) -> ServiceList:
+    def list_instances(self, name: str, index: int, wait: float) -> ServiceList:
         """
         Ask for the instances of a service; with an index, wait up to `wait` s for a change.
 
@@ -86,7 +86,7 @@ class ChecksQuery(NomadClient):
 
     ENDPOINT = "client"
 
-    def ask(self, allocation: str) -> list[tuple[str, str]]:
+    def list_checks(self, allocation: str) -> list[tuple[str, str]]:
         """
         Return the service and the status of every check, none before the first one ran.
 

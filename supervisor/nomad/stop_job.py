@@ -29,11 +29,11 @@ class JobStopper:
         self._post = post
         self._hide = redact
 
-    def ask(self) -> None:
-        """Ask now.  Answered by JobStopAnswered."""
-        threading.Thread(target=self._ask, name="job-stop", daemon=True).start()
+    def request(self) -> None:
+        """Request the stop now.  Answered by JobStopAnswered."""
+        threading.Thread(target=self._request, name="job-stop", daemon=True).start()
 
-    def _ask(self) -> None:
+    def _request(self) -> None:
         try:
             jobs = JobStopRequest(self._settings, self._hide)
             try:

@@ -35,7 +35,7 @@ class Probed:
         self,
         *endpoints: tuple[str, int],
         leaving: Iterable[tuple[str, int]] = (),
-        proven: Iterable[tuple[str, int]] = (),
+        was_ready: Iterable[tuple[str, int]] = (),
         allocations: Mapping[tuple[str, int], str] | None = None,
     ) -> None:
         """
@@ -46,7 +46,7 @@ class Probed:
                 frozenset(Endpoint(*each) for each in endpoints),
                 frozenset(Endpoint(*each) for each in leaving),
                 {Endpoint(*each): name for each, name in (allocations or {}).items()},
-                frozenset(Endpoint(*each) for each in proven),
+                frozenset(Endpoint(*each) for each in was_ready),
             )
         )
 

@@ -28,7 +28,7 @@ def test_a_query_that_is_unwanted_before_it_connects_is_never_asked(
         began = time.monotonic()
 
         with pytest.raises(NomadError):
-            client.ask("web", fake.index, 30.0)
+            client.list_instances("web", fake.index, 30.0)
 
         assert time.monotonic() - began < 5
         assert [] == fake.requests

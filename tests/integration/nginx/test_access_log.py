@@ -188,7 +188,7 @@ def test_people_can_read_it_too(supervise: Supervise, replicas: Replicas) -> Non
     (line,) = eventually(told, 4)
     assert "request" in line
     assert "status=200" in line
-    assert "took=" in line
+    assert "duration=" in line
 
 
 @nginxes

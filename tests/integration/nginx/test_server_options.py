@@ -60,7 +60,7 @@ def test_E13_tags_never_break_the_balancer(
     subject.wait_for_log("reload.applied", mode="serve")
     eventually(lambda: {"one"} == answering())
     remark = f"LB_METHOD={method} knows no backups: they serve while nobody else is ready"
-    assert (method not in KNOW_BACKUPS) == bool(subject.logged("endpoints.warning", remark=remark))
+    assert (method not in KNOW_BACKUPS) == bool(subject.logged("endpoints.warning", reason=remark))
 
     one.stop()
     eventually(lambda: {"two"} == answering(), 10)
@@ -68,10 +68,10 @@ def test_E13_tags_never_break_the_balancer(
     eventually(lambda: {"one"} == answering(), 15)
 
     tagged(("lb.backup",), ("lb.backup", "lb.weight=3"))
-    subject.wait_for_log("endpoints.warning", level="warning", remark=IGNORED.format("backup"))
+    subject.wait_for_log("endpoints.warning", level="warning", reason=IGNORED.format("backup"))
     eventually(served_by_all)
     tagged(("lb.drain", "lb.backup"), ("lb.drain",))
-    subject.wait_for_log("endpoints.warning", level="warning", remark=IGNORED.format("drain"))
+    subject.wait_for_log("endpoints.warning", level="warning", reason=IGNORED.format("drain"))
     eventually(served_by_all)
     assert [] == subject.logged("reload.failed")
     assert not [line for line in subject.logged("nginx.output") if "emerg" in str(line)]

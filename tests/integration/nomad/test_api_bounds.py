@@ -209,14 +209,14 @@ def test_a_name_may_have_several_addresses(nomad: FakeNomad, asking: ServiceQuer
     """
     Each address of a name is tried, and the name is looked up anew for each connection.
     """
-    assert 1 == len(asking.ask("web", 0, 1.0).rows)
+    assert 1 == len(asking.list_instances("web", 0, 1.0).rows)
     nomad.stop()
     for _ in range(2):
         with pytest.raises(NomadError) as trouble:
-            asking.ask("web", 0, 1.0)
+            asking.list_instances("web", 0, 1.0)
     assert trouble.value.refused
     nomad.start()
-    assert 1 == len(asking.ask("web", 0, 1.0).rows)
+    assert 1 == len(asking.list_instances("web", 0, 1.0).rows)
     assert "resolver" not in {thread.name for thread in threading.enumerate()}
 
 
@@ -225,7 +225,7 @@ def test_a_host_that_is_gone_is_noticed(nomad: FakeNomad, asking: ServiceQuery) 
     The kernel asks a silent host whether it is still there, and gives it up after 11 s, so that a
     query which waits for a change does not wait on a dead line.
     """
-    asking.ask("web", 0, 1.0)
+    asking.list_instances("web", 0, 1.0)
     held = asking._wire._held
     assert held is not None
     with socket.socket(fileno=os.dup(held)) as line:
@@ -247,6 +247,6 @@ def test_nobody_at_the_address_is_a_refusal() -> None:
         read = load.read({"SERVICE_NAME": "web", "NOMAD_ADDR": address}, lambda _: True)
         client = ServiceQuery(read, lambda _: None)
         with pytest.raises(NomadError) as trouble:
-            client.ask("web", 0, 1.0)
+            client.list_instances("web", 0, 1.0)
         assert trouble.value.refused
         client.close()

@@ -222,7 +222,7 @@ class TestChecks:
         if fault is not None:
             nomad.fault(fault, times=1)
         try:
-            return client.ask("1-2")
+            return client.list_checks("1-2")
         finally:
             client.close()
 

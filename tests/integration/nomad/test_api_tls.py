@@ -78,7 +78,7 @@ def asked(environ: dict[str, str], index: int = 0, wait: float = 30.0) -> Servic
     """
     client = client_of(environ)
     try:
-        return client.ask("web", index, wait)
+        return client.list_instances("web", index, wait)
     finally:
         client.close()
 
@@ -316,7 +316,7 @@ def test_a_question_is_cut_at_any_moment(secured: Secured, dripping: Listener, w
 
     def ask() -> None:
         try:
-            client.ask("web", nomad.index if when == "waiting" else 0, 30.0)
+            client.list_instances("web", nomad.index if when == "waiting" else 0, 30.0)
         except NomadError as trouble:
             troubles.append(trouble.reason)
 
@@ -328,7 +328,7 @@ def test_a_question_is_cut_at_any_moment(secured: Secured, dripping: Listener, w
         eventually(lambda: nomad.blocked if when == "waiting" else nomad.requests)
     time.sleep(0.2)  # whatever it does, it is in the middle of it
     assert asking.is_alive()
-    client.cut()
+    client.cancel()
     asking.join(1)
     assert 1 == len(troubles)
     client.close()

@@ -93,7 +93,7 @@ def test_A12_a_refused_token_is_read_again_and_the_question_asked_again(
                 return found
 
             nomad.fault(rotate, times=1)
-            assert [] == client.ask("web", 0, 1.0).rows
+            assert [] == client.list_instances("web", 0, 1.0).rows
             sent = [r.headers["X-Nomad-Token"] for r in nomad.requests[asked:]]
             assert [TOKEN, NEW] == sent
         client.close()
@@ -113,7 +113,7 @@ def test_A12_a_token_that_is_still_refused_is_asked_with_once(tmp_path: Path) ->
             asked = len(nomad.requests)
             nomad.fault(*faults, times=1)
             with pytest.raises(NomadError) as trouble:
-                client.ask("web", 0, 1.0)
+                client.list_instances("web", 0, 1.0)
             assert trouble.value.status in {403, 500}
             nomad.heal()
             return [r.headers["X-Nomad-Token"] for r in nomad.requests[asked:]]
@@ -158,7 +158,7 @@ def test_a_socket_that_wants_a_token_says_what_to_add(tmp_path: Path) -> None:
     with FakeNomad(tmp_path / "api.sock") as nomad:
         client = client_of(NOMAD_ADDR=nomad.unix_address)
         with pytest.raises(NomadError) as trouble:
-            client.ask("web", 0, 1.0)
+            client.list_instances("web", 0, 1.0)
         client.close()
     assert 401 == trouble.value.status
     for words in ("401", "`env = true`", "`file = true`", "`identity`"):

@@ -36,7 +36,13 @@ def after(
 
 def pause(state: ProbeRecord, now: float = 100.0, **given: float | bool) -> float:
     """Ask for the pause, of ten endpoints, in the middle of the jitter."""
-    ways = {"has_fast_slot": False, "is_leaving": False, "endpoints_total": 10, "interval": 5.0, "chance": 0.5}
+    ways = {
+        "has_fast_slot": False,
+        "is_leaving": False,
+        "endpoints_total": 10,
+        "interval": 5.0,
+        "chance": 0.5,
+    }
     return health.pause(state, now, **(ways | given))  # type: ignore[arg-type]
 
 
