@@ -37,13 +37,13 @@ def diagram(changes: dict[StrEnum, frozenset[StrEnum]]) -> str:
     return "\n".join([*lines, "```"])
 
 
-def floors() -> str:
-    """Return the layers of the import contract, the top one first."""
+def layers(contract: str) -> str:
+    """Return the layers of an import contract, the top one first."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"][
         "contracts"
     ]
-    layers = next(contract["layers"] for contract in contracts if contract["id"] == "floors")
-    return "\n".join(["```text", *(layer.replace(" | ", "  ") for layer in layers), "```"])
+    found = next(each["layers"] for each in contracts if each["id"] == contract)
+    return "\n".join(["```text", *(layer.replace(" | ", "  ") for layer in found), "```"])
 
 
 PARTS: dict[str, Callable[[], str]] = {
@@ -51,7 +51,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "lifetime": lambda: diagram(dict(lifecycle.CHANGES)),
     "master": lambda: diagram(dict(nginx_master.CHANGES)),
     "rollout": lambda: diagram(dict(reload.CHANGES)),
-    "floors": floors,
+    "floors": lambda: layers("floors"),
+    "core": lambda: layers("core"),
 }
 
 
