@@ -1,7 +1,7 @@
 """
-The first instructions: signals are blocked before anything else is imported.
+Entry point: block all signals before importing anything else.
 
-As PID 1 the kernel discards a stop signal that finds no handler; one that finds it blocked waits.
+For PID 1 the kernel discards a stop signal without a handler; a blocked signal stays pending.
 """
 
 import signal
@@ -16,7 +16,7 @@ import sys
 
 def main() -> None:
     """
-    Run the command line and leave at once: no thread that hangs may hold up the exit.
+    Run the command line and exit at once, so that a hanging thread cannot delay the exit.
     """
     from supervisor.cli import main as cli
     from supervisor.system import signals

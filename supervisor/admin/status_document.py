@@ -199,7 +199,7 @@ def draining(state: State, lives: Callable[[int], bool]) -> list[dict[str, Any]]
     for group in state.generations.draining:
         left = {pid for pid in group if lives(pid)}
         if left:
-            found.append({"workers": len(left), "told": bool(left & state.generations.told)})
+            found.append({"workers": len(left), "told": bool(left & state.generations.signalled)})
     return found
 
 

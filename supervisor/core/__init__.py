@@ -1,3 +1,3 @@
 """
-Pure code: no clock, no file, no thread, no network; time is an argument.
+Pure code without clock, files, threads or network; time is an argument.
 """

@@ -1,10 +1,10 @@
 """
-Who may become an endpoint: nothing from the registry is trusted.
+Validate the addresses of endpoints; data from the registry is not trusted.
 
-An address is parsed and then written anew from its bytes, a port must be an int; no other text
-of the registry ever reaches a config file.  Parse, don't escape: `ipaddress` accepts
-`fe80::1%eth0; } evil {` and gives the payload back, and a registered address is a free string
-that a job's author chose.
+An address is parsed and then formatted from its bytes, and a port must be an int; no other text
+from the registry reaches a config file.  Parsing instead of escaping, because `ipaddress` accepts
+`fe80::1%eth0; } evil {` and returns the payload, and a registered address is a free string
+chosen by the author of a job.
 """
 
 import ipaddress
@@ -21,7 +21,7 @@ from supervisor.core.model import Endpoint
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-#: Four numbers as `ipaddress` takes them, read in half the time.
+#: An IPv4 address as `ipaddress` accepts it, parsed in half the time.
 _OCTET = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _QUAD = re.compile(rf"{_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}")
 
@@ -30,10 +30,10 @@ _HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\.?"
 
 _LOOPBACK = ("127.0.0.0/8", "::1/128")
 
-#: Never served by default: "this network" (Linux may route it to itself), the metadata services of
-#: clouds (link-local, and a few elsewhere), multicast and reserved.  Of IPv6 also all that stands
-#: for an IPv4 address, whatever that one is: mapped, NAT64 and what else begins with zeros, Teredo
-#: and 6to4.  No replica is registered like that, and a gateway may turn it into a refused one.
+#: Refused by default: "this network" (Linux may route it to itself), the metadata services of
+#: clouds (link-local, and a few others), multicast and reserved addresses.  In IPv6 also every form
+#: that carries an IPv4 address: mapped, NAT64 and other forms that begin with zeros, Teredo and
+#: 6to4.  No replica is registered with one, and a gateway may translate it to a refused address.
 _REFUSED = (
     *("0.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3"),
     *("100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32"),
@@ -41,7 +41,7 @@ _REFUSED = (
     *("fd00:ec2::/32", "fd20:ce::254/128", "fd00:c1::a9fe:a9fe/128", "fd00:42::42/128"),
 )
 
-#: Where the IPv4 address stands in the IPv6 ones whose form is fixed, in bits from the right.
+#: The bit offset, from the right, of the IPv4 address in the IPv6 forms with a fixed layout.
 _CARRIERS = (
     (IPv6Network("::ffff:0:0/96"), 0),
     (IPv6Network("64:ff9b::/96"), 0),
@@ -51,14 +51,15 @@ _CARRIERS = (
 
 def _borders(networks: Iterable[str]) -> dict[int, list[int]]:
     """
-    Return by version where networks that do not touch begin and end, in order, as numbers.
+    Return, by IP version, the sorted first and past-the-end addresses of the networks, as ints.
 
-    An address is in one when an odd number of borders lies at or below it.
+    The networks must not touch.  An address is in one of them when an odd number of borders is less
+    than or equal to it.
     """
-    found: dict[int, list[int]] = {4: [], 6: []}
+    by_version: dict[int, list[int]] = {4: [], 6: []}
     for network in map(ipaddress.ip_network, networks):
-        found[network.version] += [int(network[0]), int(network[-1]) + 1]
-    return {version: sorted(borders) for version, borders in found.items()}
+        by_version[network.version] += [int(network[0]), int(network[-1]) + 1]
+    return {version: sorted(borders) for version, borders in by_version.items()}
 
 
 _LOOPBACK_BORDERS = _borders(_LOOPBACK)
@@ -66,22 +67,22 @@ _REFUSED_BORDERS = _borders(_REFUSED)
 
 
 class _Ours(Enum):
-    """The one answer that is neither an endpoint nor a refusal."""
+    """The result of `validate` that is neither an endpoint nor a refusal."""
 
     OURS = "ours"
 
 
-#: Said of an address and port where we answer ourselves.
+#: Returned for an address and port on which this supervisor's nginx listens.
 OURS: Final = _Ours.OURS
 
 
 @dataclass(frozen=True, slots=True)
 class AddressPolicy:
     """
-    Which addresses are let in: with `allow` just those networks, else all but the refused.
+    The addresses that are allowed: the networks in `allow`, or all but the refused if it is empty.
 
-    `own` are the places where we can be reached ourselves, and so is any address of 127.0.0.0/8
-    with a port of `own_loopback`: traffic would go round in circles.
+    `own` holds the addresses on which nginx itself listens, and so does any address of 127.0.0.0/8
+    with a port in `own_loopback`; proxying to them would create a loop.
     """
 
     allow: tuple[Network, ...] = ()
@@ -93,7 +94,7 @@ class AddressPolicy:
 @dataclass(frozen=True, slots=True)
 class HostPort:
     """
-    A place as a person wrote it: `host:port`, where the host may still be a name.
+    A configured `host:port`, where the host may be a name.
     """
 
     host: str
@@ -102,7 +103,7 @@ class HostPort:
 
 def read_address(text: object) -> Address | None:
     """
-    Return the address that a text means, or None; a zone id is refused, it cannot be served.
+    Parse an address; return None if it is invalid or has a zone id, which nginx cannot use.
     """
     if not isinstance(text, str) or "%" in text:
         return None
@@ -118,12 +119,12 @@ def read_address(text: object) -> Address | None:
         return None
 
 
-def is_let_in(address: Address, address_policy: AddressPolicy) -> bool:
+def is_allowed(address: Address, address_policy: AddressPolicy) -> bool:
     """
-    Decide whether traffic may be sent to an address.
+    Return whether traffic may be sent to an address.
 
-    Where networks are named, the address must be in one, and so must an address that it carries:
-    `::/0` says nothing about `::ffff:127.0.0.1`.
+    If `allow` is set, the address must be in one of its networks, and so must an IPv4 address that
+    it carries: `::/0` does not allow `::ffff:127.0.0.1`.
     """
     if address_policy.allow:
         carried = _carried(address)
@@ -137,7 +138,7 @@ def is_let_in(address: Address, address_policy: AddressPolicy) -> bool:
 
 
 def _carried(address: Address) -> Address | None:
-    """Return the IPv4 address that an IPv6 one stands for, where its form tells which."""
+    """Return the IPv4 address that an IPv6 address carries in a fixed layout, or None."""
     if address.version == 6:
         for network, shift in _CARRIERS:
             if address in network:
@@ -151,7 +152,7 @@ def _is_in(address: Address, networks: Iterable[Network]) -> bool:
 
 def canonical(address: Address) -> str:
     """
-    Return an address as text made from its bytes alone; a mapped one as the IPv4 one it is.
+    Format an address from its bytes; an IPv4-mapped address becomes the IPv4 address.
     """
     if isinstance(address, IPv6Address):
         address = address.ipv4_mapped or IPv6Address(address.packed)
@@ -162,9 +163,9 @@ def validate(
     address: object, port: object, address_policy: AddressPolicy
 ) -> Endpoint | Literal[_Ours.OURS] | None:
     """
-    Turn what the registry says into an endpoint: None when it is refused, OURS when it is us.
+    Return the endpoint of a registered address and port, None if refused, OURS if nginx's own.
 
-    That it is us is found first: it is known, and not refused, wherever we listen.
+    OURS is checked first, so that an own address that would be refused still counts as OURS.
     """
     if type(port) is not int or not 0 < port < 65536:  # True is an int, and "80 " becomes one
         return None
@@ -174,26 +175,26 @@ def validate(
     endpoint = Endpoint(canonical(parsed), port)
     if endpoint in address_policy.own or (
         port in address_policy.own_loopback
-        and endpoint.host.startswith("127.")  # canonical, so an address
+        and endpoint.host.startswith("127.")  # canonical, so it is an IPv4 address
     ):
         return OURS
-    return endpoint if is_let_in(parsed, address_policy) else None
+    return endpoint if is_allowed(parsed, address_policy) else None
 
 
 def parse_host_port(text: str) -> HostPort:
     """
-    Read `host:port`, `[ipv6]:port` or `name:port`; ValueError says what was expected.
+    Parse `host:port`, `[ipv6]:port` or `name:port`; raise ValueError with the expected form.
     """
     text = text.strip()
     host, separator, port = text.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     host = host[1:-1] if bracketed else host
     address = read_address(host)
-    named = bool(_HOST_NAME.fullmatch(host)) and ".." not in host and not bracketed
-    known = address is not None or named
+    is_name = bool(_HOST_NAME.fullmatch(host)) and ".." not in host and not bracketed
+    is_host = address is not None or is_name
     if isinstance(address, IPv6Address) != bracketed:
-        known = False
-    if not separator or not known or not _PORT.fullmatch(port) or not 0 < int(port) < 65536:
+        is_host = False
+    if not separator or not is_host or not _PORT.fullmatch(port) or not 0 < int(port) < 65536:
         raise ValueError(
             f"expected host:port such as 10.0.0.5:8000 or [fd00::5]:8000, not {text!r}"
         )
@@ -202,7 +203,7 @@ def parse_host_port(text: str) -> HostPort:
 
 def cap(endpoints: Iterable[Endpoint], limit: int) -> tuple[tuple[Endpoint, ...], int]:
     """
-    Sort the endpoints and keep the first `limit`; return them and how many were left out.
+    Sort the endpoints and keep the first `limit`; return them and the number left out.
     """
     ordered = tuple(sorted(endpoints))
     return ordered[:limit], max(0, len(ordered) - limit)

@@ -1,9 +1,10 @@
 """
-From what is known to the plan: who serves, with which share, and what a client is told.
+Compute the plan: the endpoints that serve, their server options and the mode.
 
-Theory: whatever the tags ask for, what comes out is a set that nginx accepts and that serves:
-endpoints which drain serve when there is nobody else, backups when no other endpoint is ready, and
-where all are backups none is.  A method that knows no backups gets them only when they are needed.
+Theory: for any combination of tags the result is a set that nginx accepts and that serves.
+Draining endpoints serve when there are no others, backups serve when no other endpoint is ready,
+and if all endpoints are backups, none is treated as one.  With a method that does not support
+backups, backups are used only while no other endpoint is ready.
 """
 
 from collections.abc import Mapping
@@ -13,16 +14,16 @@ from supervisor.core.balancing_methods import METHODS
 from supervisor.core.endpoint_set import EndpointSet
 from supervisor.core.model import ONCE_READY, Endpoint, HealthState, Mode, Plan, ServerOptions
 
-_EQUAL = ServerOptions()
+_DEFAULT = ServerOptions()
 
 
 @dataclass(frozen=True, slots=True)
 class BalancingSettings:
     """
-    What the plan depends on besides the endpoints.
+    The inputs of the plan besides the endpoints.
 
-    `sunset` is the deadline in epoch seconds; `in_lame_duck` says that it is near: requests are still
-    served, but nobody is to begin to rely on it.
+    `sunset` is the deadline in epoch seconds.  `in_lame_duck` means that it is near: requests are
+    still served, but readiness fails so that no new traffic is sent here.
     """
 
     method: str
@@ -34,46 +35,46 @@ class BalancingSettings:
 @dataclass(frozen=True, slots=True)
 class Balanced:
     """
-    The plan, and what an operator should know about how it came about.
+    The plan, and warnings for the operator about the endpoints it was made from.
     """
 
     plan: Plan
     warnings: tuple[str, ...] = ()
 
 
-def balance(endpoint_set: EndpointSet, terms: BalancingSettings) -> Balanced:
+def balance(endpoint_set: EndpointSet, settings: BalancingSettings) -> Balanced:
     """
-    Make the plan: who is to serve, or why nobody is.
+    Make the plan: the endpoints that serve, or the reason why none does.
     """
-    serving, mode, warnings = _serving(endpoint_set, fail_open=terms.fail_open)
+    serving, mode, warnings = _select_serving(endpoint_set, fail_open=settings.fail_open)
     server_options = {
         each: endpoint_set.server_options[each]
         for each in serving
         if each in endpoint_set.server_options
     }
     if server_options:
-        serving, server_options = _settled(serving, server_options, terms.method)
-    warnings += _contradictions(endpoint_set, terms.method)
-    sunset = None if terms.sunset is None else int(terms.sunset)
-    asked = tuple((each, server_options[each]) for each in serving if each in server_options)
+        serving, server_options = _apply_options(serving, server_options, settings.method)
+    warnings += _tag_warnings(endpoint_set, settings.method)
+    sunset = None if settings.sunset is None else int(settings.sunset)
+    options = tuple((each, server_options[each]) for each in serving if each in server_options)
     return Balanced(
-        Plan(serving, Mode.DRAINING if terms.in_lame_duck else mode, asked, sunset), warnings
+        Plan(serving, Mode.DRAINING if settings.in_lame_duck else mode, options, sunset), warnings
     )
 
 
-def _serving(
+def _select_serving(
     endpoint_set: EndpointSet, *, fail_open: bool
 ) -> tuple[tuple[Endpoint, ...], Mode, tuple[str, ...]]:
-    """Find who is to serve, or why nobody is."""
+    """Return the endpoints that serve, the mode and warnings."""
     known, health_states = endpoint_set.known, endpoint_set.health_states
     if not endpoint_set.is_probing:
-        up = known
+        ready = known
     else:
-        up = tuple([each for each in known if health_states.get(each) is HealthState.READY])
-        if len(up) < len(known):
-            up = _excused(endpoint_set, up)
-    if up:
-        return up, Mode.SERVE, ()
+        ready = tuple([each for each in known if health_states.get(each) is HealthState.READY])
+        if len(ready) < len(known):
+            ready = _with_slow(endpoint_set, ready)
+    if ready:
+        return ready, Mode.SERVE, ()
     lingering = [
         each for each in endpoint_set.leaving if health_states.get(each) is HealthState.READY
     ]
@@ -81,19 +82,19 @@ def _serving(
         return (
             tuple(sorted(lingering)),
             Mode.SERVE,
-            ("nothing listed is ready: endpoints that left still serve",),
+            ("no listed endpoint is ready; removed endpoints still serve",),
         )
-    once = tuple([each for each in known if health_states.get(each) in ONCE_READY])
-    if once and fail_open:
-        return once, Mode.SERVE, ("every endpoint fails its probes: serving all the same",)
-    if once:
+    once_ready = tuple([each for each in known if health_states.get(each) in ONCE_READY])
+    if once_ready and fail_open:
+        return once_ready, Mode.SERVE, ("all endpoints fail health checks; failing open",)
+    if once_ready:
         return (), Mode.UNHEALTHY, ()
-    unheard = any(source.endpoints is None for source in endpoint_set.sources.values())
-    return (), Mode.STARTING if known or unheard else Mode.NO_ENDPOINTS, ()
+    is_incomplete = any(source.endpoints is None for source in endpoint_set.sources.values())
+    return (), Mode.STARTING if known or is_incomplete else Mode.NO_ENDPOINTS, ()
 
 
-def _excused(endpoint_set: EndpointSet, ready: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
-    """Take back those that only answer too late, when they are more than half."""
+def _with_slow(endpoint_set: EndpointSet, ready: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
+    """Add slow endpoints until at most half of those that were once ready are left out."""
     slow = [
         each
         for each in endpoint_set.known
@@ -101,35 +102,38 @@ def _excused(endpoint_set: EndpointSet, ready: tuple[Endpoint, ...]) -> tuple[En
     ]
     if not slow:
         return ready
-    once = sum(endpoint_set.health_states.get(each) in ONCE_READY for each in endpoint_set.known)
-    return tuple(sorted((*ready, *slow[: max(0, len(slow) - once // 2)])))
+    once_ready = sum(
+        endpoint_set.health_states.get(each) in ONCE_READY for each in endpoint_set.known
+    )
+    return tuple(sorted((*ready, *slow[: max(0, len(slow) - once_ready // 2)])))
 
 
-def _settled(
+def _apply_options(
     serving: tuple[Endpoint, ...], server_options: Mapping[Endpoint, ServerOptions], method: str
 ) -> tuple[tuple[Endpoint, ...], dict[Endpoint, ServerOptions]]:
-    """Turn what the tags ask for into a set that nginx accepts: weights, and backups or none."""
-    staying = (
-        tuple([each for each in serving if not server_options.get(each, _EQUAL).drain]) or serving
+    """Reduce the requested options to a set that nginx accepts: weights, and backups or none."""
+    active = (
+        tuple([each for each in serving if not server_options.get(each, _DEFAULT).drain]) or serving
     )
-    first = tuple([each for each in staying if not server_options.get(each, _EQUAL).backup])
-    marked = bool(first) and METHODS[method].takes_backup
-    settled = {
-        each: ServerOptions(options.weight, options.backup and marked)
+    primary = tuple([each for each in active if not server_options.get(each, _DEFAULT).backup])
+    has_backups = bool(primary) and METHODS[method].takes_backup
+    applied = {
+        each: ServerOptions(options.weight, options.backup and has_backups)
         for each, options in server_options.items()
     }
-    chosen = staying if marked else first or staying
-    return chosen, {each: options for each, options in settled.items() if options != _EQUAL}
+    chosen = active if has_backups else primary or active
+    return chosen, {each: options for each, options in applied.items() if options != _DEFAULT}
 
 
-def _contradictions(endpoint_set: EndpointSet, method: str) -> tuple[str, ...]:
-    """Tell where the tags of all endpoints together ask for what cannot be."""
-    asked = endpoint_set.server_options.values()
-    everyone = bool(endpoint_set.known) and len(asked) == len(endpoint_set.known)
-    if everyone and all(options.drain for options in asked):
-        return ("every endpoint has the tag lb.drain: it is ignored",)
-    if everyone and all(options.backup for options in asked):
-        return ("every endpoint has the tag lb.backup: it is ignored",)
-    if not METHODS[method].takes_backup and any(options.backup for options in asked):
-        return (f"LB_METHOD={method} knows no backups: they serve while nobody else is ready",)
+def _tag_warnings(endpoint_set: EndpointSet, method: str) -> tuple[str, ...]:
+    """Return warnings about tags of all endpoints together that cannot be applied."""
+    requested = endpoint_set.server_options.values()
+    all_tagged = bool(endpoint_set.known) and len(requested) == len(endpoint_set.known)
+    if all_tagged and all(options.drain for options in requested):
+        return ("all endpoints have the tag lb.drain; ignoring it",)
+    if all_tagged and all(options.backup for options in requested):
+        return ("all endpoints have the tag lb.backup; ignoring it",)
+    if not METHODS[method].takes_backup and any(options.backup for options in requested):
+        reason = "they serve only while no other endpoint is ready"
+        return (f"LB_METHOD={method} does not support backups; {reason}",)
     return ()

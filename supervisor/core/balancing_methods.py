@@ -1,5 +1,5 @@
 """
-The load-balancing methods: one row a method, everything that depends on it in that row.
+The table of load-balancing methods, with all properties of a method in its row.
 """
 
 from typing import NamedTuple
@@ -7,13 +7,12 @@ from typing import NamedTuple
 
 class Method(NamedTuple):
     """
-    How nginx balances by one LB_METHOD.
+    The properties of one LB_METHOD.
 
-    `directive` stands in the upstream block, with `{key}` for the hash key.  `takes_backup` says
-    that nginx accepts `backup` servers with it, `keeps_order` that the order of servers decides
-    which client reaches which, so that it must not rotate.  `max_weight` bounds the sum of all
-    weights, 0 where nothing does.  `needs` names a setting that goes with it, and `needs_one_of`
-    its values.
+    `directive` is written to the upstream block, with `{key}` for the hash key.  `takes_backup`
+    means that nginx accepts `backup` servers with it, `keeps_order` that the order of servers maps
+    clients to servers and so must not rotate.  `max_weight` limits the sum of all weights, 0 for no
+    limit.  `needs` names a setting that the method requires, and `needs_one_of` its values.
     """
 
     directive: str = ""
@@ -29,8 +28,8 @@ METHODS: dict[str, Method] = {
     "least_conn": Method("least_conn", takes_backup=True),
     "random": Method("random two least_conn"),
     "ip_hash": Method("ip_hash", keeps_order=True),
-    # nginx keeps 160 points for each unit of weight, in every worker: 4,000 units take 0.1 s and
-    # 13 MB; the weights that a hundred endpoints may have would take seconds and 500 MB.
+    # nginx keeps 160 points per unit of weight, in every worker: 4,000 units take 0.1 s and
+    # 13 MB; the largest weights of a hundred endpoints would take seconds and 500 MB.
     "hash": Method(
         "hash {key} consistent",
         max_weight=4000,

@@ -1,8 +1,8 @@
 """
-Orders: what to do about it, in frozen words.
+Commands: frozen values that describe what to do.
 
-The policy gives them, the loop performs them and never decides.  The comment on each says by which
-event it is answered.
+The policy returns them; the loop executes them and makes no decisions.  The docstring of each names
+the event that answers it.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,8 @@ class Stage:
     """
     Render a plan and write it beside the live files.  Answered by Staged or StageFailed.
 
-    `reread_operator_files` reads the operator's files anew; otherwise those of the last good files are taken.
+    With `reread_operator_files` the operator's files are read again; otherwise the copies in the
+    last good files are used.
     """
 
     attempt: int
@@ -42,35 +43,35 @@ class SpawnCheck:
 
 @dataclass(frozen=True, slots=True)
 class Swap:
-    """Make the staged files the live files, at one instant.  Answered by Swapped."""
+    """Atomically replace the live files by the staged ones.  Answered by Swapped or SwapFailed."""
 
     attempt: int
 
 
 @dataclass(frozen=True, slots=True)
 class Restore:
-    """Make the last good files the live files again, whatever happened to them."""
+    """Replace the live files by the last good ones.  Answered by Swapped or SwapFailed."""
 
     live: LiveConfig
 
 
 @dataclass(frozen=True, slots=True)
 class Discard:
-    """Remove what was staged for an attempt that is not going to be used."""
+    """Remove the staged files of an attempt that will not be used."""
 
     attempt: int
 
 
 @dataclass(frozen=True, slots=True)
 class MarkLastGood:
-    """Remember the files of a configuration that answered as the last good ones."""
+    """Keep the files of a configuration that responded as the last good ones."""
 
     live: LiveConfig
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """Send a signal to a process of ours, or to its whole process group."""
+    """Send a signal to a child process, or to its whole process group."""
 
     pid: int
     signum: int
@@ -79,14 +80,14 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class QuitOrphans:
-    """Tell the workers of a dead master to finish and go.  Answered by OrphansFound."""
+    """Send QUIT to the workers of a dead master.  Answered by OrphansFound."""
 
     master: int
 
 
 @dataclass(frozen=True, slots=True)
 class SetPollInterval:
-    """Ask nginx for its generation every so many seconds from now on; 0 stops asking."""
+    """Query nginx for its generation every `every` seconds; 0 stops the queries."""
 
     every: float
 
@@ -98,14 +99,14 @@ class CountConnections:
 
 @dataclass(frozen=True, slots=True)
 class CountWorkers:
-    """Tell which workers a master has, and the room for more.  Answered by WorkersCounted."""
+    """Count the workers of a master and the free process slots.  Answered by WorkersCounted."""
 
     master: int
 
 
 @dataclass(frozen=True, slots=True)
 class SignalWorkers:
-    """Send a signal to workers, and count whom that cuts off.  Answered by WorkersEnded."""
+    """Signal workers and count their open connections.  Answered by WorkersSignalled."""
 
     pids: frozenset[int]
     signum: int
@@ -113,17 +114,17 @@ class SignalWorkers:
 
 @dataclass(frozen=True, slots=True)
 class Requery:
-    """Ask every source again now."""
+    """Query every source again now."""
 
 
 @dataclass(frozen=True, slots=True)
 class SetProbeTargets:
     """
-    Probe these endpoints from now on, and no others.  Answered by HealthSeen.
+    Probe exactly these endpoints from now on.  Answered by HealthChanged.
 
-    Those that are leaving serve only as long as they answer, so they are asked more often;
-    `allocations` tells whose checks Nomad is to be asked for; those that are proven were ready
-    before this process began.
+    Endpoints in `leaving` serve only while they respond, so they are probed more often.
+    `allocations` maps endpoints to the allocations whose checks are queried from Nomad.  Endpoints
+    in `was_ready` were ready before this process started.
     """
 
     endpoints: frozenset[Endpoint]
@@ -134,19 +135,19 @@ class SetProbeTargets:
 
 @dataclass(frozen=True, slots=True)
 class SaveCache:
-    """Keep what the sources know, by name, for a restart while the registry is away."""
+    """Store the endpoints of each source, for a restart while the registry is unavailable."""
 
     caches: Mapping[str, CachedEndpoints]
 
 
 @dataclass(frozen=True, slots=True)
 class RequestJobStop:
-    """Ask Nomad to stop the whole job.  Answered by JobStopAnswered."""
+    """Request from Nomad that it stops the whole job.  Answered by JobStopAnswered."""
 
 
 @dataclass(frozen=True, slots=True)
 class SaveState:
-    """Put the record of the deadline on disk.  Answered by StateSaved."""
+    """Write the record of the deadline to disk.  Answered by StateSaved."""
 
     record: DeadlineRecord
 
@@ -154,7 +155,7 @@ class SaveState:
 @dataclass(frozen=True, slots=True)
 class Reply:
     """
-    Tell who asked for something what became of it.
+    Answer an admin request: `text` is the result, or the reason of a refusal.
     """
 
     ticket: int
@@ -173,7 +174,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """End the program with a code, having said why."""
+    """Log the reason and exit with a code."""
 
     code: int
     reason: str

@@ -1,12 +1,13 @@
 """
-The deadline while the service runs: moved by who may, and announced before it comes.
+Move the deadline while the service runs, and compute the warnings before it.
 
-Theory: whoever moves it says by how much, or until when.  By how much counts from the deadline that
-is, so that two people who give it an hour each give it two.  It is refused, with the reason, where
-there is nothing to move, where it would reach beyond MAX_TTL (counted from the first start), and
-where it would already be past: an end that cannot be taken back has a word of its own, `stop`.
+Theory: a request moves the deadline by a span or to an instant.  A span counts from the current
+deadline, so two requests of one hour each add two hours.  A request is refused, with the reason, if
+there is no deadline to move, if the new one would exceed MAX_TTL (counted from the first start), or
+if it would be in the past: ending the service at once cannot be undone and has its own command,
+`stop`.
 
-Instants of a record and of a wish are epoch seconds, all others are on the loop's clock.
+Instants of a record and of a request are epoch seconds, all others are on the loop's clock.
 """
 
 from collections.abc import Iterable
@@ -17,14 +18,14 @@ from supervisor.core.durations import format_instant, format_span
 from supervisor.core.events import DeadlineRequested
 from supervisor.core.model import NEVER
 
-#: Nothing can be told of an instant beyond the year 9999.
+#: The last second of the year 9999; later instants cannot be formatted.
 _LAST_INSTANT = 253402300799.0
 
 
 @dataclass(frozen=True, slots=True)
 class Moved:
     """
-    A deadline that was moved: the record to keep, and the instant on the loop's clock.
+    A moved deadline: the record to save, and the instant on the loop's clock.
     """
 
     record: DeadlineRecord
@@ -33,7 +34,7 @@ class Moved:
 
 def latest(record: DeadlineRecord, max_ttl: float | None) -> float | None:
     """
-    Return the bound of any extension; None where there is none.
+    Return the latest permitted deadline in epoch seconds, or None for no limit.
     """
     return None if max_ttl is None else record.first_start + max_ttl
 
@@ -41,40 +42,40 @@ def latest(record: DeadlineRecord, max_ttl: float | None) -> float | None:
 def moved(
     record: DeadlineRecord,
     deadline: float,
-    wish: DeadlineRequested,
+    request: DeadlineRequested,
     max_ttl: float | None,
     now: float,
 ) -> Moved | str:
     """
-    Move the deadline as somebody wishes, or return why not.
+    Move the deadline as requested, or return the reason for refusing.
     """
     end = record.end
-    if wish.until is not None:
-        epoch, instant = wish.until, now + wish.until - wish.wall
-    elif wish.by is None or end is None or deadline == NEVER:
-        return "there is no deadline that could be moved by a span: name an instant"
+    if request.until is not None:
+        epoch, instant = request.until, now + request.until - request.wall
+    elif request.by is None or end is None or deadline == NEVER:
+        return "cannot move the deadline by a duration: none is set; give an instant"
     else:
-        epoch, instant = end + wish.by, deadline + wish.by
+        epoch, instant = end + request.by, deadline + request.by
     if instant <= now:
         past = format_span(max(0.0, now - instant))
-        return f"that would have been {past} ago: `stop` ends it now"
+        return f"cannot move the deadline to {past} ago; run `stop` to shut down now"
     if epoch > _LAST_INSTANT:
-        return "that is beyond the year 9999"
+        return "cannot move the deadline beyond the year 9999"
     bound = latest(record, max_ttl)
     if bound is not None and epoch > bound and (end is None or epoch > end):
-        return f"MAX_TTL allows no deadline after {format_instant(bound)}"
+        return f"cannot move the deadline beyond {format_instant(bound)}, the limit set by MAX_TTL"
     return Moved(record._replace(extended_to=epoch), instant)
 
 
 def next_warning(spans: Iterable[float], remaining: float) -> float:
     """
-    Return how long before the deadline the next warning is due; 0 where none is left.
+    Return how many seconds before the deadline the next warning is due; 0 if none is left.
     """
     return max((span for span in spans if span < remaining), default=0.0)
 
 
 def current_warning(spans: Iterable[float], remaining: float) -> float:
     """
-    Return the warning that holds now: the shortest span that the remaining time is within, or 0.
+    Return the current warning: the shortest span not below the remaining time, or 0.
     """
     return min((span for span in spans if remaining <= span), default=0.0)

@@ -1,9 +1,9 @@
 """
-Where the deadline stands at a start: anchored at the first start, kept in a small record.
+Resolve the deadline at a start: it counts from the first start, which a small record stores.
 
-The same rule for nginx and for any command under `exec`.  Standard library only and good for Python
-3.9, because it also ships in the one file for the images of replicas; named tuples, because
-`dataclasses` would be a tenth of that program's memory.
+Used for nginx and for a command under `exec`.  Standard library only and Python 3.9, because it
+also ships in the single file for the images of replicas.  Named tuples, because `dataclasses`
+would take a tenth of that program's memory.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from supervisor.core import durations
 
 class DeadlineRecord(NamedTuple):
     """
-    What must survive a restart: the anchor of the deadline.  Times are epoch seconds.
+    The state of the deadline that survives a restart.  Times are epoch seconds.
 
-    The origin tells which setting the deadline came from, so that a changed TTL is noticed; the
-    allocation keeps a sticky disk from ending a new allocation with an old one's deadline.
+    `origin` is the setting that the deadline came from, so that a changed TTL is detected.
+    `allocation` prevents that a sticky disk ends a new allocation at an old one's deadline.
     """
 
     allocation: str
@@ -30,14 +30,14 @@ class DeadlineRecord(NamedTuple):
     @property
     def end(self) -> float | None:
         """
-        The deadline that counts, None where there is no limit.
+        The effective deadline, None for no limit.
         """
         return self.deadline if self.extended_to is None else self.extended_to
 
 
 class DeadlineSettings(NamedTuple):
     """
-    What the settings ask for: a lifetime in seconds, or an instant, which wins over it.
+    The configured lifetime in seconds, or an instant, which takes precedence.
     """
 
     ttl: float | None
@@ -47,7 +47,7 @@ class DeadlineSettings(NamedTuple):
     @property
     def origin(self) -> str:
         """
-        Which setting the deadline comes from, as the record says it.
+        The setting that the deadline comes from, as stored in the record.
         """
         if self.deadline is not None:
             return f"DEADLINE={durations.format_instant(self.deadline)}"
@@ -55,7 +55,7 @@ class DeadlineSettings(NamedTuple):
 
     def end(self, first_start: float) -> float | None:
         """
-        Return the deadline of what started then.
+        Return the deadline for a first start at that instant, None for no limit.
         """
         if self.deadline is not None:
             return self.deadline
@@ -64,7 +64,7 @@ class DeadlineSettings(NamedTuple):
 
 def apply_duration_alias(given: dict[str, str]) -> list[str]:
     """
-    Let DURATION stand for a TTL that is not set; return a mistake where both are set and differ.
+    Use DURATION as TTL if TTL is not set; return an error if both are set and differ.
     """
     if "DURATION" in given and given.setdefault("TTL", given["DURATION"]) != given["DURATION"]:
         both = f"TTL={given['TTL']!r} and DURATION={given['DURATION']!r}"
@@ -74,9 +74,9 @@ def apply_duration_alias(given: dict[str, str]) -> list[str]:
 
 class ResolvedDeadline(NamedTuple):
     """
-    Where the deadline stands at a start: the record to keep, and what to say about the old one.
+    The deadline at a start: the record to save, and a warning about the old record.
 
-    `remaining` is in seconds, None where there is no limit.
+    `remaining` is in seconds, None for no limit.
     """
 
     record: DeadlineRecord
@@ -85,34 +85,35 @@ class ResolvedDeadline(NamedTuple):
 
 
 def resolve_deadline(
-    wish: DeadlineSettings, found: DeadlineRecord | None, wall: float
+    settings: DeadlineSettings, found: DeadlineRecord | None, wall: float
 ) -> ResolvedDeadline:
     """
-    Decide the deadline at a start, from the settings and what an earlier start recorded.
+    Resolve the deadline at a start, from the settings and the record of an earlier start.
 
-    `wall` is the epoch now.  A record of another allocation does not count (a sticky disk carries
-    it over); a changed TTL or DEADLINE counts from the first start and drops an extension.
+    `wall` is the current time in epoch seconds.  A record of another allocation is ignored (a
+    sticky disk carries it over); a changed TTL or DEADLINE counts from the first start and drops
+    an extension.
     """
     warning = ""
-    if found is not None and found.allocation != wish.allocation:
-        warning, found = "the recorded deadline belongs to another allocation; starting anew", None
+    if found is not None and found.allocation != settings.allocation:
+        warning, found = "the recorded deadline is of another allocation; replacing it", None
     if found is not None and found.first_start > wall + 1:
-        warning, found = "the recorded first start lies in the future; starting anew", None
-    if found is not None and found.origin == wish.origin and not _follows(found, wish):
-        warning, found = "the recorded deadline contradicts its own origin; starting anew", None
-    if found is not None and found.origin == wish.origin:
+        warning, found = "the recorded first start is in the future; replacing it", None
+    if found is not None and found.origin == settings.origin and not _matches(found, settings):
+        warning, found = "the recorded deadline contradicts its origin; replacing it", None
+    if found is not None and found.origin == settings.origin:
         record = found
     else:
         first = found.first_start if found else wall
         if found is not None:
-            warning = f"{found.origin} became {wish.origin}; counting from the first start"
-        record = DeadlineRecord(wish.allocation, first, wish.origin, wish.end(first))
+            warning = f"{found.origin} became {settings.origin}; counting from the first start"
+        record = DeadlineRecord(settings.allocation, first, settings.origin, settings.end(first))
     return ResolvedDeadline(record, None if record.end is None else record.end - wall, warning)
 
 
-def _follows(record: DeadlineRecord, wish: DeadlineSettings) -> bool:
-    """Tell whether the deadline comes from where the record says, to the second it says it by."""
-    expected = wish.end(record.first_start)
+def _matches(record: DeadlineRecord, settings: DeadlineSettings) -> bool:
+    """Return whether the recorded deadline follows from its origin, to the second."""
+    expected = settings.end(record.first_start)
     if expected is None or record.deadline is None:
         return expected is None and record.deadline is None
     return abs(record.deadline - expected) <= 1

@@ -1,12 +1,12 @@
 """
 The drain ladder: three instants that guarantee that a shutdown completes within its total time.
 
-The process is asked to finish at once (QUIT for nginx, TERM for a command), gets TERM at the later
+The process gets its graceful signal at once (QUIT for nginx, TERM for a command), TERM at the later
 of half the total and one second before its end, and KILL 0.3 s before its end.  Each further stop
 signal shortens what is left.
 
 Used for nginx and for a command under `exec`; standard library only and Python 3.9, because it
-ships in the one file.  All instants are seconds on the caller's monotonic clock.
+ships in the single file.  All instants are seconds on the caller's monotonic clock.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _AFTER_THIRD_STOP = 0.4
 
 class DrainLadder(NamedTuple):
     """
-    Why and when the drain began, how many stop signals came, and when its steps are due.
+    The reason and begin of the drain, the number of stop signals, and when the steps are due.
 
     `began_at` is infinite until the drain begins.
     """

@@ -1,8 +1,8 @@
 """
-The grammar of TTL and DEADLINE: spans of time and instants, as people write them.
+Parse and format durations and instants, such as those of TTL and DEADLINE.
 
-Standard library only, no import of this package and good for Python 3.9: with `wrap` it ships as
-one file to the images of replicas.
+Standard library only, no import of this package and Python 3.9: it ships with `cli/exec` as a
+single file for the images of replicas.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ _RFC3339 = re.compile(
     r"(?:[Zz]|([+-][0-9]{2}:[0-9]{2}))"
 )
 
-# What strftime writes here depends on the locale.
+# strftime would use the names of the locale.
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
-#: A thousand years: whatever is longer is a slip of the keyboard.
+#: A thousand years; a longer duration is a typing error.
 LONGEST = 1000 * 365.25 * 86400
 
 
 def parse_span(text: str) -> float:
     """
-    Read a span such as `90`, `90s`, `1.5h`, `1h30m` or `7d`, and return its seconds.
+    Parse a span such as `90`, `90s`, `1.5h`, `1h30m` or `7d`, and return its seconds.
 
-    A bare number means seconds.  Raises ValueError with what was expected.
+    A bare number means seconds.  Raises ValueError with the expected form.
     """
     text = text.strip()
     if _NUMBER.fullmatch(text):
@@ -50,7 +50,7 @@ def parse_span(text: str) -> float:
 
 def parse_ttl(text: str) -> float | None:
     """
-    Read a lifetime: a span in seconds, or None for `0`, `never`, `none` and `off`.
+    Parse a lifetime: return its seconds, or None for `0`, `never`, `none` and `off`.
     """
     if text.strip().lower() in NEVER:
         return None
@@ -59,17 +59,18 @@ def parse_ttl(text: str) -> float | None:
 
 def parse_instant(text: str) -> float:
     """
-    Read an instant, RFC 3339 with its offset or epoch seconds, and return epoch seconds.
+    Parse an instant, RFC 3339 with its offset or epoch seconds, and return epoch seconds.
 
-    A time without an offset is refused: guessing a time zone ends a service an hour early.
+    A time without an offset is refused: a wrong time zone could end a service an hour early.
+    Raises ValueError with the expected form.
     """
     text = text.strip()
-    written = _RFC3339.fullmatch(text)
+    matched = _RFC3339.fullmatch(text)
     if _NUMBER.fullmatch(text):
         instant = float(text)
-    elif written:
-        day, minute, second, fraction, offset = written.groups()
-        # Before 3.11 Python reads no Z, and fractions of three or six digits only.
+    elif matched:
+        day, minute, second, fraction, offset = matched.groups()
+        # Before 3.11 Python parses no Z, and only fractions of three or six digits.
         clean = f"{day}T{minute}{second or ':00'}{fraction or '.':0<7}{offset or '+00:00'}"
         try:
             instant = datetime.fromisoformat(clean).timestamp()
@@ -84,7 +85,7 @@ def parse_instant(text: str) -> float:
 
 def format_span(seconds: float) -> str:
     """
-    Write a span as people read it: `1d2h`, `1h30m`, `4.2s`.
+    Format a span of seconds: `1d2h`, `1h30m`, `4.2s`.
     """
     if seconds < 60:
         return f"{seconds:.3g}s"
@@ -98,14 +99,14 @@ def format_span(seconds: float) -> str:
 
 def format_instant(epoch: float) -> str:
     """
-    Write an instant as RFC 3339 in UTC, to the second.
+    Format an instant as RFC 3339 in UTC, to the second.
     """
     return datetime.fromtimestamp(epoch, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def format_moment(epoch: float) -> str:
     """
-    Write an instant as lines of the log hold it: RFC 3339 in UTC, to the millisecond.
+    Format an instant for the log: RFC 3339 in UTC, to the millisecond.
     """
     moment = datetime.fromtimestamp(epoch, timezone.utc)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
@@ -113,7 +114,7 @@ def format_moment(epoch: float) -> str:
 
 def format_http_date(epoch: float) -> str:
     """
-    Write an instant as HTTP's headers hold it: `Tue, 24 Nov 2026 02:00:00 GMT`.
+    Format an instant for an HTTP header: `Tue, 24 Nov 2026 02:00:00 GMT`.
     """
     at = datetime.fromtimestamp(epoch, timezone.utc)
     return f"{_DAYS[at.weekday()]}, {at:%d} {_MONTHS[at.month - 1]} {at:%Y %H:%M:%S} GMT"

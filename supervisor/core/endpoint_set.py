@@ -1,15 +1,16 @@
 """
-What each source of endpoints last said, what the probes see of them, and the plan that follows.
+Merge the last answers of all sources of endpoints with the results of the probes.
 
-Theory: an answer is knowledge, silence is not.  A source that fails keeps its last answer for
-ever; an empty answer counts once a second one agrees (the source says so: `confirmed`).  Being
-listed is not being ready: an endpoint serves once a probe has passed.  The plan is then the first
-of these that is not empty: those that are ready; those that have just left the registry and still
-answer; those that were ready once, all failing now (failing open).
+Theory: only an answer changes the set; a failed query does not.  The last answer of a failing
+source stays in use without limit, and an empty answer counts once a second one confirms it (the
+source sets `confirmed`).  A listed endpoint is not ready until a probe has passed.  The plan uses
+the first of these groups that is not empty: endpoints that are ready; endpoints that were just
+removed from the registry and still respond; endpoints that were ready once and all fail now
+(failing open).
 
-Timeouts are what a busy replica looks like: they never take out more than half of those that were
-ready once.  An endpoint that is not judged yet holds back the plan for a moment, so that what
-leaves and what comes in one answer is one change.
+A busy replica times out, so timeouts never remove more than half of the endpoints that were ready
+once.  An endpoint without a probe result delays the plan for a moment, so that removals and
+additions in one answer become one change.
 
 All instants are seconds on the loop's clock.
 """
@@ -21,17 +22,17 @@ from supervisor.core.addresses import cap
 from supervisor.core.events import DiscoveryFailed, HealthChanged, SnapshotArrived
 from supervisor.core.model import NEVER, CachedEndpoints, Endpoint, HealthState, ServerOptions
 
-#: How long a change waits for the first verdict on new endpoints: a probe by TCP takes 25 ms.
-FIRST_LOOK = 0.035
+#: How long a change waits for the first probe of new endpoints, in seconds; by TCP it takes 25 ms.
+FIRST_PROBE_WAIT = 0.035
 
-#: How long endpoints that left the registry may go on serving while nothing else is ready.
+#: How long removed endpoints may continue to serve while no other is ready, in seconds.
 LINGER = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """
-    One service, file or list: its last answer and when it gave it, and since when it has failed.
+    One service, file or list: its last answer, the time of it, and since when queries have failed.
     """
 
     endpoints: tuple[Endpoint, ...] | None = None
@@ -45,10 +46,11 @@ class Source:
 @dataclass(frozen=True, slots=True)
 class EndpointSet:
     """
-    All sources by name, and what follows from them together.
+    All sources by name, and the merged endpoints with their health.
 
-    `known` are all endpoints, sorted, `watched` those to be probed; `leaving` tells when each of
-    those left that serve on only because nothing else is ready, `since` when a condition began.
+    `known` are all listed endpoints, sorted, `watched` those to probe.  `leaving` maps each removed
+    endpoint that serves only because no other is ready to the time of its removal.  `since` maps
+    each endpoint to the time of its last health change.
     """
 
     is_probing: bool
@@ -66,31 +68,31 @@ class EndpointSet:
 
     @classmethod
     def expecting(cls, names: Iterable[str], limit: int, *, is_probing: bool) -> "EndpointSet":
-        """Start with sources that have said nothing yet."""
+        """Return a set with sources that have not answered yet."""
         return cls(is_probing, limit, {name: Source() for name in names})
 
     @property
     def tried_all(self) -> bool:
-        """Tell whether every source has answered or failed: then the first start need not wait."""
+        """Whether every source has answered or failed, so that the first start need not wait."""
         return all(source.tried for source in self.sources.values())
 
     @property
-    def is_judged(self) -> bool:
-        """Tell whether no endpoint waits for its first verdict."""
+    def all_probed(self) -> bool:
+        """Whether every endpoint has a first probe result."""
         return not self.is_probing or len(self.health_states) >= len(self.watched)
 
     @property
     def due_at(self) -> float:
-        """The next instant at which the plan may change without any event."""
-        gone = min(self.leaving.values(), default=NEVER) + LINGER
-        return min(gone, self.hold_until)
+        """The next instant at which the plan may change without an event."""
+        linger_until = min(self.leaving.values(), default=NEVER) + LINGER
+        return min(linger_until, self.hold_until)
 
 
 def restored(
     endpoint_set: EndpointSet, caches: Mapping[str, CachedEndpoints], now: float
 ) -> EndpointSet:
     """
-    Begin with what an earlier process knew: old, but better than nothing until a source answers.
+    Load the endpoints cached by an earlier process, used until a source answers.
     """
     sources = dict(endpoint_set.sources)
     for name in caches.keys() & sources.keys():
@@ -107,7 +109,7 @@ def restored(
 
 def arrived(endpoint_set: EndpointSet, event: SnapshotArrived, now: float) -> EndpointSet:
     """
-    Take in an answer; an uncertain empty one proves only that the source is there.
+    Apply an answer; an unconfirmed empty one proves only that the source is available.
     """
     source = replace(
         endpoint_set.sources[event.source], tried=True, answered_at=now, failing_since=None
@@ -120,18 +122,18 @@ def arrived(endpoint_set: EndpointSet, event: SnapshotArrived, now: float) -> En
             allocations=event.allocations,
         )
     before = endpoint_set.sources[event.source]
-    same = (
+    is_same = (
         before.endpoints == source.endpoints
         and before.server_options == source.server_options
         and before.allocations == source.allocations
     )
     endpoint_set = replace(endpoint_set, sources={**endpoint_set.sources, event.source: source})
-    return endpoint_set if same else _merged(endpoint_set, now)
+    return endpoint_set if is_same else _merged(endpoint_set, now)
 
 
 def failed(endpoint_set: EndpointSet, event: DiscoveryFailed, now: float) -> EndpointSet:
     """
-    Take in a silence: nothing changes but since when.
+    Apply a failed query: only `tried` and `failing_since` change.
     """
     source = endpoint_set.sources[event.source]
     since = now if source.failing_since is None else source.failing_since
@@ -141,7 +143,7 @@ def failed(endpoint_set: EndpointSet, event: DiscoveryFailed, now: float) -> End
 
 def health_changed(endpoint_set: EndpointSet, event: HealthChanged, now: float) -> EndpointSet:
     """
-    Take in what the probes found; of endpoints that are gone it is no news.
+    Apply results of the probes, ignoring those of endpoints that are gone.
     """
     found = {
         endpoint: HealthState.FAILING
@@ -150,34 +152,36 @@ def health_changed(endpoint_set: EndpointSet, event: HealthChanged, now: float) 
         for endpoint, health_state in event.health_states.items()
         if endpoint in endpoint_set.watched
     }
-    news = {each: now for each in found if found[each] is not endpoint_set.health_states.get(each)}
+    changed = {
+        each: now for each in found if found[each] is not endpoint_set.health_states.get(each)
+    }
     endpoint_set = replace(
         endpoint_set,
         health_states={**endpoint_set.health_states, **found},
-        since={**endpoint_set.since, **news} if news else endpoint_set.since,
+        since={**endpoint_set.since, **changed} if changed else endpoint_set.since,
     )
     if endpoint_set.leaving and any(
         health_state is HealthState.READY and endpoint not in endpoint_set.leaving
         for endpoint, health_state in found.items()
     ):
-        endpoint_set = _watching(replace(endpoint_set, leaving={}))
+        endpoint_set = _update_watched(replace(endpoint_set, leaving={}))
     return endpoint_set
 
 
 def is_holding(endpoint_set: EndpointSet, now: float) -> bool:
     """
-    Tell whether a plan is to wait for the first verdict on new endpoints.
+    Return whether the plan must wait for the first probe of new endpoints.
     """
     return (
         endpoint_set.hold_until != NEVER
         and now < endpoint_set.hold_until
-        and not endpoint_set.is_judged
+        and not endpoint_set.all_probed
     )
 
 
-def settled(endpoint_set: EndpointSet) -> EndpointSet:
+def release_hold(endpoint_set: EndpointSet) -> EndpointSet:
     """
-    End the hold: a plan was made of what is known by now.
+    End the hold, after a plan was made.
     """
     return (
         endpoint_set
@@ -188,27 +192,27 @@ def settled(endpoint_set: EndpointSet) -> EndpointSet:
 
 def elapsed(endpoint_set: EndpointSet, now: float) -> EndpointSet:
     """
-    Let go of what has lingered long enough, and of a hold that is over.
+    Remove endpoints that have lingered for `LINGER` seconds, and end a hold that is over.
     """
     if now < endpoint_set.due_at:
         return endpoint_set
-    staying = {
+    leaving = {
         endpoint: since for endpoint, since in endpoint_set.leaving.items() if now < since + LINGER
     }
     hold = endpoint_set.hold_until if now < endpoint_set.hold_until else NEVER
     endpoint_set = replace(endpoint_set, hold_until=hold)
-    if len(staying) == len(endpoint_set.leaving):
+    if len(leaving) == len(endpoint_set.leaving):
         return endpoint_set
-    return _watching(replace(endpoint_set, leaving=staying))
+    return _update_watched(replace(endpoint_set, leaving=leaving))
 
 
 def _merged(endpoint_set: EndpointSet, now: float) -> EndpointSet:
-    """Work out what the sources say together."""
+    """Merge the answers of all sources."""
     answers = [source for source in endpoint_set.sources.values() if source.endpoints]
-    every = [source.endpoints or () for source in answers]
-    merged = every[0] if len(every) == 1 else sorted(set().union(*every))
+    lists = [source.endpoints or () for source in answers]
+    merged = lists[0] if len(lists) == 1 else sorted(set().union(*lists))
     known, _ = cap(merged, endpoint_set.limit)
-    server_options = answers[0].server_options if len(answers) == 1 else _together(answers)
+    server_options = answers[0].server_options if len(answers) == 1 else _merged_options(answers)
     allocations: dict[Endpoint, str] = {}
     for source in answers:
         allocations |= source.allocations
@@ -218,40 +222,42 @@ def _merged(endpoint_set: EndpointSet, now: float) -> EndpointSet:
     )
     if not endpoint_set.is_probing:
         return endpoint_set
-    return _watching(replace(endpoint_set, leaving=_leaving(endpoint_set, before, now)), now)
+    return _update_watched(replace(endpoint_set, leaving=_leaving(endpoint_set, before, now)), now)
 
 
-def _together(answers: list[Source]) -> dict[Endpoint, ServerOptions]:
-    """Settle what an endpoint asks for that several sources list."""
-    usual = ServerOptions()
-    asked: dict[Endpoint, ServerOptions] = {}
+def _merged_options(answers: list[Source]) -> dict[Endpoint, ServerOptions]:
+    """Merge the options of endpoints that several sources list."""
+    default = ServerOptions()
+    merged: dict[Endpoint, ServerOptions] = {}
     for source in answers:
         for endpoint in source.endpoints or ():
-            options = source.server_options.get(endpoint, usual)
-            asked[endpoint] = asked[endpoint].merged_with(options) if endpoint in asked else options
-    return {endpoint: options for endpoint, options in asked.items() if options != usual}
+            options = source.server_options.get(endpoint, default)
+            if endpoint in merged:
+                options = merged[endpoint].merged_with(options)
+            merged[endpoint] = options
+    return {endpoint: options for endpoint, options in merged.items() if options != default}
 
 
 def _leaving(
     endpoint_set: EndpointSet, before: tuple[Endpoint, ...], now: float
 ) -> dict[Endpoint, float]:
-    """Find who serves on: what was ready and left, as long as nobody listed can serve."""
+    """Return removed endpoints that were ready, as long as no listed endpoint can serve."""
     present = frozenset(endpoint_set.known)
     usable = (HealthState.READY, HealthState.SLOW)
     if not present or any(
         endpoint_set.health_states.get(each) in usable for each in endpoint_set.known
     ):
         return {}
-    fresh = {
+    removed = {
         endpoint: now
         for endpoint in before
         if endpoint not in present and endpoint_set.health_states.get(endpoint) is HealthState.READY
     }
-    return fresh | {each: at for each, at in endpoint_set.leaving.items() if each not in present}
+    return removed | {each: at for each, at in endpoint_set.leaving.items() if each not in present}
 
 
-def _watching(endpoint_set: EndpointSet, now: float | None = None) -> EndpointSet:
-    """Settle who is probed, forget the conditions of all others, and hold for the new ones."""
+def _update_watched(endpoint_set: EndpointSet, now: float | None = None) -> EndpointSet:
+    """Update the probed endpoints, drop the health of others, and hold for new ones."""
     watched = frozenset(endpoint_set.known).union(endpoint_set.leaving)
     health_states = {
         endpoint: health_state
@@ -260,6 +266,6 @@ def _watching(endpoint_set: EndpointSet, now: float | None = None) -> EndpointSe
     }
     since = {endpoint: endpoint_set.since[endpoint] for endpoint in health_states}
     endpoint_set = replace(endpoint_set, watched=watched, health_states=health_states, since=since)
-    if now is None or endpoint_set.is_judged:
+    if now is None or endpoint_set.all_probed:
         return endpoint_set
-    return replace(endpoint_set, hold_until=min(endpoint_set.hold_until, now + FIRST_LOOK))
+    return replace(endpoint_set, hold_until=min(endpoint_set.hold_until, now + FIRST_PROBE_WAIT))

@@ -1,8 +1,8 @@
 """
-What can go wrong before the loop runs, and the exit codes that callers rely on.
+Exceptions raised before the loop runs, and the exit codes that callers rely on.
 
-Once the loop runs, expected trouble is an event and not an exception: see `messages`.
-Every text begins "cannot …", carries the value, and says what happens next.
+Once the loop runs, an expected error is an event and not an exception: see `core/events.py`.
+Every text begins "cannot …", carries the value, and names what happens next.
 """
 
 from enum import IntEnum
@@ -24,14 +24,14 @@ class ExitCode(IntEnum):
 
 def shell_exit_code(code: int) -> int:
     """
-    Turn Python's negative code of a process ended by signal n into the shell's 128 + n.
+    Convert Python's exit code -n of a process killed by signal n to the shell's 128 + n.
     """
     return 128 - code if code < 0 else code
 
 
 class Problem(Exception):
     """
-    The program cannot start, with the code to exit with and one line for each mistake.
+    The program cannot start; carries the exit code and one line per error.
     """
 
     def __init__(self, code: ExitCode, *lines: str) -> None:
@@ -42,7 +42,7 @@ class Problem(Exception):
 
 class ExecutableMissing(Exception):
     """
-    A program that should be started does not exist, or is not executable.
+    A program to start does not exist or is not executable.
     """
 
     def __init__(self, path: str, *, found: bool) -> None:

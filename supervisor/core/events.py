@@ -1,8 +1,8 @@
 """
-Events: what happened, in frozen words.
+Events: frozen values that describe what happened.
 
-Producers post them and never act.  Together with `commands` they are the language in which the
-behaviour of the program is written and tested: a list of the one leads to a list of the other.
+Producers post events and take no action.  The behaviour of the program is defined and tested in
+terms of events and `commands`: a list of events leads to a list of commands.
 """
 
 from collections.abc import Mapping
@@ -14,19 +14,20 @@ from supervisor.core.model import ChildKind, Endpoint, HealthState, ServerOption
 
 @dataclass(frozen=True, slots=True)
 class TimePassed:
-    """A timer ran out; the state says which."""
+    """A timer expired; the state determines which."""
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotArrived:
     """
-    A source answered with every endpoint it knows.
+    A source answered with all its endpoints.
 
     `confirmed` is false for an empty answer that no second one has confirmed yet: a restored
-    registry answers empty for a moment, and so does a group that restarts its tasks.  `server_options`
-    holds the endpoints whose tags ask for something, `allocations` the allocation of each where
-    Nomad is asked for their checks.  Counted are rows that were refused, endpoints beyond the
-    limit, rows passed over because they are not ours to serve, and tags that make no sense.
+    registry answers empty for a moment, and so does a group that restarts its tasks.
+    `server_options` holds the endpoints whose tags set options, `allocations` the allocation of
+    each endpoint if its checks are queried from Nomad.  The counts are refused rows (`refused`),
+    endpoints beyond the limit (`over_limit`), rows of other jobs or without the wanted tags and
+    addresses of nginx itself (`skipped`), and tags that cannot be parsed (`invalid_tags`).
     """
 
     source: str
@@ -43,7 +44,7 @@ class SnapshotArrived:
 
 @dataclass(frozen=True, slots=True)
 class DiscoveryFailed:
-    """A source did not answer, or what it said is no knowledge; it asks again by itself."""
+    """A query failed or its answer was unusable; the source retries by itself."""
 
     source: str
     reason: str
@@ -52,14 +53,14 @@ class DiscoveryFailed:
 
 @dataclass(frozen=True, slots=True)
 class HealthChanged:
-    """The probes changed their mind about these endpoints."""
+    """The health of these endpoints changed."""
 
     health_states: Mapping[Endpoint, HealthState]
 
 
 @dataclass(frozen=True, slots=True)
 class ProbesFellBack:
-    """Endpoints are probed by TCP instead of the way that was asked for, and what would help."""
+    """Endpoints are probed by TCP instead of the configured way; `hint` is how to fix that."""
 
     reason: str
     hint: str
@@ -67,14 +68,14 @@ class ProbesFellBack:
 
 @dataclass(frozen=True, slots=True)
 class SignalArrived:
-    """The supervisor itself was sent a signal."""
+    """The supervisor received a signal."""
 
     signum: int
 
 
 @dataclass(frozen=True, slots=True)
 class Spawned:
-    """A child of ours runs."""
+    """A child process was started."""
 
     kind: ChildKind
     pid: int
@@ -82,7 +83,7 @@ class Spawned:
 
 @dataclass(frozen=True, slots=True)
 class SpawnFailed:
-    """A child of ours could not be started at all; the code is the one to exit with."""
+    """A child process could not be started; `code` is the exit code to use."""
 
     kind: ChildKind
     code: int
@@ -91,7 +92,7 @@ class SpawnFailed:
 
 @dataclass(frozen=True, slots=True)
 class ChildExited:
-    """A child ended and was reaped; death by signal n counts as code 128 + n."""
+    """A child exited and was reaped; for an exit by signal n the code is 128 + n."""
 
     pid: int
     kind: ChildKind
@@ -101,7 +102,7 @@ class ChildExited:
 
 @dataclass(frozen=True, slots=True)
 class OrphansFound:
-    """Workers that outlived their master, and were told to finish their requests and go."""
+    """Workers that outlived their master; they received QUIT."""
 
     pids: frozenset[int]
 
@@ -109,9 +110,9 @@ class OrphansFound:
 @dataclass(frozen=True, slots=True)
 class Staged:
     """
-    An attempt is rendered and written beside the live files, which nothing has touched.
+    An attempt is rendered and written beside the live files, which are unchanged.
 
-    `intact` is false when the live files no longer hold what was put there.
+    `intact` is false if the live files differ from what the supervisor wrote.
     """
 
     attempt: int
@@ -122,7 +123,7 @@ class Staged:
 
 @dataclass(frozen=True, slots=True)
 class StageFailed:
-    """An attempt could not be rendered or written; the live files are as they were."""
+    """An attempt could not be rendered or written; the live files are unchanged."""
 
     attempt: int
     reason: str
@@ -130,14 +131,14 @@ class StageFailed:
 
 @dataclass(frozen=True, slots=True)
 class Swapped:
-    """The files of an attempt, or of the last good one again, are the live files now."""
+    """The files of an attempt, or the restored last good files, are the live files now."""
 
     attempt: int
 
 
 @dataclass(frozen=True, slots=True)
 class SwapFailed:
-    """The live files could not be replaced; they are as they were."""
+    """The live files could not be replaced; they are unchanged."""
 
     attempt: int
     reason: str
@@ -145,14 +146,14 @@ class SwapFailed:
 
 @dataclass(frozen=True, slots=True)
 class GenerationReported:
-    """What nginx answered on a fresh internal connection; None when it did not answer in time."""
+    """The generation nginx reported on a new internal connection; None if it timed out."""
 
     generation: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionsCounted:
-    """How many clients are still connected to the public port."""
+    """The number of clients still connected to the public port."""
 
     open: int
 
@@ -160,20 +161,20 @@ class ConnectionsCounted:
 @dataclass(frozen=True, slots=True)
 class WorkersCounted:
     """
-    Which worker processes the master has, of whatever generation.
+    The worker processes of the master, of all generations.
 
-    So many processes may still be started (`room`, infinite where nothing bounds it), and so many
-    a reload needs.
+    `free_slots` is the number of processes that may still be started, infinite without a limit, and
+    `needed` the number that a reload needs.
     """
 
     pids: frozenset[int]
-    room: float
+    free_slots: float
     needed: int
 
 
 @dataclass(frozen=True, slots=True)
 class WorkersSignalled:
-    """So many workers were told to go at once, and with them the connections of so many clients."""
+    """Workers were signalled to exit at once; `cut` counts the client connections they had."""
 
     workers: int
     cut: int
@@ -182,7 +183,9 @@ class WorkersSignalled:
 @dataclass(frozen=True, slots=True)
 class JobStopAnswered:
     """
-    Nomad will stop the job, or why not: the HTTP status where there was one, and when to ask again.
+    Nomad's answer to the stop request; `error` is empty if it will stop the job.
+
+    `status` is the HTTP status, None without a response; `retry_after` is in seconds.
     """
 
     error: str = ""
@@ -192,14 +195,14 @@ class JobStopAnswered:
 
 @dataclass(frozen=True, slots=True)
 class WorkerDied:
-    """A worker of nginx ended by itself; the master has told, and starts another one."""
+    """An nginx worker exited unexpectedly; the master logged that and starts another one."""
 
     output: str
 
 
 @dataclass(frozen=True, slots=True)
 class StateSaved:
-    """The record of the deadline is on disk, or the reason why it is not."""
+    """The record of the deadline is on disk, or could not be written because of `error`."""
 
     error: str = ""
     record: DeadlineRecord | None = None
@@ -208,10 +211,10 @@ class StateSaved:
 @dataclass(frozen=True, slots=True)
 class DeadlineRequested:
     """
-    Somebody wants another deadline: `by` so many seconds more or less, or `until` an instant.
+    An admin request to move the deadline `by` a number of seconds, or to the instant `until`.
 
-    Both `until` and `wall`, the time by the wall clock of asking, are epoch seconds.  Answered by
-    a Reply with this ticket.
+    `until` and `wall`, the wall clock time of the request, are epoch seconds.  Answered by a Reply
+    with this ticket.
     """
 
     ticket: int
@@ -222,12 +225,12 @@ class DeadlineRequested:
 
 @dataclass(frozen=True, slots=True)
 class StopRequested:
-    """Somebody wants the end to begin now.  Answered by a Reply with this ticket."""
+    """An admin request to shut down now.  Answered by a Reply with this ticket."""
 
     ticket: int
 
 
-#: What people ask for, and what happens all by itself.
+#: Requests of operators, and all other events.
 AdminRequest = DeadlineRequested | StopRequested
 SystemEvent = (
     TimePassed

@@ -1,11 +1,11 @@
 """
-The stop of the whole job: how long it is asked for, and how long Nomad has for it.
+The stop of the whole job: how long it is requested, and how long to wait for Nomad's signal.
 
-Theory: at the deadline Nomad is asked at once.  An API that is away is asked again, with growing
-pauses, for half a minute: an agent that restarts is back by then, and so is a cluster that elects a
-leader.  Once Nomad agreed there is nothing more to ask; its stop signal has the rest of one minute,
-which leaves room for a group's `shutdown_delay`.  A no that will not become a yes, such as a
-missing right, ends the wait at once.
+Theory: at the deadline the stop is requested at once.  If the API is unavailable, the request is
+repeated with growing pauses for half a minute, enough for an agent to restart or a cluster to elect
+a leader.  Once Nomad has accepted it, the stop signal must arrive within one minute from the
+deadline, which leaves time for a group's `shutdown_delay`.  A refusal that a retry cannot change,
+such as a missing right, ends the wait at once.
 
 All instants are seconds on the loop's clock.
 """
@@ -15,65 +15,67 @@ from dataclasses import dataclass, replace
 from supervisor.core.events import JobStopAnswered
 from supervisor.core.model import NEVER
 
-#: Counted from the deadline: until when it is asked for, and until when the signal may come.
-_ASKING = 30.0
-SERVING_ON = 60.0
+#: Seconds from the deadline: for requests that Nomad has not accepted, and for its stop signal.
+_REQUEST_TIMEOUT = 30.0
+SIGNAL_TIMEOUT = 60.0
 
-#: What a start past the deadline has for its one question, in seconds.
-LATE = 0.5
+#: How long a start past the deadline waits for the answer to its only request, in seconds.
+LATE_REQUEST_TIMEOUT = 0.5
 
-#: Between two questions: the first pause, which doubles, and the longest.
-_FIRST = 0.5
-_LONGEST = 5.0
+#: Seconds between two requests: the first pause, which doubles, and the longest.
+_FIRST_PAUSE = 0.5
+_MAX_PAUSE = 5.0
 
-#: Answers that may be another one next time, and no answer at all, are asked for again.
-_BUSY = frozenset({429, *range(500, 600)})
+#: Statuses after which the request is repeated, as it is without a response.
+_RETRYABLE = frozenset({429, *range(500, 600)})
 
 
 @dataclass(frozen=True, slots=True)
 class JobStop:
     """
-    How far the stop of the job is, and the instants at which something is due about it.
+    The progress of the job's stop.
+
+    `request_at` is when the next request is due, `give_up_at` when to shut down without Nomad.
     """
 
     began_at: float = NEVER
-    ask_at: float = NEVER
-    alone_at: float = NEVER
+    request_at: float = NEVER
+    give_up_at: float = NEVER
     tries: int = 0
     is_granted: bool = False
     error: str = ""
 
     @property
     def wake_at(self) -> float:
-        """The next instant at which to ask, or to go alone."""
-        return min(self.ask_at, self.alone_at)
+        """The instant of the next request or of giving up."""
+        return min(self.request_at, self.give_up_at)
 
 
 def started(now: float) -> JobStop:
     """
-    Begin: ask now.
+    Begin, with the first request due now.
     """
-    return JobStop(began_at=now, ask_at=now, alone_at=now + _ASKING)
+    return JobStop(began_at=now, request_at=now, give_up_at=now + _REQUEST_TIMEOUT)
 
 
 def requested(stop: JobStop) -> JobStop:
     """
-    Count a question; the next one waits for its answer.
+    Count a request; the next one waits for its answer.
     """
-    return replace(stop, ask_at=NEVER, tries=stop.tries + 1)
+    return replace(stop, request_at=NEVER, tries=stop.tries + 1)
 
 
 def answered(stop: JobStop, answer: JobStopAnswered, now: float) -> JobStop:
     """
-    Take in an answer: wait for the signal, ask again, or go alone.
+    Apply an answer: wait for the signal, schedule another request, or give up.
     """
     if not answer.error:
-        return replace(stop, is_granted=True, error="", alone_at=stop.began_at + SERVING_ON)
+        return replace(stop, is_granted=True, error="", give_up_at=stop.began_at + SIGNAL_TIMEOUT)
     stop = replace(stop, error=answer.error)
-    if answer.status is not None and answer.status not in _BUSY:
-        return replace(stop, alone_at=now)
-    pause = min(_LONGEST, _FIRST * 2.0 ** min(stop.tries - 1, 16))
-    ask_at = now + (answer.retry_after or pause)
-    if ask_at >= stop.alone_at:  # there will be no time for another question
-        return replace(stop, alone_at=now)
-    return replace(stop, ask_at=ask_at)
+    if answer.status is not None and answer.status not in _RETRYABLE:
+        return replace(stop, give_up_at=now)
+    pause = min(_MAX_PAUSE, _FIRST_PAUSE * 2.0 ** min(stop.tries - 1, 16))
+    request_at = now + (answer.retry_after or pause)
+    if request_at >= stop.give_up_at:  # no time is left for another request
+        return replace(stop, give_up_at=now)
+    return replace(stop, request_at=request_at)

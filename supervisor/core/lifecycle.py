@@ -1,15 +1,15 @@
 """
-How long the service lives, and how it ends.
+The phases of the service, from running to ended, and the instants at which they change.
 
-Theory: the deadline is an instant on the wall, anchored at the first start and kept in a small
-file; while the process runs it is a reading of the loop's clock, so that nobody's change of the
-wall clock moves it.  Once an end has begun, a ladder of three instants guarantees that it comes:
-nginx is told to QUIT at once, to TERM at the later of half-way and one second before the end,
-and is killed 0.3 s before it.  Each further stop signal climbs one rung.  With
-AT_DEADLINE=stop-job the deadline does not begin the end but the wait for Nomad's stop signal, which
-does (see `jobstop`).
+Theory: the deadline is a wall clock time, counted from the first start and stored in a small file.
+While the process runs it is an instant on the loop's clock, so that a change of the wall clock does
+not move it.  Once a shutdown has begun, a ladder of three instants guarantees that it completes:
+nginx receives QUIT at once, TERM at the later of half the time and one second before the end, and
+KILL 0.3 s before the end.  Each further stop signal advances one step.  With AT_DEADLINE=stop-job
+the deadline does not begin the shutdown but the wait for Nomad's stop signal, which does (see
+`job_stop`).
 
-All instants are seconds on the loop's clock, unless they are called epoch.
+All instants are seconds on the loop's clock, unless their names contain `epoch`.
 """
 
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ from supervisor.core.model import NEVER
 
 class Phase(StrEnum):
     """
-    Where the service is on its way to the end.
+    The phase of the service between start and exit.
     """
 
     RUNNING = "running"
@@ -39,7 +39,7 @@ class Phase(StrEnum):
     ENDED = "ended"
 
 
-#: The only ways from one phase to another; `docs/architecture.md` draws its diagram from this.
+#: The permitted changes of phase; the diagram in `docs/architecture.md` is generated from this.
 CHANGES: dict[Phase, frozenset[Phase]] = {
     Phase.RUNNING: frozenset({Phase.ASKING, Phase.DRAINING, Phase.ENDED}),
     Phase.ASKING: frozenset({Phase.DRAINING, Phase.ENDED}),
@@ -50,7 +50,7 @@ CHANGES: dict[Phase, frozenset[Phase]] = {
 }
 
 
-#: While these last, all is served and followed as ever.
+#: The phases in which requests are served and changes are applied.
 _SERVING = frozenset({Phase.RUNNING, Phase.ASKING})
 
 
@@ -67,15 +67,15 @@ class Lifetime:
 
     @property
     def is_ending(self) -> bool:
-        """Tell whether the end has begun: no endpoint change matters any more."""
+        """Whether the shutdown has begun; endpoint changes are ignored from then on."""
         return self.phase not in _SERVING
 
     @property
     def wake_at(self) -> float:
-        """The instant at which the phase changes by itself."""
+        """The instant at which the phase changes without an event."""
         return {
             Phase.RUNNING: self.deadline,
-            Phase.ASKING: NEVER,  # `jobstop` knows
+            Phase.ASKING: NEVER,  # see `job_stop`
             Phase.DRAINING: self.ladder.term_at,
             Phase.TERMINATING: self.ladder.kill_at,
             Phase.KILLING: self.ladder.gone_at,
@@ -85,7 +85,7 @@ class Lifetime:
 
 def enter(life: Lifetime, phase: Phase) -> Lifetime:
     """
-    Change the phase, along the table only.
+    Change the phase, as CHANGES permits.
     """
     if phase not in CHANGES[life.phase]:
         raise AssertionError(f"internal error: {life.phase} cannot become {phase}")
@@ -94,14 +94,14 @@ def enter(life: Lifetime, phase: Phase) -> Lifetime:
 
 def drain(life: Lifetime, reason: str, total: float, now: float) -> Lifetime:
     """
-    Begin the end: open requests have `total` seconds, the ladder included.
+    Begin the shutdown: it completes within `total` seconds, the ladder included.
     """
     return replace(enter(life, Phase.DRAINING), ladder=life.ladder.begin(reason, total, now))
 
 
 def stop_requested(life: Lifetime, total: float, now: float) -> Lifetime:
     """
-    Count a stop signal: it begins the end, or shortens the ladder.
+    Count a stop signal: it begins the shutdown, or shortens the ladder.
     """
     if life.phase in _SERVING:
         life = enter(life, Phase.DRAINING)
@@ -110,7 +110,7 @@ def stop_requested(life: Lifetime, total: float, now: float) -> Lifetime:
 
 def resolve(settings: Settings, found: DeadlineRecord | None, wall: float) -> ResolvedDeadline:
     """
-    Decide the deadline at a start, from the settings and what an earlier start recorded.
+    Resolve the deadline at a start, from the settings and the record of an earlier start.
     """
     return resolve_deadline(
         DeadlineSettings(settings.ttl, settings.deadline, settings.nomad_alloc_id), found, wall

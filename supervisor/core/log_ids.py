@@ -1,5 +1,5 @@
 """
-The log ids that are counted, each in one place for the code that logs it and for `stats`.
+The ids of the log lines that `stats` counts, shared with the code that logs them.
 """
 
 RELOAD_APPLIED = "reload.applied"

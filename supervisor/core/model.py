@@ -1,8 +1,8 @@
 """
-The nouns: what the floors above talk about.
+The value types shared by all packages.
 
-All are frozen values, so that a producer's thread can hand them over without a lock, and so
-that two answers that mean the same are equal.
+All are frozen, so that a producer's thread can pass them on without a lock, and equal answers
+compare equal.
 """
 
 import hashlib
@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-#: An instant that does not come.
+#: An instant that never comes.
 NEVER = math.inf
 
 
 class Endpoint(NamedTuple):
     """
-    One place that answers requests: where a replica listens.
+    The address and port on which a replica listens.
 
-    The host is an IP address written anew from its bytes, never the text that was received: this
-    is the only thing from the registry that reaches a config file (see `admission`).  A tuple,
-    because ten thousand of them are sorted, compared and hashed at each change.
+    The host is an IP address formatted from its bytes, never the received text: it is the only
+    data from the registry that reaches a config file (see `addresses`).  A tuple, because ten
+    thousand of them are sorted, compared and hashed at each change.
     """
 
     host: str
@@ -34,10 +34,10 @@ class Endpoint(NamedTuple):
 
 class ServerOptions(NamedTuple):
     """
-    How much of the traffic an endpoint asks for, by the tags of its service.
+    The balancing options of an endpoint, from the tags of its service.
 
-    A backup gets traffic only while no other endpoint is ready, one that drains only while there
-    is nobody else at all.
+    A backup receives traffic only while no other endpoint is ready, a draining endpoint only while
+    there is no other.
     """
 
     weight: int = 1
@@ -46,7 +46,7 @@ class ServerOptions(NamedTuple):
 
     def merged_with(self, other: "ServerOptions") -> "ServerOptions":
         """
-        Settle what two who list the same endpoint ask for, in whatever order they come.
+        Merge the options of two sources that list the same endpoint, independent of their order.
         """
         return ServerOptions(
             max(self.weight, other.weight),
@@ -57,9 +57,9 @@ class ServerOptions(NamedTuple):
 
 class HealthState(StrEnum):
     """
-    What the probes know of an endpoint.
+    The health of an endpoint according to its probes.
 
-    The last three have been ready once; `slow` ones answer too late and nothing worse.
+    An endpoint in one of the last three states was ready once; a `slow` one only times out.
     """
 
     UNKNOWN = "unknown"
@@ -69,13 +69,13 @@ class HealthState(StrEnum):
     FAILING = "failing"
 
 
-#: Whoever is in one of these has been ready once.
+#: The states of endpoints that were ready at least once.
 ONCE_READY = frozenset({HealthState.READY, HealthState.SLOW, HealthState.FAILING})
 
 
 class Mode(StrEnum):
     """
-    What the public port tells a client: `serve` and `draining` proxy as long as anybody answers.
+    The behaviour of the public port; `serve` and `draining` proxy if the plan has endpoints.
     """
 
     SERVE = "serve"
@@ -88,12 +88,11 @@ class Mode(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Plan:
     """
-    What nginx should do: the endpoints, sorted and unique, and the mode.
+    The wanted state of nginx: the endpoints, sorted and unique, and the mode.
 
-    `server_options` holds those endpoints, in the same order, that are to be treated otherwise than all
-    others; `sunset` is the deadline in whole epoch seconds.  Two plans that mean the same are
-    equal, in whatever order the registry listed them; that equality alone decides whether anything
-    changed.
+    `server_options` holds, in the same order, the endpoints whose options differ from the default;
+    `sunset` is the deadline in whole epoch seconds.  Equivalent plans are equal, independent of the
+    order in the registry; that equality alone decides whether anything changed.
     """
 
     endpoints: tuple[Endpoint, ...]
@@ -104,7 +103,7 @@ class Plan:
     @property
     def fingerprint(self) -> str:
         """
-        A short name of the plan for log lines.
+        A short hash of the plan for log lines.
         """
         text = "\n".join(
             (self.mode, str(self.sunset), *map(str, self.endpoints), *map(str, self.server_options))
@@ -113,31 +112,31 @@ class Plan:
 
     def changes(self, before: "Plan | None") -> str:
         """
-        Say in a few words what this plan changes, as people read it in a list of reloads.
+        Describe the changes from the plan `before`, for the log and the list of reloads.
         """
         if before is None:
             return "first start"
         old, new = frozenset(before.endpoints), frozenset(self.endpoints)
-        told = [
+        changes = [
             f"{count} endpoint{'s' if count > 1 else ''} {verb}"
             for count, verb in ((len(new - old), "added"), (len(old - new), "removed"))
             if count
         ]
         if self.mode is not before.mode:
-            told.append(f"{before.mode} became {self.mode}")
+            changes.append(f"{before.mode} became {self.mode}")
         if self.server_options != before.server_options and old == new:
-            told.append("shares changed")
+            changes.append("server options changed")
         if self.sunset != before.sunset:
-            told.append("deadline moved")
-        return ", ".join(told) or "files read again"
+            changes.append("deadline moved")
+        return ", ".join(changes) or "files read again"
 
 
 @dataclass(frozen=True, slots=True)
 class CachedEndpoints:
     """
-    What a source knew, to be remembered over a restart: its last answer and who was ready then.
+    The last answer of a source, cached for a restart, with the endpoints that were ready then.
 
-    `age` is how many seconds ago the source answered.
+    `age` is the number of seconds since the source answered.
     """
 
     endpoints: tuple[Endpoint, ...]
@@ -149,11 +148,11 @@ class CachedEndpoints:
 @dataclass(frozen=True, slots=True)
 class LiveConfig:
     """
-    The configuration that answered last: what a failed attempt falls back to.
+    The last configuration that nginx responded with, to which a failed attempt falls back.
 
-    The digest is over every byte nginx read, the operator's own files included; the
-    generation is the digest with the number of the attempt, as the running nginx says it.
-    The turn says how far the order of servers is rotated.
+    `digest` covers every byte nginx read, the operator's own files included.  `generation` is the
+    digest with the number of the attempt, as the running nginx reports it.  `rotation` is by how
+    many places the order of servers is rotated.
     """
 
     plan: Plan
@@ -165,7 +164,7 @@ class LiveConfig:
 
 class ChildKind(StrEnum):
     """
-    What a child process was started for; `other` is one that was adopted.
+    The purpose of a child process; `other` is an adopted process.
     """
 
     MASTER = "master"
@@ -177,10 +176,10 @@ class ChildKind(StrEnum):
 @dataclass(frozen=True, slots=True)
 class View:
     """
-    What readers of the internal socket see; published by the loop, never computed for them.
+    The state shown on the internal socket; published by the loop, not computed per request.
 
-    `healthy` means that nginx answers its generation; `ready` that it does so and serves
-    endpoints.  `at` is the loop's clock when the view was true.
+    `healthy` means that nginx reports its generation, `ready` that it also serves endpoints.  `at`
+    is the instant of the view on the loop's clock.
     """
 
     at: float

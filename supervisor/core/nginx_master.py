@@ -1,10 +1,11 @@
 """
-The nginx master as a child: is it down, booting or up, and how often has it died.
+The state of the nginx master process: down, booting or up, and its recent crashes.
 
-Theory: a master counts as up when its generation has answered, not when its process exists; until
-then no reload signal may reach it (SIGHUP in its first 5 ms kills it).  When it dies, its workers
-live on, hold the port and serve the old configuration for ever: they are told to QUIT, and a new
-master is started, at once the first time.  The fourth death within a minute is given up on.
+Theory: a master is up when its generation has responded, not when its process exists; until then it
+must not receive a reload signal (SIGHUP in its first 5 ms kills it).  If it crashes, its workers
+continue to run, hold the port and serve the old configuration without limit: they receive QUIT, and
+a new master is started, at once the first time.  After the fourth crash within a minute the
+supervisor gives up.
 """
 
 from dataclasses import dataclass, replace
@@ -12,17 +13,17 @@ from enum import StrEnum
 
 from supervisor.core.model import NEVER
 
-#: Deaths within this many seconds count together, and this many of them are forgiven.
+#: Crashes within this many seconds count together, and up to this many lead to a respawn.
 WINDOW = 60.0
-FORGIVEN = 3
+_MAX_CRASHES = 3
 
-#: How long to wait before the first, second and third respawn within the window, in seconds.
+#: The pause before the first, second and third respawn within the window, in seconds.
 _PAUSES = (0.0, 0.3, 1.0)
 
 
 class MasterState(StrEnum):
     """
-    What the master is doing.
+    The state of the master process.
     """
 
     DOWN = "down"
@@ -30,7 +31,7 @@ class MasterState(StrEnum):
     UP = "up"
 
 
-#: The only ways from one health to another; `docs/architecture.md` draws its diagram from this.
+#: The permitted changes of state; the diagram in `docs/architecture.md` is generated from this.
 CHANGES: dict[MasterState, frozenset[MasterState]] = {
     MasterState.DOWN: frozenset({MasterState.BOOTING}),
     MasterState.BOOTING: frozenset({MasterState.UP, MasterState.DOWN}),
@@ -41,9 +42,10 @@ CHANGES: dict[MasterState, frozenset[MasterState]] = {
 @dataclass(frozen=True, slots=True)
 class Master:
     """
-    The master's process, its deaths, and the workers that outlived one.
+    The master process, its crashes, and orphaned workers of crashed masters.
 
-    `pid` is 0 while it is down.  `crashes` are instants on the loop's clock.
+    `pid` is 0 while it is down.  `crashes` are instants on the loop's clock.  `give_up_reason` is
+    set when the supervisor has decided to kill this master.
     """
 
     health: MasterState = MasterState.DOWN
@@ -54,12 +56,12 @@ class Master:
     crashes: tuple[float, ...] = ()
     orphans: frozenset[int] = frozenset()
     seeking_orphans: bool = False
-    given_up: str = ""
+    give_up_reason: str = ""
 
 
 def enter(master: Master, health: MasterState) -> Master:
     """
-    Change the health, along the table only.
+    Change the state, as CHANGES permits.
     """
     if health not in CHANGES[master.health]:
         raise AssertionError(
@@ -68,29 +70,29 @@ def enter(master: Master, health: MasterState) -> Master:
     return replace(master, health=health)
 
 
-def spawned(master: Master, pid: int, now: float, patience: float) -> Master:
+def spawned(master: Master, pid: int, now: float, start_timeout: float) -> Master:
     """
-    Note that a master process exists; it has `patience` seconds to answer.
+    Record a started master process; it has `start_timeout` seconds to respond.
     """
     return replace(
         enter(master, MasterState.BOOTING),
         pid=pid,
-        boot_by=now + patience,
+        boot_by=now + start_timeout,
         respawn_at=NEVER,
-        given_up="",
+        give_up_reason="",
     )
 
 
 def answered(master: Master) -> Master:
     """
-    Note that the master's workers answer.
+    Record that the master's workers respond.
     """
     return replace(enter(master, MasterState.UP), boot_by=NEVER, ever_answered=True)
 
 
-def died(master: Master, now: float) -> Master:
+def exited(master: Master, now: float) -> Master:
     """
-    Note a death, and when to start the next master; `is_hopeless` tells whether to.
+    Record an unexpected exit and schedule the next master; see `is_crash_looping`.
     """
     crashes = (*(at for at in master.crashes if at > now - WINDOW), now)
     pause = _PAUSES[min(len(crashes), len(_PAUSES)) - 1]
@@ -98,22 +100,22 @@ def died(master: Master, now: float) -> Master:
     return replace(down, pid=0, boot_by=NEVER, respawn_at=now + pause, crashes=crashes)
 
 
-def is_hopeless(master: Master) -> bool:
+def is_crash_looping(master: Master) -> bool:
     """
-    Tell whether the master has died too often to try again.
+    Return whether the master has crashed too often to start another one.
     """
-    return len(master.crashes) > FORGIVEN
+    return len(master.crashes) > _MAX_CRASHES
 
 
-def orphaned(master: Master, pids: frozenset[int]) -> Master:
+def orphans_found(master: Master, pids: frozenset[int]) -> Master:
     """
-    Note the workers that a dead master left behind.
+    Record the workers of a dead master.
     """
     return replace(master, orphans=master.orphans | pids, seeking_orphans=False)
 
 
-def buried(master: Master, pid: int) -> Master:
+def orphan_exited(master: Master, pid: int) -> Master:
     """
-    Note that a process ended which may have been an orphaned worker.
+    Record the exit of a process that may be an orphaned worker.
     """
     return replace(master, orphans=master.orphans - {pid})

@@ -1,13 +1,13 @@
 """
-What is wanted, what is live, and when to begin the next attempt to make the one the other.
+The wanted plan, the live configuration, and when the next reload attempt begins.
 
 Theory: a change is applied `quiet` seconds after the first of a burst.  It is staged and checked
-meanwhile; when more has changed by then, that is thrown away and done again, once.  A bucket of
-three reloads, refilled at one per interval, keeps a storm of changes from becoming a storm of
-reloads.  The last plan always wins.  How an attempt goes on is in `attempt`.
+meanwhile; if more has changed by then, the attempt is discarded and repeated, once.  A token bucket
+of three reloads, refilled at one per interval, limits the rate of reloads.  The last plan always
+wins.  `reload_attempt` has the steps of an attempt.
 
-The operator's files are read at the start and at SIGHUP (`reread_operator_files`), and only then: an edit that is
-half done must not get into a change of endpoints, nor hold it up.
+The operator's files are read only at the start and on SIGHUP (`reread_operator_files`), so that an
+unfinished edit neither becomes part of a change of endpoints nor delays it.
 
 All instants are seconds on the loop's clock.
 """
@@ -17,19 +17,20 @@ from enum import StrEnum
 
 from supervisor.core.model import NEVER, LiveConfig, Mode, Plan
 
-#: Reloads that may follow each other without a pause.
+#: The number of reloads without a pause between them.
 BURST = 3.0
 
-#: Nothing answering for this long is a blackout; one late answer on a busy machine is not.
+#: No response for this many seconds counts as an outage; one late response does not.
 UNRESPONSIVE_AFTER = 1.0
 
-#: Old workers go on accepting for 100 ms after a reload: what they answer then is no surprise.
-_AFTERGLOW = 1.0
+#: Old workers accept connections for 100 ms after a reload, so an old generation is expected for
+#: this many seconds.
+_OLD_GENERATION_EXPECTED = 1.0
 
 
 class Step(StrEnum):
     """
-    How far the attempt has come.
+    The step of the current attempt.
     """
 
     IDLE = "idle"
@@ -40,7 +41,7 @@ class Step(StrEnum):
     LOOKING = "looking"
 
 
-#: The only ways from one step to another; `docs/architecture.md` draws its diagram from this.
+#: The permitted changes of step; the diagram in `docs/architecture.md` is generated from this.
 CHANGES: dict[Step, frozenset[Step]] = {
     Step.IDLE: frozenset({Step.STAGING, Step.SWAPPING}),
     Step.STAGING: frozenset({Step.CHECKING, Step.SWAPPING, Step.IDLE}),
@@ -54,10 +55,12 @@ CHANGES: dict[Step, frozenset[Step]] = {
 @dataclass(frozen=True, slots=True)
 class Rollout:
     """
-    What is wanted, what is live, and the attempt under way between the two.
+    The wanted plan, the live configuration, and the current attempt.
 
-    `reread_requested` asks for an attempt with the operator's files read anew, `reread_operator_files` says that the one
-    under way has done so, and `operator_files_rejected` that the last one which did was refused.
+    `reread_requested` requests an attempt that rereads the operator's files; if
+    `reread_operator_files` is set, the current attempt does so; if `operator_files_rejected` is
+    set, the last attempt that did so was refused.  `files_only` is set if only the live files must
+    be restored, without a reload.  `force_reload` reloads even if the files are unchanged.
     """
 
     quiet: float
@@ -89,7 +92,7 @@ class Rollout:
 
 def enter(rollout: Rollout, step: Step) -> Rollout:
     """
-    Change the step, along the table only.
+    Change the step, as CHANGES permits.
     """
     if step not in CHANGES[rollout.step]:
         raise AssertionError(
@@ -100,7 +103,7 @@ def enter(rollout: Rollout, step: Step) -> Rollout:
 
 def offer(rollout: Rollout, plan: Plan, now: float) -> Rollout:
     """
-    Want a plan; wanting what is live already is no change.
+    Set the wanted plan; a plan that is live already is no change.
     """
     if plan == rollout.wanted:
         return rollout
@@ -111,7 +114,7 @@ def offer(rollout: Rollout, plan: Plan, now: float) -> Rollout:
 
 def request_reread(rollout: Rollout, now: float) -> Rollout:
     """
-    Read the operator's files anew, and compare the live files with what they should be.
+    Request an attempt that rereads the operator's files and checks the live files for changes.
     """
     changed_at = min(rollout.changed_at, now)
     return replace(
@@ -125,35 +128,35 @@ def request_reread(rollout: Rollout, now: float) -> Rollout:
 
 def due_at(rollout: Rollout) -> float:
     """
-    Return when the next attempt begins, if nginx is up by then.
+    Return when the next attempt is due, provided that nginx is up.
     """
     if rollout.step is not Step.IDLE or rollout.wanted is None:
         return NEVER
-    same = rollout.live is not None and rollout.live.plan == rollout.wanted
-    if same and not rollout.reread_requested and not rollout.force_reload:
+    is_live = rollout.live is not None and rollout.live.plan == rollout.wanted
+    if is_live and not rollout.reread_requested and not rollout.force_reload:
         return NEVER
     if rollout.live is None:
         return rollout.retry_at
     if rollout.wanted.mode is Mode.DRAINING and rollout.live.plan.mode is not Mode.DRAINING:
-        return rollout.retry_at  # the end is near: no time to wait for the bucket
-    refilled = rollout.tokens_at + max(0.0, 1.0 - rollout.tokens) * rollout.interval
-    return max(refilled, rollout.retry_at)
+        return rollout.retry_at  # the deadline is near: do not wait for the token bucket
+    refilled_at = rollout.tokens_at + max(0.0, 1.0 - rollout.tokens) * rollout.interval
+    return max(refilled_at, rollout.retry_at)
 
 
 def is_urgent(rollout: Rollout) -> bool:
     """
-    Tell whether what is wanted cannot wait: somebody leaves, or what a client is told changes.
+    Return whether the wanted plan cannot wait: it removes an endpoint or changes the mode.
     """
     live, wanted = rollout.live, rollout.wanted
     if live is None or wanted is None or rollout.force_reload:
         return True
-    stays = frozenset(live.plan.endpoints) <= frozenset(wanted.endpoints)
-    return not stays or wanted.mode is not live.plan.mode
+    keeps_all = frozenset(live.plan.endpoints) <= frozenset(wanted.endpoints)
+    return not keeps_all or wanted.mode is not live.plan.mode
 
 
 def ready_at(rollout: Rollout) -> float:
     """
-    Return when a checked attempt is applied: when the quiet time is over.
+    Return when a checked attempt is applied: at the end of the quiet time.
     """
     if rollout.step is not Step.READY:
         return NEVER
@@ -162,21 +165,24 @@ def ready_at(rollout: Rollout) -> float:
 
 def observed(rollout: Rollout, generation: str | None, now: float) -> Rollout:
     """
-    Note what nginx answers when it is not the generation that an attempt waits for.
+    Record a reported generation that is not the one an attempt waits for.
 
-    Silence is counted and a strange generation suspected at rest only: in an attempt, the one is
-    waited out and the other is the old generation still answering.
+    No response and an unexpected generation matter only without an attempt: during one, nginx is
+    given time to respond, and the old generation may still do so.
     """
     if rollout.step is not Step.IDLE or rollout.live is None:
         return replace(rollout, seen=generation)
     if generation is None:
         return replace(rollout, seen=None, unresponsive_since=min(rollout.unresponsive_since, now))
-    strange = generation != rollout.live.generation and now > rollout.promoted_at + _AFTERGLOW
+    is_expected = (
+        generation == rollout.live.generation
+        or now <= rollout.promoted_at + _OLD_GENERATION_EXPECTED
+    )
     return replace(
         rollout,
         seen=generation,
         unresponsive_since=NEVER,
-        force_reload=rollout.force_reload or strange,
+        force_reload=rollout.force_reload or not is_expected,
     )
 
 

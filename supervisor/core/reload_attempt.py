@@ -1,11 +1,11 @@
 """
-How one attempt goes from a plan to what nginx serves, or is taken back.
+The steps of one reload attempt, from a plan to a live configuration or a rollback.
 
-Theory: every step has a witness.  Stage the rendered files beside the live ones; let `nginx -t`
-read exactly those bytes; swap them in at one instant; SIGHUP; and call it done when the new
-generation *answers*, because a signal sent proves nothing.  Whatever fails, the last good files
-come back.  If the old generation still answers, that is all; if nothing answers, nginx is told to
-reload the last good files (a revival), and if that does not help either, the policy replaces the
+Theory: every step is verified.  Stage the rendered files beside the live ones; let `nginx -t` check
+exactly those bytes; swap them in atomically; send SIGHUP; and finish only when the new generation
+*responds*, because a sent signal proves nothing.  After any failure the last good files are
+restored.  If the old generation still responds, nothing else is needed; if there is no response,
+nginx reloads the last good files (a revival), and if that does not help, `core/policy` replaces the
 master.
 """
 
@@ -27,23 +27,23 @@ from supervisor.core.model import NEVER, LiveConfig
 from supervisor.core.reload import Rollout, Step, enter, take_token
 
 #: The longest pause between retries, in seconds.
-_LONGEST_RETRY = 30.0
+_MAX_RETRY_PAUSE = 30.0
 
 Outcome = tuple[Rollout, list[Command]]
 
 
 def start(rollout: Rollout, now: float) -> Outcome:
     """
-    Begin an attempt at what is wanted.
+    Begin an attempt to apply the wanted plan.
     """
     live, plan, number = rollout.live, rollout.wanted, rollout.number + 1
     assert plan is not None
-    same = live is not None and live.plan == plan
+    is_live = live is not None and live.plan == plan
     began_at = min(rollout.changed_at, now)
-    rotation = (0 if live is None else live.rotation) + (0 if same or live is None else 1)
-    # After a refusal the operator's files have to wait until the endpoints are right.
+    rotation = (0 if live is None else live.rotation) + (0 if is_live or live is None else 1)
+    # If the operator's files were rejected, apply the endpoints before reading them again.
     reread_operator_files = live is None or (
-        rollout.reread_requested and (same or not rollout.operator_files_rejected)
+        rollout.reread_requested and (is_live or not rollout.operator_files_rejected)
     )
     rollout = replace(
         enter(rollout, Step.STAGING),
@@ -62,7 +62,7 @@ def start(rollout: Rollout, now: float) -> Outcome:
 
 def revive(rollout: Rollout, now: float) -> Outcome:
     """
-    Begin the attempt that puts the last good configuration back into an nginx gone dark.
+    Begin the attempt that loads the last good configuration into an unresponsive nginx.
     """
     live = rollout.live
     assert live is not None
@@ -78,65 +78,65 @@ def revive(rollout: Rollout, now: float) -> Outcome:
     return rollout, [Restore(live)]
 
 
-# --------------------------------------------------------------------------- how it goes on
+# ------------------------------------------------------------------------------------- steps
 
 
-def staged(rollout: Rollout, event: Staged, patience: float, now: float) -> Outcome:
+def staged(rollout: Rollout, event: Staged, timeout: float, now: float) -> Outcome:
     """
-    Go on with staged files: to the check, or nowhere when nginx runs these very bytes already.
+    Continue with staged files: check them, or end the attempt if nginx runs these bytes already.
     """
     live, candidate = rollout.live, rollout.candidate
     assert candidate is not None
     if live is not None and event.digest == live.digest and not rollout.force_reload:
         if event.intact:
-            rest = replace(enter(rollout, Step.IDLE), candidate=None, operator_files_rejected=False)
-            return rest, [
+            idle = replace(enter(rollout, Step.IDLE), candidate=None, operator_files_rejected=False)
+            return idle, [
                 Discard(rollout.number),
                 note("reload.unchanged", generation=live.generation),
             ]
-        # Only the files differ from what nginx runs: put them back, and signal nobody.
+        # Only the live files differ from what nginx runs: restore them without a reload.
         rollout = replace(enter(rollout, Step.SWAPPING), candidate=live, files_only=True)
         return rollout, [Discard(rollout.number), Restore(live)]
     candidate = replace(candidate, digest=event.digest, generation=event.generation)
     rollout = replace(
-        enter(rollout, Step.CHECKING), candidate=candidate, give_up_at=now + patience, check=0
+        enter(rollout, Step.CHECKING), candidate=candidate, give_up_at=now + timeout, check=0
     )
     return rollout, [SpawnCheck(rollout.number)]
 
 
 def checked(rollout: Rollout) -> Outcome:
     """
-    Go on with files that `nginx -t` accepts: they wait until the quiet time is over.
+    Continue with files that `nginx -t` accepts: they wait for the end of the quiet time.
     """
     return replace(enter(rollout, Step.READY), give_up_at=NEVER, check=0), []
 
 
 def apply(rollout: Rollout) -> Outcome:
     """
-    Swap in what was checked, unless it was begun early and more has changed since.
+    Swap in the checked files, unless the attempt began early and more has changed since.
     """
     assert rollout.candidate is not None
     if rollout.is_early and rollout.wanted != rollout.candidate.plan:
-        back = rollout.live is not None and rollout.wanted == rollout.live.plan
-        changed_at = NEVER if back else rollout.began_at
-        rest = replace(_again(rollout), changed_at=changed_at)
-        return rest, [Discard(rollout.number)]
+        is_live = rollout.live is not None and rollout.wanted == rollout.live.plan
+        changed_at = NEVER if is_live else rollout.began_at
+        idle = replace(_unfinished(rollout), changed_at=changed_at)
+        return idle, [Discard(rollout.number)]
     return enter(rollout, Step.SWAPPING), [Swap(rollout.number)]
 
 
-def swapped(rollout: Rollout, now: float, patience: float) -> Rollout:
+def swapped(rollout: Rollout, now: float, timeout: float) -> Rollout:
     """
-    Go on with live files; the caller makes nginx read them, unless only the files were wrong.
+    Continue with swapped files; the caller reloads nginx, unless only the files were wrong.
     """
     if rollout.files_only:
         return replace(enter(rollout, Step.IDLE), candidate=None, operator_files_rejected=False)
-    waiting = replace(take_token(rollout, now), give_up_at=now + patience, seen=None)
+    waiting = replace(take_token(rollout, now), give_up_at=now + timeout, seen=None)
     return enter(waiting, Step.LOOKING)
 
 
 def promote(rollout: Rollout, now: float) -> Outcome:
     """
-    Take what answers as the live configuration.
+    Make the configuration that responds the live one.
     """
     assert rollout.candidate is not None
     live, duration = rollout.candidate, now - rollout.began_at
@@ -165,44 +165,44 @@ def promote(rollout: Rollout, now: float) -> Outcome:
     return rollout, [MarkLastGood(live), line]
 
 
-# ------------------------------------------------------------------------------ how it fails
+# ---------------------------------------------------------------------------------- failures
 
 
 def fail(rollout: Rollout, reason: str, now: float) -> Outcome:
     """
-    End an attempt that did not work; the same plan is tried again later, another one at once.
+    End a failed attempt; the same plan is retried after a pause, another plan at once.
     """
     failures = rollout.failures + 1
-    pause = min(_LONGEST_RETRY, 2.0 ** min(failures - 1, 10))
+    pause = min(_MAX_RETRY_PAUSE, 2.0 ** min(failures - 1, 10))
     line = note(
         log_ids.RELOAD_FAILED,
         "error",
         result="rolled_back" if rollout.step is Step.LOOKING else "refused",
         reason=reason,
         why=_why(rollout),
-        endpoints_kept=_kept(rollout),
+        endpoints_kept=_endpoints_kept(rollout),
         duration=round(now - rollout.began_at, 3),
         retry_in=pause,
     )
-    rest = replace(
-        _again(rollout),
+    idle = replace(
+        _unfinished(rollout),
         operator_files_rejected=rollout.operator_files_rejected or rollout.reread_operator_files,
         failures=failures,
         retry_at=now + pause,
     )
-    return rest, [Discard(rollout.number), line]
+    return idle, [Discard(rollout.number), line]
 
 
 def abandon(rollout: Rollout) -> Rollout:
     """
-    Forget the attempt under way: the master it was meant for is gone.
+    Drop the current attempt, because its master has exited.
     """
-    rest = rollout if rollout.step is Step.IDLE else _again(rollout)
-    return replace(rest, unresponsive_since=NEVER)
+    idle = rollout if rollout.step is Step.IDLE else _unfinished(rollout)
+    return replace(idle, unresponsive_since=NEVER)
 
 
-def _again(rollout: Rollout) -> Rollout:
-    """End an attempt without its fruit: what it was begun for is still asked for."""
+def _unfinished(rollout: Rollout) -> Rollout:
+    """End an attempt without success; a request to reread the operator's files stays pending."""
     return replace(
         enter(rollout, Step.IDLE),
         candidate=None,
@@ -214,12 +214,12 @@ def _again(rollout: Rollout) -> Rollout:
 
 
 def _why(rollout: Rollout) -> str:
-    """Say what the attempt under way is to change."""
+    """Describe what the current attempt changes."""
     if rollout.revives:
-        return "nginx had died or gone silent"
+        return "nginx exited or stopped responding"
     assert rollout.candidate is not None
     return rollout.candidate.plan.changes(rollout.live.plan if rollout.live else None)
 
 
-def _kept(rollout: Rollout) -> int:
+def _endpoints_kept(rollout: Rollout) -> int:
     return 0 if rollout.live is None else len(rollout.live.plan.endpoints)

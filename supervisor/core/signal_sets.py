@@ -1,13 +1,13 @@
 """
-Which signals mean "stop", and which can be blocked and waited for.
+The signals that request a stop, and those that are blocked and waited for.
 """
 
 import signal
 
-#: Each of these starts a graceful stop; a second one shortens it (see `drain_ladder`).
+#: Signals that start a graceful stop; a second one shortens it (see `drain_ladder`).
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
 
-#: Raised by a fault of the running code itself: blocking them would hide a crash.
+#: Signals for faults of the running code; blocking them would hide a crash.
 _FAULTS = frozenset(
     {
         signal.SIGSEGV,
@@ -20,5 +20,5 @@ _FAULTS = frozenset(
     }
 )
 
-#: Every signal that PID 1 blocks and takes with `sigwait`, so that none needs a handler.
+#: Signals that PID 1 blocks and receives with `sigwait`, so that none needs a handler.
 WAITED_FOR = frozenset(signal.valid_signals()) - _FAULTS - {signal.SIGKILL, signal.SIGSTOP}

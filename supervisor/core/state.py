@@ -90,7 +90,7 @@ class State:
     def rollout_at(self) -> float:
         """When the next attempt may begin: before the first start, or while nginx answers."""
         fresh = self.master.health is MasterState.DOWN and not self.master.ever_answered
-        usable = self.master.health is MasterState.UP and not self.master.given_up
+        usable = self.master.health is MasterState.UP and not self.master.give_up_reason
         if self.generations.is_counting or not (usable or fresh):
             return NEVER
         held = self.generations.held == self.rollout.wanted

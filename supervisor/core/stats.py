@@ -1,9 +1,9 @@
 """
-The ledger: what has happened so far, counted, and the last reloads in words.
+Counters of past events, and the last reloads.
 
-Theory: what is counted is what was said.  Each fact is a line of the log before it is a number, so
-the metrics and the log cannot contradict each other, and a number can be looked up.  Nothing is
-decided by the ledger.
+Theory: the counters count log lines.  Each event is logged before it is counted, so the metrics and
+the log cannot contradict each other, and every number can be traced in the log.  No decision
+depends on these counters.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -15,20 +15,20 @@ from supervisor.core import log_ids
 from supervisor.core.commands import Command, Note
 from supervisor.core.model import LiveConfig, Mode
 
-#: So many reloads are remembered in words.
-REMEMBERED = 20
+#: The number of reloads kept in the list.
+MAX_RELOADS = 20
 
-#: Upper bounds of the histogram of what reloads took, in seconds; one more counts all.
+#: Upper bounds of the histogram of reload durations, in seconds; `+Inf` is implicit.
 BOUNDS = (0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
-#: What may become of an attempt.
+#: The possible results of an attempt.
 RESULTS = ("applied", "refused", "rolled_back", "revived")
 
 
 @dataclass(frozen=True, slots=True)
 class ReloadRecord:
     """
-    One attempt that ended; `at` is on the loop's clock, `endpoints` serve from then on.
+    One finished attempt; `at` is on the loop's clock, `endpoints` is the number live afterwards.
     """
 
     at: float
@@ -43,9 +43,10 @@ class ReloadRecord:
 @dataclass(frozen=True, slots=True)
 class Stats:
     """
-    The counts since this process began; `reloads` has the newest first.
+    The counters since this process started; `reloads` has the newest first.
 
-    `buckets` counts, of the reloads that were applied, those that took no longer than each bound.
+    `buckets` counts the applied reloads that took no longer than each bound, `duration` is the sum
+    of their durations in seconds.  `cut` counts client connections of ended generations.
     """
 
     reloads: tuple[ReloadRecord, ...] = ()
@@ -61,19 +62,21 @@ class Stats:
 
 def count(stats: Stats, commands: Iterable[Command], live: LiveConfig | None, now: float) -> Stats:
     """
-    Take in what is being said; `live` is what nginx serves by now.
+    Count the log lines among the commands; `live` is the configuration nginx serves now.
     """
     for command in commands:
-        if isinstance(command, Note) and command.event in _ENTRIES:
-            stats = _ENTRIES[command.event](stats, command.fields, live, now)
+        if isinstance(command, Note) and command.event in _COUNTERS:
+            stats = _COUNTERS[command.event](stats, command.fields, live, now)
     return stats
 
 
 Fields = MappingProxyType[str, Any]
 
 
-def _ended(stats: Stats, result: str, fields: Fields, live: LiveConfig | None, now: float) -> Stats:
-    """Enter an attempt that came to its end."""
+def _finished(
+    stats: Stats, result: str, fields: Fields, live: LiveConfig | None, now: float
+) -> Stats:
+    """Record a finished attempt."""
     reload = ReloadRecord(
         at=now,
         result=result,
@@ -85,7 +88,7 @@ def _ended(stats: Stats, result: str, fields: Fields, live: LiveConfig | None, n
     )
     return replace(
         stats,
-        reloads=(reload, *stats.reloads[: REMEMBERED - 1]),
+        reloads=(reload, *stats.reloads[: MAX_RELOADS - 1]),
         results={**stats.results, result: stats.results[result] + 1},
     )
 
@@ -96,18 +99,18 @@ def _applied(stats: Stats, fields: Fields, live: LiveConfig | None, now: float) 
         count + (duration <= bound) for count, bound in zip(stats.buckets, BOUNDS, strict=True)
     )
     stats = replace(stats, buckets=buckets, duration=stats.duration + duration)
-    return _ended(stats, "applied", fields, live, now)
+    return _finished(stats, "applied", fields, live, now)
 
 
 def _failed(stats: Stats, fields: Fields, live: LiveConfig | None, now: float) -> Stats:
-    return _ended(stats, fields["result"], fields, live, now)
+    return _finished(stats, fields["result"], fields, live, now)
 
 
 def _revived(stats: Stats, fields: Fields, live: LiveConfig | None, now: float) -> Stats:
-    return _ended(stats, "revived", fields, live, now)
+    return _finished(stats, "revived", fields, live, now)
 
 
-def _unheard(stats: Stats, fields: Fields, _: LiveConfig | None, __: float) -> Stats:
+def _discovery_failed(stats: Stats, fields: Fields, _: LiveConfig | None, __: float) -> Stats:
     source = fields["source"]
     return replace(
         stats,
@@ -124,16 +127,16 @@ def _worker_died(stats: Stats, _: Fields, __: LiveConfig | None, ___: float) -> 
     return replace(stats, worker_deaths=stats.worker_deaths + 1)
 
 
-def _cut(stats: Stats, fields: Fields, _: LiveConfig | None, __: float) -> Stats:
+def _generation_ended(stats: Stats, fields: Fields, _: LiveConfig | None, __: float) -> Stats:
     return replace(stats, cut=stats.cut + fields["cut"])
 
 
-_ENTRIES: dict[str, Callable[[Stats, Fields, LiveConfig | None, float], Stats]] = {
+_COUNTERS: dict[str, Callable[[Stats, Fields, LiveConfig | None, float], Stats]] = {
     log_ids.RELOAD_APPLIED: _applied,
     log_ids.RELOAD_FAILED: _failed,
     log_ids.RELOAD_REVIVED: _revived,
-    log_ids.DISCOVERY_FAILED: _unheard,
+    log_ids.DISCOVERY_FAILED: _discovery_failed,
     log_ids.NGINX_DIED: _master_died,
     log_ids.WORKER_DIED: _worker_died,
-    log_ids.GENERATION_ENDED: _cut,
+    log_ids.GENERATION_ENDED: _generation_ended,
 }

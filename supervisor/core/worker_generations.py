@@ -1,12 +1,12 @@
 """
-The workers of earlier configurations that still answer somebody, and whether one more may follow.
+The workers of earlier configurations that still drain, and whether another reload may begin.
 
-Theory: a reload starts as many workers again, and the old ones stay for as long as their longest
-request takes, an hour maybe.  Each such generation costs memory and processes, and a master that
-may not start new workers tells the old ones to go all the same: then nobody is left.  So their
-number is bounded, the room for new ones is looked at before each reload, and a reload that does not
-fit waits.  What only adds endpoints can wait; what takes one away or lets somebody serve at all
-cannot: for that the oldest generation has to go, with what it still answers.
+Theory: a reload starts a new set of workers, and the old ones stay for the duration of their
+longest request, possibly an hour.  Each such generation costs memory and processes, and a master
+that cannot start new workers stops the old ones anyway, which leaves none.  So the number of
+generations is limited, the free process slots are counted before each reload, and a reload that
+does not fit waits.  A change that only adds endpoints can wait.  A change that removes an endpoint
+or changes the mode cannot: for it the oldest generation is ended, with its open requests.
 
 All instants are seconds on the loop's clock.
 """
@@ -16,14 +16,15 @@ from enum import Enum, auto
 
 from supervisor.core.model import Plan
 
-#: How soon to look again: while a reload waits, and for those who were told to go.
+#: Seconds until the workers are counted again: while a reload waits, and after the oldest
+#: generation was signalled.
 _RECOUNT_AFTER = 1.0
-_FAREWELL = 0.1
+_RECOUNT_AFTER_SIGNAL = 0.1
 
 
 class ReloadDecision(Enum):
     """
-    What becomes of a reload that is due.
+    The decision about a reload that is due.
     """
 
     GO = auto()
@@ -34,16 +35,17 @@ class ReloadDecision(Enum):
 @dataclass(frozen=True, slots=True)
 class Generations:
     """
-    Worker processes by generation: those of the live configuration, and the draining, oldest first.
+    The worker processes of the live generation and of the draining ones, oldest first.
 
-    `told` were told to go already.  `held` is the plan whose reload waits, until when it does and
-    why, which is said once.
+    `max_draining` limits the draining generations.  `signalled` workers received a signal to exit.
+    `held` is the plan whose reload waits until `held_until`; `why` is the reason, logged
+    once.
     """
 
-    most: int
+    max_draining: int
     live: frozenset[int] = frozenset()
     draining: tuple[frozenset[int], ...] = ()
-    told: frozenset[int] = frozenset()
+    signalled: frozenset[int] = frozenset()
     is_counting: bool = False
     held: Plan | None = None
     held_until: float = 0.0
@@ -52,47 +54,49 @@ class Generations:
 
 def counting(generations: Generations) -> Generations:
     """
-    Note that the workers are being counted: until the answer comes no reload begins.
+    Record that the workers are being counted; no reload begins until the result arrives.
     """
     return replace(generations, is_counting=True)
 
 
 def counted(generations: Generations, pids: frozenset[int]) -> Generations:
     """
-    Take in which workers there are: who belongs to no draining generation is of the live one.
+    Apply a count of the workers; a worker of no draining generation belongs to the live one.
     """
-    left = tuple(group & pids for group in generations.draining if group & pids)
+    draining = tuple(group & pids for group in generations.draining if group & pids)
     return replace(
         generations,
-        live=pids - frozenset().union(*left),
-        draining=left,
-        told=generations.told & pids,
+        live=pids - frozenset().union(*draining),
+        draining=draining,
+        signalled=generations.signalled & pids,
         is_counting=False,
     )
 
 
 def succeeded(generations: Generations) -> Generations:
     """
-    Note that a new generation answers: the one that was live is draining now.
+    Record that a new generation responds; the previous live one now drains.
     """
     old = (generations.live,) if generations.live else ()
     return replace(generations, live=frozenset(), draining=(*generations.draining, *old))
 
 
-def shortage(generations: Generations, room: float, needed: int) -> str:
+def shortage(generations: Generations, free_slots: float, needed: int) -> str:
     """
-    Return why the next reload does not fit, or nothing; `room` are processes that may be started.
+    Return why the next reload does not fit, or an empty string.
+
+    `free_slots` is the number of processes that may be started.
     """
-    if len(generations.draining) >= generations.most:
-        return f"{len(generations.draining)} old generations of workers still answer (MAX_DRAINING)"
-    if room < needed:
-        return f"{room:.0f} more processes may be started here, and {needed} are needed"
+    if len(generations.draining) >= generations.max_draining:
+        return f"{len(generations.draining)} old generations of workers still drain (MAX_DRAINING)"
+    if free_slots < needed:
+        return f"a reload needs {needed} more processes, but only {free_slots:.0f} can be started"
     return ""
 
 
 def decide(generations: Generations, why: str, *, is_urgent: bool) -> ReloadDecision:
     """
-    Decide about a reload that is due.
+    Decide about a due reload; `why` is the reason why it does not fit, if any.
     """
     if not why:
         return ReloadDecision.GO
@@ -101,21 +105,26 @@ def decide(generations: Generations, why: str, *, is_urgent: bool) -> ReloadDeci
 
 def hold(generations: Generations, plan: Plan, why: str, now: float) -> Generations:
     """
-    Let the reload for a plan wait; another plan is looked at anew.
+    Hold the reload for a plan; another plan is decided separately.
     """
     return replace(generations, held=plan, held_until=now + _RECOUNT_AFTER, why=why)
 
 
 def ending_oldest(generations: Generations, plan: Plan, why: str, now: float) -> Generations:
     """
-    Note that the oldest generation was told to go for a plan.
+    Record that the oldest generation was signalled to make way for a plan.
     """
-    told = generations.told | generations.draining[0]
-    return replace(generations, told=told, held=plan, held_until=now + _FAREWELL, why=why)
+    return replace(
+        generations,
+        signalled=generations.signalled | generations.draining[0],
+        held=plan,
+        held_until=now + _RECOUNT_AFTER_SIGNAL,
+        why=why,
+    )
 
 
 def fits(generations: Generations) -> Generations:
     """
-    Note that the reload fits.
+    Record that the reload fits; nothing is held any more.
     """
     return replace(generations, held=None, held_until=0.0, why="")

@@ -17,7 +17,7 @@ from supervisor.core.config import load as table
 from supervisor.core.config.settings import Settings
 from supervisor.core.errors import ExecutableMissing, ExitCode, Problem
 from supervisor.core.events import Event, TimePassed
-from supervisor.core.job_stop import LATE
+from supervisor.core.job_stop import LATE_REQUEST_TIMEOUT
 from supervisor.core.policy import decide
 from supervisor.core.policy.awaiting_job_stop import late_answer
 from supervisor.daemon import exit_report
@@ -134,6 +134,6 @@ def _request_stop(settings: Settings, log: Log) -> Event:
     answers: queue.SimpleQueue[Event] = queue.SimpleQueue()
     JobStopper(settings, answers.put, log.redact).request()
     try:
-        return answers.get(timeout=LATE)
+        return answers.get(timeout=LATE_REQUEST_TIMEOUT)
     except queue.Empty:
         return TimePassed()

@@ -85,7 +85,7 @@ def test_L08_a_reload_that_would_hit_the_pids_limit_waits(
             line = subject.wait_for_log("reload.deferred")
             waiting = subject.lasted + 3
             eventually(lambda: subject.lasted > waiting)
-            assert "more processes may be started" in line["reason"]
+            assert "more processes, but only" in line["reason"]
             assert "two" not in traffic.answered
             pids.limit(None)
             eventually(lambda: "two" in traffic.answered, 10)

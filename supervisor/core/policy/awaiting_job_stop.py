@@ -37,7 +37,7 @@ def request_job_stop(state: State, now: float) -> Decision:
         "job.stop_requested",
         job=state.settings.nomad_job_id,
         namespace=state.settings.nomad_namespace,
-        hint=f"serving on until Nomad stops us, {format_span(job_stop.SERVING_ON)} at most",
+        hint=f"serving on until Nomad stops us, {format_span(job_stop.SIGNAL_TIMEOUT)} at most",
     )
     return endpoints.offer_plan(state, now, [RequestJobStop(), line])
 
@@ -52,7 +52,7 @@ def on_answer(state: State, answer: JobStopAnswered, now: float) -> Decision:
     if stop.is_granted:
         line = note("job.stop_accepted", tries=stop.tries)
     else:
-        pause = None if now >= stop.alone_at else round(stop.ask_at - now, 2)
+        pause = None if now >= stop.give_up_at else round(stop.request_at - now, 2)
         line = note("job.stop_retry", "debug", reason=answer.error, retry_in=pause)
     return replace(state, job_stop=stop), [line]
 
@@ -62,11 +62,11 @@ def perform_due(state: State, now: float) -> Decision:
     Ask once more, or go alone, when it is time.
     """
     stop = state.job_stop
-    if now >= stop.alone_at:
+    if now >= stop.give_up_at:
         life = lifecycle.drain(state.lifetime, "deadline", state.settings.drain_timeout, now)
         state, commands = shutdown.start_shutdown(state, life)
         return state, [*commands, _alone(state.settings, stop)]
-    if now >= stop.ask_at:
+    if now >= stop.request_at:
         return replace(state, job_stop=job_stop.requested(stop)), [RequestJobStop()]
     return state, []
 
@@ -88,7 +88,7 @@ def late_answer(settings: Settings, event: Event) -> list[Note]:
     Say what became of the one question of a start past the deadline.
     """
     if not isinstance(event, JobStopAnswered):
-        error = f"no answer within {format_span(job_stop.LATE)}"
+        error = f"no answer within {format_span(job_stop.LATE_REQUEST_TIMEOUT)}"
         return [_alone(settings, JobStop(error=error))]
     if event.error:
         return [_alone(settings, JobStop(error=event.error))]
@@ -100,11 +100,12 @@ def _alone(settings: Settings, stop: JobStop) -> Note:
     job, namespace = settings.nomad_job_id, settings.nomad_namespace
     by_hand = f"nomad job stop -namespace {namespace} {shlex.quote(job)}"
     if stop.is_granted:
+        within = format_span(job_stop.SIGNAL_TIMEOUT)
         return note(
             "job.not_stopped",
             "warning",
             job=job,
-            reason=f"Nomad agreed, but sent no signal within {format_span(job_stop.SERVING_ON)}",
+            reason=f"Nomad agreed, but sent no signal within {within}",
             hint=f"ending alone; `{by_hand}` asks again",
         )
     bound_to = shlex.quote(_CHILD.split(job)[0])

@@ -43,10 +43,10 @@ def on_child_event(
         case ChildExited(pid, ChildKind.MASTER) if pid == state.master.pid:
             return _master_died(state, event, now)
         case ChildExited(pid=pid):
-            return replace(state, master=nginx_master.buried(state.master, pid)), []
+            return replace(state, master=nginx_master.orphan_exited(state.master, pid)), []
         case OrphansFound(pids):
             line = note("nginx.orphans_quit", workers=len(pids))
-            return replace(state, master=nginx_master.orphaned(state.master, pids)), [line]
+            return replace(state, master=nginx_master.orphans_found(state.master, pids)), [line]
         case _:
             assert_never(event)
 
@@ -57,21 +57,21 @@ def _not_spawned(state: State, event: SpawnFailed, now: float) -> Decision:
         return state, [exit_command(event.code, why, message=event.reason)]
     if event.kind is ChildKind.CHECK:
         return reload_steps.failed(state, ExitCode.UNAVAILABLE, event.reason, now)
-    down = nginx_master.died(state.master, now)
+    down = nginx_master.exited(state.master, now)
     line = note("nginx.not_started", "error", reason=event.reason, failures=len(down.crashes))
-    if nginx_master.is_hopeless(down):
+    if nginx_master.is_crash_looping(down):
         return state, [line, exit_command(event.code, why, message=event.reason)]
     return replace(state, master=down, rollout=reload_attempt.abandon(state.rollout)), [line]
 
 
 def _master_died(state: State, event: ChildExited, now: float) -> Decision:
-    doom, pid = state.master.given_up, event.pid
+    doom, pid = state.master.give_up_reason, event.pid
     sweep = Kill(pid, signal.SIGKILL, group=True)
     if not state.master.ever_answered:
         why = doom or f"nginx ended with {event.code} before its first answer"
         return state, [sweep, exit_command(ExitCode.UNAVAILABLE, why, message=event.output)]
-    down = nginx_master.died(state.master, now)
-    state = replace(state, generations=Generations(state.generations.most))
+    down = nginx_master.exited(state.master, now)
+    state = replace(state, generations=Generations(state.generations.max_draining))
     commands: list[Command] = [
         note(
             log_ids.NGINX_DIED,
@@ -82,9 +82,9 @@ def _master_died(state: State, event: ChildExited, now: float) -> Decision:
         )
     ]
     # Orphans that held the port against this master have had their chance to go politely.
-    if state.master.health is MasterState.BOOTING or nginx_master.is_hopeless(down):
+    if state.master.health is MasterState.BOOTING or nginx_master.is_crash_looping(down):
         commands += [Kill(orphan, signal.SIGKILL) for orphan in sorted(down.orphans)]
-    if nginx_master.is_hopeless(down):
+    if nginx_master.is_crash_looping(down):
         code = ExitCode.UNAVAILABLE if doom else event.code or ExitCode.SOFTWARE
         why = (
             doom

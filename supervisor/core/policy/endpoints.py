@@ -67,7 +67,7 @@ def offer_plan(state: State, now: float, commands: list[Command]) -> Decision:
     Want what is known by now, unless it is too early to tell.
     """
     if state.rollout.wanted is None:
-        known = state.endpoint_set.tried_all and state.endpoint_set.is_judged
+        known = state.endpoint_set.tried_all and state.endpoint_set.all_probed
         if not known and now < state.started_at + state.settings.start_wait:
             return state, commands
     elif endpoint_set.is_holding(state.endpoint_set, now):
@@ -80,7 +80,7 @@ def offer_plan(state: State, now: float, commands: list[Command]) -> Decision:
     ]
     state = replace(
         state,
-        endpoint_set=endpoint_set.settled(state.endpoint_set),
+        endpoint_set=endpoint_set.release_hold(state.endpoint_set),
         rollout=reload.offer(state.rollout, chosen.plan, now),
         warnings=chosen.warnings,
     )

@@ -114,7 +114,9 @@ def give_up(state: State, now: float) -> Decision:
     if roll.revives:
         why = "nothing answers even after a reload of the last good files"
         state = replace(
-            state, master=replace(state.master, given_up=why), rollout=reload_attempt.abandon(roll)
+            state,
+            master=replace(state.master, give_up_reason=why),
+            rollout=reload_attempt.abandon(roll),
         )
         line = note("nginx.replaced", "error", reason=why)
         return state, [line, Kill(state.master.pid, signal.SIGKILL, group=True)]

@@ -87,7 +87,7 @@ def perform_due(state: State, now: float) -> Decision:
     state, commands = endpoints.perform_due(state, now)
     if now >= state.master.boot_by:
         why = f"nginx did not answer within {format_span(state.settings.start_timeout)}"
-        doomed = replace(state.master, boot_by=NEVER, given_up=why)
+        doomed = replace(state.master, boot_by=NEVER, give_up_reason=why)
         kill = Kill(state.master.pid, signal.SIGKILL, group=True)
         return replace(state, master=doomed), [*commands, kill]
     if now >= state.master.respawn_at:

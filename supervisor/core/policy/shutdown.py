@@ -64,7 +64,7 @@ def on_event_while_draining(state: State, event: SystemEvent, now: float) -> Dec
         case Spawned(_, pid):
             return state, [Kill(pid, signal.SIGKILL, group=True)]
         case ChildExited(pid=pid, code=code) if pid == state.master.pid:
-            down = replace(nginx_master.died(state.master, now), respawn_at=NEVER)
+            down = replace(nginx_master.exited(state.master, now), respawn_at=NEVER)
             if state.lifetime.phase is Phase.DRAINING and code >= _BY_SIGNAL:
                 # Killed by someone else: its workers may still drain.
                 return replace(state, master=replace(down, seeking_orphans=True)), [
@@ -72,9 +72,9 @@ def on_event_while_draining(state: State, event: SystemEvent, now: float) -> Dec
                 ]
             return replace(state, master=down), [Kill(pid, signal.SIGKILL, group=True)]
         case ChildExited(pid=pid):
-            return replace(state, master=nginx_master.buried(state.master, pid)), []
+            return replace(state, master=nginx_master.orphan_exited(state.master, pid)), []
         case OrphansFound(pids):
-            return replace(state, master=nginx_master.orphaned(state.master, pids)), []
+            return replace(state, master=nginx_master.orphans_found(state.master, pids)), []
         case ConnectionsCounted(count):
             return replace(state, lifetime=replace(state.lifetime, cut=count)), []
         case _:
@@ -110,7 +110,7 @@ def _leave(state: State, life: Lifetime, now: float, **also: int) -> Decision:
     duration = round(now - life.ladder.began_at, 3)
     ended = replace(state, lifetime=lifecycle.enter(life, Phase.ENDED))
     if state.job_stop.tries:
-        also["ended_alone"] = life.ladder.began_at >= state.job_stop.alone_at
+        also["ended_alone"] = life.ladder.began_at >= state.job_stop.give_up_at
     return ended, [
         exit_command(
             ExitCode.OK, life.ladder.reason, drained_in=duration, connections_cut=life.cut, **also

@@ -46,7 +46,7 @@ def _admitted(state: State, event: WorkersCounted, now: float) -> Decision:
     """Let the reload begin if it fits, or do what helps it."""
     old, plan = state.generations, state.rollout.wanted
     assert plan is not None
-    why = worker_generations.shortage(old, event.room, event.needed)
+    why = worker_generations.shortage(old, event.free_slots, event.needed)
     verdict = worker_generations.decide(old, why, is_urgent=reload.is_urgent(state.rollout))
     commands: list[Command] = []
     if why and not old.why:
@@ -62,7 +62,7 @@ def _admitted(state: State, event: WorkersCounted, now: float) -> Decision:
         case ReloadDecision.END_OLDEST:
             oldest = old.draining[0]
             # Who is told for the second time did not listen the first time.
-            signum = signal.SIGKILL if oldest & old.told else signal.SIGTERM
+            signum = signal.SIGKILL if oldest & old.signalled else signal.SIGTERM
             commands.append(SignalWorkers(oldest, signum))
             return replace(
                 state, generations=worker_generations.ending_oldest(old, plan, why, now)

@@ -23,7 +23,7 @@ METHODS: dict[str, dict[str, str]] = {
     "cookie": {"STICKY": "cookie"},
 }
 KNOW_BACKUPS = {"round_robin", "least_conn", "cookie"}
-IGNORED = "every endpoint has the tag lb.{}: it is ignored"
+IGNORED = "all endpoints have the tag lb.{}; ignoring it"
 
 
 @pytest.mark.parametrize("nginx", BOTH)
@@ -59,7 +59,10 @@ def test_E13_tags_never_break_the_balancer(
     )
     subject.wait_for_log("reload.applied", mode="serve")
     eventually(lambda: {"one"} == answering())
-    remark = f"LB_METHOD={method} knows no backups: they serve while nobody else is ready"
+    remark = (
+        f"LB_METHOD={method} does not support backups; "
+        "they serve only while no other endpoint is ready"
+    )
     assert (method not in KNOW_BACKUPS) == bool(subject.logged("endpoints.warning", reason=remark))
 
     one.stop()

@@ -26,7 +26,7 @@ from supervisor.core.events import (
     WorkerDied,
 )
 from supervisor.core.model import ChildKind, Endpoint, HealthState, ServerOptions
-from supervisor.core.stats import REMEMBERED
+from supervisor.core.stats import MAX_RELOADS
 from tests.support.checkout import CHECKOUT
 from tests.support.play import SOURCE, Play, World, arrives, endpoints
 
@@ -188,7 +188,7 @@ def test_a_silent_nginx_is_told() -> None:
     )
     play.run(3.0)
     assert [] == kinds(told(play))
-    assert "nginx had died or gone silent" == told(play)["reloads"]["last"][0]["why"]
+    assert "nginx exited or stopped responding" == told(play)["reloads"]["last"][0]["why"]
 
 
 def test_a_loop_that_stands_still_is_told_first() -> None:
@@ -252,13 +252,13 @@ def test_the_last_reloads_are_kept_and_no_more() -> None:
     Newest first.
     """
     play = Play({"TTL": "3h"}).serve(1)
-    for port in range(2, REMEMBERED + 10):
+    for port in range(2, MAX_RELOADS + 10):
         play.send(arrives(1, port))
         play.run(5.0)
     found = told(play)["reloads"]
 
-    assert REMEMBERED == len(found["last"])
-    assert REMEMBERED + 9 == found["applied"]
+    assert MAX_RELOADS == len(found["last"])
+    assert MAX_RELOADS + 9 == found["applied"]
     assert "1 endpoint added, 1 endpoint removed" == found["last"][0]["why"]
     assert found["last"][0]["at"] > found["last"][1]["at"]
 

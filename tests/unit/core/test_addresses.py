@@ -23,7 +23,7 @@ REFUSED = {
     "6to4": ["2002:7f00:1::1", "2002:a9fe:a9fe::1", "2002:a00:1::1"],
     "Teredo": ["2001:0:7f00:1::1", "2001::1"],
 }
-LET_IN = [
+ALLOWED = [
     *("10.0.0.1", "172.17.0.1", "192.168.1.1", "100.64.0.1", "1.0.0.0", "223.255.255.255"),
     *("126.255.255.255", "128.0.0.0", "169.253.255.255", "169.255.0.0", "168.63.129.17"),
     *("2001:db8::1", "2001:1::1", "2003::1", "2600::1", "fd00::5", "fd00:ec1::1", "fd00:ec3::1"),
@@ -33,10 +33,10 @@ EVERYTHING = "0.0.0.0/0,::/0"
 
 
 @pytest.mark.parametrize("kind, address", ADDRESSES)
-def test_S04_what_no_replica_listens_on_is_refused(kind: str, address: str) -> None:
+def test_S04_special_purpose_addresses_are_refused(kind: str, address: str) -> None:
     """
-    Inside an allocation whose own address is an ordinary one, none of these gets traffic, however
-    it is written; named by ALLOW_NETWORKS each does.
+    In an allocation with an ordinary address of its own, none of these addresses gets traffic in
+    any notation, unless ALLOW_NETWORKS contains it.
     """
     allocation = {"SERVICE_NAME": "web", "NOMAD_ALLOC_ID": "a", "NOMAD_IP_http": "10.9.9.9"}
     inside = load.read(allocation, lambda _: False)
@@ -49,10 +49,10 @@ def test_S04_what_no_replica_listens_on_is_refused(kind: str, address: str) -> N
     assert 1 == len(select([row("web", address, 80)], named).endpoints)
 
 
-@pytest.mark.parametrize("address", LET_IN)
-def test_S04_ordinary_addresses_are_let_in(address: str) -> None:
+@pytest.mark.parametrize("address", ALLOWED)
+def test_S04_ordinary_addresses_are_allowed(address: str) -> None:
     """
-    Private, shared and public ones, right up to the borders of what is refused.
+    Private, shared and public addresses are allowed, up to the borders of the refused networks.
     """
     assert Endpoint(address, 80) == validate(address, 80, AddressPolicy())
 
@@ -67,10 +67,10 @@ def test_S04_ordinary_addresses_are_let_in(address: str) -> None:
         {"SERVICE_NAME": "web", "NOMAD_ALLOC_ID": "a", "ALLOW_NETWORKS": "127.0.0.0/8"},
     ],
 )
-def test_S04_loopback_is_let_in_where_it_is_ours(environ: dict[str, str]) -> None:
+def test_S04_loopback_is_allowed_only_in_these_environments(environ: dict[str, str]) -> None:
     """
-    Where the list is static or a file, where no allocation is around us, where the allocation's
-    own address is loopback, and where ALLOW_NETWORKS names it: loopback, and nothing more.
+    Loopback alone is allowed with a static list or a file, outside an allocation, if the address
+    of the allocation is loopback, and if ALLOW_NETWORKS contains it.
     """
     address_policy = load.read(environ, lambda _: False).address_policy
 
@@ -81,14 +81,14 @@ def test_S04_loopback_is_let_in_where_it_is_ours(environ: dict[str, str]) -> Non
 
 def networks(*texts: str) -> AddressPolicy:
     """
-    Return rules that name these networks.
+    Return a policy that allows these networks.
     """
     return AddressPolicy(tuple(ipaddress.ip_network(text) for text in texts))
 
 
-def test_a_named_network_is_all_that_is_let_in() -> None:
+def test_only_addresses_in_allow_are_allowed() -> None:
     """
-    Loopback too has to be named then, wherever we are.
+    With `allow` set, `loopback` has no effect.
     """
     address_policy = AddressPolicy((ipaddress.ip_network("10.1.0.0/16"),), loopback=True)
 
@@ -101,9 +101,9 @@ def test_a_named_network_is_all_that_is_let_in() -> None:
 @pytest.mark.parametrize(
     "carrier", ["::ffff:10.1.2.3", "64:ff9b::a01:203", "2002:a01:203::1", "2002:a01:203:9:8:7:6:5"]
 )
-def test_an_address_that_carries_another_needs_both_named(carrier: str) -> None:
+def test_an_address_that_carries_another_needs_both_allowed(carrier: str) -> None:
     """
-    All of IPv6 says nothing about the IPv4 address inside, nor that one about its carriers.
+    Allowing all of IPv6 does not allow an embedded IPv4 address, nor the other way round.
     """
     assert validate(carrier, 80, networks("::/0")) is None
     assert validate(carrier, 80, networks("10.1.0.0/16")) is None
@@ -111,9 +111,9 @@ def test_an_address_that_carries_another_needs_both_named(carrier: str) -> None:
     assert validate(carrier, 80, networks("::/0", "10.1.0.0/16"))
 
 
-def test_a_mapped_address_is_the_one_inside() -> None:
+def test_a_mapped_address_becomes_the_ipv4_address() -> None:
     """
-    One place is one endpoint, in whatever way it is written; the kernel makes no difference.
+    Every notation of an address yields the same endpoint, as it does in the kernel.
     """
     everything = networks("::/0", "0.0.0.0/0")
 
@@ -122,9 +122,9 @@ def test_a_mapped_address_is_the_one_inside() -> None:
     assert "fd00::a01:203" == canonical(ipaddress.ip_address("FD00:0::10.1.2.3"))
 
 
-def test_that_it_is_us_is_known_before_it_is_refused() -> None:
+def test_an_own_address_is_detected_before_it_is_refused() -> None:
     """
-    A balancer that listens where nobody may be served is passed over all the same.
+    An own address in a refused network yields OURS and not a refusal.
     """
     own = AddressPolicy(own=frozenset({Endpoint("127.0.0.1", 80), Endpoint("fd00::1", 80)}))
 
@@ -136,9 +136,9 @@ def test_that_it_is_us_is_known_before_it_is_refused() -> None:
     assert Endpoint("fd00::1", 81) == validate("fd00::1", 81, own)
 
 
-def test_all_of_loopback_is_us_where_we_listen_on_all_addresses() -> None:
+def test_all_of_loopback_is_ours_when_listening_on_all_addresses() -> None:
     """
-    Each of its 16 million addresses leads to us, with our port alone.
+    Each of its 16 million addresses with the own port yields OURS; other ports do not.
     """
     everywhere = AddressPolicy(loopback=True, own_loopback=frozenset({8080}))
 

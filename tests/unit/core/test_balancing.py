@@ -1,5 +1,5 @@
 """
-Who serves, with which share, and what a client is told when nobody does.
+Tests of the plan: the endpoints that serve, their options, and the mode.
 """
 
 import pytest
@@ -21,9 +21,9 @@ def known(
     health_states: str, server_options: dict[Endpoint, ServerOptions] | None = None
 ) -> EndpointSet:
     """
-    Return endpoints 1, 2, ... in these conditions: Ready, Slow, Failing, sTarting, Unknown.
+    Return endpoints 1, 2, ... with these states: Ready, Slow, Failing, sTarting, Unknown.
     """
-    words = {
+    states = {
         "R": HealthState.READY,
         "S": HealthState.SLOW,
         "F": HealthState.FAILING,
@@ -35,7 +35,7 @@ def known(
         made, SnapshotArrived("a", listed, server_options=server_options or {}), 1.0
     )
     found = {
-        each: words[letter]
+        each: states[letter]
         for each, letter in zip(listed, health_states, strict=True)
         if letter != "U"
     }
@@ -49,7 +49,7 @@ def chosen(
     method: str = "least_conn",
     fail_open: bool = True,
 ) -> Balanced:
-    """Choose among them."""
+    """Return the plan for endpoints with these states."""
     return balance(known(health_states, server_options), BalancingSettings(method, fail_open))
 
 
@@ -71,10 +71,10 @@ def chosen(
         ("FFT", (1, 2)),
     ],
 )
-def test_who_serves(health_states: str, ports: tuple[int, ...]) -> None:
+def test_endpoints_serve_by_their_health(health_states: str, ports: tuple[int, ...]) -> None:
     """
-    The ready ones; never one that was not ready yet; of the slow ones at most half are out; all
-    failing, those that were ready once.
+    Ready endpoints serve, and slow ones so that at most half are left out.  If all fail, those that
+    were ready once serve; an endpoint that was never ready does not.
     """
     plan = chosen(health_states).plan
 
@@ -85,9 +85,9 @@ def test_who_serves(health_states: str, ports: tuple[int, ...]) -> None:
     "health_states, mode",
     [("", Mode.NO_ENDPOINTS), ("T", Mode.STARTING), ("UT", Mode.STARTING)],
 )
-def test_why_nobody_serves(health_states: str, mode: Mode) -> None:
+def test_the_mode_tells_why_no_endpoint_serves(health_states: str, mode: Mode) -> None:
     """
-    A client can tell a service that starts from one that is empty.
+    The mode of a starting service differs from that of an empty one.
     """
     plan = chosen(health_states).plan
 
@@ -96,7 +96,7 @@ def test_why_nobody_serves(health_states: str, mode: Mode) -> None:
 
 def test_one_service_without_an_answer_keeps_it_starting() -> None:
     """
-    Only when all have answered empty is it known that there are no endpoints.
+    The mode is NO_ENDPOINTS only after all services have answered empty.
     """
     both = EndpointSet.expecting(["a", "b"], 10, is_probing=True)
     both = endpoint_set.arrived(both, SnapshotArrived("a", ()), 1.0)
@@ -111,23 +111,23 @@ def test_one_service_without_an_answer_keeps_it_starting() -> None:
 
 def test_failing_closed_is_unhealthy() -> None:
     """
-    HEALTH_FAIL_OPEN=false: better a clear answer than a failing replica.
+    With HEALTH_FAIL_OPEN=false no failing endpoint serves, and the mode is UNHEALTHY.
     """
     choice = chosen("FFT", fail_open=False)
 
     assert ((), Mode.UNHEALTHY) == (choice.plan.endpoints, choice.plan.mode)
 
 
-def test_failing_open_is_remarked() -> None:
+def test_failing_open_adds_a_warning() -> None:
     """
-    An operator is to know that what serves does not look well.
+    The operator is warned that only failing endpoints serve.
     """
-    assert ("every endpoint fails its probes: serving all the same",) == chosen("F").warnings
+    assert ("all endpoints fail health checks; failing open",) == chosen("F").warnings
 
 
-def test_without_probes_what_is_listed_serves() -> None:
+def test_without_probes_listed_endpoints_serve() -> None:
     """
-    HEALTH_CHECK=off.
+    With HEALTH_CHECK=off every listed endpoint counts as ready.
     """
     made = EndpointSet.expecting(["a"], 10, is_probing=False)
     made = endpoint_set.arrived(made, SnapshotArrived("a", endpoints(1)), 1.0)
@@ -138,9 +138,9 @@ def test_without_probes_what_is_listed_serves() -> None:
     )
 
 
-def test_what_left_serves_while_nothing_listed_is_ready() -> None:
+def test_a_removed_endpoint_serves_while_no_listed_one_is_ready() -> None:
     """
-    As long as it answers; it goes before failing open.
+    It serves with a warning as long as it is ready, and stops before failing open.
     """
     made = endpoint_set.arrived(known("R"), SnapshotArrived("a", endpoints(5)), 2.0)
     choice = balance(made, BalancingSettings("least_conn", fail_open=True))
@@ -151,12 +151,12 @@ def test_what_left_serves_while_nothing_listed_is_ready() -> None:
     assert Mode.STARTING is balance(made, BalancingSettings("least_conn", fail_open=True)).plan.mode
 
 
-# ------------------------------------------------------------------------------------ shares
+# ---------------------------------------------------------------------------- server options
 
 
-def test_weights_stand_in_the_plan() -> None:
+def test_the_plan_contains_weights() -> None:
     """
-    Only those that differ, in the order of the endpoints.
+    Weights other than 1 are in the plan, in the order of the endpoints.
     """
     server_options = {SEVERAL[2]: ServerOptions(5), SEVERAL[0]: ServerOptions(2)}
     plan = chosen("RRR", server_options).plan
@@ -164,50 +164,50 @@ def test_weights_stand_in_the_plan() -> None:
     assert ((SEVERAL[0], ServerOptions(2)), (SEVERAL[2], ServerOptions(5))) == plan.server_options
 
 
-def test_a_weight_of_one_that_does_not_serve_is_not_in_the_plan() -> None:
+def test_the_weight_of_an_endpoint_not_serving_is_not_in_the_plan() -> None:
     """
-    Else a change of its tags would be a reload.
+    Otherwise a change of its tags would cause a reload.
     """
     assert () == chosen("RT", {SEVERAL[1]: ServerOptions(5)}).plan.server_options
 
 
-def test_who_drains_gets_nothing_while_others_serve() -> None:
+def test_a_draining_endpoint_is_left_out_while_others_serve() -> None:
     """
-    It is ready, and left out.
+    A draining endpoint is left out even though it is ready.
     """
     assert endpoints(1) == chosen("RR", {SEVERAL[1]: ServerOptions(drain=True)}).plan.endpoints
 
 
-def test_who_drains_serves_when_there_is_nobody_else() -> None:
+def test_a_draining_endpoint_serves_if_it_is_the_only_ready_one() -> None:
     """
-    Better than a 503 while the others start.
+    It prevents a 503 while the other endpoints start.
     """
     assert endpoints(2) == chosen("TR", {SEVERAL[1]: ServerOptions(drain=True)}).plan.endpoints
 
 
-def test_all_draining_is_ignored_and_remarked() -> None:
+def test_drain_on_all_endpoints_is_ignored_with_a_warning() -> None:
     """
-    The best sensible set is all of them.
+    All of them serve, without options.
     """
     choice = chosen("RR", dict.fromkeys(SEVERAL[:2], ServerOptions(drain=True)))
 
     assert (endpoints(1, 2), ()) == (choice.plan.endpoints, choice.plan.server_options)
-    assert ("every endpoint has the tag lb.drain: it is ignored",) == choice.warnings
+    assert ("all endpoints have the tag lb.drain; ignoring it",) == choice.warnings
 
 
-def test_all_backups_is_ignored_and_remarked() -> None:
+def test_backup_on_all_endpoints_is_ignored_with_a_warning() -> None:
     """
-    Nginx refuses an upstream of nothing but backups; their weights stay.
+    Nginx refuses an upstream with only backups; their weights are kept.
     """
     choice = chosen("RR", dict.fromkeys(SEVERAL[:2], ServerOptions(2, backup=True)))
 
     assert tuple((each, ServerOptions(2)) for each in SEVERAL[:2]) == choice.plan.server_options
-    assert ("every endpoint has the tag lb.backup: it is ignored",) == choice.warnings
+    assert ("all endpoints have the tag lb.backup; ignoring it",) == choice.warnings
 
 
-def test_a_backup_stands_by() -> None:
+def test_a_backup_is_in_the_plan_as_a_backup() -> None:
     """
-    Nginx itself turns to it when all others fail.
+    Nginx itself uses it when all other endpoints fail.
     """
     choice = chosen("RR", {SEVERAL[1]: ServerOptions(backup=True)})
 
@@ -216,17 +216,16 @@ def test_a_backup_stands_by() -> None:
     assert () == choice.warnings
 
 
-def test_a_method_without_backups_gets_them_only_when_they_are_needed() -> None:
+def test_a_method_without_backups_uses_them_only_if_no_other_is_ready() -> None:
     """
-    And says once what it does with the tag.
+    A warning explains that the method does not support backups.
     """
     server_options = {SEVERAL[1]: ServerOptions(backup=True)}
     choice = chosen("RR", server_options, method="ip_hash")
 
     assert (endpoints(1), ()) == (choice.plan.endpoints, choice.plan.server_options)
-    assert (
-        "LB_METHOD=ip_hash knows no backups: they serve while nobody else is ready",
-    ) == choice.warnings
+    reason = "they serve only while no other endpoint is ready"
+    assert (f"LB_METHOD=ip_hash does not support backups; {reason}",) == choice.warnings
     assert endpoints(2) == chosen("TR", server_options, method="ip_hash").plan.endpoints
 
 
@@ -239,7 +238,7 @@ def test_a_method_without_backups_gets_them_only_when_they_are_needed() -> None:
     method=st.sampled_from(sorted(METHODS)),
     fail_open=st.booleans(),
 )
-def test_whatever_the_tags_say_the_set_is_one_that_nginx_accepts(
+def test_every_combination_of_tags_yields_a_set_that_nginx_accepts(
     health_states: str,
     server_options: dict[Endpoint, ServerOptions],
     method: str,
@@ -247,12 +246,12 @@ def test_whatever_the_tags_say_the_set_is_one_that_nginx_accepts(
     fail_open: bool,
 ) -> None:
     """
-    Somebody serves whenever somebody is ready; at least one of them is no backup; a backup stands
-    only where the method knows it; nobody serves who never was ready.
+    If an endpoint is ready, at least one serves; at least one server is no backup; backups occur
+    only if the method supports them; an endpoint that was never ready does not serve.
     """
     listed = endpoints(*range(1, len(health_states) + 1))
-    asked = {each: options for each, options in server_options.items() if each in listed}
-    plan = chosen(health_states, asked, method=method, fail_open=fail_open).plan
+    requested = {each: options for each, options in server_options.items() if each in listed}
+    plan = chosen(health_states, requested, method=method, fail_open=fail_open).plan
     backups = {each for each, options in plan.server_options if options.backup}
 
     assert ("R" in health_states) <= bool(plan.endpoints)
@@ -264,24 +263,24 @@ def test_whatever_the_tags_say_the_set_is_one_that_nginx_accepts(
     assert tuple(sorted(plan.endpoints)) == plan.endpoints
 
 
-# ------------------------------------------------------------------------- what clients are told
+# ------------------------------------------------------------------ deadline and lame duck
 
 
 def test_the_plan_carries_the_deadline_in_whole_seconds() -> None:
     """
-    Never later than it is.
+    Fractions are cut off, so that it is never later than the deadline.
     """
-    terms = BalancingSettings("least_conn", fail_open=True, sunset=1_800_000_000.9)
+    settings = BalancingSettings("least_conn", fail_open=True, sunset=1_800_000_000.9)
 
-    assert 1_800_000_000 == balance(known("R"), terms).plan.sunset
+    assert 1_800_000_000 == balance(known("R"), settings).plan.sunset
 
 
 @pytest.mark.parametrize("health_states, ports", [("R", (1,)), ("T", ())])
 def test_a_lame_duck_still_serves(health_states: str, ports: tuple[int, ...]) -> None:
     """
-    It is draining, whoever is ready.
+    The mode is DRAINING, with or without ready endpoints.
     """
-    terms = BalancingSettings("least_conn", fail_open=True, in_lame_duck=True)
-    plan = balance(known(health_states), terms).plan
+    settings = BalancingSettings("least_conn", fail_open=True, in_lame_duck=True)
+    plan = balance(known(health_states), settings).plan
 
     assert (Mode.DRAINING, endpoints(*ports)) == (plan.mode, plan.endpoints)

@@ -1,5 +1,5 @@
 """
-The anchor of the deadline: what a start makes of the settings and of an earlier record.
+Tests of the deadline at a start, from the settings and the record of an earlier start.
 """
 
 import pytest
@@ -17,68 +17,71 @@ def configured(**environ: str) -> Settings:
     return load.read({"SERVICE_NAME": "web", **environ}, lambda _: False)
 
 
-def test_the_first_start_is_the_anchor() -> None:
+def test_the_ttl_counts_from_the_first_start() -> None:
     """
-    Without a record the TTL counts from now, and the record says so.
+    Without a record the TTL counts from now, and the record stores that.
     """
-    anchor = lifecycle.resolve(configured(TTL="1h", NOMAD_ALLOC_ID="a"), None, NOW)
+    resolved = lifecycle.resolve(configured(TTL="1h", NOMAD_ALLOC_ID="a"), None, NOW)
 
-    assert DeadlineRecord("a", NOW, "TTL=1h", NOW + 3600) == anchor.record
-    assert (3600.0, "") == (anchor.remaining, anchor.warning)
+    assert DeadlineRecord("a", NOW, "TTL=1h", NOW + 3600) == resolved.record
+    assert (3600.0, "") == (resolved.remaining, resolved.warning)
 
 
 def test_a_restart_keeps_the_deadline() -> None:
     """
-    What remains is counted from the first start.
+    The remaining time counts from the first start.
     """
     first = lifecycle.resolve(configured(TTL="1h"), None, NOW).record
-    anchor = lifecycle.resolve(configured(TTL="1h"), first, NOW + 600)
+    resolved = lifecycle.resolve(configured(TTL="1h"), first, NOW + 600)
 
-    assert first == anchor.record
-    assert 3000.0 == anchor.remaining
+    assert first == resolved.record
+    assert 3000.0 == resolved.remaining
 
 
 def test_a_changed_ttl_counts_from_the_first_start_and_drops_an_extension() -> None:
     """
-    Whoever changes TTL means the lifetime, not what is left of it.
+    A changed TTL sets the whole lifetime, not the remaining time.
     """
     old = DeadlineRecord("", NOW, "TTL=1h", NOW + 3600, extended_to=NOW + 9999)
-    anchor = lifecycle.resolve(configured(TTL="2h"), old, NOW + 600)
+    resolved = lifecycle.resolve(configured(TTL="2h"), old, NOW + 600)
 
-    assert DeadlineRecord("", NOW, "TTL=2h", NOW + 7200) == anchor.record
-    assert 6600.0 == anchor.remaining
-    assert "TTL=1h became TTL=2h" in anchor.warning
+    assert DeadlineRecord("", NOW, "TTL=2h", NOW + 7200) == resolved.record
+    assert 6600.0 == resolved.remaining
+    assert "TTL=1h became TTL=2h" in resolved.warning
 
 
 def test_a_recorded_extension_is_kept() -> None:
     """
-    It is never clamped to the TTL.
+    An extension is not limited to the TTL.
     """
     old = DeadlineRecord("", NOW, "TTL=1h", NOW + 3600, extended_to=NOW + 36_000)
 
     assert 36_000.0 == lifecycle.resolve(configured(TTL="1h"), old, NOW).remaining
 
 
-def test_the_deadline_wins_over_the_ttl() -> None:
+def test_deadline_takes_precedence_over_ttl() -> None:
     """
-    DEADLINE is one instant for all who share it.
+    DEADLINE is one instant for all tasks that share it.
     """
-    anchor = lifecycle.resolve(configured(TTL="1h", DEADLINE=str(NOW + 60)), None, NOW)
+    resolved = lifecycle.resolve(configured(TTL="1h", DEADLINE=str(NOW + 60)), None, NOW)
 
-    assert (60.0, NOW + 60) == (anchor.remaining, anchor.record.deadline)
+    assert (60.0, NOW + 60) == (resolved.remaining, resolved.record.deadline)
 
 
 def test_no_limit_is_recorded_as_none() -> None:
     """
-    A service without end still knows when it began.
+    The record of a service without a deadline still stores the first start.
     """
-    anchor = lifecycle.resolve(configured(TTL="never"), None, NOW)
+    resolved = lifecycle.resolve(configured(TTL="never"), None, NOW)
 
-    assert (None, DeadlineRecord("", NOW, "TTL=never", None)) == (anchor.remaining, anchor.record)
+    assert (None, DeadlineRecord("", NOW, "TTL=never", None)) == (
+        resolved.remaining,
+        resolved.record,
+    )
 
 
 @pytest.mark.parametrize(
-    "record, remark",
+    "record, warning",
     [
         (DeadlineRecord("other", NOW - 60, "TTL=1h", NOW), "another allocation"),
         (DeadlineRecord("", NOW + 86_400, "TTL=1h", NOW + 90_000), "in the future"),
@@ -86,11 +89,11 @@ def test_no_limit_is_recorded_as_none() -> None:
         (DeadlineRecord("", NOW - 60, "TTL=1h", None), "contradicts"),
     ],
 )
-def test_a_record_that_is_not_ours_does_not_count(record: DeadlineRecord, remark: str) -> None:
+def test_an_invalid_record_is_replaced(record: DeadlineRecord, warning: str) -> None:
     """
-    A sticky disk carries another allocation's file over; a clock may have been wrong.
+    A sticky disk carries over another allocation's file; a clock may have been wrong.
     """
-    anchor = lifecycle.resolve(configured(TTL="1h"), record, NOW)
+    resolved = lifecycle.resolve(configured(TTL="1h"), record, NOW)
 
-    assert 3600.0 == anchor.remaining
-    assert remark in anchor.warning
+    assert 3600.0 == resolved.remaining
+    assert warning in resolved.warning

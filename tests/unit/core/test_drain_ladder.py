@@ -1,5 +1,5 @@
 """
-The ladder that nginx and a command under `exec` share.
+Tests of the drain ladder, used for nginx and for a command under `exec`.
 """
 
 import math
@@ -23,7 +23,7 @@ def test_nginx_is_stopped_by_the_same_ladder(
     waits: list[float],
 ) -> None:
     """
-    A shutdown of nginx has the ladder of a command, however it began and was shortened.
+    A shutdown of nginx has the same ladder as a command, for every begin and every stop signal.
     """
     now = 1000.0
     ladder, life = DrainLadder(), Lifetime()
@@ -39,9 +39,9 @@ def test_nginx_is_stopped_by_the_same_ladder(
 
 
 @given(total=seconds, waits=pauses)
-def test_the_end_never_moves_away(total: float, waits: list[float]) -> None:
+def test_a_stop_signal_never_postpones_the_end(total: float, waits: list[float]) -> None:
     """
-    Another stop signal never postpones the end.
+    Each further stop signal keeps the end of the ladder or moves it forward.
     """
     now, before = 0.0, math.inf
     ladder = DrainLadder()

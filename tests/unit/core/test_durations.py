@@ -1,5 +1,5 @@
 """
-The grammar of TTL and DEADLINE.
+Tests of parsing and formatting durations and instants.
 """
 
 from contextlib import suppress
@@ -26,9 +26,9 @@ from supervisor.core import durations
         ("0", 0.0),
     ],
 )
-def test_spans_are_read(text: str, seconds: float) -> None:
+def test_spans_are_parsed(text: str, seconds: float) -> None:
     """
-    Numbers with units, and bare ones as seconds.
+    A span is a sequence of numbers with units, or a bare number of seconds.
     """
     assert seconds == durations.parse_span(text)
 
@@ -37,25 +37,25 @@ def test_spans_are_read(text: str, seconds: float) -> None:
     "text",
     ["", "soon", "-1", "1h 30m", "1x", "h", "1e9", "1_000", "٣s", "90\n0", "9" * 40, "nan", "inf"],
 )
-def test_what_is_no_span_is_refused(text: str) -> None:
+def test_an_invalid_span_is_refused(text: str) -> None:
     """
-    A slip of the keyboard is told, never guessed at.
+    A typing error raises ValueError with the expected form.
     """
     with pytest.raises(ValueError, match="expected a duration"):
         durations.parse_span(text)
 
 
 @pytest.mark.parametrize("text", ["0", "never", "None", " OFF ", "0s", "0h"])
-def test_no_limit_has_four_names(text: str) -> None:
+def test_no_limit_can_be_written_in_several_ways(text: str) -> None:
     """
-    A lifetime of nothing is a lifetime without limit.
+    A lifetime of zero is no limit.
     """
     assert durations.parse_ttl(text) is None
 
 
 def test_a_lifetime_is_a_span() -> None:
     """
-    Everything else is read as a span.
+    Any other TTL is parsed as a span.
     """
     assert 5400.0 == durations.parse_ttl("1h30m")
 
@@ -70,9 +70,9 @@ def test_a_lifetime_is_a_span() -> None:
         ("2027-01-15T08:00:00.5Z", 1.8e9 + 0.5),
     ],
 )
-def test_instants_are_read(text: str, epoch: float) -> None:
+def test_instants_are_parsed(text: str, epoch: float) -> None:
     """
-    RFC 3339 with its offset, or epoch seconds.
+    An instant is RFC 3339 with an offset, or epoch seconds.
     """
     assert epoch == durations.parse_instant(text)
 
@@ -81,9 +81,9 @@ def test_instants_are_read(text: str, epoch: float) -> None:
     "text",
     ["", "tomorrow", "2027-01-15T08:00:00", "2027-02-30T00:00:00Z", "0", "9" * 20, "2027-01-15"],
 )
-def test_what_is_no_instant_is_refused(text: str) -> None:
+def test_an_invalid_instant_is_refused(text: str) -> None:
     """
-    Without an offset the time zone would be a guess.
+    A time without an offset is refused too, because its time zone is ambiguous.
     """
     with pytest.raises(ValueError, match="expected a time"):
         durations.parse_instant(text)
@@ -93,42 +93,42 @@ def test_what_is_no_instant_is_refused(text: str) -> None:
     "seconds, text",
     [(0.25, "0.25s"), (4.0, "4s"), (5400.0, "1h30m"), (86_400.0, "1d"), (90_061.0, "1d1h1m1s")],
 )
-def test_spans_are_written_as_people_read_them(seconds: float, text: str) -> None:
+def test_spans_are_formatted_with_the_largest_units(seconds: float, text: str) -> None:
     """
-    The largest units first, and no zeros.
+    The largest unit comes first, and zero units are left out.
     """
     assert text == durations.format_span(seconds)
 
 
 @given(st.integers(0, 10**9))
-def test_what_is_written_can_be_read(seconds: int) -> None:
+def test_a_formatted_span_parses_to_the_same_value(seconds: int) -> None:
     """
-    Writing and reading a span of whole seconds gives it back.
+    Formatting and parsing a span of whole seconds returns the same span.
     """
     assert seconds == durations.parse_span(durations.format_span(seconds))
 
 
 @given(st.integers(1, 253402300799))
-def test_instants_too(epoch: int) -> None:
+def test_a_formatted_instant_parses_to_the_same_value(epoch: int) -> None:
     """
-    The same for instants.
+    Formatting and parsing an instant in whole seconds returns the same instant.
     """
     assert epoch == durations.parse_instant(durations.format_instant(epoch))
 
 
 @given(st.integers(0, 253402300799))
 @example(951_782_400)
-def test_dates_of_http_are_written_as_the_library_reads_them(epoch: int) -> None:
+def test_http_dates_match_the_standard_library(epoch: int) -> None:
     """
-    In the one form of RFC 9110, whatever the locale.
+    The format is that of RFC 9110, independent of the locale.
     """
     assert formatdate(epoch, usegmt=True) == durations.format_http_date(epoch)
 
 
 @given(st.text(max_size=30))
-def test_no_text_does_harm(text: str) -> None:
+def test_any_text_yields_a_number_or_a_value_error(text: str) -> None:
     """
-    Whatever is given, the answer is a number or a ValueError.
+    No other exception is raised for any text.
     """
     for parse in (durations.parse_ttl, durations.parse_instant):
         with suppress(ValueError):

@@ -1,9 +1,9 @@
 """
-What the sources said and the probes saw, and what follows from both.
+Tests of the endpoint set: answers of sources merged with results of probes.
 """
 
 from supervisor.core import endpoint_set
-from supervisor.core.endpoint_set import FIRST_LOOK, LINGER, EndpointSet
+from supervisor.core.endpoint_set import FIRST_PROBE_WAIT, LINGER, EndpointSet
 from supervisor.core.events import DiscoveryFailed, HealthChanged, SnapshotArrived
 from supervisor.core.model import NEVER, CachedEndpoints, Endpoint, HealthState, ServerOptions
 from tests.support.play import endpoints
@@ -12,11 +12,11 @@ ONE, TWO, THREE = endpoints(1, 2, 3)
 
 
 def expecting(*names: str, limit: int = 10, is_probing: bool = True) -> EndpointSet:
-    """Begin with sources that have said nothing."""
+    """Return a set with sources that have not answered."""
     return EndpointSet.expecting(names or ("a",), limit, is_probing=is_probing)
 
 
-def told(
+def answered(
     known: EndpointSet,
     source: str,
     *ports: int,
@@ -25,7 +25,7 @@ def told(
     server_options: dict[Endpoint, ServerOptions] | None = None,
     allocations: dict[Endpoint, str] | None = None,
 ) -> EndpointSet:
-    """Let a source answer."""
+    """Apply an answer of a source."""
     event = SnapshotArrived(
         source,
         endpoints(*ports),
@@ -36,53 +36,53 @@ def told(
     return endpoint_set.arrived(known, event, now)
 
 
-def found(known: EndpointSet, health_state: HealthState, *which: Endpoint) -> EndpointSet:
-    """Let the probes find something."""
+def probed(known: EndpointSet, health_state: HealthState, *which: Endpoint) -> EndpointSet:
+    """Apply a result of the probes."""
     return endpoint_set.health_changed(
         known, HealthChanged(dict.fromkeys(which, health_state)), 1.0
     )
 
 
-# ------------------------------------------------------------------------------- the sources
+# ----------------------------------------------------------------------------------- sources
 
 
 def test_several_services_form_one_upstream() -> None:
     """
-    Their endpoints are merged, sorted and unique.
+    The endpoints of several services are merged, sorted and unique.
     """
-    known = told(told(expecting("a", "b"), "a", 3, 1), "b", 2, 1)
+    known = answered(answered(expecting("a", "b"), "a", 3, 1), "b", 2, 1)
 
     assert endpoints(1, 2, 3) == known.known
 
 
 def test_a_failing_service_keeps_its_last_answer() -> None:
     """
-    The others may change meanwhile.
+    The endpoints of other services can change meanwhile.
     """
-    known = told(told(expecting("a", "b"), "a", 1), "b", 2)
+    known = answered(answered(expecting("a", "b"), "a", 1), "b", 2)
     known = endpoint_set.failed(known, DiscoveryFailed("a", "away", 1.0), 2.0)
     known = endpoint_set.failed(known, DiscoveryFailed("a", "away", 1.0), 3.0)
-    known = told(known, "b", 3)
+    known = answered(known, "b", 3)
 
     assert endpoints(1, 3) == known.known
     assert 2.0 == known.sources["a"].failing_since
 
 
-def test_a_doubtful_empty_answer_changes_nothing() -> None:
+def test_an_unconfirmed_empty_answer_changes_nothing() -> None:
     """
-    It proves that the source is there, and no more.
+    It proves only that the source is available.
     """
-    known = told(told(expecting(), "a", 1), "a", confirmed=False)
+    known = answered(answered(expecting(), "a", 1), "a", confirmed=False)
 
     assert endpoints(1) == known.known
     assert known.tried_all
 
 
-def test_the_limit_counts_for_all_together() -> None:
+def test_the_limit_applies_to_all_sources_together() -> None:
     """
-    MAX_ENDPOINTS bounds what nginx is given, and what is probed.
+    MAX_ENDPOINTS limits the endpoints that nginx receives and that are probed.
     """
-    known = told(told(expecting("a", "b", limit=3), "a", 1, 2), "b", 3, 4)
+    known = answered(answered(expecting("a", "b", limit=3), "a", 1, 2), "b", 3, 4)
 
     assert endpoints(1, 2, 3) == known.known
     assert frozenset(endpoints(1, 2, 3)) == known.watched
@@ -90,26 +90,26 @@ def test_the_limit_counts_for_all_together() -> None:
 
 def test_allocations_of_all_sources_are_kept() -> None:
     """
-    Nomad is asked for the checks of each.
+    Nomad is queried for the checks of each allocation.
     """
-    known = told(expecting("a", "b"), "a", 1, allocations={ONE: "x"})
-    known = told(known, "b", 2, allocations={TWO: "y"})
+    known = answered(expecting("a", "b"), "a", 1, allocations={ONE: "x"})
+    known = answered(known, "b", 2, allocations={TWO: "y"})
 
     assert {ONE: "x", TWO: "y"} == known.allocations
 
 
-def test_what_an_endpoint_of_two_services_asks_for_is_settled() -> None:
+def test_the_options_of_an_endpoint_of_two_services_are_merged() -> None:
     """
-    The larger weight counts, draining when one says so, backup when all do; nothing special is
-    no entry.
+    The larger weight counts, drain if one service sets it, backup if all set it; default options
+    have no entry.
     """
-    asked = {
+    options = {
         ONE: ServerOptions(3, backup=True),
         TWO: ServerOptions(1, backup=True),
         THREE: ServerOptions(drain=True),
     }
-    known = told(expecting("a", "b"), "a", 1, 2, 3, server_options=asked)
-    known = told(known, "b", 1, 2, 3, server_options={ONE: ServerOptions(2, backup=True)})
+    known = answered(expecting("a", "b"), "a", 1, 2, 3, server_options=options)
+    known = answered(known, "b", 1, 2, 3, server_options={ONE: ServerOptions(2, backup=True)})
 
     assert {
         ONE: ServerOptions(3, backup=True),
@@ -120,93 +120,93 @@ def test_what_an_endpoint_of_two_services_asks_for_is_settled() -> None:
 # ------------------------------------------------------------------------------------ health
 
 
-def test_new_endpoints_hold_back_the_plan_for_a_moment() -> None:
+def test_new_endpoints_delay_the_plan_for_a_moment() -> None:
     """
-    A hold begins with the first of them and is not prolonged by the next.
+    The hold begins with the first new endpoint, and the next one does not prolong it.
     """
-    known = told(expecting(), "a", 1, now=1.0)
-    known = told(known, "a", 1, 2, now=1.02)
+    known = answered(expecting(), "a", 1, now=1.0)
+    known = answered(known, "a", 1, 2, now=1.02)
 
-    assert 1.0 + FIRST_LOOK == known.due_at
+    assert 1.0 + FIRST_PROBE_WAIT == known.due_at
     assert endpoint_set.is_holding(known, 1.03)
-    assert not endpoint_set.is_holding(known, 1.0 + FIRST_LOOK)
+    assert not endpoint_set.is_holding(known, 1.0 + FIRST_PROBE_WAIT)
 
 
-def test_a_hold_ends_with_the_last_verdict() -> None:
+def test_a_hold_ends_with_the_last_probe_result() -> None:
     """
-    Whatever the verdict is.
+    It ends for any result.
     """
-    known = found(told(expecting(), "a", 1, 2), HealthState.READY, ONE)
+    known = probed(answered(expecting(), "a", 1, 2), HealthState.READY, ONE)
     assert endpoint_set.is_holding(known, 1.01)
 
-    known = found(known, HealthState.STARTING, TWO)
+    known = probed(known, HealthState.STARTING, TWO)
     assert not endpoint_set.is_holding(known, 1.01)
 
 
-def test_a_removal_is_not_held_back() -> None:
+def test_a_removal_is_not_delayed() -> None:
     """
-    What stays has been judged already.
+    The remaining endpoints have been probed already.
     """
-    known = found(told(expecting(), "a", 1, 2), HealthState.READY, ONE, TWO)
-    known = told(endpoint_set.settled(known), "a", 1, now=2.0)
+    known = probed(answered(expecting(), "a", 1, 2), HealthState.READY, ONE, TWO)
+    known = answered(endpoint_set.release_hold(known), "a", 1, now=2.0)
 
     assert not endpoint_set.is_holding(known, 2.0)
     assert NEVER == known.due_at
 
 
-def test_without_probes_nothing_is_held_back_or_watched() -> None:
+def test_without_probes_there_is_no_hold_and_nothing_is_watched() -> None:
     """
-    HEALTH_CHECK=off: what is listed is ready.
+    With HEALTH_CHECK=off every listed endpoint counts as ready.
     """
-    known = told(expecting(is_probing=False), "a", 1)
+    known = answered(expecting(is_probing=False), "a", 1)
 
     assert not endpoint_set.is_holding(known, 1.0)
     assert frozenset() == known.watched
-    assert known.is_judged
+    assert known.all_probed
 
 
 def test_the_same_answer_again_changes_nothing_but_its_time() -> None:
     """
-    A blocking query may return with nothing new, thousands of times a day.
+    A blocking query can return without a change, thousands of times a day.
     """
-    known = found(told(expecting(), "a", 1), HealthState.READY, ONE)
-    again = told(known, "a", 1, now=9.0)
+    known = probed(answered(expecting(), "a", 1), HealthState.READY, ONE)
+    again = answered(known, "a", 1, now=9.0)
 
     assert known.watched is again.watched
     assert 9.0 == again.sources["a"].answered_at
 
 
-def test_a_verdict_on_an_endpoint_that_is_gone_is_no_news() -> None:
+def test_a_probe_result_of_a_removed_endpoint_is_ignored() -> None:
     """
-    A probe under way may end after its endpoint has left.
+    A probe can finish after its endpoint was removed.
     """
-    known = found(told(expecting(), "a", 1), HealthState.READY, TWO)
+    known = probed(answered(expecting(), "a", 1), HealthState.READY, TWO)
 
     assert {} == known.health_states
 
 
-def test_an_endpoint_that_comes_back_is_judged_anew() -> None:
+def test_an_endpoint_listed_again_is_probed_again() -> None:
     """
-    Another process may listen there now.
+    Another process may listen on its address now.
     """
-    known = found(told(expecting(), "a", 1, 2), HealthState.READY, ONE, TWO)
-    known = told(told(known, "a", 1), "a", 1, 2)
+    known = probed(answered(expecting(), "a", 1, 2), HealthState.READY, ONE, TWO)
+    known = answered(answered(known, "a", 1), "a", 1, 2)
 
-    assert not known.is_judged
+    assert not known.all_probed
 
 
 # ----------------------------------------------------------------------------------- leaving
 
 
 def replaced(now: float = 5.0) -> EndpointSet:
-    """Let a whole set of ready endpoints be replaced by one that nobody has judged."""
-    known = found(told(expecting(), "a", 1, 2), HealthState.READY, ONE)
-    return told(found(known, HealthState.STARTING, TWO), "a", 3, now=now)
+    """Replace a set with a ready endpoint by one without probe results."""
+    known = probed(answered(expecting(), "a", 1, 2), HealthState.READY, ONE)
+    return answered(probed(known, HealthState.STARTING, TWO), "a", 3, now=now)
 
 
-def test_what_was_ready_lingers_when_the_whole_set_is_replaced() -> None:
+def test_a_ready_endpoint_lingers_when_the_whole_set_is_replaced() -> None:
     """
-    It is still probed; what never was ready is forgotten.
+    It is still probed; endpoints that were never ready are removed.
     """
     known = replaced()
 
@@ -214,23 +214,23 @@ def test_what_was_ready_lingers_when_the_whole_set_is_replaced() -> None:
     assert {ONE, THREE} == known.watched
 
 
-def test_lingering_ends_when_something_listed_is_ready() -> None:
+def test_lingering_ends_when_a_listed_endpoint_is_ready() -> None:
     """
-    A newcomer that still starts does not end it.
+    A new endpoint that is still starting does not end it.
     """
-    known = found(replaced(), HealthState.STARTING, THREE)
+    known = probed(replaced(), HealthState.STARTING, THREE)
     assert {ONE: 5.0} == known.leaving
 
-    known = found(known, HealthState.READY, THREE)
+    known = probed(known, HealthState.READY, THREE)
     assert {} == known.leaving
     assert {THREE} == known.watched
 
 
-def test_lingering_ends_after_a_while() -> None:
+def test_lingering_ends_after_the_limit() -> None:
     """
-    An endpoint that left cannot serve for ever.
+    A removed endpoint serves for at most LINGER seconds.
     """
-    known = endpoint_set.settled(replaced(now=5.0))
+    known = endpoint_set.release_hold(replaced(now=5.0))
     assert 5.0 + LINGER == known.due_at
     assert known == endpoint_set.elapsed(known, 34.9)
 
@@ -241,18 +241,18 @@ def test_lingering_ends_after_a_while() -> None:
 
 def test_lingering_goes_on_through_another_replacement() -> None:
     """
-    The time counts from when each left.
+    The time counts from the removal of each endpoint.
     """
-    known = told(replaced(now=5.0), "a", 2, now=9.0)
+    known = answered(replaced(now=5.0), "a", 2, now=9.0)
 
     assert {ONE: 5.0} == known.leaving
 
 
 def test_an_endpoint_that_is_listed_again_does_not_linger() -> None:
     """
-    It is known as what it is: ready.
+    Its health is kept: ready.
     """
-    known = told(replaced(), "a", 1, 3)
+    known = answered(replaced(), "a", 1, 3)
 
     assert {} == known.leaving
     assert HealthState.READY is known.health_states[ONE]
@@ -260,9 +260,9 @@ def test_an_endpoint_that_is_listed_again_does_not_linger() -> None:
 
 def test_nothing_lingers_after_a_confirmed_empty_answer() -> None:
     """
-    An empty service is to say 503 at once.
+    An empty service must answer 503 at once.
     """
-    known = told(replaced(), "a")
+    known = answered(replaced(), "a")
 
     assert {} == known.leaving
     assert frozenset() == known.watched
@@ -270,47 +270,47 @@ def test_nothing_lingers_after_a_confirmed_empty_answer() -> None:
 
 def test_nothing_lingers_while_another_is_ready() -> None:
     """
-    An allocation that is being stopped leaves at once.
+    The endpoint of a stopping allocation is removed at once.
     """
-    known = found(told(expecting(), "a", 1, 2), HealthState.READY, ONE, TWO)
+    known = probed(answered(expecting(), "a", 1, 2), HealthState.READY, ONE, TWO)
 
-    assert {} == told(known, "a", 2, 3).leaving
+    assert {} == answered(known, "a", 2, 3).leaving
 
 
-def test_a_hold_that_is_over_does_not_come_back() -> None:
+def test_a_hold_that_is_over_is_cleared() -> None:
     """
-    The instant is let go of, so that nothing wakes for it again.
+    The instant is reset, so that it causes no further wake-up.
     """
-    known = endpoint_set.elapsed(told(expecting(), "a", 1), 1.0 + FIRST_LOOK)
+    known = endpoint_set.elapsed(answered(expecting(), "a", 1), 1.0 + FIRST_PROBE_WAIT)
 
     assert NEVER == known.hold_until
 
 
-# ------------------------------------------------------------------------------------ memory
+# ------------------------------------------------------------------------------------- cache
 
 
-def test_what_was_remembered_counts_until_the_source_answers() -> None:
+def test_cached_endpoints_are_used_until_the_source_answers() -> None:
     """
-    It is as old as it says.
+    The time of the answer is derived from the age of the cache.
     """
-    memory = CachedEndpoints(endpoints(1, 2), {ONE: ServerOptions(2)}, frozenset({ONE}), 60.0)
-    known = endpoint_set.restored(expecting(), {"a": memory, "gone": memory}, 100.0)
+    cached = CachedEndpoints(endpoints(1, 2), {ONE: ServerOptions(2)}, frozenset({ONE}), 60.0)
+    known = endpoint_set.restored(expecting(), {"a": cached, "gone": cached}, 100.0)
 
     assert endpoints(1, 2) == known.known
     assert {ONE: ServerOptions(2)} == known.server_options
     assert 40.0 == known.sources["a"].answered_at
     assert not known.tried_all
 
-    assert endpoints(3) == told(known, "a", 3, now=101.0).known
+    assert endpoints(3) == answered(known, "a", 3, now=101.0).known
 
 
-def test_a_remembered_endpoint_that_was_ready_is_no_newcomer() -> None:
+def test_a_cached_endpoint_that_was_ready_fails_instead_of_starting() -> None:
     """
-    When it fails, it fails as one that was ready once.
+    When its probe fails, it counts as failing and not as starting.
     """
-    memory = CachedEndpoints(endpoints(1, 2), {}, frozenset({ONE}), 60.0)
-    known = endpoint_set.restored(expecting(), {"a": memory}, 100.0)
+    cached = CachedEndpoints(endpoints(1, 2), {}, frozenset({ONE}), 60.0)
+    known = endpoint_set.restored(expecting(), {"a": cached}, 100.0)
 
-    known = found(known, HealthState.STARTING, ONE, TWO)
+    known = probed(known, HealthState.STARTING, ONE, TWO)
 
     assert {ONE: HealthState.FAILING, TWO: HealthState.STARTING} == known.health_states

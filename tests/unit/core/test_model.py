@@ -1,5 +1,5 @@
 """
-The nouns and the errors.
+Tests of the value types, the errors and the parsing of addresses.
 """
 
 import ipaddress
@@ -10,7 +10,7 @@ from supervisor.core.addresses import (
     AddressPolicy,
     HostPort,
     cap,
-    is_let_in,
+    is_allowed,
     parse_host_port,
     read_address,
     validate,
@@ -20,17 +20,17 @@ from supervisor.core.model import Endpoint, Mode, Plan
 from tests.support.play import endpoints
 
 
-def test_an_endpoint_is_written_as_nginx_takes_it() -> None:
+def test_an_endpoint_is_formatted_as_nginx_accepts_it() -> None:
     """
-    IPv6 in brackets.
+    An IPv6 address is in brackets.
     """
     assert "10.0.0.1:80" == str(Endpoint("10.0.0.1", 80))
     assert "[fd00::1]:80" == str(Endpoint("fd00::1", 80))
 
 
-def test_a_fingerprint_names_what_a_plan_means() -> None:
+def test_equal_plans_have_equal_fingerprints() -> None:
     """
-    Endpoints and mode, nothing else.
+    Plans with other endpoints or another mode have other fingerprints.
     """
     plan = Plan(endpoints(1), Mode.SERVE)
 
@@ -40,9 +40,9 @@ def test_a_fingerprint_names_what_a_plan_means() -> None:
     )
 
 
-def test_a_missing_program_and_one_without_the_right_differ() -> None:
+def test_a_missing_and_a_non_executable_program_have_different_codes() -> None:
     """
-    As in a shell: 127 and 126.
+    The exit codes are those of a shell: 127 and 126.
     """
     missing, barred = ExecutableMissing("x", found=False), ExecutableMissing("x", found=True)
 
@@ -56,9 +56,9 @@ def test_a_missing_program_and_one_without_the_right_differ() -> None:
     )
 
 
-def test_a_problem_has_a_line_for_each_mistake() -> None:
+def test_a_problem_has_one_line_per_error() -> None:
     """
-    They are printed as they are.
+    The lines are printed unchanged.
     """
     assert "a\nb" == str(Problem(ExitCode.CONFIG, "a", "b"))
 
@@ -73,7 +73,7 @@ def test_a_problem_has_a_line_for_each_mistake() -> None:
 )  # fmt: skip
 def test_dangerous_addresses_are_refused(address: str) -> None:
     """
-    Loopback, link-local, metadata, multicast and what maps to them never get traffic by default.
+    Loopback, link-local, metadata, multicast and addresses that map to them are refused by default.
     """
     assert validate(address, 80, AddressPolicy()) is None
 
@@ -81,23 +81,23 @@ def test_dangerous_addresses_are_refused(address: str) -> None:
 @pytest.mark.parametrize(
     "address", ["10.0.0.1", "192.168.1.1", "8.8.8.8", "fd00::1", "2001:db8::1"]
 )
-def test_ordinary_addresses_are_let_in(address: str) -> None:
+def test_ordinary_addresses_are_allowed(address: str) -> None:
     """
-    Private and public ones alike.
+    Private and public addresses are allowed by default.
     """
     assert validate(address, 80, AddressPolicy()) is not None
 
 
-def test_loopback_is_let_in_where_it_is_ours() -> None:
+def test_loopback_is_allowed_if_configured() -> None:
     """
-    On a laptop the replicas listen there.
+    On a laptop the replicas listen on loopback.
     """
     assert Endpoint("::1", 80) == validate("0:0:0:0:0:0:0:1", 80, AddressPolicy(loopback=True))
 
 
-def test_named_networks_are_all_that_is_let_in() -> None:
+def test_only_allowed_networks_are_allowed() -> None:
     """
-    ALLOW_NETWORKS names them, the refused ones included.
+    ALLOW_NETWORKS can contain networks that are refused by default.
     """
     address_policy = AddressPolicy(
         (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("fd00::/8"))
@@ -111,7 +111,7 @@ def test_named_networks_are_all_that_is_let_in() -> None:
 @pytest.mark.parametrize("port", [0, 65536, -1, True, "80", 80.0, None])
 def test_a_port_is_an_int_in_bounds(port: object) -> None:
     """
-    True is an int to Python, and "80 " becomes one.
+    True is an int in Python, and int("80 ") is valid, but both are refused.
     """
     assert validate("10.0.0.1", port, AddressPolicy()) is None
 
@@ -119,9 +119,9 @@ def test_a_port_is_an_int_in_bounds(port: object) -> None:
 @pytest.mark.parametrize(
     "address", ["fe80::1%eth0; } evil {", "", None, 5, "010.0.0.1", "10.0.0.1\n", "host"]
 )
-def test_what_is_no_address_is_refused(address: object) -> None:
+def test_an_invalid_address_is_refused(address: object) -> None:
     """
-    A zone id is accepted by the library and carries any text.
+    The library accepts a zone id, which can contain any text.
     """
     assert read_address(address) is None
     assert validate(address, 80, AddressPolicy()) is None
@@ -129,15 +129,15 @@ def test_what_is_no_address_is_refused(address: object) -> None:
 
 def test_a_cap_keeps_the_first_in_order() -> None:
     """
-    The same ones every time, and the rest is counted.
+    The same endpoints are kept each time, and the rest is counted.
     """
     assert (endpoints(1, 2), 1) == cap(endpoints(3, 2, 1), 2)
     assert (endpoints(1), 0) == cap(endpoints(1), 2)
 
 
-def test_a_site_may_be_a_name() -> None:
+def test_a_host_may_be_a_name() -> None:
     """
-    Names are resolved later; addresses are written as they are.
+    Names are resolved later; addresses are kept unchanged.
     """
     assert HostPort("replica-1.local", 80) == parse_host_port(" replica-1.local:80 ")
     assert HostPort("::1", 80) == parse_host_port("[::1]:80")
@@ -146,9 +146,9 @@ def test_a_site_may_be_a_name() -> None:
 @pytest.mark.parametrize(
     "text", ["", "host", "host:", ":80", "host:99999", "[host]:80", "::1:80", "a b:80", "h:\uff180"]
 )
-def test_what_is_no_site_is_refused(text: str) -> None:
+def test_an_invalid_host_and_port_is_refused(text: str) -> None:
     """
-    ValueError says what was expected.
+    The ValueError contains the expected form.
     """
     with pytest.raises(ValueError, match="expected host:port"):
         parse_host_port(text)
@@ -156,8 +156,8 @@ def test_what_is_no_site_is_refused(text: str) -> None:
 
 def test_a_network_of_the_other_family_never_matches() -> None:
     """
-    An IPv4 rule says nothing about IPv6.
+    An IPv4 network does not apply to IPv6 addresses.
     """
-    assert not is_let_in(
+    assert not is_allowed(
         ipaddress.ip_address("fd00::1"), AddressPolicy((ipaddress.ip_network("0.0.0.0/0"),))
     )

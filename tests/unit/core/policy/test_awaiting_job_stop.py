@@ -483,6 +483,6 @@ def test_whatever_happens_it_ends_with_0_and_in_time(
 
     assert played.exit
     assert 0 == played.exit.code
-    assert ended(played)[2] <= job_stop.SERVING_ON + 5 + 0.01
+    assert ended(played)[2] <= job_stop.SIGNAL_TIMEOUT + 5 + 0.01
     assert 1 == len(played.all(Exit))
     assert len(played.notes("job.not_stopped")) <= 1

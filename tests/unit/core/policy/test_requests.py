@@ -102,12 +102,12 @@ def test_who_gives_an_hour_twice_gives_two() -> None:
 @pytest.mark.parametrize(
     "settings, asked, why",
     [
-        ({"TTL": "1h"}, {"by": -2 * HOUR}, "`stop` ends it now"),
-        ({"TTL": "1h"}, {"until": -10.0}, "`stop` ends it now"),
+        ({"TTL": "1h"}, {"by": -2 * HOUR}, "run `stop`"),
+        ({"TTL": "1h"}, {"until": -10.0}, "run `stop`"),
         ({"TTL": "1h", "MAX_TTL": "2h"}, {"by": 1.1 * HOUR}, "MAX_TTL"),
         ({"TTL": "1h", "MAX_TTL": "2h"}, {"until": 3 * HOUR}, "MAX_TTL"),
         ({"TTL": "never", "MAX_TTL": "2h"}, {"until": 3 * HOUR}, "MAX_TTL"),
-        ({"TTL": "never"}, {"by": HOUR}, "name an instant"),
+        ({"TTL": "never"}, {"by": HOUR}, "give an instant"),
         ({"TTL": "1h"}, {"by": 9000 * 365 * 24 * HOUR}, "9999"),
     ],
 )

@@ -125,7 +125,7 @@ def test_there_is_room_for_what_a_reload_starts() -> None:
 
     assert endpoints(1) == play.served.endpoints
     reason = play.notes("reload.deferred")[0].fields["reason"]
-    assert "2 more processes may be started here, and 3 are needed" == reason
+    assert "a reload needs 3 more processes, but only 2 can be started" == reason
     play.world.room = 3
     play.run(1.5)
     assert endpoints(2) == play.served.endpoints
