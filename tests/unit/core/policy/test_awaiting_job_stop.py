@@ -366,7 +366,7 @@ def test_an_answer_without_a_request_changes_nothing() -> None:
 
 def test_a_lost_nginx_while_waiting_exits_with_0() -> None:
     """
-    The deadline is over: what would be nginx's own code is the deadline's, and the loss is line.
+    After the deadline the code is 0 instead of nginx's; the loss is reported as `error`.
     """
     sim = simulate(ACCEPTED)
     sim.system.stop_signal_after = None

@@ -1,5 +1,5 @@
 """
-Histories of health: who is ready, what is held back, what is remembered.
+Readiness: which endpoints are served, which changes wait, and what is cached.
 """
 
 from supervisor.core.commands import SaveCache, SetProbeTargets, SpawnMaster, Stage
@@ -11,27 +11,27 @@ from tests.support.policy_simulation import SOURCE, FakeSystem, Simulation, endp
 ONE, TWO, THREE = endpoints(1, 2, 3)
 
 
-def probing(system: FakeSystem | None = None, **configured: str) -> Simulation:
-    """Return a play with probes by TCP."""
-    return Simulation({"HEALTH_CHECK": "tcp", **configured}, system=system or FakeSystem())
+def probing(system: FakeSystem | None = None, **variables: str) -> Simulation:
+    """Return a simulation with TCP probes."""
+    return Simulation({"HEALTH_CHECK": "tcp", **variables}, system=system or FakeSystem())
 
 
-def found(health_state: HealthState, *which: Endpoint) -> HealthChanged:
-    """Return what the probes say."""
-    return HealthChanged(dict.fromkeys(which, health_state))
+def probed(health_state: HealthState, *endpoints_: Endpoint) -> HealthChanged:
+    """Return the result of probes."""
+    return HealthChanged(dict.fromkeys(endpoints_, health_state))
 
 
 def served(sim: Simulation) -> tuple[int, ...]:
-    """Return the ports that are live."""
+    """Return the ports that are served."""
     return tuple(endpoint.port for endpoint in sim.served.endpoints)
 
 
 # ----------------------------------------------------------------------------------- starting
 
 
-def test_the_first_start_waits_for_the_first_verdicts() -> None:
+def test_the_first_start_waits_for_the_first_probe_results() -> None:
     """
-    So that the usual start needs no reload.
+    The usual start then needs no reload.
     """
     sim = probing()
     sim.send(snapshot(1, 2))
@@ -42,9 +42,9 @@ def test_the_first_start_waits_for_the_first_verdicts() -> None:
     assert (1, 2) == served(sim)
 
 
-def test_the_first_start_does_not_wait_for_ever() -> None:
+def test_the_first_start_waits_for_start_wait_at_most() -> None:
     """
-    START_WAIT later nginx starts, and says that the service is starting.
+    Nginx then starts in mode `starting`.
     """
     sim = probing(FakeSystem(probe_time=None))
     sim.send(snapshot(1))
@@ -55,51 +55,51 @@ def test_the_first_start_does_not_wait_for_ever() -> None:
     assert ((), Mode.STARTING) == (sim.served.endpoints, sim.served.mode)
 
 
-def test_an_endpoint_that_becomes_ready_serves() -> None:
+def test_an_endpoint_that_becomes_ready_is_served() -> None:
     """
-    And is named in the log.
+    The log names it.
     """
     sim = probing(FakeSystem(endpoints_ready=False)).serve(1)
     assert Mode.STARTING is sim.served.mode
 
-    sim.send(found(HealthState.READY, ONE))
+    sim.send(probed(HealthState.READY, ONE))
     sim.run(1.0)
 
     assert (1,) == served(sim)
-    (said,) = sim.notes("health.changed")
-    assert ["10.0.0.1:1"] == said.fields["became_ready"]
-    assert 1 == said.fields["ready"]
+    (line,) = sim.notes("health.changed")
+    assert ["10.0.0.1:1"] == line.fields["became_ready"]
+    assert 1 == line.fields["ready"]
 
 
-def test_an_endpoint_that_is_lost_leaves() -> None:
+def test_a_failing_endpoint_is_removed() -> None:
     """
-    The others serve on.
+    The other endpoints are still served.
     """
     sim = probing().serve(1, 2)
-    sim.send(found(HealthState.FAILING, TWO))
+    sim.send(probed(HealthState.FAILING, TWO))
     sim.run(1.0)
 
     assert (1,) == served(sim)
-    said = sim.notes("health.changed")[-1]
-    assert ("warning", ["10.0.0.1:2"]) == (said.level, said.fields["lost"])
+    line = sim.notes("health.changed")[-1]
+    assert ("warning", ["10.0.0.1:2"]) == (line.level, line.fields["lost"])
 
 
-def test_many_endpoints_are_counted_and_not_all_named() -> None:
+def test_the_log_names_five_endpoints_and_counts_the_rest() -> None:
     """
-    A line of the log stays a line.
+    The length of a log line is limited.
     """
     sim = probing().serve(*range(1, 10))
 
-    (said,) = sim.notes("health.changed")
-    assert "and 4 more" == said.fields["became_ready"][-1]
+    (line,) = sim.notes("health.changed")
+    assert "and 4 more" == line.fields["became_ready"][-1]
 
 
-# ------------------------------------------------------------------------------- what is held
+# ---------------------------------------------------------------------------- delayed changes
 
 
-def test_what_leaves_and_what_comes_is_one_change() -> None:
+def test_a_removal_and_an_addition_are_one_change() -> None:
     """
-    A change waits for the first verdict on the new ones.
+    A change waits for the first probe results of new endpoints.
     """
     sim = probing().serve(1, 2)
     sim.run(10)
@@ -111,9 +111,9 @@ def test_what_leaves_and_what_comes_is_one_change() -> None:
     assert (1, 3) == served(sim)
 
 
-def test_a_removal_is_on_its_way_at_once() -> None:
+def test_a_removal_is_staged_at_once() -> None:
     """
-    Nobody is asked about it first.
+    It waits for no probe.
     """
     sim = probing().serve(1, 2)
     sim.run(10)
@@ -124,24 +124,24 @@ def test_a_removal_is_on_its_way_at_once() -> None:
     assert sim.now == sim.times(Stage)[-1]
 
 
-def test_a_removal_waits_for_a_slow_newcomer_only_a_moment() -> None:
+def test_a_removal_waits_35_ms_for_a_slow_new_endpoint() -> None:
     """
-    50 ms after the answer at most, it is on its way.
+    After that it is staged without the new endpoint.
     """
     sim = probing().serve(1, 2)
     sim.run(10)
     sim.system.probe_time = None
-    at = sim.now
+    changed_at = sim.now
     sim.send(snapshot(1, 3))
     sim.run(2.0)
 
-    assert at + 0.035 == sim.times(Stage)[-1]
+    assert changed_at + 0.035 == sim.times(Stage)[-1]
     assert (1,) == served(sim)
 
 
-def test_a_replaced_set_serves_on_until_its_successor_is_ready() -> None:
+def test_a_replaced_set_is_served_until_the_new_one_is_ready() -> None:
     """
-    Nobody sees a gap, and there is one reload.
+    There is no gap, and one reload.
     """
     sim = probing().serve(1)
     sim.run(10)
@@ -152,15 +152,15 @@ def test_a_replaced_set_serves_on_until_its_successor_is_ready() -> None:
     assert (1,) == served(sim)
     assert sim.notes("endpoints.warning")
 
-    sim.send(found(HealthState.READY, TWO))
+    sim.send(probed(HealthState.READY, TWO))
     sim.run(2)
     assert (2,) == served(sim)
     assert before + 1 == len(sim.commands(Stage))
 
 
-def test_a_replaced_set_does_not_serve_for_ever() -> None:
+def test_a_replaced_set_is_served_for_30_s_at_most() -> None:
     """
-    30 s are long enough for a last goodbye.
+    After that its endpoints are no longer probed or served.
     """
     sim = probing().serve(1)
     sim.system.endpoints_ready = False
@@ -173,28 +173,28 @@ def test_a_replaced_set_does_not_serve_for_ever() -> None:
     assert {TWO} == sim.commands(SetProbeTargets)[-1].endpoints
 
 
-def test_a_remark_is_made_once() -> None:
+def test_a_warning_is_logged_once() -> None:
     """
-    Until it is over and comes again.
+    It is logged again when its cause recurs.
     """
     sim = probing().serve(1, 2)
-    sim.send(found(HealthState.FAILING, ONE, TWO))
+    sim.send(probed(HealthState.FAILING, ONE, TWO))
     sim.run(5)
     assert (1, 2) == served(sim)
-    sim.send(DiscoveryFailed(SOURCE, "away", 1.0))
+    sim.send(DiscoveryFailed(SOURCE, "unreachable", 1.0))
     assert 1 == len(sim.notes("endpoints.warning"))
 
-    sim.send(found(HealthState.READY, ONE, TWO))
-    sim.send(found(HealthState.FAILING, ONE, TWO))
+    sim.send(probed(HealthState.READY, ONE, TWO))
+    sim.send(probed(HealthState.FAILING, ONE, TWO))
     assert 2 == len(sim.notes("endpoints.warning"))
 
 
 # --------------------------------------------------------------------------------- the probes
 
 
-def test_what_is_known_is_probed() -> None:
+def test_all_known_endpoints_are_probed() -> None:
     """
-    Each change of it is told once, with those that are leaving.
+    Each change is one command, which marks the leaving endpoints.
     """
     sim = probing().serve(1, 2)
     sim.system.endpoints_ready = False
@@ -205,7 +205,7 @@ def test_what_is_known_is_probed() -> None:
     assert ({ONE, TWO, THREE}, {ONE, TWO}) == (second.endpoints, second.leaving)
 
 
-def test_nobody_is_probed_after_the_end_has_begun() -> None:
+def test_probes_stop_when_shutdown_begins() -> None:
     """
     The replicas may be stopping too.
     """
@@ -215,9 +215,9 @@ def test_nobody_is_probed_after_the_end_has_begun() -> None:
     assert frozenset() == sim.commands(SetProbeTargets)[-1].endpoints
 
 
-def test_without_probes_nobody_is_watched() -> None:
+def test_health_check_off_sends_no_probes() -> None:
     """
-    HEALTH_CHECK=off.
+    Endpoints are served without a check.
     """
     sim = probing(HEALTH_CHECK="off").serve(1)
 
@@ -225,23 +225,23 @@ def test_without_probes_nobody_is_watched() -> None:
     assert (1,) == served(sim)
 
 
-def test_a_way_of_probing_that_is_not_allowed_is_told() -> None:
+def test_a_fallback_to_tcp_probes_is_logged() -> None:
     """
-    With what would help.
+    The hint is the command that restores the configured check.
     """
     sim = probing().serve(1)
     sim.send(ProbesFellBack("403", "nomad acl policy apply"))
 
-    (said,) = sim.notes("probes.fell_back")
-    assert "nomad acl policy apply" == said.fields["hint"]
+    (line,) = sim.notes("probes.fell_back")
+    assert "nomad acl policy apply" == line.fields["hint"]
 
 
-# --------------------------------------------------------------------------- tags, jobs, shares
+# -------------------------------------------------------------------- tags, jobs, server options
 
 
 def test_a_changed_weight_is_a_change() -> None:
     """
-    Though the endpoints are the same.
+    It is applied even if the endpoints are the same.
     """
     sim = probing().serve(1, 2)
     sim.send(SnapshotArrived(SOURCE, endpoints(1, 2), server_options={ONE: ServerOptions(3)}))
@@ -250,31 +250,31 @@ def test_a_changed_weight_is_a_change() -> None:
     assert ((ONE, ServerOptions(3)),) == sim.served.server_options
 
 
-def test_S03_several_jobs_behind_one_name_are_told_once() -> None:
+def test_S03_multiple_jobs_behind_one_name_are_logged_once() -> None:
     """
-    All are served; anybody may register the name.
+    All are served, because any job may register the name.
     """
     sim = probing()
     for _ in range(2):
         sim.send(SnapshotArrived(SOURCE, endpoints(1), jobs=("mine", "theirs")))
 
-    (said,) = sim.notes("service.multiple_jobs")
-    assert ["mine", "theirs"] == said.fields["jobs"]
-    assert "SERVICE_JOB" in said.fields["hint"]
+    (line,) = sim.notes("service.multiple_jobs")
+    assert ["mine", "theirs"] == line.fields["jobs"]
+    assert "SERVICE_JOB" in line.fields["hint"]
 
 
-def test_tags_that_make_no_sense_are_counted() -> None:
+def test_invalid_tags_are_counted() -> None:
     """
-    In the line that tells of the change.
+    The log line of the change contains the counts.
     """
     sim = probing()
     sim.send(SnapshotArrived(SOURCE, endpoints(1), invalid_tags=2, skipped=3))
 
-    (said,) = sim.notes("endpoints.changed")
+    (line,) = sim.notes("endpoints.changed")
     assert ("warning", 2, 3) == (
-        said.level,
-        said.fields["invalid_tags"],
-        said.fields["skipped"],
+        line.level,
+        line.fields["invalid_tags"],
+        line.fields["skipped"],
     )
 
 
@@ -283,7 +283,7 @@ def test_tags_that_make_no_sense_are_counted() -> None:
 
 def test_D17_a_lame_duck_is_not_ready_and_serves() -> None:
     """
-    LAME_DUCK before the deadline, once.
+    The phase begins LAME_DUCK before the deadline and is logged once.
     """
     sim = probing(TTL="60s", LAME_DUCK="5s").serve(1)
     sim.run(53)
@@ -295,9 +295,9 @@ def test_D17_a_lame_duck_is_not_ready_and_serves() -> None:
     assert 1 == len(sim.notes("lame_duck"))
 
 
-def test_a_lame_duck_does_not_wait_for_the_bucket_of_reloads() -> None:
+def test_a_lame_duck_ignores_the_rate_limit_of_reloads() -> None:
     """
-    Whoever asks READY_PATH is to know in time.
+    READY_PATH must return 503 in time.
     """
     sim = probing(TTL="60s", LAME_DUCK="5s", RELOAD_INTERVAL="20s").serve(1)
     sim.run(50)
@@ -311,25 +311,25 @@ def test_a_lame_duck_does_not_wait_for_the_bucket_of_reloads() -> None:
     assert Mode.DRAINING is sim.served.mode
 
 
-# ------------------------------------------------------------------------------------- memory
+# -------------------------------------------------------------------------------------- cache
 
 
-def test_what_is_served_is_remembered() -> None:
+def test_served_endpoints_are_cached() -> None:
     """
-    With who was ready, and how old it is.
+    The cache contains the ready endpoints and the age of the answer.
     """
     sim = probing(FakeSystem(endpoints_ready=False)).serve(1, 2)
-    sim.send(found(HealthState.READY, ONE))
+    sim.send(probed(HealthState.READY, ONE))
     sim.run(1)
 
-    memory = sim.commands(SaveCache)[-1].caches[SOURCE]
-    assert (endpoints(1, 2), frozenset({ONE})) == (memory.endpoints, memory.ready)
-    assert 0 < memory.age < 3
+    cached = sim.commands(SaveCache)[-1].caches[SOURCE]
+    assert (endpoints(1, 2), frozenset({ONE})) == (cached.endpoints, cached.ready)
+    assert 0 < cached.age < 3
 
 
-def test_the_age_of_the_memory_is_kept_true() -> None:
+def test_the_age_in_the_cache_is_renewed() -> None:
     """
-    An answer without news makes it younger, twice a minute at most.
+    An unchanged answer renews it, at most twice a minute.
     """
     sim = probing().serve(1)
     before = len(sim.commands(SaveCache))
@@ -341,9 +341,9 @@ def test_the_age_of_the_memory_is_kept_true() -> None:
     assert sim.commands(SaveCache)[-1].caches[SOURCE].age <= 10
 
 
-def test_a_restart_while_the_registry_is_away_serves_what_was_remembered() -> None:
+def test_a_restart_without_the_registry_serves_the_cache() -> None:
     """
-    As soon as the probes agree, and it says how old that is.
+    Cached endpoints are served once a probe passes, and their age is logged.
     """
     sim = probing()
     caches = {
@@ -351,21 +351,21 @@ def test_a_restart_while_the_registry_is_away_serves_what_was_remembered() -> No
     }
     sim.state, commands = load_cache(sim.state, caches, sim.now)
     sim.execute(commands)
-    sim.send(DiscoveryFailed(SOURCE, "nobody listens", 0.1))
+    sim.send(DiscoveryFailed(SOURCE, "connection refused", 0.1))
     sim.run(0.1)
 
     assert (1, 2) == served(sim)
     assert ((TWO, ServerOptions(3)),) == sim.served.server_options
-    (said,) = sim.notes("discovery.restored")
-    assert (90.0, 2) == (said.fields["answer_age"], said.fields["endpoints"])
+    (line,) = sim.notes("discovery.restored")
+    assert (90.0, 2) == (line.fields["answer_age"], line.fields["endpoints"])
     (failed,) = sim.notes("discovery.failed")
     assert (90.0, 2) == (failed.fields["answer_age"], failed.fields["endpoints_kept"])
     assert 1 == len(sim.commands(SpawnMaster))
 
 
-def test_an_answer_goes_before_the_memory() -> None:
+def test_an_answer_replaces_the_cache() -> None:
     """
-    Nothing of it is served once the registry has spoken.
+    Cached endpoints are dropped once the registry has answered.
     """
     sim = probing()
     caches = {SOURCE: CachedEndpoints(endpoints(1), {}, frozenset({ONE}), 90.0)}
@@ -377,12 +377,12 @@ def test_an_answer_goes_before_the_memory() -> None:
     assert (2,) == served(sim)
 
 
-def test_nothing_is_remembered_of_a_source_that_never_answered() -> None:
+def test_a_source_that_never_answered_is_not_cached() -> None:
     """
-    There is nothing to remember.
+    No cache is saved for it.
     """
     sim = probing()
-    sim.send(DiscoveryFailed(SOURCE, "away", 1.0))
+    sim.send(DiscoveryFailed(SOURCE, "unreachable", 1.0))
     sim.run(5)
 
     assert [] == sim.commands(SaveCache)

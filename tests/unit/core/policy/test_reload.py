@@ -1,5 +1,5 @@
 """
-Reloads, as histories: from a change of endpoints to a generation that answers, or back.
+Reloads: from a change of endpoints to a generation that answers, or to a rollback.
 """
 
 import signal
@@ -36,7 +36,7 @@ from supervisor.core.reload import BURST, Step
 from tests.support.policy_simulation import FakeSystem, Simulation, endpoints, snapshot
 
 
-def test_a_change_goes_stage_check_swap_hangup() -> None:
+def test_a_change_is_staged_checked_swapped_and_signalled() -> None:
     """
     Nginx is signalled last, and only with files that `nginx -t` accepted.
     """
@@ -56,7 +56,7 @@ def test_a_change_goes_stage_check_swap_hangup() -> None:
 
 def test_the_same_endpoints_in_another_order_change_nothing() -> None:
     """
-    What is compared is what it means.
+    Plans are compared regardless of order.
     """
     sim = Simulation().serve(1, 2)
     sim.send(snapshot(2, 1))
@@ -85,7 +85,7 @@ def test_a_change_and_back_within_the_quiet_time_is_no_change() -> None:
 
 def test_later_changes_never_prolong_the_wait() -> None:
     """
-    A service that never goes quiet is applied RELOAD_QUIET after the first change.
+    Constant changes are applied RELOAD_QUIET after the first one.
     """
     sim = Simulation({"RELOAD_QUIET": "500ms"}).serve(1)
     for port in range(2, 12):
@@ -97,7 +97,7 @@ def test_later_changes_never_prolong_the_wait() -> None:
 
 def test_a_change_is_checked_during_the_quiet_time() -> None:
     """
-    Staging and `nginx -t` take no time of their own: SIGHUP follows when the quiet time is over.
+    Staging and `nginx -t` do not delay SIGHUP beyond the quiet time.
     """
     sim = Simulation({"RELOAD_QUIET": "10ms"}).serve(1)
     sim.send(snapshot(2))
@@ -106,10 +106,10 @@ def test_a_change_is_checked_during_the_quiet_time() -> None:
     assert pytest.approx([0.010]) == [at - 1001 for at in sim.signals(signal.SIGHUP)]
 
 
-def test_work_done_early_is_done_again_once() -> None:
+def test_an_early_attempt_is_repeated_once() -> None:
     """
-    What was checked before more changed is thrown away; what is checked after that is applied,
-    even if more changes meanwhile: changes that never end must not starve the reload.
+    A configuration checked before another change is discarded; the next one is applied even if more
+    changes follow, so that constant changes cannot starve the reload.
     """
     sim = Simulation({"RELOAD_QUIET": "10ms"}, system=FakeSystem(check_time=0.05)).serve(1)
     for port in (2, 3, 4):
@@ -122,9 +122,9 @@ def test_work_done_early_is_done_again_once() -> None:
     assert endpoints(4) == sim.served.endpoints
 
 
-def test_a_storm_is_bounded_and_the_last_state_wins() -> None:
+def test_reloads_are_rate_limited_and_the_last_state_wins() -> None:
     """
-    Of 1,000 changes in 10 s a bucket's worth and one a second are reloads.
+    1,000 changes in 10 s lead to one bucket of reloads and one per second.
     """
     sim = Simulation().serve(1)
     for number in range(1000):
@@ -139,7 +139,7 @@ def test_a_storm_is_bounded_and_the_last_state_wins() -> None:
 @given(st.lists(st.tuples(st.lists(st.integers(1, 5), max_size=3), st.floats(0, 3)), max_size=12))
 def test_the_last_answer_always_wins(history: list[tuple[list[int], float]]) -> None:
     """
-    Whatever the registry says and when, in the end its last word is served.
+    After any sequence of answers, the last one is served.
     """
     sim = Simulation().serve(9)
     for ports, pause in history:
@@ -167,9 +167,9 @@ def test_a_change_while_nginx_boots_waits() -> None:
     assert endpoints(2) == sim.served.endpoints
 
 
-def test_a_refused_configuration_leaves_everything_as_it_was() -> None:
+def test_a_refused_configuration_changes_nothing() -> None:
     """
-    `nginx -t` fails: no swap, no signal, the staged files go, and it is tried again with pauses.
+    If `nginx -t` fails, the staged files are removed without a signal and the attempt is retried.
     """
     sim = Simulation().serve(1)
     sim.system.check_code, sim.system.check_output = 1, "duplicate upstream"
@@ -186,7 +186,7 @@ def test_a_refused_configuration_leaves_everything_as_it_was() -> None:
 
 def test_a_new_plan_is_tried_at_once_after_a_failure() -> None:
     """
-    The pause between retries is for what failed; what is new may work.
+    The pause between retries applies to the failed plan only.
     """
     sim = Simulation().serve(1)
     sim.system.check_code = 1
@@ -201,7 +201,7 @@ def test_a_new_plan_is_tried_at_once_after_a_failure() -> None:
 
 def test_retries_are_at_most_half_a_minute_apart() -> None:
     """
-    However long it fails, a repair is noticed within 30 s.
+    A repair takes effect within 30 s.
     """
     sim = Simulation({"TTL": "never"}).serve(1)
     sim.system.check_code = 1
@@ -213,7 +213,7 @@ def test_retries_are_at_most_half_a_minute_apart() -> None:
 
 def test_a_check_that_hangs_is_killed() -> None:
     """
-    `nginx -t` has START_TIMEOUT; after it its group is killed and the attempt is over.
+    After START_TIMEOUT the process group of `nginx -t` is killed and the attempt fails.
     """
     sim = Simulation({"START_TIMEOUT": "2s"}).serve(1)
     sim.system.check_time = 3600
@@ -221,13 +221,13 @@ def test_a_check_that_hangs_is_killed() -> None:
     sim.run(3)
 
     assert 1 == len(sim.signals(signal.SIGKILL))
-    assert "nginx -t did not end within 2s" == sim.notes("reload.failed")[0].fields["reason"]
+    assert "nginx -t did not exit within 2s" == sim.notes("reload.failed")[0].fields["reason"]
     assert endpoints(1) == sim.served.endpoints
 
 
-def test_a_check_that_never_started_is_given_up_too() -> None:
+def test_a_check_that_never_started_times_out_too() -> None:
     """
-    There is nobody to kill then.
+    No process is killed then.
     """
     sim = Simulation({"START_TIMEOUT": "2s"}).serve(1)
     sim.system.ignored_commands = frozenset({SpawnCheck})
@@ -240,7 +240,7 @@ def test_a_check_that_never_started_is_given_up_too() -> None:
 
 def test_a_reload_that_nginx_ignores_restores_the_files() -> None:
     """
-    The old generation answers on: the last good files come back, and a stopped master is woken.
+    If the old generation answers, the last good files are restored and the master gets SIGCONT.
     """
     sim = Simulation({"VERIFY_TIMEOUT": "2s"}, system=FakeSystem()).serve(1)
     sim.system.reload_time = 3600
@@ -248,7 +248,7 @@ def test_a_reload_that_nginx_ignores_restores_the_files() -> None:
     sim.run(2.5)
 
     assert (
-        "the new generation did not answer within 2s"
+        "the new generation did not respond within 2s"
         == sim.notes("reload.failed")[0].fields["reason"]
     )
     assert 1 == len(sim.commands(Restore))
@@ -257,9 +257,9 @@ def test_a_reload_that_nginx_ignores_restores_the_files() -> None:
     assert endpoints(1) == sim.served.endpoints
 
 
-def test_a_reload_after_which_nothing_answers_is_revived() -> None:
+def test_a_reload_that_makes_nginx_unresponsive_is_rolled_back() -> None:
     """
-    Silence: the last good files come back and nginx is told to read them.
+    The last good files are restored and nginx reloads them.
     """
     sim = Simulation({"VERIFY_TIMEOUT": "2s"}).serve(1)
     sim.send(snapshot(2))
@@ -272,12 +272,12 @@ def test_a_reload_after_which_nothing_answers_is_revived() -> None:
     assert 1 == len(sim.commands(Restore))
     assert 1 == len(sim.notes("reload.revived"))
     sim.run(2)
-    assert endpoints(2) == sim.served.endpoints  # tried again, now that nginx answers
+    assert endpoints(2) == sim.served.endpoints  # retried after nginx answers
 
 
-def test_a_blackout_at_rest_is_seen_and_revived() -> None:
+def test_an_unresponsive_nginx_is_detected_and_reloaded() -> None:
     """
-    Nginx accepts and never answers: seen within 5 s, ended by a reload of the last good files.
+    It is detected within 5 s and reloads the last good files.
     """
     sim = Simulation().serve(1)
     sim.system.nginx_responds = False
@@ -291,9 +291,9 @@ def test_a_blackout_at_rest_is_seen_and_revived() -> None:
     assert sim.state.view.healthy
 
 
-def test_one_late_answer_is_no_blackout() -> None:
+def test_one_late_answer_is_no_outage() -> None:
     """
-    On a busy machine a look may be late: a second without any answer it takes.
+    A query may time out on a busy machine; an outage is one second without any answer.
     """
     sim = Simulation().serve(1)
     sim.send(GenerationReported(None))
@@ -302,9 +302,9 @@ def test_one_late_answer_is_no_blackout() -> None:
     assert [] == sim.notes("nginx.unresponsive")
 
 
-def test_a_blackout_that_a_reload_does_not_end_costs_the_master() -> None:
+def test_a_master_still_unresponsive_after_a_reload_is_replaced() -> None:
     """
-    What does not answer after VERIFY_TIMEOUT is killed as a group and started anew.
+    After VERIFY_TIMEOUT its process group is killed and a new master started.
     """
     sim = Simulation({"VERIFY_TIMEOUT": "2s"}).serve(1)
     sim.system.nginx_responds = False
@@ -317,9 +317,9 @@ def test_a_blackout_that_a_reload_does_not_end_costs_the_master() -> None:
     assert sim.state.view.healthy
 
 
-def test_a_blackout_that_never_ends_ends_the_program() -> None:
+def test_a_permanently_unresponsive_nginx_ends_the_program() -> None:
     """
-    Three new masters that do not answer either are enough: 69.
+    After three new masters without an answer the exit code is 69.
     """
     sim = Simulation({"VERIFY_TIMEOUT": "1s", "START_TIMEOUT": "5s"}).serve(1)
     sim.system.nginx_responds = False
@@ -327,16 +327,16 @@ def test_a_blackout_that_never_ends_ends_the_program() -> None:
 
     assert sim.exit
     assert ExitCode.UNAVAILABLE == sim.exit.code
-    assert "did not answer" in sim.exit.reason
+    assert "did not respond" in sim.exit.reason
 
 
-def test_a_strange_generation_is_replaced_by_ours() -> None:
+def test_an_unknown_generation_is_replaced() -> None:
     """
-    Somebody reloaded nginx with other files: what we want is put back.
+    If another process reloaded nginx with other files, the wanted configuration is applied again.
     """
     sim = Simulation().serve(1)
     sim.run(5)
-    sim.generation = "somebody-else"
+    sim.generation = "unknown"
     sim.run(5)
 
     assert 2 == len(sim.commands(Swap))
@@ -344,9 +344,9 @@ def test_a_strange_generation_is_replaced_by_ours() -> None:
     assert sim.generation == sim.state.rollout.live.generation
 
 
-def test_the_afterglow_of_a_reload_is_no_strange_generation() -> None:
+def test_a_late_answer_of_old_workers_is_no_unknown_generation() -> None:
     """
-    Old workers accept for another 100 ms: their answer right after a promotion means nothing.
+    Old workers accept for another 100 ms: their answers right after a reload are ignored.
     """
     sim = Simulation().serve(1)
     old = sim.generation
@@ -358,9 +358,9 @@ def test_the_afterglow_of_a_reload_is_no_strange_generation() -> None:
     assert 1 == len(sim.signals(signal.SIGHUP))
 
 
-def test_hangup_asks_again_and_signals_nobody_without_a_difference() -> None:
+def test_sighup_without_a_difference_does_not_reload_nginx() -> None:
     """
-    SIGHUP means: ask every source again, read every file again, reload only if a byte differs.
+    SIGHUP queries every source, reads every file again, and reloads only if a byte differs.
     """
     sim = Simulation().serve(1)
     sim.send(SignalArrived(signal.SIGHUP))
@@ -372,9 +372,9 @@ def test_hangup_asks_again_and_signals_nobody_without_a_difference() -> None:
     assert 1 == len(sim.notes("reload.unchanged"))
 
 
-def test_hangup_puts_edited_files_back_without_a_signal() -> None:
+def test_sighup_restores_edited_live_files_without_a_reload() -> None:
     """
-    Nginx runs the right bytes, but somebody changed the files: only the files are mended.
+    If nginx runs the wanted configuration, only the files are restored.
     """
     sim = Simulation().serve(1)
     sim.system.files_intact = False
@@ -386,9 +386,9 @@ def test_hangup_puts_edited_files_back_without_a_signal() -> None:
     assert 1 == len(sim.notes("config.restored"))
 
 
-def test_a_broken_file_of_the_operator_holds_up_no_endpoint() -> None:
+def test_a_broken_operator_file_does_not_block_endpoint_changes() -> None:
     """
-    It is read at SIGHUP, refused, and tried again; endpoints change with the last good files.
+    It is read at SIGHUP, refused and retried; endpoint changes use the last good files.
     """
     sim = Simulation().serve(1)
     sim.system.operator_files = "broken"
@@ -400,15 +400,15 @@ def test_a_broken_file_of_the_operator_holds_up_no_endpoint() -> None:
     sim.run(0.1)
     assert endpoints(2) == sim.served.endpoints
 
-    sim.system.operator_files = "mended"
+    sim.system.operator_files = "fixed"
     sim.run(40)
     assert sim.state.rollout.live
-    assert sim.state.rollout.live.digest.endswith("/mended")
+    assert sim.state.rollout.live.digest.endswith("/fixed")
 
 
-def test_a_broken_file_that_comes_with_a_change_gives_way_to_it() -> None:
+def test_a_broken_file_does_not_block_a_simultaneous_change() -> None:
     """
-    The first try has both and is refused; the second has the endpoints alone.
+    The first attempt contains both and is refused; a later one contains only the endpoints.
     """
     sim = Simulation().serve(1)
     sim.system.operator_files = "broken"
@@ -420,9 +420,9 @@ def test_a_broken_file_that_comes_with_a_change_gives_way_to_it() -> None:
     assert endpoints(2) == sim.served.endpoints
 
 
-def test_an_edit_is_no_part_of_an_endpoint_change() -> None:
+def test_an_edited_file_is_not_read_with_an_endpoint_change() -> None:
     """
-    Somebody is in the middle of it: only SIGHUP says that it is done.
+    The edit may be incomplete: files are read only at SIGHUP.
     """
     sim = Simulation().serve(1)
     sim.system.operator_files = "half"
@@ -433,9 +433,9 @@ def test_an_edit_is_no_part_of_an_endpoint_change() -> None:
     assert sim.state.rollout.live.digest.endswith("/whole")
 
 
-def test_a_file_read_for_an_attempt_that_was_thrown_away_is_read_again() -> None:
+def test_a_file_of_a_discarded_attempt_is_read_again() -> None:
     """
-    More changed during the quiet time after SIGHUP: the next attempt reads the files too.
+    If endpoints change in the quiet time after SIGHUP, the next attempt reads the files too.
     """
     sim = Simulation({"RELOAD_QUIET": "50ms"}).serve(1)
     sim.system.operator_files = "edited"
@@ -449,9 +449,9 @@ def test_a_file_read_for_an_attempt_that_was_thrown_away_is_read_again() -> None
     assert 1 == len(sim.signals(signal.SIGHUP))
 
 
-def test_hangup_applies_a_changed_file() -> None:
+def test_sighup_applies_a_changed_file() -> None:
     """
-    Bytes that differ are rolled out though the endpoints are the same.
+    Changed bytes are applied even if the endpoints are the same.
     """
     sim = Simulation(system=FakeSystem(ignored_commands=frozenset())).serve(1)
     sim.system.ignored_commands = frozenset({Stage})
@@ -466,9 +466,9 @@ def test_hangup_applies_a_changed_file() -> None:
     assert "another-2" == sim.state.rollout.live.generation
 
 
-def test_a_disk_that_is_full_keeps_what_is_served() -> None:
+def test_a_full_disk_keeps_the_live_configuration() -> None:
     """
-    Staging and swapping may fail at any time: it is said, and tried again.
+    A failure of staging or swapping is logged and retried.
     """
     failures: list[tuple[type[Command], StageFailed | SwapFailed]] = [
         (Stage, StageFailed(2, "No space left on device")),
@@ -490,7 +490,7 @@ def test_a_disk_that_is_full_keeps_what_is_served() -> None:
 
 def test_a_check_that_cannot_be_started_fails_the_attempt() -> None:
     """
-    No memory for `nginx -t` just now: the attempt is repeated, nothing is lost.
+    The attempt is repeated.
     """
     sim = Simulation().serve(1)
     sim.system.ignored_commands = frozenset({SpawnCheck})
@@ -503,9 +503,9 @@ def test_a_check_that_cannot_be_started_fails_the_attempt() -> None:
     assert endpoints(2) == sim.served.endpoints
 
 
-def test_news_of_an_attempt_that_is_over_is_ignored() -> None:
+def test_results_of_a_past_attempt_are_ignored() -> None:
     """
-    Late answers of the clerk, of a check or of a swap belong to nobody.
+    Late results of the file writer, a check or a swap have no effect.
     """
     sim = Simulation().serve(1)
     late = [
@@ -524,9 +524,9 @@ def test_news_of_an_attempt_that_is_over_is_ignored() -> None:
     assert 1 == len(sim.commands(Stage))
 
 
-def test_the_order_of_servers_turns_with_each_reload() -> None:
+def test_the_order_of_servers_rotates_with_each_reload() -> None:
     """
-    A reload resets nginx's counters: without rotation the last endpoints would starve.
+    A reload resets nginx's counters: without rotation the last endpoints would get no requests.
     """
     sim = Simulation().serve(1)
     for port in (2, 3, 4):
@@ -538,7 +538,7 @@ def test_the_order_of_servers_turns_with_each_reload() -> None:
 
 def test_logs_are_reopened_on_request() -> None:
     """
-    SIGUSR1 is forwarded to a master that answers; other signals mean nothing to nginx.
+    SIGUSR1 is forwarded to a ready master; other signals are not.
     """
     sim = Simulation()
     sim.send(SignalArrived(signal.SIGUSR1))
@@ -551,9 +551,9 @@ def test_logs_are_reopened_on_request() -> None:
     assert [] == sim.signals(signal.SIGWINCH)
 
 
-def test_the_status_is_said_on_request() -> None:
+def test_sigusr2_logs_the_status() -> None:
     """
-    SIGUSR2 writes one line with everything, with and without a deadline.
+    It is one line, with and without a deadline.
     """
     sim = Simulation({"TTL": "1h"}).serve(1)
     sim.send(SignalArrived(signal.SIGUSR2))
@@ -565,9 +565,9 @@ def test_the_status_is_said_on_request() -> None:
     assert sim.notes("status")[0].fields["remaining"] is None
 
 
-def test_only_the_ways_of_the_table_are_taken() -> None:
+def test_only_listed_transitions_are_allowed() -> None:
     """
-    Nothing is looked for that was not swapped in.
+    An attempt cannot become `looking` without `swapping`.
     """
     with pytest.raises(AssertionError, match="internal error"):
         reload.enter(reload.Rollout(quiet=0, interval=1), Step.LOOKING)

@@ -1,5 +1,5 @@
 """
-The end, as histories: every wait has an end, and the end is code 0.
+Shutdown: every wait is limited, and the exit code is 0.
 """
 
 import signal
@@ -24,12 +24,12 @@ from supervisor.core.lifecycle import Lifetime, Phase
 from supervisor.core.model import NEVER, ChildKind
 from tests.support.policy_simulation import FakeSystem, Simulation, snapshot
 
-STUBBORN = FakeSystem(effective_signals=frozenset({signal.SIGKILL}))
+ONLY_SIGKILL = FakeSystem(effective_signals=frozenset({signal.SIGKILL}))
 
 
-def test_the_deadline_drains_and_leaves_with_0() -> None:
+def test_the_deadline_drains_and_exits_with_0() -> None:
     """
-    At the deadline nginx is told to QUIT, and when it is gone the program leaves.
+    At the deadline nginx receives SIGQUIT, and the program exits after it.
     """
     sim = Simulation({"TTL": "1h"}).serve(1)
     sim.run(3600)
@@ -39,9 +39,9 @@ def test_the_deadline_drains_and_leaves_with_0() -> None:
     assert [4600.0] == sim.signals(signal.SIGQUIT)
 
 
-def test_the_order_to_quit_comes_before_anything_is_said() -> None:
+def test_sigquit_precedes_every_log_line() -> None:
     """
-    Not even a log line comes between the deadline and nginx.
+    Nothing is logged between the deadline and SIGQUIT.
     """
     sim = Simulation({"TTL": "1h"}).serve(1)
     before = len(sim.issued)
@@ -54,7 +54,7 @@ def test_the_order_to_quit_comes_before_anything_is_said() -> None:
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_each_stop_signal_means_the_same(signum: int) -> None:
     """
-    Docker sends TERM or the image's STOPSIGNAL, raw_exec INT: all mean stop.
+    Docker sends SIGTERM or the image's STOPSIGNAL, raw_exec SIGINT: all mean stop.
     """
     sim = Simulation().serve(1)
     sim.send(SignalArrived(signum))
@@ -64,41 +64,42 @@ def test_each_stop_signal_means_the_same(signum: int) -> None:
     assert (0, "stop signal") == (sim.exit.code, sim.exit.reason)
 
 
-def test_the_ladder_has_three_rungs() -> None:
+def test_the_ladder_has_three_signals() -> None:
     """
-    QUIT at 0, TERM one second before the end, KILL 0.3 s before it: with 4 s at 0, 3 and 3.7.
+    SIGQUIT at 0, SIGTERM 1 s before the limit, SIGKILL 0.3 s before it: for 4 s at 0, 3 and 3.7.
     """
-    sim = Simulation({"STOP_TIMEOUT": "4s"}, system=STUBBORN).serve(1)
+    sim = Simulation({"STOP_TIMEOUT": "4s"}, system=ONLY_SIGKILL).serve(1)
     sim.system.open_connections = 3
     start = sim.now
     sim.send(SignalArrived(signal.SIGTERM))
     sim.run(10)
 
-    rungs = [
-        sim.signals(rung)[0] - start for rung in (signal.SIGQUIT, signal.SIGTERM, signal.SIGKILL)
+    sent = [
+        sim.signals(signum)[0] - start
+        for signum in (signal.SIGQUIT, signal.SIGTERM, signal.SIGKILL)
     ]
-    assert pytest.approx([0.0, 3.0, 3.7]) == rungs
+    assert pytest.approx([0.0, 3.0, 3.7]) == sent
     assert sim.exit
     assert (0, 3) == (sim.exit.code, sim.exit.fields["connections_cut"])
 
 
-def test_a_short_ladder_gives_half_to_quit() -> None:
+def test_a_short_ladder_leaves_half_the_time_to_sigquit() -> None:
     """
-    With 1 s TERM comes half-way, as its last second would be all there is.
+    With 1 s SIGTERM is sent after half of it.
     """
-    sim = Simulation({"STOP_TIMEOUT": "1s"}, system=STUBBORN).serve(1)
+    sim = Simulation({"STOP_TIMEOUT": "1s"}, system=ONLY_SIGKILL).serve(1)
     start = sim.now
     sim.send(SignalArrived(signal.SIGTERM))
     sim.run(10)
 
     assert pytest.approx([0.5, 0.7]) == [
-        sim.signals(rung)[0] - start for rung in (signal.SIGTERM, signal.SIGKILL)
+        sim.signals(signum)[0] - start for signum in (signal.SIGTERM, signal.SIGKILL)
     ]
 
 
-def test_no_time_at_all_is_an_end_too() -> None:
+def test_stop_timeout_0_exits_at_once() -> None:
     """
-    STOP_TIMEOUT=0 goes down the ladder in one step.
+    All signals are sent in one step.
     """
     sim = Simulation({"STOP_TIMEOUT": "0"}).serve(1)
     sim.send(SignalArrived(signal.SIGTERM))
@@ -108,9 +109,9 @@ def test_no_time_at_all_is_an_end_too() -> None:
     assert 0 == sim.exit.code
 
 
-def test_what_survives_kill_does_not_hold_us() -> None:
+def test_a_process_that_survives_sigkill_does_not_delay_the_exit() -> None:
     """
-    A process stuck in the kernel is left behind, and said.
+    A process stuck in the kernel is left behind and reported.
     """
     sim = Simulation(system=FakeSystem(effective_signals=frozenset())).serve(1)
     sim.send(SignalArrived(signal.SIGTERM))
@@ -120,9 +121,9 @@ def test_what_survives_kill_does_not_hold_us() -> None:
     assert (0, 1) == (sim.exit.code, sim.exit.fields["still_running"])
 
 
-def test_the_second_signal_makes_it_fast_and_the_third_immediate() -> None:
+def test_the_second_signal_sends_sigterm_the_third_sigkill() -> None:
     """
-    Whoever presses Ctrl-C twice does not want to wait for requests.
+    Pressing Ctrl-C again means not to wait for requests.
     """
     sim = Simulation(
         {"STOP_TIMEOUT": "60s"}, system=FakeSystem(effective_signals=frozenset())
@@ -141,9 +142,9 @@ def test_the_second_signal_makes_it_fast_and_the_third_immediate() -> None:
 
 def test_the_second_signal_alone_ends_within_a_second() -> None:
     """
-    TERM at once, KILL soon after.
+    SIGTERM is sent at once, SIGKILL soon after.
     """
-    sim = Simulation({"STOP_TIMEOUT": "60s"}, system=STUBBORN).serve(1)
+    sim = Simulation({"STOP_TIMEOUT": "60s"}, system=ONLY_SIGKILL).serve(1)
     start = sim.now
     for _ in range(2):
         sim.send(SignalArrived(signal.SIGTERM))
@@ -155,25 +156,29 @@ def test_the_second_signal_alone_ends_within_a_second() -> None:
 
 def test_a_stop_signal_during_the_drain_shortens_it() -> None:
     """
-    Nomad's kill_timeout counts from its signal, whatever DRAIN_TIMEOUT had in mind.
+    Nomad's kill_timeout counts from its signal, whatever DRAIN_TIMEOUT is.
     """
-    sim = Simulation({"TTL": "10s", "DRAIN_TIMEOUT": "10m", "STOP_TIMEOUT": "4s"}, system=STUBBORN)
+    sim = Simulation(
+        {"TTL": "10s", "DRAIN_TIMEOUT": "10m", "STOP_TIMEOUT": "4s"}, system=ONLY_SIGKILL
+    )
     sim.serve(1)
     sim.run(30)
-    asked = sim.now
+    stopped_at = sim.now
     sim.send(SignalArrived(signal.SIGTERM))
     sim.run(60)
 
     assert sim.exit
-    assert sim.times(Exit)[0] - asked <= 4.0
+    assert sim.times(Exit)[0] - stopped_at <= 4.0
     assert "deadline" == sim.exit.reason
 
 
 def test_a_stop_signal_late_in_the_drain_does_not_prolong_it() -> None:
     """
-    A drain that is nearly over ends when it would have.
+    A drain that is nearly over ends at its original limit.
     """
-    sim = Simulation({"TTL": "10s", "DRAIN_TIMEOUT": "5s", "STOP_TIMEOUT": "60s"}, system=STUBBORN)
+    sim = Simulation(
+        {"TTL": "10s", "DRAIN_TIMEOUT": "5s", "STOP_TIMEOUT": "60s"}, system=ONLY_SIGKILL
+    )
     sim.serve(1)
     sim.run(9 + 4.5)
     sim.send(SignalArrived(signal.SIGTERM))
@@ -182,9 +187,9 @@ def test_a_stop_signal_late_in_the_drain_does_not_prolong_it() -> None:
     assert sim.times(Exit)[0] <= 1015.0
 
 
-def test_before_nginx_runs_there_is_nothing_to_wait_for() -> None:
+def test_a_stop_before_nginx_starts_exits_at_once() -> None:
     """
-    A stop signal while discovery is awaited ends at once.
+    There is nothing to drain while discovery is awaited.
     """
     sim = Simulation({"START_WAIT": "10s"}).run(1)
     sim.send(SignalArrived(signal.SIGTERM))
@@ -193,9 +198,9 @@ def test_before_nginx_runs_there_is_nothing_to_wait_for() -> None:
     assert 0 == sim.exit.code
 
 
-def test_an_nginx_that_boots_is_told_to_quit_too() -> None:
+def test_a_starting_nginx_receives_sigquit_too() -> None:
     """
-    Whether it dies of the signal or obeys it, it is what was asked for: 0.
+    The code is 0 whether it dies of the signal or handles it.
     """
     sim = Simulation(system=FakeSystem(boot_time=60))
     sim.send(snapshot(1))
@@ -208,9 +213,9 @@ def test_an_nginx_that_boots_is_told_to_quit_too() -> None:
     assert 0 == sim.exit.code
 
 
-def test_a_check_under_way_is_ended() -> None:
+def test_a_running_check_is_killed() -> None:
     """
-    `nginx -t` that hangs does not outlive us.
+    A hanging `nginx -t` does not outlive the program.
     """
     sim = Simulation({"TTL": "10s"}).serve(1)
     sim.system.check_time = 3600
@@ -225,15 +230,15 @@ def test_a_check_under_way_is_ended() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind, answer",
+    "kind, command",
     [
         (ChildKind.MASTER, Kill(500, signal.SIGQUIT)),
         (ChildKind.CHECK, Kill(500, signal.SIGKILL, group=True)),
     ],
 )
-def test_a_child_that_starts_too_late_is_sent_away(kind: ChildKind, answer: Kill) -> None:
+def test_a_child_that_starts_during_shutdown_is_signalled(kind: ChildKind, command: Kill) -> None:
     """
-    It was ordered before the end began, and reports after it.
+    It was requested before shutdown began, and reports afterwards.
     """
     sim = Simulation(system=FakeSystem(ignored_commands=frozenset({SpawnMaster})))
     sim.send(snapshot(1))
@@ -241,12 +246,12 @@ def test_a_child_that_starts_too_late_is_sent_away(kind: ChildKind, answer: Kill
     ending = lifecycle.drain(sim.state.lifetime, "deadline", 30.0, sim.now)
     sim.state = replace(sim.state, lifetime=ending)
 
-    assert answer == sim.send(Spawned(kind, 500))[0]
+    assert command == sim.send(Spawned(kind, 500))[0]
 
 
-def test_a_master_killed_in_the_drain_leaves_workers_that_still_drain() -> None:
+def test_workers_of_a_master_killed_in_the_drain_still_drain() -> None:
     """
-    Its orphans are told to QUIT and waited for; the last of them ends the drain.
+    Its orphans receive SIGQUIT; the exit of the last one ends the drain.
     """
     sim = Simulation(
         system=FakeSystem(effective_signals=frozenset(), orphans=frozenset({7}))
@@ -262,9 +267,9 @@ def test_a_master_killed_in_the_drain_leaves_workers_that_still_drain() -> None:
     assert 0 == sim.exit.code
 
 
-def test_orphans_from_before_are_part_of_the_end() -> None:
+def test_earlier_orphans_are_signalled_too() -> None:
     """
-    Workers of an earlier master are signalled on each rung as well.
+    Workers of an earlier master receive each signal of the ladder.
     """
     sim = Simulation(system=FakeSystem(orphans=frozenset({7}))).serve(1)
     sim.send(ChildExited(sim.state.master.pid, ChildKind.MASTER, 137))
@@ -279,7 +284,7 @@ def test_orphans_from_before_are_part_of_the_end() -> None:
 
 def test_late_events_change_nothing() -> None:
     """
-    Discovery, looks and counts go on for a while after it matters.
+    Results of discovery, queries and counts arrive for a while during shutdown.
     """
     sim = Simulation(system=FakeSystem(effective_signals=frozenset())).serve(1)
     sim.send(SignalArrived(signal.SIGTERM))
@@ -303,13 +308,13 @@ def test_late_events_change_nothing() -> None:
         ),
         max_size=20,
     ),
-    obeys=st.booleans(),
+    nginx_exits=st.booleans(),
 )
-def test_whatever_happens_the_deadline_ends_it_with_0(
-    history: list[Event | float], *, obeys: bool
+def test_any_history_exits_with_0_at_the_deadline(
+    history: list[Event | float], *, nginx_exits: bool
 ) -> None:
     """
-    No history keeps the program beyond its deadline and its drain; nothing but 0 comes out of it.
+    No history delays the exit beyond the deadline and the drain, or changes the code 0.
     """
     sim = Simulation({"TTL": "30s", "DRAIN_TIMEOUT": "5s"}).serve(1)
     for step in history:
@@ -317,7 +322,7 @@ def test_whatever_happens_the_deadline_ends_it_with_0(
             sim.run(step)
         elif sim.exit is None:
             sim.send(step)
-    if not obeys:
+    if not nginx_exits:
         sim.system.effective_signals = frozenset()
     sim.run(60)
 
@@ -327,9 +332,9 @@ def test_whatever_happens_the_deadline_ends_it_with_0(
     assert 1 == len(sim.commands(Exit))
 
 
-def test_only_the_ways_of_the_table_are_taken() -> None:
+def test_only_listed_transitions_are_allowed() -> None:
     """
-    What has ended does not begin again.
+    An ended service cannot run again.
     """
     with pytest.raises(AssertionError, match="internal error"):
         lifecycle.enter(Lifetime(phase=Phase.ENDED), Phase.RUNNING)
@@ -337,6 +342,6 @@ def test_only_the_ways_of_the_table_are_taken() -> None:
 
 def test_nothing_is_due_after_the_end() -> None:
     """
-    An ended life wakes nobody.
+    The phase `ended` has no timer.
     """
     assert NEVER == Lifetime(phase=Phase.ENDED).wake_at

@@ -1,5 +1,5 @@
 """
-Old generations of workers, as histories: who may wait, and who has to go.
+Old generations of workers: which reloads wait, and which end the oldest generation.
 """
 
 import math
@@ -18,11 +18,11 @@ from tests.support.policy_simulation import FakeSystem, Simulation, endpoints, s
 FIRST = frozenset({1, 2})
 
 
-def draining(most: int, changes: int) -> Simulation:
+def draining(max_draining: int, changes: int) -> Simulation:
     """
-    Return a run in which every reload left its old workers behind: they answer long requests.
+    Return a simulation in which the old workers of every reload still serve long requests.
     """
-    sim = Simulation({"MAX_DRAINING": str(most)}, system=FakeSystem(workers=FIRST))
+    sim = Simulation({"MAX_DRAINING": str(max_draining)}, system=FakeSystem(workers=FIRST))
     sim.serve(1)
     for n in range(changes):
         change(sim, *range(1, n + 3))
@@ -31,7 +31,7 @@ def draining(most: int, changes: int) -> Simulation:
 
 def change(sim: Simulation, *ports: int, seconds: float = 5.0) -> None:
     """
-    Change the endpoints; when that led to a reload there are two workers more.
+    Change the endpoints; a reload adds two workers.
     """
     before = sim.served
     sim.send(snapshot(*ports))
@@ -43,14 +43,14 @@ def change(sim: Simulation, *ports: int, seconds: float = 5.0) -> None:
 
 def ended(sim: Simulation) -> list[frozenset[int]]:
     """
-    Return who was told to go.
+    Return the workers that were signalled.
     """
     return [command.pids for command in sim.commands(SignalWorkers)]
 
 
 def test_workers_are_counted_before_each_reload_but_the_first_start() -> None:
     """
-    What starts new workers must know what is there.
+    The count decides whether the reload fits.
     """
     sim = draining(8, 3)
 
@@ -61,7 +61,7 @@ def test_workers_are_counted_before_each_reload_but_the_first_start() -> None:
 
 def test_an_addition_waits_while_too_many_generations_drain() -> None:
     """
-    It is said once, nothing is cut, and the last state comes as soon as one generation is gone.
+    It is logged once, cuts no request, and is applied as soon as one generation has exited.
     """
     sim = draining(2, 2)
     change(sim, 1, 2, 3, 4)
@@ -78,7 +78,7 @@ def test_an_addition_waits_while_too_many_generations_drain() -> None:
 
 def test_a_removal_ends_the_oldest_generation_and_no_other() -> None:
     """
-    An endpoint that has left must not get requests for as long as somebody streams.
+    A removed endpoint must not receive requests for as long as a client streams.
     """
     sim = draining(2, 2)
     change(sim, 2, 3)
@@ -89,9 +89,9 @@ def test_a_removal_ends_the_oldest_generation_and_no_other() -> None:
     assert {"workers": 2, "cut": 0} == dict(sim.notes("generation.ended")[0].fields)
 
 
-def test_a_removal_overtakes_an_addition_that_waits() -> None:
+def test_a_removal_is_not_delayed_by_a_waiting_addition() -> None:
     """
-    What waits does not make the next one wait.
+    The waiting reload is replaced.
     """
     sim = draining(1, 1)
     change(sim, 1, 2, 3)
@@ -101,9 +101,9 @@ def test_a_removal_overtakes_an_addition_that_waits() -> None:
     assert endpoints(1, 3) == sim.served.endpoints
 
 
-def test_who_does_not_listen_is_killed() -> None:
+def test_workers_ignoring_sigterm_are_killed() -> None:
     """
-    A worker that hangs does not obey SIGTERM.
+    A worker that hangs does not exit on SIGTERM.
     """
     sim = draining(1, 1)
     sim.system.ignored_commands = frozenset({SignalWorkers})
@@ -115,10 +115,10 @@ def test_who_does_not_listen_is_killed() -> None:
     assert endpoints(1, 2) == sim.served.endpoints
 
 
-def test_there_is_room_for_what_a_reload_starts() -> None:
+def test_a_reload_waits_for_free_processes() -> None:
     """
-    A master that may not start workers tells the old ones to go all the same: a reload that does
-    not fit is not tried, a removal neither, and it comes when there is room.
+    A master that cannot start new workers still ends the old ones: no reload, not even a removal,
+    begins before enough processes may be started.
     """
     sim = Simulation(system=FakeSystem(workers=FIRST, free_processes=2)).serve(1)
     change(sim, 2, seconds=30)
@@ -131,9 +131,9 @@ def test_there_is_room_for_what_a_reload_starts() -> None:
     assert endpoints(2) == sim.served.endpoints
 
 
-def test_a_removal_makes_room_for_itself() -> None:
+def test_a_removal_ends_the_oldest_generation_to_free_processes() -> None:
     """
-    The oldest generation is what holds the processes.
+    The processes of the oldest generation are needed for new workers.
     """
     sim = draining(8, 1)
     sim.system.free_processes = 0
@@ -146,9 +146,9 @@ def test_a_removal_makes_room_for_itself() -> None:
     assert endpoints(2) == sim.served.endpoints
 
 
-def test_whoever_begins_to_serve_does_not_wait() -> None:
+def test_the_first_endpoint_does_not_wait() -> None:
     """
-    From nobody to somebody is no mere addition.
+    A change from no endpoints to one is urgent.
     """
     sim = draining(1, 1)
     change(sim)
@@ -159,9 +159,9 @@ def test_whoever_begins_to_serve_does_not_wait() -> None:
     assert 2 == len(ended(sim))
 
 
-def test_files_read_anew_can_wait() -> None:
+def test_a_reload_by_sighup_can_wait() -> None:
     """
-    SIGHUP cuts nobody's stream.
+    SIGHUP ends no old generation.
     """
     sim = draining(1, 1)
     sim.system.operator_files = "edited"
@@ -175,9 +175,9 @@ def test_files_read_anew_can_wait() -> None:
     assert [] == ended(sim)
 
 
-def test_a_new_master_begins_with_no_generations() -> None:
+def test_a_new_master_has_no_old_generations() -> None:
     """
-    What the dead one left are orphans, who are looked after elsewhere.
+    Workers of the dead one are orphans and are not counted.
     """
     sim = draining(1, 1)
     sim.system.workers = frozenset({11, 12})
@@ -189,9 +189,9 @@ def test_a_new_master_begins_with_no_generations() -> None:
     assert [] == sim.notes("reload.deferred")
 
 
-def test_an_answer_that_comes_too_late_starts_nothing() -> None:
+def test_no_reload_starts_while_a_count_is_pending() -> None:
     """
-    The master that was counted is gone.
+    The pending count is dropped with its master.
     """
     sim = Simulation(
         system=FakeSystem(ignored_commands=frozenset({CountWorkers}), workers=FIRST)
@@ -213,26 +213,28 @@ def test_an_answer_that_comes_too_late_starts_nothing() -> None:
     ),
     st.integers(1, 5),
 )
-def test_no_more_generations_drain_than_may(steps: list[tuple[bool, set[int]]], most: int) -> None:
+def test_at_most_max_draining_generations_drain(
+    steps: list[tuple[bool, set[int]]], max_draining: int
+) -> None:
     """
-    Whatever ends and whatever is wanted: a reload goes only where one more generation may drain,
-    every worker belongs to one generation, and it is the oldest that is told to go.
+    A reload begins only if one more generation may drain, every worker belongs to exactly one
+    generation, and only the oldest one is ended.
     """
-    alive, state, newest = frozenset({1}), Generations(most), 1
-    for pressing, leaving in steps:
+    alive, state, newest = frozenset({1}), Generations(max_draining), 1
+    for is_urgent, leaving in steps:
         alive -= frozenset(
             sorted(alive - {newest})[each] for each in leaving if each < len(alive) - 1
         )
         state = worker_generations.counted(state, alive)
         groups = [*state.draining, state.live]
         assert sorted(alive) == sorted(pid for group in groups for pid in group)
-        why = worker_generations.shortage(state, math.inf, 1)
-        verdict = worker_generations.decide(state, why, is_urgent=pressing)
+        shortage = worker_generations.shortage(state, math.inf, 1)
+        verdict = worker_generations.decide(state, shortage, is_urgent=is_urgent)
         if verdict is worker_generations.ReloadDecision.GO:
             state = worker_generations.succeeded(state)
             newest += 1
             alive |= {newest}
-            assert len(state.draining) <= most
+            assert len(state.draining) <= max_draining
         elif verdict is worker_generations.ReloadDecision.END_OLDEST:
             assert min(alive) in state.draining[0]
             alive -= state.draining[0]
