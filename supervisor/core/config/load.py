@@ -78,7 +78,7 @@ def _conflicts(given: Mapping[str, str], exists: Callable[[str], bool]) -> list[
         mistakes.append(f"SERVICE_NAME, ENDPOINTS or ENDPOINTS_FILE: {error}")
     check = given.get("HEALTH_CHECK", "http" if "HEALTH_PATH" in given else "tcp").lower()
     mistakes += [
-        f"{name} requires HEALTH_CHECK=http, but it is {check}: set http or remove {name}"
+        f"{name} requires HEALTH_CHECK=http, not {check}: set http or remove {name}"
         for name in ("HEALTH_PATH", "HEALTH_STATUS")
         if name in given and check != "http"
     ]
