@@ -1,5 +1,5 @@
 """
-All that the program knows, and when it next has to act without being told anything.
+The state of the program, and the next instant at which an action is due without an event.
 """
 
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ from supervisor.core.worker_generations import Generations
 @dataclass(frozen=True, slots=True)
 class State:
     """
-    The machines side by side.  Instants are seconds on the loop's clock, but those of the record.
+    The state machines side by side.  Instants are seconds on the loop's clock, in `record` epoch.
 
-    `warns_before` is how long before the deadline the next warning is due, 0 where none is;
-    `pending_replies` are replies that wait for the record to be on disk.
+    `warns_before` is how long before the deadline the next warning is due in seconds, 0 for none;
+    `pending_replies` are replies that wait until the record is saved.
     """
 
     settings: Settings
@@ -52,7 +52,7 @@ class State:
 
     @property
     def wake_at(self) -> float:
-        """The next instant at which something is due without any event."""
+        """The next instant at which an action is due without an event."""
         if self.lifetime.is_ending:
             return self.lifetime.wake_at
         return min(
@@ -72,7 +72,7 @@ class State:
 
     @property
     def deadline_epoch(self) -> float | None:
-        """The deadline by the wall clock, as it is told to clients; None where there is none."""
+        """The deadline in epoch seconds, as sent to clients; None without a deadline."""
         return self.record.end
 
     @property
@@ -82,23 +82,23 @@ class State:
 
     @property
     def lame_duck_at(self) -> float:
-        """When to stop being ready though requests are still served; once only."""
-        spare = self.settings.lame_duck
-        return NEVER if self.in_lame_duck or not spare else self.lifetime.deadline - spare
+        """When to stop being ready while still serving requests; once only."""
+        lead = self.settings.lame_duck
+        return NEVER if self.in_lame_duck or not lead else self.lifetime.deadline - lead
 
     @property
     def rollout_at(self) -> float:
-        """When the next attempt may begin: before the first start, or while nginx answers."""
-        fresh = self.master.health is MasterState.DOWN and not self.master.ever_answered
+        """When the next attempt may begin: before the first start, or while nginx responds."""
+        first_start = self.master.health is MasterState.DOWN and not self.master.ever_answered
         usable = self.master.health is MasterState.UP and not self.master.give_up_reason
-        if self.generations.is_counting or not (usable or fresh):
+        if self.generations.is_counting or not (usable or first_start):
             return NEVER
         held = self.generations.held == self.rollout.wanted
         return max(reload.due_at(self.rollout), self.generations.held_until if held else 0.0)
 
     @property
     def unresponsive_at(self) -> float:
-        """When silence of an nginx that should answer counts as a blackout."""
+        """When nginx, having stopped responding, counts as unresponsive."""
         return (
             self.rollout.unresponsive_since + reload.UNRESPONSIVE_AFTER
             if self.rollout.step is Step.IDLE

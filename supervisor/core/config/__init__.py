@@ -1,3 +1,3 @@
 """
-Settings: the table, its parsers, and what Nomad sets in the environment.
+Settings: the table, the parsers of values, and defaults from Nomad's environment variables.
 """

@@ -1,8 +1,8 @@
 """
-The settings: environment variables only, one table for all that reads or shows them.
+Read and validate the settings from environment variables.
 
-`--help`, the README's table and the validation all come from `rows`.  All mistakes are reported
-together, because a job is redeployed for each try.
+`--help`, the README's table and the validation all use the fields of `Settings`.  All mistakes are
+reported together, because correcting them one by one takes a redeployment of the job each.
 """
 
 from collections import Counter
@@ -15,15 +15,15 @@ from supervisor.core.config.settings import Settings
 from supervisor.core.deadline_record import apply_duration_alias
 from supervisor.core.errors import ExitCode, Problem
 
-#: From here on an unknown variable is taken for one of ours misspelt.
-_ALIKE = 0.85
+#: The similarity from which an unknown variable counts as a misspelt setting.
+_MIN_SIMILARITY = 0.85
 
 __all__ = ["Settings", "read", "suspects", "table"]
 
 
 def table() -> list[tuple[str, str, str]]:
     """
-    Return the rows that people read: variable, default, meaning.
+    Return the documented rows: variable, default, meaning.
     """
     return [
         (
@@ -41,9 +41,9 @@ def read(
     environ: Mapping[str, str], exists: Callable[[str], bool], local: Iterable[str] = ()
 ) -> Settings:
     """
-    Read all settings; `exists` tells whether a path is there, `local` are our own addresses.
+    Read all settings; `exists` tests whether a path exists, `local` are this host's addresses.
 
-    Raises Problem with code 78 and a line for every mistake.
+    Raises Problem with code 78 and one line for each mistake.
     """
     given = {name: value.strip() for name, value in environ.items() if value.strip()}
     mistakes, values = apply_duration_alias(given), {}
@@ -57,9 +57,9 @@ def read(
             values[item.name] = item.metadata["read"](text)
         except ValueError as error:
             mistakes.append(f"{name}={_quoted(name, text)}: {error}")
-    mistakes += _contradictions(given, exists)
+    mistakes += _conflicts(given, exists)
     if "listen_port" in values and values["listen_port"] == values.get("admin_port"):
-        mistakes.append(f"ADMIN_PORT={values['admin_port']}: it must differ from LISTEN_PORT")
+        mistakes.append(f"ADMIN_PORT={values['admin_port']}: must differ from LISTEN_PORT")
     if mistakes:
         raise Problem(ExitCode.CONFIG, *mistakes)
     if not values["health_check"]:
@@ -69,38 +69,42 @@ def read(
     return Settings(**values, task_environment=nomad_env.task_environment(given, local))
 
 
-def _contradictions(given: Mapping[str, str], exists: Callable[[str], bool]) -> list[str]:
-    """Find what is wrong between settings that are right by themselves."""
+def _conflicts(given: Mapping[str, str], exists: Callable[[str], bool]) -> list[str]:
+    """Return the mistakes that involve more than one setting, or a file that does not exist."""
     mistakes = []
     chosen = [name for name in ("SERVICE_NAME", "ENDPOINTS", "ENDPOINTS_FILE") if name in given]
     if len(chosen) != 1:
-        error = (
-            "one of them must be set" if not chosen else f"set only one, not {' and '.join(chosen)}"
-        )
+        error = "set one of them" if not chosen else f"set only one, not {' and '.join(chosen)}"
         mistakes.append(f"SERVICE_NAME, ENDPOINTS or ENDPOINTS_FILE: {error}")
     check = given.get("HEALTH_CHECK", "http" if "HEALTH_PATH" in given else "tcp").lower()
     mistakes += [
-        f"{name} is for HEALTH_CHECK=http, not {check}: set only one"
+        f"{name} requires HEALTH_CHECK=http, not {check}: set http or remove {name}"
         for name in ("HEALTH_PATH", "HEALTH_STATUS")
         if name in given and check != "http"
     ]
     mistakes += [
-        f"{name}: only the instances of a SERVICE_NAME have tags and a job"
+        f"{name} requires SERVICE_NAME: static endpoints have no tags and no job"
         for name in ("SERVICE_TAGS", "SERVICE_JOB")
         if name in given and "SERVICE_NAME" not in given
     ]
     if check == "nomad" and "SERVICE_NAME" not in given:
-        mistakes.append("HEALTH_CHECK=nomad: only a SERVICE_NAME has checks in Nomad")
+        mistakes.append(
+            "HEALTH_CHECK=nomad requires SERVICE_NAME: static endpoints have no checks in Nomad"
+        )
     mistakes += _balancing_mistakes(given)
     if given.get("SERVICE_JOB") == "self" and "NOMAD_JOB_ID" not in given:
-        mistakes.append("SERVICE_JOB=self: there is no job around us (NOMAD_JOB_ID is not set)")
+        mistakes.append(
+            "SERVICE_JOB=self: not running inside a Nomad job (NOMAD_JOB_ID is not set)"
+        )
     if given.get("AT_DEADLINE", "").lower() == "stop-job" and "NOMAD_JOB_ID" not in given:
-        mistakes.append("AT_DEADLINE=stop-job: there is no job around us (NOMAD_JOB_ID is not set)")
+        mistakes.append(
+            "AT_DEADLINE=stop-job: not running inside a Nomad job (NOMAD_JOB_ID is not set)"
+        )
     pair = ("NOMAD_CLIENT_CERT", "NOMAD_CLIENT_KEY")
     if len([name for name in pair if name in given]) == 1:
-        mistakes.append(f"{' and '.join(pair)}: set both, a certificate needs its key")
+        mistakes.append(f"{' and '.join(pair)}: set both, a certificate requires its key")
     mistakes += [
-        f"{name}={given[name]!r}: there is no such file or folder"
+        f"{name}={given[name]!r}: no such file or directory"
         for name in ("NOMAD_CACERT", "NOMAD_CAPATH", *pair)
         if name in given and not exists(given[name])
     ]
@@ -108,35 +112,34 @@ def _contradictions(given: Mapping[str, str], exists: Callable[[str], bool]) -> 
 
 
 def _balancing_mistakes(given: Mapping[str, str]) -> list[str]:
-    """Find settings that a balancing method needs, and those of another method."""
+    """Return the mistakes of LB_METHOD: missing settings, and settings of another method."""
     chosen = given.get("LB_METHOD", "").lower()
     mistakes = []
     for name, method in METHODS.items():
         if method.needs and name == chosen and method.needs not in given:
             mistakes.append(f"LB_METHOD={name}: set {method.needs} to {method.needs_one_of}")
         if method.needs in given and name != chosen:
-            mistakes.append(f"{method.needs} is for LB_METHOD={name}: set both")
+            mistakes.append(f"{method.needs} requires LB_METHOD={name}: set both")
     return mistakes
 
 
 def suspects(environ: Mapping[str, str]) -> list[tuple[str, str]]:
     """
-    Find variables that are probably one of ours misspelt: (what was set, what was meant).
+    Find variables that are probably misspelt settings, as (variable, setting).
     """
-    ours = [item.name.upper() for item in fields(Settings) if item.metadata]
-    known = {*ours, "DURATION"}
+    settings = [item.name.upper() for item in fields(Settings) if item.metadata]
+    known = {*settings, "DURATION"}
     found = []
     for name in sorted(environ):
         if name in known or name.startswith("NOMAD_"):
             continue
-        meant = _closest(name, [each for each in ours if _likeness(name, each) >= _ALIKE])
-        if meant:
-            found.append((name, meant[0]))
+        similar = [each for each in settings if _max_similarity(name, each) >= _MIN_SIMILARITY]
+        found += [(name, setting) for setting in _closest(name, similar)]
     return found
 
 
-def _likeness(one: str, other: str) -> float:
-    """Return the most that two words can be alike: by their letters, in whatever order."""
+def _max_similarity(one: str, other: str) -> float:
+    """Return an upper bound of the similarity of two names: by their letters, in any order."""
     common = Counter(one) & Counter(other)
     return 2.0 * common.total() / (len(one) + len(other))
 
@@ -144,10 +147,10 @@ def _likeness(one: str, other: str) -> float:
 def _closest(name: str, candidates: list[str]) -> list[str]:
     if not candidates:
         return []
-    # Hardly ever needed, and 0.2 MB: memory is a promise.
+    # Imported only here because it takes 0.2 MB and is rarely needed.
     from difflib import get_close_matches  # noqa: PLC0415
 
-    return get_close_matches(name, candidates, n=1, cutoff=_ALIKE)
+    return get_close_matches(name, candidates, n=1, cutoff=_MIN_SIMILARITY)
 
 
 def _quoted(name: str, text: str) -> str:

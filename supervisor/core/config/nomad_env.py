@@ -1,5 +1,5 @@
 """
-Where we were placed: what Nomad's variables say about the settings that nobody set.
+Defaults and the supervisor's own endpoints, derived from Nomad's environment variables.
 """
 
 import re
@@ -11,16 +11,16 @@ from supervisor.core.model import Endpoint
 
 _PORT = re.compile(r"[0-9]{1,10}")
 
-#: What to listen on means every address of that kind.
-_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - to compare with, not to bind to
+#: Listening on one of these means every address of its family.
+_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
 
 @dataclass(frozen=True, slots=True)
 class TaskEnvironment:
     """
-    What follows from where we are: whether loopback may be served, and which endpoints we are.
+    What follows from the environment: whether loopback may be served, and the own endpoints.
 
-    Any address of 127.0.0.0/8 with a port of `own_loopback` is us as well.
+    Any address of 127.0.0.0/8 with a port of `own_loopback` is an own endpoint as well.
     """
 
     loopback: bool = False
@@ -30,16 +30,16 @@ class TaskEnvironment:
 
 def task_environment(given: Mapping[str, str], local: Iterable[str]) -> TaskEnvironment:
     """
-    Tell where we are, from Nomad's variables and the addresses of this machine.
+    Determine the own endpoints from Nomad's variables and the addresses of this machine.
 
-    We answer at our local addresses with the ports we listen on, and where Nomad publishes us: at
-    the host's addresses with our host ports.  Nomad tells the ports of the whole group: a label
-    whose inner port is another than ours belongs to a neighbour, maybe to a replica.  The host's
-    address with our inner port is somebody else: in bridge mode many containers listen on 8080
-    inside, and another's static port on the same host may carry that number.  Only where no host
-    port is told do we take it for us.
+    They are the local addresses with the ports that the supervisor listens on, and the addresses
+    that Nomad publishes: the host's with its host ports.  Nomad sets the ports of the whole group:
+    a label with a different inner port belongs to another task, maybe to a replica.  The host's
+    address with the inner port is not an own endpoint: in bridge mode many containers listen on
+    8080 inside, and another container's static port on the same host may have that number.  It
+    counts as an own endpoint only if no host port is set.
     """
-    here = _canonical(local)
+    addresses = _canonical(local)
     ports = {
         _port(given.get("LISTEN_PORT") or given.get("NOMAD_PORT_http") or "8080"),
         _port(given.get("ADMIN_PORT") or given.get("NOMAD_PORT_admin") or "off"),
@@ -52,8 +52,8 @@ def task_environment(given: Mapping[str, str], local: Iterable[str]) -> TaskEnvi
     hosts = _canonical(
         [*_labelled(given, "NOMAD_IP_"), *_labelled(given, "NOMAD_HOST_IP_")],
     )
-    listening, is_everywhere = _listening(given, here)
-    own = {(host, number) for host in here | hosts for number in published}
+    listening, is_everywhere = _listening(given, addresses)
+    own = {(host, number) for host in addresses | hosts for number in published}
     own |= {(host, port) for host in listening for port in ports}
     if not _labels(given, "NOMAD_HOST_PORT_"):
         own |= {
@@ -66,38 +66,38 @@ def task_environment(given: Mapping[str, str], local: Iterable[str]) -> TaskEnvi
     )
 
 
-def _listening(given: Mapping[str, str], here: set[str]) -> tuple[set[str], bool]:
-    """Return the addresses that we listen on, and whether all of IPv4 is among them."""
+def _listening(given: Mapping[str, str], addresses: set[str]) -> tuple[set[str], bool]:
+    """Return the addresses to listen on, and whether all of IPv4 is among them."""
     parts = given.get("LISTEN_ADDRESS", "").split(",")
-    asked = _canonical(part.strip().strip("[]") for part in parts)
-    wild = asked.intersection(_WILDCARDS) if asked else set(_WILDCARDS)
-    every = {host for host in here for all_ in wild if (":" in host) == (":" in all_)}
-    return (asked - wild) | every, _WILDCARDS[0] in wild
+    listed = _canonical(part.strip().strip("[]") for part in parts)
+    wild = listed.intersection(_WILDCARDS) if listed else set(_WILDCARDS)
+    every = {host for host in addresses for all_ in wild if (":" in host) == (":" in all_)}
+    return (listed - wild) | every, _WILDCARDS[0] in wild
 
 
 def _labels(given: Mapping[str, str], prefix: str) -> list[str]:
-    """Return the labels of ports for which Nomad gives a value."""
+    """Return the port labels for which Nomad sets a variable with this prefix."""
     return [name.removeprefix(prefix) for name in given if name.startswith(prefix)]
 
 
 def _labelled(given: Mapping[str, str], prefix: str) -> list[str]:
-    """Return the values that Nomad gives for each port's label."""
+    """Return the values of Nomad's variables with this prefix."""
     return [given[prefix + label] for label in _labels(given, prefix)]
 
 
 def _canonical(texts: Iterable[str]) -> set[str]:
-    """Return those of the texts that are addresses, as an endpoint's host is written."""
+    """Return the texts that are addresses, in the form of an endpoint's host."""
     return {canonical(address) for address in map(read_address, texts) if address is not None}
 
 
 def _port(text: str) -> int | None:
-    """Return a port, or None: a setting that is wrong is told by the settings."""
+    """Return a port, or None for an invalid one, which `load` reports."""
     return int(text) if _PORT.fullmatch(text) and 0 < int(text) < 65536 else None
 
 
 def defaults(given: Mapping[str, str], exists: Callable[[str], bool]) -> dict[str, str]:
     """
-    Return the defaults that depend on the place, by variable; `exists` tells if a path is there.
+    Return the defaults that depend on Nomad, by variable; `exists` tests whether a path exists.
     """
     found = {}
     if "NOMAD_PORT_http" in given:
@@ -120,13 +120,13 @@ def defaults(given: Mapping[str, str], exists: Callable[[str], bool]) -> dict[st
 
 def may_serve_loopback(given: Mapping[str, str]) -> bool:
     """
-    Tell whether an endpoint on loopback is one of ours, and not the neighbour's secrets.
+    Return whether endpoints on loopback may be served, where private services may also listen.
 
-    It is where no registry is trusted (a list or a file), where no allocation is around us (a
-    laptop), and where the allocation's own address is loopback (a dev agent); one port of several
-    that is published on loopback alone does not make it so.
+    They may if the operator lists the endpoints (a list or a file), outside of an allocation (a
+    laptop), and if all addresses of the allocation are loopback (a dev agent); one of several ports
+    published on loopback is not enough.
     """
     if "SERVICE_NAME" not in given or "NOMAD_ALLOC_ID" not in given:
         return True
-    ours = [read_address(text) for text in _labelled(given, "NOMAD_IP_")]
-    return bool(ours) and all(address is not None and address.is_loopback for address in ours)
+    own = [read_address(text) for text in _labelled(given, "NOMAD_IP_")]
+    return bool(own) and all(address is not None and address.is_loopback for address in own)

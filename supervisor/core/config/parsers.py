@@ -1,8 +1,8 @@
 """
-How the value of one setting is read: text in, value out, ValueError with what was expected.
+Parsers of setting values: text in, value out; ValueError states the expected form.
 
-Everything is matched in full and in ASCII: `int()` takes ` 80 `, `8_0` and Arabic digits, and
-`$` matches before a final newline; a value that reaches a config file must do neither.
+Values are matched in full and in ASCII: `int()` accepts ` 80 `, `8_0` and Arabic digits, and `$`
+matches before a final newline; a value that reaches a config file must allow neither.
 """
 
 import ipaddress
@@ -26,12 +26,12 @@ _SIZE = re.compile(r"([0-9]{1,12})([kKmMgG]?)")
 
 
 def span(text: str) -> float:
-    """Read a duration in seconds; zero is one."""
+    """Read a duration in seconds; zero is allowed."""
     return durations.parse_span(text)
 
 
 def positive_span(text: str) -> float:
-    """Read a duration that is longer than nothing."""
+    """Read a duration in seconds; zero is refused."""
     seconds = durations.parse_span(text)
     if not seconds:
         raise ValueError("expected a duration longer than 0")
@@ -39,13 +39,13 @@ def positive_span(text: str) -> float:
 
 
 def spans(text: str) -> tuple[float, ...]:
-    """Read durations, comma-separated, and return the longest first; `off` means none."""
+    """Read comma-separated durations in seconds, longest first; `off` means none."""
     found = () if text.lower() == "off" else map(positive_span, _listed(text))
     return tuple(sorted(set(found), reverse=True))
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
-    """Build the reader of a whole number within bounds."""
+    """Return a parser of whole numbers within bounds."""
 
     def read(text: str) -> int:
         if not re.fullmatch(r"[0-9]{1,10}", text) or not low <= int(text) <= high:
@@ -56,23 +56,23 @@ def whole(low: int, high: int) -> Callable[[str], int]:
 
 
 def port_or_off(text: str) -> int | None:
-    """Read a port; None where there is to be none."""
+    """Read a port; None for `off`."""
     return None if text.lower() == "off" else whole(1, 65535)(text)
 
 
-def one_of(*words: str) -> Callable[[str], str]:
-    """Build the reader of one word out of a few."""
+def one_of(*values: str) -> Callable[[str], str]:
+    """Return a parser of a fixed set of values, in any case; an empty one is for unset."""
 
     def read(text: str) -> str:
-        if text.lower() not in words:
-            raise ValueError(f"expected one of {', '.join(filter(None, words))}")
+        if text.lower() not in values:
+            raise ValueError(f"expected one of {', '.join(filter(None, values))}")
         return text.lower()
 
     return read
 
 
 def truth(text: str) -> bool:
-    """Read yes or no."""
+    """Read a boolean."""
     if text.lower() not in {"true", "false", "1", "0", "yes", "no", "on", "off"}:
         raise ValueError("expected true or false")
     return text.lower() in {"true", "1", "yes", "on"}
@@ -83,17 +83,17 @@ def _listed(text: str) -> list[str]:
 
 
 def ttl(text: str) -> float | None:
-    """Read a lifetime in seconds; None for one without end."""
+    """Read a lifetime in seconds; None for one without limit."""
     return durations.parse_ttl(text)
 
 
 def instant(text: str) -> float | None:
-    """Read an instant as epoch seconds; None where none is set."""
+    """Read an instant as epoch seconds; None if unset."""
     return durations.parse_instant(text) if text else None
 
 
 def services(text: str) -> tuple[str, ...]:
-    """Read service names, comma-separated: Nomad allows letters, digits and dashes."""
+    """Read comma-separated service names: Nomad allows letters, digits and dashes."""
     for name in _listed(text):
         if not _SERVICE.fullmatch(name):
             raise ValueError(
@@ -103,12 +103,12 @@ def services(text: str) -> tuple[str, ...]:
 
 
 def host_ports(text: str) -> tuple[HostPort, ...]:
-    """Read `host:port`, comma-separated."""
+    """Read comma-separated `host:port`."""
     return tuple(dict.fromkeys(parse_host_port(part) for part in _listed(text)))
 
 
 def networks(text: str) -> tuple[Network, ...]:
-    """Read CIDRs, comma-separated, each once: some reach a config file, so there are no zones."""
+    """Read comma-separated CIDRs, each once; without zones, as some reach a config file."""
     for part in _listed(text):
         if not _NETWORK.fullmatch(part):
             raise ValueError(f"expected networks such as 10.0.0.0/8, not {part!r}")
@@ -119,7 +119,7 @@ def networks(text: str) -> tuple[Network, ...]:
 
 
 def addresses(text: str) -> tuple[str, ...]:
-    """Read IP addresses to listen on, comma-separated."""
+    """Read comma-separated IP addresses to listen on."""
     try:
         found = [ipaddress.ip_address(part.strip("[]")) for part in _listed(text)]
     except ValueError as error:
@@ -130,7 +130,7 @@ def addresses(text: str) -> tuple[str, ...]:
 
 
 def statuses(text: str) -> tuple[tuple[int, int], ...]:
-    """Read HTTP statuses and ranges of them, comma-separated, as (first, last)."""
+    """Read comma-separated HTTP statuses and ranges, as (first, last)."""
     found = []
     for part in _listed(text):
         match = _STATUSES.fullmatch(part)
@@ -143,31 +143,31 @@ def statuses(text: str) -> tuple[tuple[int, int], ...]:
 
 
 def tags(text: str) -> tuple[str, ...]:
-    """Read tags, comma-separated; they are compared and go nowhere."""
+    """Read comma-separated tags; any text, because they are only compared."""
     return tuple(dict.fromkeys(_listed(text)))
 
 
 def job(text: str) -> str:
-    """Read a job's ID, or `self`; it is compared and goes nowhere, and Nomad allows any letters."""
+    """Read a job ID or `self`; any text, because it is only compared and Nomad allows any."""
     return text
 
 
 def host_name(text: str) -> str:
-    """Read a name as it stands in a certificate."""
+    """Read a host name as in a certificate."""
     if text and not _HOST_NAME.fullmatch(text):
         raise ValueError("expected a host name such as server.global.nomad")
     return text
 
 
 def uri_path(text: str) -> str:
-    """Read a path, with a query where it is needed, to be asked of an endpoint."""
+    """Read a request path for an endpoint, with an optional query."""
     if text and not _TARGET.fullmatch(text):
         raise ValueError("expected a path such as /v2/models/")
     return text
 
 
 def hash_key(text: str) -> str:
-    """Read what requests are told apart by; a name's letters are those of a variable of nginx."""
+    """Read a hash key; names are limited to the characters of an nginx variable."""
     if text and not _HASH_KEY.fullmatch(text):
         raise ValueError("expected ip, uri, header:NAME or cookie:NAME")
     return text
@@ -183,11 +183,11 @@ def ready_path(text: str) -> str:
 
 
 def folder(text: str) -> str:
-    """Read an absolute path that can stand in a config file without quoting trouble."""
+    """Read an absolute path that needs no quoting in a config file."""
     if not text:
         return text
     if not _FOLDER.fullmatch(text):
-        raise ValueError("expected an absolute path of letters, digits and ._~+@=/- or blanks")
+        raise ValueError("expected an absolute path of letters, digits, spaces and ._~+@=/-")
     return text.rstrip("/") or "/"
 
 
@@ -205,23 +205,23 @@ def size(text: str) -> int:
 
 
 def namespace(text: str) -> str:
-    """Read one Nomad namespace; `*` would answer empty without an error."""
+    """Read one Nomad namespace; for `*` Nomad returns an empty list without an error."""
     if text == "*":
-        raise ValueError("expected one namespace: Nomad answers '*' with an empty list")
+        raise ValueError("expected one namespace: Nomad returns an empty list for '*'")
     if not _NAMESPACE.fullmatch(text):
         raise ValueError("expected a Nomad namespace (letters, digits, dashes)")
     return text
 
 
 def plain(text: str) -> str:
-    """Take any text that fits into an HTTP header."""
+    """Read any text that is allowed in an HTTP header."""
     if not text.isascii() or not text.isprintable():
         raise ValueError("expected printable ASCII")
     return text
 
 
 def nomad_address(text: str) -> str:
-    """Read where Nomad answers: http://host:port, https://host:port or unix:///path."""
+    """Read the address of Nomad's API: http://host:port, https://host:port or unix:///path."""
     if re.fullmatch(r"unix:///[!-~]+", text):
         return text
     match = _ADDRESS.fullmatch(text)

@@ -1,8 +1,8 @@
 """
-Where the runtime folder may be: one rule for the supervisor and for the commands that look for it.
+Candidates for the runtime directory: one rule for the supervisor and the commands that find it.
 
-It needs nothing but the environment, and this module imports nothing that costs time: a health
-check is a whole new Python every few seconds.
+The rule needs only the environment, and this module imports nothing that takes time: each health
+check starts a new Python process every few seconds.
 """
 
 from collections.abc import Mapping
@@ -10,15 +10,15 @@ from collections.abc import Mapping
 
 def runtime_candidates(environ: Mapping[str, str]) -> list[str]:
     """
-    Return the folders to try for config and sockets, best first.
+    Return the directories to try for config and sockets, best first.
 
-    Not by `tempfile`, which looks for a folder that can be written to and raises where none can, as
-    on a read-only root: each place shall be tried, and told with what is wrong with it.
+    `tempfile` is not used: it raises if no directory is writable, as on a read-only root, while the
+    supervisor tries every candidate and reports the error of each.
     """
     given = {name: value.strip() for name, value in environ.items() if value.strip()}
     if "RUNTIME_DIR" in given:
         return [given["RUNTIME_DIR"].rstrip("/")]
     port = given.get("LISTEN_PORT") or given.get("NOMAD_PORT_http") or "8080"
-    temp = given.get("TMPDIR", "/tmp")  # noqa: S108 - what is made there is made with care
+    temp = given.get("TMPDIR", "/tmp")  # noqa: S108 - its owner is checked on use
     roots = ["/run/autoexit-nginx", given.get("NOMAD_TASK_DIR", ""), f"{temp}/autoexit-nginx"]
     return [f"{root.rstrip('/')}/{port}" for root in roots if root]

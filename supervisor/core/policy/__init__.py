@@ -1,3 +1,3 @@
 """
-Rules that decide what to do about an event.
+The policy: which commands follow from each event.
 """

@@ -1,9 +1,9 @@
 """
-Between the deadline and the end, with AT_DEADLINE=stop-job: Nomad is asked to stop the whole job.
+Rules for AT_DEADLINE=stop-job, from the deadline until shutdown: request Nomad to stop the job.
 
-Everything is served on meanwhile, by the rules of `running`; only READY_PATH says that the end is
-near.  What ends it is Nomad's stop signal, or that nothing came of the question.  The deadline is
-over: whatever goes wrong from here on, the code is 0.
+The rules of `running` still apply and all requests are served; only READY_PATH reports 503.
+Nomad's stop signal begins shutdown; so does a refused or unanswered request.  The deadline has
+passed, so any error from here on exits with code 0.
 """
 
 import re
@@ -21,30 +21,31 @@ from supervisor.core.lifecycle import Phase
 from supervisor.core.policy import endpoints, shutdown
 from supervisor.core.state import Decision, State
 
-#: What Nomad appends to the ID of a job that it makes of another: the policy is bound to that one.
-_CHILD = re.compile("/(?:dispatch|periodic)-")
+#: What Nomad appends to a parent job's ID to form a child's; an ACL policy is bound to the parent.
+_CHILD_JOB = re.compile("/(?:dispatch|periodic)-")
 
 
 def request_job_stop(state: State, now: float) -> Decision:
     """
-    Ask, and be ready no more; requests are still served.
+    Send the first request and stop being ready; client requests are still served.
     """
     life = lifecycle.enter(state.lifetime, Phase.ASKING)
     life = replace(life, ladder=life.ladder._replace(reason="deadline"))
     stop = job_stop.requested(job_stop.started(now))
     state = replace(state, lifetime=life, job_stop=stop, in_lame_duck=True)
+    limit = format_span(job_stop.SIGNAL_TIMEOUT)
     line = note(
         "job.stop_requested",
         job=state.settings.nomad_job_id,
         namespace=state.settings.nomad_namespace,
-        hint=f"serving on until Nomad stops us, {format_span(job_stop.SIGNAL_TIMEOUT)} at most",
+        hint=f"serving until Nomad sends the stop signal, {limit} at most",
     )
     return endpoints.offer_plan(state, now, [RequestJobStop(), line])
 
 
 def on_answer(state: State, answer: JobStopAnswered, now: float) -> Decision:
     """
-    Take in what Nomad says to the question, or that it says nothing.
+    Handle the result of a stop request: accepted, refused, or no response.
     """
     if state.lifetime.phase is not Phase.ASKING:
         return state, []
@@ -59,13 +60,13 @@ def on_answer(state: State, answer: JobStopAnswered, now: float) -> Decision:
 
 def perform_due(state: State, now: float) -> Decision:
     """
-    Ask once more, or go alone, when it is time.
+    Repeat the request, or shut down without Nomad's stop signal, when due.
     """
     stop = state.job_stop
     if now >= stop.give_up_at:
         life = lifecycle.drain(state.lifetime, "deadline", state.settings.drain_timeout, now)
         state, commands = shutdown.start_shutdown(state, life)
-        return state, [*commands, _alone(state.settings, stop)]
+        return state, [*commands, _not_stopped(state.settings, stop)]
     if now >= stop.request_at:
         return replace(state, job_stop=job_stop.requested(stop)), [RequestJobStop()]
     return state, []
@@ -73,7 +74,7 @@ def perform_due(state: State, now: float) -> Decision:
 
 def force_exit_zero(commands: list[Command]) -> list[Command]:
     """
-    Let what would have ended the program with another code end it with 0: the deadline is over.
+    Replace every exit code by 0 and keep the original reason as `error`: the deadline has passed.
     """
     return [
         exit_command(ExitCode.OK, "deadline", error=command.reason, **command.fields)
@@ -85,36 +86,36 @@ def force_exit_zero(commands: list[Command]) -> list[Command]:
 
 def late_answer(settings: Settings, event: Event) -> list[Note]:
     """
-    Say what became of the one question of a start past the deadline.
+    Return the log line for the single request that a start past the deadline sends.
     """
     if not isinstance(event, JobStopAnswered):
-        error = f"no answer within {format_span(job_stop.LATE_REQUEST_TIMEOUT)}"
-        return [_alone(settings, JobStop(error=error))]
+        error = f"no response within {format_span(job_stop.LATE_REQUEST_TIMEOUT)}"
+        return [_not_stopped(settings, JobStop(error=error))]
     if event.error:
-        return [_alone(settings, JobStop(error=event.error))]
+        return [_not_stopped(settings, JobStop(error=event.error))]
     return [note("job.stop_accepted", tries=1)]
 
 
-def _alone(settings: Settings, stop: JobStop) -> Note:
-    """Say that the job goes on without us, why, and what a person can do about it."""
+def _not_stopped(settings: Settings, stop: JobStop) -> Note:
+    """Return the warning that the job keeps running: the reason and the commands to run."""
     job, namespace = settings.nomad_job_id, settings.nomad_namespace
-    by_hand = f"nomad job stop -namespace {namespace} {shlex.quote(job)}"
+    command = f"nomad job stop -namespace {namespace} {shlex.quote(job)}"
     if stop.is_granted:
-        within = format_span(job_stop.SIGNAL_TIMEOUT)
+        limit = format_span(job_stop.SIGNAL_TIMEOUT)
         return note(
             "job.not_stopped",
             "warning",
             job=job,
-            reason=f"Nomad agreed, but sent no signal within {within}",
-            hint=f"ending alone; `{by_hand}` asks again",
+            reason=f"Nomad accepted, but sent no stop signal within {limit}",
+            hint=f"exiting; run `{command}` to stop the job",
         )
-    bound_to = shlex.quote(_CHILD.split(job)[0])
+    bound_to = shlex.quote(_CHILD_JOB.split(job)[0])
     return note(
         "job.not_stopped",
         "warning",
         job=job,
-        reason=stop.error or "no answer in time",
-        hint=f"ending alone, the rest of the job runs on; `{by_hand}` stops it",
+        reason=stop.error or "no response in time",
+        hint=f"exiting; the job's other tasks keep running; run `{command}` to stop them",
         policy=f'namespace "{namespace}" {{ capabilities = ["deregister-job"] }}',
         policy_before_2_0=f'namespace "{namespace}" {{ capabilities = ["submit-job"] }}',
         apply=f"nomad acl policy apply -namespace {namespace} -job {bound_to} NAME file.hcl",

@@ -1,5 +1,5 @@
 """
-The rules of children: nginx's master, `nginx -t`, and the orphans that a dead master leaves.
+Rules for child processes: nginx's master, `nginx -t`, and the orphaned workers of a dead master.
 """
 
 import signal
@@ -23,7 +23,7 @@ def on_child_event(
     state: State, event: Spawned | SpawnFailed | ChildExited | OrphansFound, now: float
 ) -> Decision:
     """
-    Take in what became of a child.
+    Handle the start, the failed start or the exit of a child.
     """
     match event:
         case Spawned(ChildKind.CHECK, pid):
@@ -34,14 +34,14 @@ def on_child_event(
             booting = nginx_master.spawned(state.master, pid, now, state.settings.start_timeout)
             return replace(state, master=booting), [note("nginx.started", pid=pid)]
         case SpawnFailed():
-            return _not_spawned(state, event, now)
+            return _on_spawn_failed(state, event, now)
         case ChildExited(pid, ChildKind.CHECK) if pid == state.rollout.check:
             if event.code == 0:
                 return reload_steps.with_rollout(state, reload_attempt.checked(state.rollout))
-            reason = event.output or f"nginx -t ended with {event.code}"
+            reason = event.output or f"nginx -t exited with code {event.code}"
             return reload_steps.failed(state, ExitCode.CONFIG, reason, now)
         case ChildExited(pid, ChildKind.MASTER) if pid == state.master.pid:
-            return _master_died(state, event, now)
+            return _on_master_exit(state, event, now)
         case ChildExited(pid=pid):
             return replace(state, master=nginx_master.orphan_exited(state.master, pid)), []
         case OrphansFound(pids):
@@ -51,8 +51,8 @@ def on_child_event(
             assert_never(event)
 
 
-def _not_spawned(state: State, event: SpawnFailed, now: float) -> Decision:
-    why = "nginx cannot be started"
+def _on_spawn_failed(state: State, event: SpawnFailed, now: float) -> Decision:
+    why = "cannot start nginx"
     if not state.master.ever_answered:
         return state, [exit_command(event.code, why, message=event.reason)]
     if event.kind is ChildKind.CHECK:
@@ -64,12 +64,12 @@ def _not_spawned(state: State, event: SpawnFailed, now: float) -> Decision:
     return replace(state, master=down, rollout=reload_attempt.abandon(state.rollout)), [line]
 
 
-def _master_died(state: State, event: ChildExited, now: float) -> Decision:
-    doom, pid = state.master.give_up_reason, event.pid
-    sweep = Kill(pid, signal.SIGKILL, group=True)
+def _on_master_exit(state: State, event: ChildExited, now: float) -> Decision:
+    given_up, pid = state.master.give_up_reason, event.pid
+    kill_group = Kill(pid, signal.SIGKILL, group=True)
     if not state.master.ever_answered:
-        why = doom or f"nginx ended with {event.code} before its first answer"
-        return state, [sweep, exit_command(ExitCode.UNAVAILABLE, why, message=event.output)]
+        why = given_up or f"nginx exited with code {event.code} before it was ready"
+        return state, [kill_group, exit_command(ExitCode.UNAVAILABLE, why, message=event.output)]
     down = nginx_master.exited(state.master, now)
     state = replace(state, generations=Generations(state.generations.max_draining))
     commands: list[Command] = [
@@ -81,16 +81,16 @@ def _master_died(state: State, event: ChildExited, now: float) -> Decision:
             message=event.output,
         )
     ]
-    # Orphans that held the port against this master have had their chance to go politely.
+    # Orphans may hold the port that this master needed; they have already received SIGQUIT.
     if state.master.health is MasterState.BOOTING or nginx_master.is_crash_looping(down):
         commands += [Kill(orphan, signal.SIGKILL) for orphan in sorted(down.orphans)]
     if nginx_master.is_crash_looping(down):
-        code = ExitCode.UNAVAILABLE if doom else event.code or ExitCode.SOFTWARE
+        code = ExitCode.UNAVAILABLE if given_up else event.code or ExitCode.SOFTWARE
         why = (
-            doom
-            or f"nginx ended {len(down.crashes)} times within {format_span(nginx_master.WINDOW)}"
+            given_up
+            or f"nginx exited {len(down.crashes)} times within {format_span(nginx_master.WINDOW)}"
         )
-        return state, [*commands, sweep, exit_command(code, why, message=event.output)]
-    commands.append(sweep if doom else QuitOrphans(pid))
-    down = replace(down, seeking_orphans=not doom)
+        return state, [*commands, kill_group, exit_command(code, why, message=event.output)]
+    commands.append(kill_group if given_up else QuitOrphans(pid))
+    down = replace(down, seeking_orphans=not given_up)
     return replace(state, master=down, rollout=reload_attempt.abandon(state.rollout)), commands

@@ -1,17 +1,17 @@
 """
-The behaviour of the program: what each event leads to.
+The entry point of the policy: state and event in, new state and commands out.
 
-Theory: an event first reaches the machine it is about (`lifetime`, `endpoint_set`, `rollout`,
-`master`); `running` and `ending` hold the few rules that cross them.  Then whatever is due by now
-is done, so that no order of events can delay anything: TimePassed does that and no more.
-Nothing here touches the world or reads a clock; tests are lists of events.
+Each event goes first to the state machine it concerns (`lifecycle`, `endpoint_set`, `reload`,
+`nginx_master`); `running` and `shutdown` hold the few rules that span several.  Then every action
+that is due is performed, whatever the event was, so no order of events can delay an action;
+TimePassed triggers only this.  No function here performs I/O or reads a clock.
 
-The rules that cross the machines:
-- nothing is sent to nginx before its generation has answered, but the signal to end;
-- before the first answer, trouble ends the program (78, 69, 126, 127); after it, trouble is
-  survived as long as anything can be served;
-- after the deadline no code but 0 comes out of it;
-- once the end has begun, only the end matters.
+Rules that span the state machines:
+- nginx receives no signal except stop signals before its generation has answered;
+- before the first answer, an error ends the program (78, 69, 126, 127); after it, the program keeps
+  running as long as it can serve;
+- after the deadline the exit code is always 0;
+- once shutdown has begun, only shutdown events have an effect.
 """
 
 from collections.abc import Iterable, Mapping
@@ -41,8 +41,8 @@ def first_state(
     settings: Settings, resolved: ResolvedDeadline, sources: Iterable[str], now: float
 ) -> Decision:
     """
-    Make the first state and the first orders; past the deadline the order is to leave, with the job
-    asked to stop once more where it should end with us.
+    Build the first state and commands.  Past the deadline these are Exit, preceded by one more
+    RequestJobStop with AT_DEADLINE=stop-job.
     """
     record, remaining = resolved.record, resolved.remaining
     epoch = record.end
@@ -73,18 +73,16 @@ def first_state(
         notes.insert(0, note("deadline.anchored", "warning", reason=resolved.warning))
     if remaining is None or remaining > 0:
         return state, [*notes, SaveState(record)]
-    hint = (
-        f"this is a restart past the deadline; remove {settings.state_dir}/state.json to start anew"
-    )
+    hint = f"delete {settings.state_dir}/state.json to start with a new deadline"
     ended = replace(state, lifetime=lifecycle.enter(state.lifetime, Phase.ENDED))
-    once_more = [RequestJobStop()] if settings.stops_job else []
+    job_stop = [RequestJobStop()] if settings.stops_job else []
     why = "deadline passed before this start"
-    return ended, [*notes, *once_more, exit_command(ExitCode.OK, why, hint=hint)]
+    return ended, [*notes, *job_stop, exit_command(ExitCode.OK, why, hint=hint)]
 
 
 def load_cache(state: State, caches: Mapping[str, CachedEndpoints], now: float) -> Decision:
     """
-    Begin with what an earlier process remembered, and say how old it is.
+    Load the endpoints that an earlier process cached, and log their age.
     """
     state = replace(state, endpoint_set=endpoint_set.restored(state.endpoint_set, caches, now))
     return state, [
@@ -93,7 +91,7 @@ def load_cache(state: State, caches: Mapping[str, CachedEndpoints], now: float) 
             source=name,
             endpoints=len(cached.endpoints),
             answer_age=round(cached.age, 1),
-            hint="served until the source answers",
+            hint="served until the source responds",
         )
         for name, cached in sorted(caches.items())
     ]
@@ -101,12 +99,17 @@ def load_cache(state: State, caches: Mapping[str, CachedEndpoints], now: float) 
 
 def decide(state: State, event: Event, now: float) -> Decision:
     """
-    Take in an event at an instant, and whatever else is due by then: the new state, the orders.
+    Handle an event and every action due at `now`; return the new state and the commands.
     """
     if state.lifetime.phase is Phase.ENDED:
         return state, []
-    state, commands = _react(state, event, now)
-    for due in (_deadline, requests.warn_before_deadline, running.perform_due, shutdown.advance):
+    state, commands = _dispatch(state, event, now)
+    for due in (
+        _check_deadline,
+        requests.warn_before_deadline,
+        running.perform_due,
+        shutdown.advance,
+    ):
         if not any(isinstance(command, Exit) for command in commands):
             state, more = due(state, now)
             commands = [*commands, *more]
@@ -116,22 +119,22 @@ def decide(state: State, event: Event, now: float) -> Decision:
         if state.lifetime.phase is not Phase.ENDED:
             state = replace(state, lifetime=lifecycle.enter(state.lifetime, Phase.ENDED))
         return state, commands
-    for following in (endpoints.update_services, update_view):
-        state, more = following(state, now)
+    for update in (endpoints.update_services, update_view):
+        state, more = update(state, now)
         commands = [*commands, *more]
-    written = stats.count(state.stats, commands, state.rollout.live, now)
-    return replace(state, stats=written), commands
+    counted = stats.count(state.stats, commands, state.rollout.live, now)
+    return replace(state, stats=counted), commands
 
 
-def _react(state: State, event: Event, now: float) -> Decision:
+def _dispatch(state: State, event: Event, now: float) -> Decision:
     if isinstance(event, DeadlineRequested | StopRequested):
         return requests.handle_request(state, event, now)
-    react = shutdown.on_event_while_draining if state.lifetime.is_ending else running.on_event
-    return react(state, event, now)
+    handler = shutdown.on_event_while_draining if state.lifetime.is_ending else running.on_event
+    return handler(state, event, now)
 
 
-def _deadline(state: State, now: float) -> Decision:
-    """Begin the end when the deadline has come, or the wait for Nomad to begin it."""
+def _check_deadline(state: State, now: float) -> Decision:
+    """Begin shutdown, or the wait for Nomad's stop signal, once the deadline has passed."""
     if state.lifetime.phase is Phase.ASKING:
         return awaiting_job_stop.perform_due(state, now)
     if state.lifetime.is_ending or now < state.lifetime.deadline:

@@ -1,8 +1,8 @@
 """
-The rules of what is known: answers, silences and health become the plan that is wanted.
+Rules for endpoints: discovery results and health become the wanted plan.
 
-Before the first start the plan waits for the first answer and the first verdicts, START_WAIT at
-most; later a change waits for the first verdict on new endpoints, and never longer than that.
+Before the first start the plan waits for the first answer and the first probe results, START_WAIT
+at most.  Later a change waits only for the first probe results of new endpoints.
 """
 
 from collections.abc import Iterable
@@ -16,11 +16,11 @@ from supervisor.core.events import DiscoveryFailed, HealthChanged, ProbesFellBac
 from supervisor.core.model import ONCE_READY, CachedEndpoints, Endpoint, HealthState
 from supervisor.core.state import Decision, State
 
-#: What is remembered for a restart says how old it is; that is kept true to so many seconds.
-_MEMORY = 30.0
+#: The cache is saved at least this often, in seconds, so that its recorded age stays accurate.
+_CACHE_INTERVAL = 30.0
 
-#: So many endpoints are named in a log line, the others counted.
-_NAMED = 5
+#: The most endpoints named in one log line; the others are counted.
+_MAX_NAMED = 5
 
 
 def on_discovery_event(
@@ -29,7 +29,7 @@ def on_discovery_event(
     now: float,
 ) -> Decision:
     """
-    Take in what a source or a probe says.
+    Handle a result of discovery or of the probes.
     """
     match event:
         case SnapshotArrived():
@@ -38,7 +38,7 @@ def on_discovery_event(
             return _on_failure(state, event, now)
         case HealthChanged():
             after = endpoint_set.health_changed(state.endpoint_set, event, now)
-            notes = _health(state.endpoint_set, after, event)
+            notes = _health_notes(state.endpoint_set, after, event)
             return offer_plan(replace(state, endpoint_set=after), now, notes)
         case ProbesFellBack(reason, hint):
             return state, [note("probes.fell_back", "warning", reason=reason, hint=hint)]
@@ -48,15 +48,15 @@ def on_discovery_event(
 
 def perform_due(state: State, now: float) -> Decision:
     """
-    Do what is due about the plan without any event.
+    Update the plan when the lame duck phase or another instant is due.
     """
     commands: list[Command] = []
-    lame = now >= state.lame_duck_at
-    if lame:
+    enters_lame_duck = now >= state.lame_duck_at
+    if enters_lame_duck:
         state = replace(state, in_lame_duck=True)
         left = round(state.lifetime.deadline - now, 3)
-        commands.append(note("lame_duck", remaining=left, hint="not ready any more, still serving"))
-    if lame or state.rollout.wanted is None or now >= state.endpoint_set.due_at:
+        commands.append(note("lame_duck", remaining=left, hint="no longer ready, still serving"))
+    if enters_lame_duck or state.rollout.wanted is None or now >= state.endpoint_set.due_at:
         state = replace(state, endpoint_set=endpoint_set.elapsed(state.endpoint_set, now))
         return offer_plan(state, now, commands)
     return state, commands
@@ -64,7 +64,7 @@ def perform_due(state: State, now: float) -> Decision:
 
 def offer_plan(state: State, now: float, commands: list[Command]) -> Decision:
     """
-    Want what is known by now, unless it is too early to tell.
+    Compute the wanted plan, unless first results are still awaited.
     """
     if state.rollout.wanted is None:
         known = state.endpoint_set.tried_all and state.endpoint_set.all_probed
@@ -72,7 +72,7 @@ def offer_plan(state: State, now: float, commands: list[Command]) -> Decision:
             return state, commands
     elif endpoint_set.is_holding(state.endpoint_set, now):
         return state, commands
-    chosen = balancing.balance(state.endpoint_set, _terms(state))
+    chosen = balancing.balance(state.endpoint_set, _balancing_settings(state))
     commands += [
         note("endpoints.warning", "warning", reason=warning)
         for warning in chosen.warnings
@@ -89,24 +89,24 @@ def offer_plan(state: State, now: float, commands: list[Command]) -> Decision:
 
 def update_services(state: State, now: float) -> Decision:
     """
-    Bring the probes and the memory for a restart in step with the state.
+    Update the probe targets and the endpoint cache from the state.
     """
     commands: list[Command] = []
     if state.endpoint_set.is_probing:
         known = state.endpoint_set
-        wish = SetProbeTargets(
+        targets = SetProbeTargets(
             known.watched, frozenset(known.leaving), known.allocations, known.was_ready
         )
         if state.lifetime.is_ending:
-            wish = SetProbeTargets(frozenset())
-        if wish != state.probe_targets:
-            state = replace(state, probe_targets=wish)
-            commands.append(wish)
+            targets = SetProbeTargets(frozenset())
+        if targets != state.probe_targets:
+            state = replace(state, probe_targets=targets)
+            commands.append(targets)
     live = state.rollout.live
     if live is None or state.lifetime.is_ending:
         return state, commands
-    is_due = live.generation != state.cache_generation or now >= state.cached_at + _MEMORY
-    caches = _memories(state, now) if is_due else {}
+    is_due = live.generation != state.cache_generation or now >= state.cached_at + _CACHE_INTERVAL
+    caches = _caches(state, now) if is_due else {}
     if caches:
         commands.append(SaveCache(caches))
         state = replace(state, cache_generation=live.generation, cached_at=now)
@@ -120,15 +120,19 @@ def _on_answer(state: State, event: SnapshotArrived, now: float) -> Decision:
     before = state.endpoint_set.sources[event.source]
     notes: list[Command] = []
     if before.failing_since is not None:
-        away = round(now - before.failing_since, 2)
-        notes.append(note("discovery.recovered", source=event.source, after=away))
+        outage = round(now - before.failing_since, 2)
+        notes.append(note("discovery.recovered", source=event.source, after=outage))
     if not event.confirmed:
-        notes.append(note("discovery.empty_unconfirmed", source=event.source, hint="asking again"))
+        notes.append(
+            note(
+                "discovery.empty_unconfirmed", source=event.source, hint="querying again to confirm"
+            )
+        )
     elif (before.endpoints, before.server_options) != (event.endpoints, event.server_options):
         notes.append(_changed(event, before.endpoints or ()))
     if len(event.jobs) > 1 and event.source not in state.multiple_jobs:
         state = replace(state, multiple_jobs=state.multiple_jobs | {event.source})
-        hint = "all are served; set SERVICE_JOB to one of them, or to self"
+        hint = "endpoints of all jobs are served; set SERVICE_JOB to one job ID or to self"
         notes.append(
             note(
                 "service.multiple_jobs",
@@ -173,13 +177,13 @@ def _on_failure(state: State, event: DiscoveryFailed, now: float) -> Decision:
     return offer_plan(state, now, [line])
 
 
-# ---------------------------------------------------------------------- health, plan, memory
+# ----------------------------------------------------------------------- health, plan, cache
 
 
-def _health(
+def _health_notes(
     before: endpoint_set.EndpointSet, after: endpoint_set.EndpointSet, event: HealthChanged
 ) -> list[Command]:
-    """Say who became ready and who was lost; the first failure of a newcomer is no news."""
+    """Log endpoints that became ready or lost readiness, not the failures of new ones."""
     changed = {
         each: after.health_states[each]
         for each in event.health_states
@@ -207,18 +211,18 @@ def _health(
 
 def _named(endpoints: Iterable[Endpoint]) -> list[str]:
     ordered = sorted(endpoints)
-    more = [f"and {len(ordered) - _NAMED} more"] if len(ordered) > _NAMED else []
-    return [*map(str, ordered[:_NAMED]), *more]
+    more = [f"and {len(ordered) - _MAX_NAMED} more"] if len(ordered) > _MAX_NAMED else []
+    return [*map(str, ordered[:_MAX_NAMED]), *more]
 
 
-def _terms(state: State) -> BalancingSettings:
+def _balancing_settings(state: State) -> BalancingSettings:
     settings = state.settings
     return BalancingSettings(
         settings.lb_method, settings.health_fail_open, state.deadline_epoch, state.in_lame_duck
     )
 
 
-def _memories(state: State, now: float) -> dict[str, CachedEndpoints]:
+def _caches(state: State, now: float) -> dict[str, CachedEndpoints]:
     known = state.endpoint_set
     was_ready = frozenset(
         endpoint

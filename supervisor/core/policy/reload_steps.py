@@ -1,8 +1,8 @@
 """
-The rules of an attempt: how rollout and master meet.
+Rules for the steps of a reload attempt, where rollout and master interact.
 
-Before nginx has answered once, whatever fails ends the program; after it, whatever fails leaves
-things as they were.
+Before nginx has answered once, any failure ends the program; after that, a failure leaves the live
+configuration unchanged.
 """
 
 import signal
@@ -24,7 +24,7 @@ def on_files(
     state: State, event: Staged | StageFailed | Swapped | SwapFailed, now: float
 ) -> Decision:
     """
-    Take in an answer of the clerk.
+    Handle a result of the file writer.
     """
     roll, settings = state.rollout, state.settings
     awaited = Step.STAGING if isinstance(event, Staged | StageFailed) else Step.SWAPPING
@@ -33,7 +33,7 @@ def on_files(
         or roll.candidate is None
         or event.attempt != roll.candidate.attempt
     ):
-        return state, []  # of an attempt that was abandoned
+        return state, []  # from an abandoned attempt
     match event:
         case Staged():
             return with_rollout(
@@ -42,7 +42,7 @@ def on_files(
         case SwapFailed(_, reason) if (
             roll.live is not None and state.master.health is MasterState.DOWN
         ):
-            # The files could not be put back; they may be whole, and without nginx nothing serves.
+            # Start nginx anyway: the live files may be intact, and without nginx nothing serves.
             state, commands = _swapped(state, now)
             return state, [note("config.not_restored", "error", reason=reason), *commands]
         case StageFailed(_, reason) | SwapFailed(_, reason):
@@ -54,21 +54,21 @@ def on_files(
 
 
 def _swapped(state: State, now: float) -> Decision:
-    silent, revives = state.rollout.files_only, state.rollout.revives
+    files_only, revives = state.rollout.files_only, state.rollout.revives
     after = reload_attempt.swapped(state.rollout, now, state.settings.verify_timeout)
     if state.master.health is MasterState.DOWN:
-        # `boot_by` bounds a start; a reload's bound would be too short for it.
+        # `boot_by` limits a start; the time limit of a reload would be too short for it.
         return replace(state, rollout=replace(after, give_up_at=NEVER)), [SpawnMaster()]
     state = replace(state, rollout=after)
-    if silent:
+    if files_only:
         return state, [note("config.restored", "warning")]
-    awake: list[Command] = [Kill(state.master.pid, signal.SIGCONT)] if revives else []
-    return state, [*awake, Kill(state.master.pid, signal.SIGHUP)]
+    resume: list[Command] = [Kill(state.master.pid, signal.SIGCONT)] if revives else []
+    return state, [*resume, Kill(state.master.pid, signal.SIGHUP)]
 
 
-def seen(state: State, generation: str | None, now: float) -> Decision:
+def on_generation(state: State, generation: str | None, now: float) -> Decision:
     """
-    Take in what nginx answers, or that it does not.
+    Handle the generation that nginx reports, None when it did not respond.
     """
     commands: list[Command] = []
     candidate, live = state.rollout.candidate, state.rollout.live
@@ -94,25 +94,25 @@ def seen(state: State, generation: str | None, now: float) -> Decision:
 
 def failed(state: State, code: ExitCode, reason: str, now: float) -> Decision:
     """
-    End an attempt: the first one ends the program with `code`, a later one changes nothing.
+    End a failed attempt: the first one exits with `code`, a later one keeps the live configuration.
     """
     if state.rollout.live is None:
-        return state, [exit_command(code, "the first configuration cannot be used", message=reason)]
+        return state, [exit_command(code, "cannot apply the first configuration", message=reason)]
     return with_rollout(state, reload_attempt.fail(state.rollout, reason, now))
 
 
 def give_up(state: State, now: float) -> Decision:
     """
-    Stop waiting for a step: for `nginx -t`, or for a generation to answer.
+    End a step that exceeded its time limit: `nginx -t`, or waiting for a generation to answer.
     """
     roll, live, settings = state.rollout, state.rollout.live, state.settings
     if roll.step is Step.CHECKING:
-        reason = f"nginx -t did not end within {format_span(settings.start_timeout)}"
+        reason = f"nginx -t did not exit within {format_span(settings.start_timeout)}"
         stuck = [Kill(roll.check, signal.SIGKILL, group=True)] if roll.check else []
         state, commands = failed(state, ExitCode.UNAVAILABLE, reason, now)
         return state, [*stuck, *commands]
     if roll.revives:
-        why = "nothing answers even after a reload of the last good files"
+        why = "nginx does not respond even after rolling back"
         state = replace(
             state,
             master=replace(state.master, give_up_reason=why),
@@ -120,20 +120,20 @@ def give_up(state: State, now: float) -> Decision:
         )
         line = note("nginx.replaced", "error", reason=why)
         return state, [line, Kill(state.master.pid, signal.SIGKILL, group=True)]
-    assert live is not None  # a first start is bounded by `boot_by` instead
-    # The last good files come back before what was tried goes: until then it is the live folder.
-    reason = f"the new generation did not answer within {format_span(settings.verify_timeout)}"
+    assert live is not None  # a first start is limited by `boot_by` instead
+    # Restore precedes Discard: until then the failed attempt is the live directory.
+    reason = f"the new generation did not respond within {format_span(settings.verify_timeout)}"
     state, commands = with_rollout(state, reload_attempt.fail(roll, reason, now))
     if roll.seen is None:
         state, more = with_rollout(state, reload_attempt.revive(state.rollout, now))
         return state, [*more, *commands]
-    # A stopped master would reload the restored files once it is awake.
+    # A stopped master reloads the restored files after SIGCONT.
     return state, [Restore(live), Kill(state.master.pid, signal.SIGCONT), *commands]
 
 
 def with_rollout(state: State, outcome: reload_attempt.Outcome) -> Decision:
     """
-    Put what became of a rollout into the state.
+    Store the outcome of a rollout function in the state.
     """
     after, commands = outcome
     return replace(state, rollout=after), commands

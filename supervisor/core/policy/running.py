@@ -1,5 +1,5 @@
 """
-The rules while the service runs: what events mean, and what is due without any.
+Rules while the service runs: which rule handles each event, and the actions that become due.
 """
 
 import signal
@@ -51,19 +51,19 @@ from supervisor.core.state import Decision, State
 
 def on_event(state: State, event: SystemEvent, now: float) -> Decision:
     """
-    Take in an event while the service runs.
+    Handle an event while the service runs.
     """
     match event:
         case SnapshotArrived() | DiscoveryFailed() | HealthChanged() | ProbesFellBack():
             return endpoints.on_discovery_event(state, event, now)
         case SignalArrived(signum):
-            return _signalled(state, signum, now)
+            return _on_signal(state, signum, now)
         case Spawned() | SpawnFailed() | ChildExited() | OrphansFound():
             return children.on_child_event(state, event, now)
         case Staged() | StageFailed() | Swapped() | SwapFailed():
             return reload_steps.on_files(state, event, now)
         case GenerationReported(generation):
-            return reload_steps.seen(state, generation, now)
+            return reload_steps.on_generation(state, generation, now)
         case WorkersCounted() | WorkersSignalled():
             return worker_limit.on_worker_event(state, event, now)
         case JobStopAnswered():
@@ -80,16 +80,16 @@ def on_event(state: State, event: SystemEvent, now: float) -> Decision:
 
 def perform_due(state: State, now: float) -> Decision:
     """
-    Do what is due while the service runs.
+    Perform the actions that are due while the service runs.
     """
     if state.lifetime.is_ending:
         return state, []
     state, commands = endpoints.perform_due(state, now)
     if now >= state.master.boot_by:
-        why = f"nginx did not answer within {format_span(state.settings.start_timeout)}"
-        doomed = replace(state.master, boot_by=NEVER, give_up_reason=why)
+        why = f"nginx did not respond within {format_span(state.settings.start_timeout)}"
+        given_up = replace(state.master, boot_by=NEVER, give_up_reason=why)
         kill = Kill(state.master.pid, signal.SIGKILL, group=True)
-        return replace(state, master=doomed), [*commands, kill]
+        return replace(state, master=given_up), [*commands, kill]
     if now >= state.master.respawn_at:
         state = replace(state, master=replace(state.master, respawn_at=NEVER))
         state, more = reload_steps.with_rollout(state, reload_attempt.revive(state.rollout, now))
@@ -110,7 +110,7 @@ def perform_due(state: State, now: float) -> Decision:
     return state, commands
 
 
-def _signalled(state: State, signum: int, now: float) -> Decision:
+def _on_signal(state: State, signum: int, now: float) -> Decision:
     if signum in STOP_SIGNALS:
         return shutdown.start_shutdown(
             state, lifecycle.stop_requested(state.lifetime, state.settings.stop_timeout, now)

@@ -1,8 +1,8 @@
 """
-The end: drain, then the ladder, then leave with code 0.
+Rules for shutdown: drain, then SIGTERM and SIGKILL, then exit with code 0.
 
-Whatever happens once the end has begun, it ends well: nginx dying is what was wanted, and a child
-that was ordered before the end but starts after it is told to go at once.
+No event during shutdown changes the exit code: the exit of nginx is expected, and a child that was
+requested before shutdown but starts during it is signalled at once.
 """
 
 import signal
@@ -32,13 +32,13 @@ from supervisor.core.model import NEVER, ChildKind
 from supervisor.core.signal_sets import STOP_SIGNALS
 from supervisor.core.state import Decision, State
 
-#: From here on an exit code tells of a death by signal.
+#: Exit codes from here on mean death by a signal.
 _BY_SIGNAL = 128
 
 
 def start_shutdown(state: State, life: Lifetime) -> Decision:
     """
-    Begin the end: tell nginx to finish what is open and to take no more.
+    Begin shutdown: SIGQUIT makes nginx finish open requests and accept no more.
     """
     commands: list[Command] = []
     if state.master.pid:
@@ -52,7 +52,7 @@ def start_shutdown(state: State, life: Lifetime) -> Decision:
 
 def on_event_while_draining(state: State, event: SystemEvent, now: float) -> Decision:
     """
-    Take in an event after the end has begun.
+    Handle an event during shutdown.
     """
     match event:
         case SignalArrived(signum) if signum in STOP_SIGNALS:
@@ -66,7 +66,7 @@ def on_event_while_draining(state: State, event: SystemEvent, now: float) -> Dec
         case ChildExited(pid=pid, code=code) if pid == state.master.pid:
             down = replace(nginx_master.exited(state.master, now), respawn_at=NEVER)
             if state.lifetime.phase is Phase.DRAINING and code >= _BY_SIGNAL:
-                # Killed by someone else: its workers may still drain.
+                # Killed by another process: its workers may still drain.
                 return replace(state, master=replace(down, seeking_orphans=True)), [
                     QuitOrphans(pid)
                 ]
@@ -78,12 +78,12 @@ def on_event_while_draining(state: State, event: SystemEvent, now: float) -> Dec
         case ConnectionsCounted(count):
             return replace(state, lifetime=replace(state.lifetime, cut=count)), []
         case _:
-            return state, []  # too late to matter
+            return state, []  # no effect during shutdown
 
 
 def advance(state: State, now: float) -> Decision:
     """
-    Climb from QUIT over TERM to KILL as far as the clock is, and leave when nothing is left.
+    Escalate from SIGQUIT over SIGTERM to SIGKILL as due, and exit once no process is left.
     """
     life, commands = state.lifetime, list[Command]()
     if not life.is_ending:
@@ -91,7 +91,7 @@ def advance(state: State, now: float) -> Decision:
     left = [state.master.pid] if state.master.pid else []
     left += sorted(state.master.orphans)
     if not left and not state.master.seeking_orphans:
-        return _leave(state, life, now)
+        return _exit(state, life, now)
     if life.phase is Phase.DRAINING and now >= life.ladder.term_at:
         life = lifecycle.enter(life, Phase.TERMINATING)
         commands += [CountConnections(), *(Kill(pid, signal.SIGTERM) for pid in left)]
@@ -101,18 +101,18 @@ def advance(state: State, now: float) -> Decision:
         commands += [Kill(pid, signal.SIGKILL, group=pid == state.master.pid) for pid in left]
         commands.append(note("drain.killed", "warning", processes=len(left)))
     if life.phase is Phase.KILLING and now >= life.ladder.gone_at:
-        state, more = _leave(state, life, now, still_running=len(left))
+        state, more = _exit(state, life, now, still_running=len(left))
         return state, [*commands, *more]
     return replace(state, lifetime=life), commands
 
 
-def _leave(state: State, life: Lifetime, now: float, **also: int) -> Decision:
+def _exit(state: State, life: Lifetime, now: float, **fields: int) -> Decision:
     duration = round(now - life.ladder.began_at, 3)
     ended = replace(state, lifetime=lifecycle.enter(life, Phase.ENDED))
     if state.job_stop.tries:
-        also["ended_alone"] = life.ladder.began_at >= state.job_stop.give_up_at
+        fields["ended_alone"] = life.ladder.began_at >= state.job_stop.give_up_at
     return ended, [
         exit_command(
-            ExitCode.OK, life.ladder.reason, drained_in=duration, connections_cut=life.cut, **also
+            ExitCode.OK, life.ladder.reason, drained_in=duration, connections_cut=life.cut, **fields
         )
     ]

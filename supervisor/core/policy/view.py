@@ -1,5 +1,5 @@
 """
-What the world sees of the state: whether all is well, the pace of the looks, the status line.
+Values derived from the state: the published view, the poll interval and the status line.
 """
 
 from dataclasses import replace
@@ -11,27 +11,27 @@ from supervisor.core.nginx_master import MasterState
 from supervisor.core.reload import Step
 from supervisor.core.state import Decision, State
 
-#: How often nginx is asked for its generation, in seconds: while a new one is awaited, while it is
-#: silent, and at rest (a blackout is to be seen within 5 s, its confirmation included).
-_BRISK = 0.01
-_WORRIED = 0.1
-_CALM = 3.5
+#: Seconds between two queries of nginx's generation: while a new one is awaited, while nginx is
+#: unresponsive, and otherwise (an outage must be detected and confirmed within 5 s).
+_POLL_AWAITING = 0.01
+_POLL_UNRESPONSIVE = 0.1
+_POLL_IDLE = 3.5
 
-#: The view is renewed at least this often while nginx answers: its age means something.
-_FRESH = 1.0
+#: The view is renewed at least this often, in seconds, while nginx answers, so its age is usable.
+_VIEW_INTERVAL = 1.0
 
 
 def update_view(state: State, now: float) -> Decision:
     """
-    Bring the pace of the looks and the view in step with the state.
+    Update the poll interval and the view from the state.
     """
     commands: list[Command] = []
-    poll_interval, view = _pace(state), _view(state, now)
+    poll_interval, view = _poll_interval(state), _view(state, now)
     if poll_interval != state.poll_interval:
         commands.append(SetPollInterval(poll_interval))
     if (
         replace(view, at=state.view.at) == state.view
-        and state.generation_seen_at < state.view.at + _FRESH
+        and state.generation_seen_at < state.view.at + _VIEW_INTERVAL
     ):
         view = state.view
     return replace(state, poll_interval=poll_interval, view=view), commands
@@ -39,11 +39,11 @@ def update_view(state: State, now: float) -> Decision:
 
 def status_line(state: State, now: float) -> Command:
     """
-    Say everything in one line.
+    Return the log line that SIGUSR2 requests: the whole status in one line.
     """
     remaining = state.lifetime.deadline - now
-    silences = [source.failing_since for source in state.endpoint_set.sources.values()]
-    silent_since = min((since for since in silences if since is not None), default=None)
+    failing = [source.failing_since for source in state.endpoint_set.sources.values()]
+    failing_since = min((since for since in failing if since is not None), default=None)
     return note(
         "status",
         phase=state.lifetime.phase,
@@ -53,26 +53,26 @@ def status_line(state: State, now: float) -> Command:
         endpoints=state.view.endpoints,
         mode=state.view.mode,
         generation=state.view.generation,
-        unanswered_for=None if silent_since is None else round(now - silent_since, 1),
+        unanswered_for=None if failing_since is None else round(now - failing_since, 1),
         deadline=None if state.deadline_epoch is None else format_instant(state.deadline_epoch),
         remaining=None if remaining == NEVER else round(remaining, 1),
     )
 
 
-def _pace(state: State) -> float:
+def _poll_interval(state: State) -> float:
     if state.lifetime.is_ending or state.master.health is MasterState.DOWN:
         return 0.0
     if state.master.health is MasterState.BOOTING or state.rollout.step is Step.LOOKING:
-        return _BRISK
-    return _CALM if state.rollout.unresponsive_since == NEVER else _WORRIED
+        return _POLL_AWAITING
+    return _POLL_IDLE if state.rollout.unresponsive_since == NEVER else _POLL_UNRESPONSIVE
 
 
 def _view(state: State, now: float) -> View:
     live = state.rollout.live
     roll = state.rollout
-    dark = roll.unresponsive_since < NEVER or (roll.revives and roll.step is not Step.IDLE)
-    answers = state.master.health is MasterState.UP and not dark
-    healthy = answers and live is not None
+    unresponsive = roll.unresponsive_since < NEVER or (roll.revives and roll.step is not Step.IDLE)
+    responds = state.master.health is MasterState.UP and not unresponsive
+    healthy = responds and live is not None
     serving = live is not None and live.plan.mode is Mode.SERVE
     serving = serving and not state.in_lame_duck and not state.lifetime.is_ending
     return View(

@@ -1,8 +1,8 @@
 """
-The rules of room: how the old generations of workers meet a reload that is due.
+Rules for the worker limit: whether old generations of workers allow a reload that is due.
 
-Before each reload the workers are counted; the answer decides whether it begins, waits, or has the
-oldest generation told to go first.  A first start needs no room but its own.
+Workers are counted before each reload; the count decides whether the reload begins, waits, or first
+ends the oldest generation.  A first start has no old workers and is not checked.
 """
 
 import signal
@@ -19,7 +19,7 @@ from supervisor.core.worker_generations import ReloadDecision
 
 def start_reload(state: State, now: float) -> Decision:
     """
-    Begin the attempt that is due, or first have the workers counted.
+    Begin the attempt that is due; unless it is the first start, count the workers before.
     """
     if state.rollout.live is None:
         return reload_steps.with_rollout(state, reload_attempt.start(state.rollout, now))
@@ -29,7 +29,7 @@ def start_reload(state: State, now: float) -> Decision:
 
 def on_worker_event(state: State, event: WorkersCounted | WorkersSignalled, now: float) -> Decision:
     """
-    Take in which workers there are, or who was told to go.
+    Handle the count of workers, or the result of signalling some.
     """
     match event:
         case WorkersSignalled(workers, cut):
@@ -37,13 +37,13 @@ def on_worker_event(state: State, event: WorkersCounted | WorkersSignalled, now:
         case WorkersCounted():
             counted = worker_generations.counted(state.generations, event.pids)
             state = replace(state, generations=counted)
-            return _admitted(state, event, now) if now >= state.rollout_at else (state, [])
+            return _decide(state, event, now) if now >= state.rollout_at else (state, [])
         case _:
             assert_never(event)
 
 
-def _admitted(state: State, event: WorkersCounted, now: float) -> Decision:
-    """Let the reload begin if it fits, or do what helps it."""
+def _decide(state: State, event: WorkersCounted, now: float) -> Decision:
+    """Begin the reload if it fits; otherwise wait, or end the oldest generation."""
     old, plan = state.generations, state.rollout.wanted
     assert plan is not None
     why = worker_generations.shortage(old, event.free_slots, event.needed)
@@ -61,7 +61,7 @@ def _admitted(state: State, event: WorkersCounted, now: float) -> Decision:
             ), commands
         case ReloadDecision.END_OLDEST:
             oldest = old.draining[0]
-            # Who is told for the second time did not listen the first time.
+            # Workers that are still running after SIGTERM receive SIGKILL.
             signum = signal.SIGKILL if oldest & old.signalled else signal.SIGTERM
             commands.append(SignalWorkers(oldest, signum))
             return replace(

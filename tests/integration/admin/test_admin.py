@@ -224,7 +224,7 @@ def test_a_stop_is_the_end_with_0() -> None:
         assert held.answer is not None
         assert "one" == held.answer.text
         assert subject.ended
-        assert "asked to stop" == subject.ended["reason"]
+        assert "stop requested" == subject.ended["reason"]
 
 
 def test_the_configuration_is_told_on_the_socket_alone(served: Administered) -> None:

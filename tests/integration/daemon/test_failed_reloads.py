@@ -115,7 +115,7 @@ def test_F02_a_port_that_is_taken_is_found_out_by_the_generation(
         ):
             subject.signal(signal.SIGHUP)
             line = subject.wait_for_log("reload.failed", 12)
-            assert "did not answer" in line["reason"]
+            assert "did not respond" in line["reason"]
             eventually(lambda: before == live_files(subject), 2)
             assert subject.logged("nginx.output", level="error"), "nginx's own reason is passed on"
     assert [] == traffic.failures
@@ -140,7 +140,7 @@ def test_F03_a_check_that_hangs_is_killed(
     subject.offer(two)
     eventually(lambda: hung(subject), 5, what="nginx -t that hangs")
     line = subject.wait_for_log("reload.failed", 6)
-    assert "nginx -t did not end within 2s" == line["reason"]
+    assert "nginx -t did not exit within 2s" == line["reason"]
     fake_nginx.now(check="real")
     assert before == live_files(subject)
     eventually(lambda: not hung(subject), 1, what="no nginx -t left")

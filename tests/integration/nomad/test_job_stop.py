@@ -437,7 +437,7 @@ def test_that_question_takes_half_a_second_at_most(
 
     assert 0 == subject.wait(5)
     (said,) = subject.logged("job.not_stopped")
-    reasons = {"hangs": "no answer within 0.5s", "away": "nobody listens at Nomad's address"}
+    reasons = {"hangs": "no response within 0.5s", "away": "nobody listens at Nomad's address"}
     assert reasons.get(how, "Nomad wants a token (403)") == said["reason"]
     assert "deregister-job" in said["policy"]
     first, last = (datetime.fromisoformat(subject.logs[i]["time"]) for i in (0, -1))

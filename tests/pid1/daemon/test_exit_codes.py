@@ -143,7 +143,7 @@ def test_P20_a_port_that_is_taken(prepare: Prepare, replicas: Replicas) -> None:
     assert 69 == ended(subject)
     assert "ended" == subject.logs[-1]["event"]
     assert 69 == subject.logs[-1]["code"]
-    assert "before its first answer" in subject.logs[-1]["reason"]
+    assert "before it was ready" in subject.logs[-1]["reason"]
     assert "Address already in use" in subject.logs[-1]["message"]
     assert subject.ended is not None
     assert (69, subject.logs[-1]["message"]) == (subject.ended["code"], subject.ended["message"])

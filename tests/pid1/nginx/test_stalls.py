@@ -68,7 +68,7 @@ def test_P13_an_nginx_that_never_had_workers_is_unavailable(
     subject.start()
 
     assert 69 == subject.wait(8)
-    assert "did not answer within 1s" in subject.logs[-1]["reason"]
+    assert "did not respond within 1s" in subject.logs[-1]["reason"]
     assert "cannot be respawned" in subject.logs[-1]["message"]
 
 

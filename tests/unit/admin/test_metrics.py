@@ -12,7 +12,7 @@ from supervisor.core.events import ChildExited, DiscoveryFailed, WorkerDied
 from supervisor.core.model import ChildKind
 from tests.support.checkout import CHECKOUT
 from tests.support.metrics_lint import OFFICIAL, complaints, families
-from tests.support.play import SOURCE, Play, World, arrives
+from tests.support.policy_simulation import SOURCE, FakeSystem, Simulation, snapshot
 
 ALERTS = CHECKOUT / "docs" / "monitoring" / "alerts.yml"
 
@@ -22,7 +22,7 @@ COUNTED = {
 }  # fmt: skip
 
 
-def scraped(play: Play, *, counted: bool = True) -> str:
+def scraped(play: Simulation, *, counted: bool = True) -> str:
     """
     Return what a scrape of this moment answers.
     """
@@ -48,24 +48,26 @@ def value(text: str, series: str) -> float:
     return float(found[0].rpartition(" ")[2])
 
 
-def eventful() -> Play:
+def eventful() -> Simulation:
     """
     Play a life in which everything has happened that is counted.
     """
-    play = Play({"HEALTH_CHECK": "tcp", "MAX_DRAINING": "1"}).serve(1, 2)
+    play = Simulation({"HEALTH_CHECK": "tcp", "MAX_DRAINING": "1"}).serve(1, 2)
     play.send(DiscoveryFailed(SOURCE, "it is away", 1.0))
     play.send(WorkerDied("worker process 7 exited on signal 9"))
-    play.world = World(check=1, check_says="no such directive")
-    play.send(arrives(1, 2, 3))
+    play.system = FakeSystem(check_code=1, check_output="no such directive")
+    play.send(snapshot(1, 2, 3))
     play.run(1.0)
-    play.world = World()
+    play.system = FakeSystem()
     play.send(ChildExited(play.state.master.pid, ChildKind.MASTER, 139))
     return play.run(5.0)
 
 
 @pytest.mark.parametrize("counted", [True, False])
-@pytest.mark.parametrize("play", [Play(), Play().serve(1, 2), eventful()], ids=["new", "up", "old"])
-def test_a_scrape_keeps_the_rules(play: Play, counted: bool) -> None:  # noqa: FBT001
+@pytest.mark.parametrize(
+    "play", [Simulation(), Simulation().serve(1, 2), eventful()], ids=["new", "up", "old"]
+)
+def test_a_scrape_keeps_the_rules(play: Simulation, counted: bool) -> None:  # noqa: FBT001
     """
     Help, types, suffixes, units and labels as promtool wants them; no series is told twice.
     """
@@ -102,7 +104,7 @@ def test_nginx_is_named_as_the_official_exporter_names_it() -> None:
         "nginx_connections_handled", "nginx_connections_reading", "nginx_connections_waiting",
         "nginx_connections_writing", "nginx_http_requests_total",
     }  # fmt: skip
-    play = Play().serve(1)
+    play = Simulation().serve(1)
     told = {sample.name for family in families(scraped(play)) for sample in family.samples}
 
     assert expected == {name for name in told if name.startswith("nginx_")}
@@ -134,7 +136,7 @@ def test_the_deadline_is_a_number() -> None:
     """
     Seconds that become fewer; without a deadline infinitely many.
     """
-    play = Play({"TTL": "1h"}).serve(1)
+    play = Simulation({"TTL": "1h"}).serve(1)
     first = value(scraped(play), "autoexit_deadline_remaining_seconds")
     play.run(10.0)
 
@@ -142,7 +144,7 @@ def test_the_deadline_is_a_number() -> None:
         value(scraped(play), "autoexit_deadline_remaining_seconds"), abs=0.01
     )
     assert float("inf") == value(
-        scraped(Play({"TTL": "never"})), "autoexit_deadline_remaining_seconds"
+        scraped(Simulation({"TTL": "never"})), "autoexit_deadline_remaining_seconds"
     )
 
 

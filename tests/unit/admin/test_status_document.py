@@ -28,7 +28,7 @@ from supervisor.core.events import (
 from supervisor.core.model import ChildKind, Endpoint, HealthState, ServerOptions
 from supervisor.core.stats import MAX_RELOADS
 from tests.support.checkout import CHECKOUT
-from tests.support.play import SOURCE, Play, World, arrives, endpoints
+from tests.support.policy_simulation import SOURCE, FakeSystem, Simulation, endpoints, snapshot
 
 SCHEMA = Draft202012Validator(json.loads((CHECKOUT / "docs" / "status.schema.json").read_text()))
 SAMPLES: dict[str, Any] = {
@@ -36,7 +36,7 @@ SAMPLES: dict[str, Any] = {
 }  # fmt: skip
 
 
-def told(play: Play, *, current: bool = True, lives: bool = True) -> dict[str, Any]:
+def told(play: Simulation, *, current: bool = True, lives: bool = True) -> dict[str, Any]:
     """
     Return what /status would answer now, having compared it with its schema.
     """
@@ -58,10 +58,10 @@ def kinds(found: dict[str, Any]) -> list[str]:
 
 EVENTS = st.sampled_from(
     [
-        arrives(),
-        arrives(1),
-        arrives(1, 2, 3),
-        arrives(confirmed=False),
+        snapshot(),
+        snapshot(1),
+        snapshot(1, 2, 3),
+        snapshot(confirmed=False),
         SnapshotArrived(
             SOURCE, endpoints(4), server_options={endpoints(4)[0]: ServerOptions(3, backup=True)}
         ),
@@ -96,8 +96,8 @@ def test_whatever_happens_the_document_keeps_to_its_schema(
     """
     At every moment of any life: starting, serving, failing, ending and ended.
     """
-    world = World(check=1, check_says="no such directive") if broken else World()
-    play = Play({"TTL": ttl, "HEALTH_CHECK": check, "MAX_TTL": "3h"}, world=world)
+    world = FakeSystem(check_code=1, check_output="no such directive") if broken else FakeSystem()
+    play = Simulation({"TTL": ttl, "HEALTH_CHECK": check, "MAX_TTL": "3h"}, system=world)
     told(play)
     for event, pause in happening:
         if play.exit is None:
@@ -111,7 +111,7 @@ def test_a_calm_life_has_no_warnings() -> None:
     """
     What is told of a service that does what it should.
     """
-    found = told(Play({"TTL": "3h", "HEALTH_CHECK": "tcp"}).serve(1, 2))
+    found = told(Simulation({"TTL": "3h", "HEALTH_CHECK": "tcp"}).serve(1, 2))
 
     assert [] == found["warnings"]
     assert ("running", "serve", True, True) == tuple(
@@ -134,7 +134,7 @@ def test_a_calm_life_has_no_warnings() -> None:
         (DiscoveryFailed(SOURCE, "away", 1.0), "discovery_failing"),
         (StateSaved("full"), "not_saved"),
         (HealthChanged(dict.fromkeys(endpoints(1, 2), HealthState.FAILING)), "endpoints_remark"),
-        (arrives(), "nobody_ready"),
+        (snapshot(), "nobody_ready"),
         (DeadlineRequested(1, 0.0, -2.5 * 3600), "deadline_near"),
     ],
 )
@@ -142,7 +142,7 @@ def test_what_is_wrong_is_a_warning(event: Event, kind: str) -> None:
     """
     As long as it lasts.
     """
-    play = Play({"TTL": "3h", "HEALTH_CHECK": "tcp"}).serve(1, 2)
+    play = Simulation({"TTL": "3h", "HEALTH_CHECK": "tcp"}).serve(1, 2)
     play.send(event)
     play.run(2.0)
 
@@ -153,9 +153,9 @@ def test_a_refused_configuration_is_told_with_its_reason() -> None:
     """
     Until one is accepted.
     """
-    play = Play({"TTL": "3h"}).serve(1)
-    play.world = World(check=1, check_says="no such directive")
-    play.send(arrives(1, 2))
+    play = Simulation({"TTL": "3h"}).serve(1)
+    play.system = FakeSystem(check_code=1, check_output="no such directive")
+    play.send(snapshot(1, 2))
     play.run(0.5)
     found = told(play)
 
@@ -165,7 +165,7 @@ def test_a_refused_configuration_is_told_with_its_reason() -> None:
     assert ("refused", "1 endpoint added", "no such directive", 1) == tuple(
         latest[name] for name in ("result", "why", "reason", "endpoints")
     )
-    play.world = World()
+    play.system = FakeSystem()
     play.run(60.0)
     assert [] == kinds(told(play))
 
@@ -174,8 +174,8 @@ def test_a_silent_nginx_is_told() -> None:
     """
     Its death, and that it is back.
     """
-    play = Play({"TTL": "3h"}).serve(1)
-    play.world = World(boot=0.5)
+    play = Simulation({"TTL": "3h"}).serve(1)
+    play.system = FakeSystem(boot_time=0.5)
     play.send(ChildExited(play.state.master.pid, ChildKind.MASTER, 139))
     found = told(play)
 
@@ -195,7 +195,7 @@ def test_a_loop_that_stands_still_is_told_first() -> None:
     """
     What is shown then is old: neither healthy nor ready.
     """
-    found = told(Play({"TTL": "3h"}).serve(1), current=False)
+    found = told(Simulation({"TTL": "3h"}).serve(1), current=False)
 
     assert ["loop_stuck"] == kinds(found)
     assert (False, False, False) == (found["current"], found["healthy"], found["ready"])
@@ -205,10 +205,10 @@ def test_a_reload_that_waits_and_who_drains_are_told() -> None:
     """
     Old generations as long as their processes live.
     """
-    play = Play({"TTL": "3h", "MAX_DRAINING": "1"}).serve(1)
+    play = Simulation({"TTL": "3h", "MAX_DRAINING": "1"}).serve(1)
     for number, port in enumerate((2, 3, 4)):
-        play.world.workers |= frozenset({10 * number + 1, 10 * number + 2})
-        play.send(arrives(1, *range(2, port + 1)))
+        play.system.workers |= frozenset({10 * number + 1, 10 * number + 2})
+        play.send(snapshot(1, *range(2, port + 1)))
         play.run(3.0)
     found = told(play)
 
@@ -222,7 +222,7 @@ def test_the_end_is_told() -> None:
     """
     Why, since when, and within how long it is over.
     """
-    play = Play({"TTL": "3h"}, world=World(obeys=frozenset())).serve(1)
+    play = Simulation({"TTL": "3h"}, system=FakeSystem(effective_signals=frozenset())).serve(1)
     play.send(SignalArrived(signal.SIGTERM))
     play.run(1.0)
     found = told(play)
@@ -236,7 +236,7 @@ def test_the_rows_have_a_bound_and_trouble_is_never_left_out() -> None:
     With thousands of endpoints those that are not ready are listed first; the rest is counted.
     """
     many = tuple(Endpoint(f"10.1.{n // 250}.{n % 250 + 1}", 80) for n in range(ROWS + 500))
-    play = Play({"TTL": "3h", "HEALTH_CHECK": "tcp"})
+    play = Simulation({"TTL": "3h", "HEALTH_CHECK": "tcp"})
     play.send(SnapshotArrived(SOURCE, many))
     play.run(1.0)
     play.send(HealthChanged({many[-1]: HealthState.FAILING}))
@@ -251,9 +251,9 @@ def test_the_last_reloads_are_kept_and_no_more() -> None:
     """
     Newest first.
     """
-    play = Play({"TTL": "3h"}).serve(1)
+    play = Simulation({"TTL": "3h"}).serve(1)
     for port in range(2, MAX_RELOADS + 10):
-        play.send(arrives(1, port))
+        play.send(snapshot(1, port))
         play.run(5.0)
     found = told(play)["reloads"]
 
@@ -277,15 +277,15 @@ def test_what_is_served_is_told_in_the_words_of_the_settings(
     """
     Services, endpoints or a file.
     """
-    assert served == told(Play(settings))["service"]
+    assert served == told(Simulation(settings))["service"]
 
 
 def test_shares_and_who_leaves_are_told() -> None:
     """
     What the tags ask for stands in the row; so does that an endpoint is listed no more.
     """
-    play = Play({"TTL": "3h", "HEALTH_CHECK": "tcp"}).serve(1)
-    play.world.ready = False
+    play = Simulation({"TTL": "3h", "HEALTH_CHECK": "tcp"}).serve(1)
+    play.system.endpoints_ready = False
     (other,) = endpoints(2)
     play.send(
         SnapshotArrived(SOURCE, (other,), server_options={other: ServerOptions(3, drain=True)})
@@ -303,6 +303,6 @@ def test_no_secret_is_in_the_document() -> None:
     """
     S05: of the settings only what is served is told.
     """
-    play = Play({"NOMAD_TOKEN": "s3cr3t-t0ken", "TTL": "3h"}).serve(1)
+    play = Simulation({"NOMAD_TOKEN": "s3cr3t-t0ken", "TTL": "3h"}).serve(1)
 
     assert "s3cr3t" not in json.dumps(told(play))

@@ -12,7 +12,7 @@ from supervisor.core.balancing_methods import METHODS
 from supervisor.core.endpoint_set import EndpointSet
 from supervisor.core.events import HealthChanged, SnapshotArrived
 from supervisor.core.model import Endpoint, HealthState, Mode, ServerOptions
-from tests.support.play import endpoints
+from tests.support.policy_simulation import endpoints
 
 SEVERAL = endpoints(*range(1, 11))
 

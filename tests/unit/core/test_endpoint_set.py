@@ -6,7 +6,7 @@ from supervisor.core import endpoint_set
 from supervisor.core.endpoint_set import FIRST_PROBE_WAIT, LINGER, EndpointSet
 from supervisor.core.events import DiscoveryFailed, HealthChanged, SnapshotArrived
 from supervisor.core.model import NEVER, CachedEndpoints, Endpoint, HealthState, ServerOptions
-from tests.support.play import endpoints
+from tests.support.policy_simulation import endpoints
 
 ONE, TWO, THREE = endpoints(1, 2, 3)
 

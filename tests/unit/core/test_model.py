@@ -17,7 +17,7 @@ from supervisor.core.addresses import (
 )
 from supervisor.core.errors import ExecutableMissing, ExitCode, Problem
 from supervisor.core.model import Endpoint, Mode, Plan
-from tests.support.play import endpoints
+from tests.support.policy_simulation import endpoints
 
 
 def test_an_endpoint_is_formatted_as_nginx_accepts_it() -> None:

@@ -11,7 +11,7 @@ from supervisor.core.config.settings import Settings
 from supervisor.core.model import Endpoint, ServerOptions
 from supervisor.discovery.selection import Selection, select
 from tests.support.nomad_registry import row
-from tests.support.play import endpoints
+from tests.support.policy_simulation import endpoints
 
 
 def chosen(**environ: str) -> Settings:

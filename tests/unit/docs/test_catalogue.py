@@ -1,5 +1,5 @@
 """
-The claims of the catalogue, and the tests that carry them.
+The claimed cases of the catalogue and the tests that cover them.
 """
 
 from tests.support.catalogue import IN_THE_IMAGE, case_of, covered, missing, tests_in, unknown
@@ -7,21 +7,21 @@ from tests.support.catalogue import IN_THE_IMAGE, case_of, covered, missing, tes
 
 def test_every_claimed_case_has_a_test() -> None:
     """
-    Each ID which this project claims is carried by at least one test.
+    Each claimed ID is in the name of at least one test.
     """
     assert [] == missing(covered())
 
 
-def test_no_test_carries_an_unknown_id() -> None:
+def test_no_test_has_an_unknown_id() -> None:
     """
-    An ID in a test's name is one of those claimed: a slip of the pen hides a gap.
+    Each ID in a test's name is claimed, because a mistyped ID would hide a gap.
     """
     assert [] == unknown(covered())
 
 
-def test_every_case_of_the_image_has_a_test_there() -> None:
+def test_every_case_of_the_image_runs_with_the_image() -> None:
     """
-    What is to be run with the image is carried by a test of a tier that `make container` runs.
+    Each case to run with the image has a test in a tier that `make container` runs.
     """
     found = covered()
     tiers = ("container/", "pid1/", "integration/")
@@ -29,13 +29,13 @@ def test_every_case_of_the_image_has_a_test_there() -> None:
     assert [] == sorted(
         case
         for case in IN_THE_IMAGE
-        if not any(place.startswith(tiers) for place in found.get(case, []))
+        if not any(path.startswith(tiers) for path in found.get(case, []))
     )
 
 
 def test_an_id_is_read_from_the_name() -> None:
     """
-    Letter and digits right after test_ are the ID; other names carry none.
+    The ID is the letter and the digits after `test_`; other names have none.
     """
     assert ["P01", None, "D18", "E999"] == [
         case_of(name)
@@ -45,7 +45,7 @@ def test_an_id_is_read_from_the_name() -> None:
 
 def test_sources_are_read_not_imported() -> None:
     """
-    A test counts where its module cannot be imported, and inside a class.
+    A test also counts if its module cannot be imported, and inside a class.
     """
     source = "import nowhere\nclass TestIt:\n    def test_P01_x(self): ...\ndef helper(): ...\n"
 

@@ -1,5 +1,5 @@
 """
-The documents say what the code does.
+The generated parts of the documents match the code.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from tools import docs
 @pytest.mark.parametrize("name", docs.DOCUMENTS)
 def test_generated_parts_are_current(name: str) -> None:
     """
-    The settings table, the floors and the diagrams come from the code: `make docs` renews them.
+    `make docs` regenerates the settings table, the layers and the diagrams from the code.
     """
     text = (docs.ROOT / name).read_text()
 
@@ -23,7 +23,7 @@ def test_generated_parts_are_current(name: str) -> None:
 
 def test_every_exit_code_is_documented() -> None:
     """
-    The exit codes are a contract: the README has a row for each.
+    The README has a row for each exit code.
     """
     readme = Path(docs.ROOT / "README.md").read_text()
 

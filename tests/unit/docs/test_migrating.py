@@ -1,5 +1,5 @@
 """
-The page for those who come from the pattern being replaced.
+The page about migrating from the replaced pattern.
 """
 
 import re
@@ -12,7 +12,7 @@ PAGE = CHECKOUT / "docs" / "migrating.md"
 
 def test_every_case_about_the_process_has_a_row() -> None:
     """
-    The table lists exactly the claimed cases P, D and F, in order, each with a verdict.
+    The table lists exactly the claimed cases P, D and F, in order, each with a result.
     """
     rows = re.findall(r"^\| ([A-Z]\d\d) \|.*\| ([^|]+) \|$", PAGE.read_text(), re.MULTILINE)
 

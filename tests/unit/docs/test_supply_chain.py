@@ -1,5 +1,5 @@
 """
-What goes into an image is named exactly, in the build and in the workflows.
+The contents of an image are pinned, in the build and in the workflows.
 """
 
 import re
@@ -17,7 +17,7 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
 def test_S09_every_dependency_is_locked_by_its_hashes(lock: Path) -> None:
     """
-    Each requirement names one version, and the hash of each file that may be it.
+    Each requirement has one version and the hashes of its files.
     """
     text = re.sub(r"^\s*#.*\n", "", lock.read_text(), flags=re.MULTILINE)
     requirements = [part for part in re.split(r"\n(?=\S)", text.strip()) if part]
@@ -29,9 +29,9 @@ def test_S09_every_dependency_is_locked_by_its_hashes(lock: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["Dockerfile", "tools/setup"])
-def test_S09_nothing_is_installed_past_the_locks(name: str) -> None:
+def test_S09_nothing_is_installed_outside_the_locks(name: str) -> None:
     """
-    Every pip install takes hashes, or is the program itself without any dependency.
+    Every pip install requires hashes, or installs the program without dependencies.
     """
     text = (ROOT / name).read_text().replace("\\\n", " ")
     commands = re.split(r"&&|\|\||\n", text)
@@ -45,20 +45,20 @@ def test_S09_nothing_is_installed_past_the_locks(name: str) -> None:
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
 def test_S09_every_action_is_pinned_by_its_commit(workflow: Path) -> None:
     """
-    A tag can be moved; what a workflow uses is named by its commit, and the tag stands beside it.
+    A tag can be moved, so each action is pinned to a commit, with its version in a comment.
     """
     used = re.findall(r"uses: *(\S+)( *# *v[\d.]+)?", workflow.read_text())
 
     assert used
     for action, version in used:
         assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action), action
-        assert version, f"{action} does not say its version"
+        assert version, f"{action} has no version comment"
 
 
 def test_S09_a_release_is_gated_listed_and_signed() -> None:
     """
-    The release fails below nginx's floor before anything is pushed, attaches what the image is made
-    of and by whom, and signs it.
+    The release fails below nginx's minimum version before the push, attaches the SBOM and the
+    provenance, and signs the image.
     """
     text = (ROOT / ".github" / "workflows" / "release.yml").read_text()
 

@@ -12,7 +12,7 @@ from supervisor.core.model import Mode, Plan, ServerOptions
 from supervisor.nginx.render import RenderContext, RenderedConfig, Renderer, digest_of
 from supervisor.nginx.templates import read_templates
 from supervisor.nginx.upstream import rotated
-from tests.support.play import endpoints
+from tests.support.policy_simulation import endpoints
 
 OLD, NEW = (1, 22, 1), (1, 27, 4)
 SERVING = Plan(endpoints(1, 2, 3), Mode.SERVE)

@@ -10,7 +10,7 @@ from supervisor.core.config.load import read
 from supervisor.core.model import Mode, Plan, ServerOptions
 from supervisor.nginx.render import RenderContext, Renderer
 from supervisor.nginx.templates import read_templates
-from tests.support.play import endpoints
+from tests.support.policy_simulation import endpoints
 
 NEW = (1, 31, 3)
 SERVING = Plan(endpoints(1, 2, 3), Mode.SERVE)

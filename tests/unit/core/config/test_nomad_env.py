@@ -9,7 +9,7 @@ from supervisor.core.model import Endpoint
 LOCAL = ("127.0.0.1", "::1", "10.0.0.5", "fd00::5")
 
 
-def places(*texts: str) -> set[Endpoint]:
+def parsed(*texts: str) -> set[Endpoint]:
     """
     Return endpoints from `host:port`.
     """
@@ -17,12 +17,12 @@ def places(*texts: str) -> set[Endpoint]:
     return {Endpoint(host.strip("[]"), int(port)) for host, _, port in pairs}
 
 
-def test_we_answer_at_all_our_addresses() -> None:
+def test_own_endpoints_have_all_local_addresses() -> None:
     """
-    With the port we listen on; of loopback at all of 127.0.0.0/8.
+    They have the listening port; on loopback all of 127.0.0.0/8 counts.
     """
     found = task_environment({}, LOCAL)
-    expected = places("127.0.0.1:8080", "[::1]:8080", "10.0.0.5:8080", "[fd00::5]:8080")
+    expected = parsed("127.0.0.1:8080", "[::1]:8080", "10.0.0.5:8080", "[fd00::5]:8080")
 
     assert (expected, frozenset({8080})) == (found.own, found.own_loopback)
     assert {81} == task_environment(
@@ -42,22 +42,22 @@ def test_we_answer_at_all_our_addresses() -> None:
         ("::,10.0.0.5", {"[::1]:81", "[fd00::5]:81", "10.0.0.5:81"}, set()),
     ],
 )
-def test_we_answer_only_where_we_listen(
+def test_listen_address_limits_the_own_endpoints(
     address: str, expected: set[str], own_loopback: set[int]
 ) -> None:
     """
-    LISTEN_ADDRESS narrows it down: another address of this machine with the same port is
-    somebody else.  An address that is not up yet, as one that moves between machines, is ours.
+    Another local address with the same port belongs to another process.  A listed address that is
+    not local yet, such as one that moves between machines, counts as own.
     """
     found = task_environment({"LISTEN_PORT": "81", "LISTEN_ADDRESS": address}, LOCAL)
 
-    assert (places(*expected), own_loopback) == (found.own, found.own_loopback)
+    assert (parsed(*expected), own_loopback) == (found.own, found.own_loopback)
 
 
-def test_we_answer_where_nomad_publishes_us() -> None:
+def test_published_ports_are_own_endpoints() -> None:
     """
-    At the host's addresses and our own with each host port; the host's address with our inner port
-    is another container's.
+    The host's and the local addresses with each host port are own endpoints; the host's address
+    with the inner port belongs to another container.
     """
     given_ = {
         "LISTEN_PORT": "8080",
@@ -72,12 +72,12 @@ def test_we_answer_where_nomad_publishes_us() -> None:
     hosts = ("192.0.2.1", "192.0.2.2", "172.26.0.2")
     published = {f"{host}:{port}" for host in hosts for port in (21000, 21001)}
 
-    assert places(*published, "172.26.0.2:8080") == task_environment(given_, ["172.26.0.2"]).own
+    assert parsed(*published, "172.26.0.2:8080") == task_environment(given_, ["172.26.0.2"]).own
 
 
-def test_our_admin_port_is_us_too() -> None:
+def test_the_admin_port_is_an_own_endpoint() -> None:
     """
-    Where we listen, and where Nomad publishes it: an endpoint there would be our own status.
+    Both the listening and the published admin port count.
     """
     given_ = {
         "LISTEN_ADDRESS": "172.26.0.2",
@@ -91,7 +91,7 @@ def test_our_admin_port_is_us_too() -> None:
     }
     found = task_environment(given_, ["172.26.0.2"])
 
-    assert places(
+    assert parsed(
         "172.26.0.2:8080", "172.26.0.2:9000", "172.26.0.2:21000", "172.26.0.2:21001",
         "192.0.2.1:21000", "192.0.2.1:21001",
     ) == found.own  # fmt: skip
@@ -101,9 +101,9 @@ def test_our_admin_port_is_us_too() -> None:
     ).own_loopback
 
 
-def test_a_replica_in_our_group_is_not_us() -> None:
+def test_a_replica_in_the_same_group_is_not_own() -> None:
     """
-    Nomad tells the ports of the whole group, the replicas' among them.
+    Nomad sets the ports of the whole group, including those of replicas.
     """
     given_ = {
         "NOMAD_IP_http": "192.0.2.1",
@@ -114,25 +114,25 @@ def test_a_replica_in_our_group_is_not_us() -> None:
         "NOMAD_HOST_PORT_model": "21001",
     }
 
-    assert places("192.0.2.1:21000") == task_environment(given_, ()).own
+    assert parsed("192.0.2.1:21000") == task_environment(given_, ()).own
 
 
-def test_without_host_ports_the_hosts_address_with_our_port_is_us() -> None:
+def test_without_host_ports_the_hosts_address_is_own() -> None:
     """
-    Nothing else could be meant then.
+    It counts with the listening port.
     """
     found = task_environment(
         {"NOMAD_IP_http": "192.0.2.1", "NOMAD_HOST_IP_http": "192.0.2.2", "LISTEN_PORT": "81"}, ()
     )
 
-    assert places("192.0.2.1:81") == found.own
+    assert parsed("192.0.2.1:81") == found.own
 
 
-def test_what_is_not_an_address_or_a_port_is_left_out() -> None:
+def test_invalid_addresses_and_ports_are_ignored() -> None:
     """
-    The settings tell what is wrong with them; here nothing is raised.
+    Invalid settings are reported elsewhere and raise nothing here.
     """
-    odd = {
+    invalid = {
         "LISTEN_PORT": "http",
         "NOMAD_IP_http": "host",
         "NOMAD_IP_x": "fe80::1%eth0",
@@ -140,7 +140,7 @@ def test_what_is_not_an_address_or_a_port_is_left_out() -> None:
         "NOMAD_HOST_PORT_x": "\uff18\uff10",
     }
 
-    assert TaskEnvironment(loopback=True) == task_environment(odd, ["", "x", "fe80::1%eth0"])
+    assert TaskEnvironment(loopback=True) == task_environment(invalid, ["", "x", "fe80::1%eth0"])
     assert frozenset() == task_environment({"LISTEN_PORT": "0"}, LOCAL).own
     assert {8080} == {e.port for e in task_environment({"LISTEN_PORT": "08080"}, LOCAL).own}
 
@@ -158,9 +158,9 @@ TEXT = st.text(max_size=9) | st.sampled_from(["80", "0", "::", "10.0.0.1", "0.0.
     ),
     st.lists(TEXT),
 )
-def test_no_environment_does_harm(environ: dict[str, str], local: list[str]) -> None:
+def test_any_environment_gives_valid_endpoints(environ: dict[str, str], local: list[str]) -> None:
     """
-    Whatever stands there, our places are addresses and ports, or there are none.
+    All own endpoints are addresses with valid ports.
     """
     for endpoint in task_environment(environ, local).own:
         assert 0 < endpoint.port < 65536
@@ -168,7 +168,7 @@ def test_no_environment_does_harm(environ: dict[str, str], local: list[str]) -> 
 
 
 @pytest.mark.parametrize(
-    "ours, loopback",
+    "addresses, loopback",
     [
         ({}, False),
         ({"NOMAD_IP_http": "127.0.0.1"}, True),
@@ -177,10 +177,12 @@ def test_no_environment_does_harm(environ: dict[str, str], local: list[str]) -> 
         ({"NOMAD_IP_http": "127.0.0.1", "NOMAD_IP_x": ""}, False),
     ],
 )
-def test_an_allocation_is_on_loopback_when_all_of_it_is(
-    ours: dict[str, str], *, loopback: bool
+def test_loopback_is_served_if_all_addresses_are_loopback(
+    addresses: dict[str, str], *, loopback: bool
 ) -> None:
     """
-    One port that is published on loopback alone does not open loopback to the registry.
+    One port published on loopback is not enough.
     """
-    assert loopback is may_serve_loopback({"SERVICE_NAME": "web", "NOMAD_ALLOC_ID": "a", **ours})
+    assert loopback is may_serve_loopback(
+        {"SERVICE_NAME": "web", "NOMAD_ALLOC_ID": "a", **addresses}
+    )

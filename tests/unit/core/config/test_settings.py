@@ -1,5 +1,5 @@
 """
-The settings: one table, all mistakes at once, and defaults that know where we were placed.
+Settings: one table, all mistakes reported at once, and defaults from Nomad.
 """
 
 import ipaddress
@@ -19,19 +19,19 @@ from supervisor.core.model import Endpoint
 
 
 def read(exists: tuple[str, ...] = (), **environ: str) -> Settings:
-    """Read settings from these variables, with these paths there."""
+    """Read settings from these variables; the given paths exist."""
     return load.read(environ, lambda path: path in exists)
 
 
 def mistakes(exists: tuple[str, ...] = (), **environ: str) -> tuple[str, ...]:
-    """Return the lines that reading these variables ends with."""
+    """Return the mistakes reported for these variables."""
     with pytest.raises(Problem) as caught:
         read(exists, **environ)
     assert ExitCode.CONFIG == caught.value.code
     return caught.value.lines
 
 
-def test_a_service_is_all_that_is_needed() -> None:
+def test_a_service_is_the_only_required_setting() -> None:
     """
     Everything else has a default.
     """
@@ -54,7 +54,7 @@ def test_a_service_is_all_that_is_needed() -> None:
 
 def test_values_are_read() -> None:
     """
-    Each kind of value, once.
+    Each kind of value is read once.
     """
     found = read(
         ENDPOINTS="10.0.0.1:80, [fd00::1]:81, replica:82",
@@ -88,16 +88,16 @@ def test_values_are_read() -> None:
     )
 
 
-def test_all_mistakes_are_told_together() -> None:
+def test_all_mistakes_are_reported_together() -> None:
     """
-    A job is redeployed for each try: one try shows everything.
+    One deployment shows every mistake.
     """
     lines = mistakes(TTL="soon", LISTEN_PORT="99999", LB_METHOD="magic", DRAIN_TIMEOUT="-1")
 
     assert 5 == len(lines)
     assert "TTL='soon': expected a duration such as 90, 1.5h or 1h30m" in lines
     assert any(
-        line.startswith("SERVICE_NAME, ENDPOINTS or ENDPOINTS_FILE: one of") for line in lines
+        line.startswith("SERVICE_NAME, ENDPOINTS or ENDPOINTS_FILE: set one of") for line in lines
     )
 
 
@@ -155,9 +155,9 @@ def test_all_mistakes_are_told_together() -> None:
         ("LAME_DUCK", "-1s"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(name: str, value: str) -> None:
+def test_an_invalid_value_is_refused(name: str, value: str) -> None:
     """
-    The line names the variable and the value, but never a token.
+    The mistake contains the variable and the value, but never a token.
     """
     environ = {"SERVICE_NAME": "web", name: value}
     if name == "ENDPOINTS":
@@ -166,13 +166,13 @@ def test_what_cannot_be_meant_is_refused(name: str, value: str) -> None:
 
     assert 1 == len(lines)
     assert lines[0].startswith(f"{name}=")
-    assert "expected" in lines[0] or "there is no such file" in lines[0]
+    assert "expected" in lines[0] or "no such file" in lines[0]
     assert ("(hidden)" if name == "NOMAD_TOKEN" else repr(value)) in lines[0]
 
 
-def test_who_is_ready_has_defaults() -> None:
+def test_health_settings_have_defaults() -> None:
     """
-    Endpoints are probed by TCP unless a path is set; all that can be tuned has a value.
+    Endpoints are probed by TCP unless a path is set; every health setting has a default.
     """
     found = read(SERVICE_NAME="web")
 
@@ -204,9 +204,9 @@ def test_who_is_ready_has_defaults() -> None:
     )
 
 
-def test_who_is_ready_can_be_set() -> None:
+def test_health_settings_can_be_set() -> None:
     """
-    Each of the values, once.
+    Each value is read once.
     """
     found = read(
         SERVICE_NAME="web",
@@ -251,7 +251,7 @@ def test_who_is_ready_can_be_set() -> None:
 )
 def test_a_path_implies_http(environ: dict[str, str], check: str) -> None:
     """
-    Whoever names a path wants it to be asked for.
+    Setting HEALTH_PATH selects the http check.
     """
     assert check == read(SERVICE_NAME="web", **environ).health_check
 
@@ -259,44 +259,44 @@ def test_a_path_implies_http(environ: dict[str, str], check: str) -> None:
 @pytest.mark.parametrize("text", [",", "99", "600", "0200", "299-200", "200-", "2xx", "200;201"])
 def test_statuses_are_http_statuses(text: str) -> None:
     """
-    Single ones and ranges, the smaller number first.
+    Single statuses and ascending ranges are accepted.
     """
     (line,) = mistakes(SERVICE_NAME="web", HEALTH_PATH="/", HEALTH_STATUS=text)
 
     assert line.startswith(f"HEALTH_STATUS={text!r}: expected HTTP statuses such as 200 or 200-399")
 
 
-def test_the_job_around_us_may_be_called_self() -> None:
+def test_self_is_the_supervisors_job() -> None:
     """
-    Outside a job there is none.
+    Outside a Nomad job it is a mistake.
     """
     assert "a/b" == read(SERVICE_NAME="web", SERVICE_JOB="self", NOMAD_JOB_ID="a/b").service_job
     assert "a" == read(SERVICE_NAME="web", SERVICE_JOB="a", NOMAD_JOB_ID="b").service_job
     assert "" == read(SERVICE_NAME="web", NOMAD_JOB_ID="größe").service_job
-    assert ("SERVICE_JOB=self: there is no job around us (NOMAD_JOB_ID is not set)",) == mistakes(
-        SERVICE_NAME="web", SERVICE_JOB="self"
-    )
+    assert (
+        "SERVICE_JOB=self: not running inside a Nomad job (NOMAD_JOB_ID is not set)",
+    ) == mistakes(SERVICE_NAME="web", SERVICE_JOB="self")
 
 
-def test_only_a_job_can_be_stopped() -> None:
+def test_stop_job_requires_a_nomad_job() -> None:
     """
-    Outside a job AT_DEADLINE=stop-job is a mistake, whatever is served; the words are two.
+    Outside a Nomad job AT_DEADLINE=stop-job is a mistake; `exit` is the only other value.
     """
     assert "exit" == read(SERVICE_NAME="web", NOMAD_JOB_ID="a").at_deadline
-    for word in ("stop-job", "Stop-Job"):
-        told = {"ENDPOINTS": "10.0.0.1:80", "AT_DEADLINE": word}
-        assert "stop-job" == read(**told, NOMAD_JOB_ID="a/dispatch-1").at_deadline
+    for value in ("stop-job", "Stop-Job"):
+        variables = {"ENDPOINTS": "10.0.0.1:80", "AT_DEADLINE": value}
+        assert "stop-job" == read(**variables, NOMAD_JOB_ID="a/dispatch-1").at_deadline
         assert (
-            "AT_DEADLINE=stop-job: there is no job around us (NOMAD_JOB_ID is not set)",
-        ) == mistakes(**told)
+            "AT_DEADLINE=stop-job: not running inside a Nomad job (NOMAD_JOB_ID is not set)",
+        ) == mistakes(**variables)
     assert ("AT_DEADLINE='stop': expected one of exit, stop-job",) == mistakes(
         SERVICE_NAME="web", AT_DEADLINE="stop"
     )
 
 
-def test_the_admin_port_is_off_unless_somebody_gives_one() -> None:
+def test_the_admin_port_is_off_by_default() -> None:
     """
-    By the setting, or by Nomad with the label `admin`; it cannot be the public one.
+    The setting or Nomad's port label `admin` sets it; it must differ from the public port.
     """
     assert None is read(SERVICE_NAME="web").admin_port
     assert 9000 == read(SERVICE_NAME="web", ADMIN_PORT="9000").admin_port
@@ -308,12 +308,12 @@ def test_the_admin_port_is_off_unless_somebody_gives_one() -> None:
         {"NOMAD_PORT_admin": "82", "NOMAD_PORT_http": "82"},
     ):
         (line,) = mistakes(SERVICE_NAME="web", **both)
-        assert line.endswith("it must differ from LISTEN_PORT")
+        assert line.endswith(": must differ from LISTEN_PORT")
 
 
-def test_warnings_are_spans_the_longest_first() -> None:
+def test_warnings_are_durations_the_longest_first() -> None:
     """
-    In whatever order they are written; `off` means none.
+    Any order is accepted; `off` means none.
     """
     assert (3600.0, 900.0, 300.0, 60.0) == read(SERVICE_NAME="web").warn_at
     assert (90.0, 5.0) == read(SERVICE_NAME="web", WARN_AT="5s, 90,5s").warn_at
@@ -323,9 +323,9 @@ def test_warnings_are_spans_the_longest_first() -> None:
     assert 7200.0 == read(SERVICE_NAME="web", MAX_TTL="2h").max_ttl
 
 
-def test_without_a_deadline_nothing_is_stopped_at_it() -> None:
+def test_stop_job_without_a_deadline_has_no_effect() -> None:
     """
-    TTL=never may come out of a job's variable: AT_DEADLINE then just has nothing to do.
+    TTL=never may come from a job variable: AT_DEADLINE=stop-job is no mistake then.
     """
     found = read(SERVICE_NAME="web", TTL="never", AT_DEADLINE="stop-job", NOMAD_JOB_ID="a")
 
@@ -337,36 +337,36 @@ def test_without_a_deadline_nothing_is_stopped_at_it() -> None:
     [
         (
             {"SERVICE_NAME": "web", "HEALTH_PATH": "/x", "HEALTH_CHECK": "TCP"},
-            "HEALTH_PATH is for HEALTH_CHECK=http, not tcp: set only one",
+            "HEALTH_PATH requires HEALTH_CHECK=http, not tcp: set http or remove HEALTH_PATH",
         ),
         (
             {"SERVICE_NAME": "web", "HEALTH_STATUS": "200"},
-            "HEALTH_STATUS is for HEALTH_CHECK=http, not tcp: set only one",
+            "HEALTH_STATUS requires HEALTH_CHECK=http, not tcp: set http or remove HEALTH_STATUS",
         ),
         (
             {"ENDPOINTS": "10.0.0.1:80", "HEALTH_CHECK": "nomad"},
-            "HEALTH_CHECK=nomad: only a SERVICE_NAME has checks in Nomad",
+            "HEALTH_CHECK=nomad requires SERVICE_NAME: static endpoints have no checks in Nomad",
         ),
         (
             {"ENDPOINTS": "10.0.0.1:80", "SERVICE_TAGS": "a"},
-            "SERVICE_TAGS: only the instances of a SERVICE_NAME have tags and a job",
+            "SERVICE_TAGS requires SERVICE_NAME: static endpoints have no tags and no job",
         ),
         (
             {"ENDPOINTS_FILE": "/tmp/list", "SERVICE_JOB": "a"},
-            "SERVICE_JOB: only the instances of a SERVICE_NAME have tags and a job",
+            "SERVICE_JOB requires SERVICE_NAME: static endpoints have no tags and no job",
         ),
     ],
 )
-def test_settings_that_contradict_each_other(environ: dict[str, str], line: str) -> None:
+def test_conflicting_settings_are_mistakes(environ: dict[str, str], line: str) -> None:
     """
-    What would have no effect is told instead of ignored: somebody relies on it.
+    A setting without effect is reported instead of ignored.
     """
     assert (line,) == mistakes(**environ)
 
 
-def test_a_certificate_needs_its_key() -> None:
+def test_a_certificate_requires_its_key() -> None:
     """
-    Either alone is a mistake, and so is a file that is not there.
+    Either alone is a mistake, and so is a missing file.
     """
     files = ("/ca.pem", "/certs", "/cert.pem", "/key.pem")
     found = read(
@@ -389,10 +389,10 @@ def test_a_certificate_needs_its_key() -> None:
         found.nomad_client_key,
     )
     assert ("server.global.nomad", True) == (found.nomad_tls_server_name, found.nomad_skip_verify)
-    both = "NOMAD_CLIENT_CERT and NOMAD_CLIENT_KEY: set both, a certificate needs its key"
+    both = "NOMAD_CLIENT_CERT and NOMAD_CLIENT_KEY: set both, a certificate requires its key"
     assert (both,) == mistakes(files, SERVICE_NAME="web", NOMAD_CLIENT_CERT="/cert.pem")
     assert (both,) == mistakes(files, SERVICE_NAME="web", NOMAD_CLIENT_KEY="/key.pem")
-    assert ("NOMAD_CLIENT_KEY='/key.pem': there is no such file or folder",) == mistakes(
+    assert ("NOMAD_CLIENT_KEY='/key.pem': no such file or directory",) == mistakes(
         files[:3], SERVICE_NAME="web", NOMAD_CLIENT_CERT="/cert.pem", NOMAD_CLIENT_KEY="/key.pem"
     )
 
@@ -400,16 +400,16 @@ def test_a_certificate_needs_its_key() -> None:
 @pytest.mark.parametrize(
     "address", ["https://nomad:4646", "http://n", "https://10.0.0.1:65535", "unix:///a/b.sock"]
 )
-def test_nomad_answers_by_http_https_and_on_a_socket(address: str) -> None:
+def test_nomads_address_is_http_https_or_a_socket(address: str) -> None:
     """
-    A final slash is not part of it.
+    Each form is accepted.
     """
     assert address == read(SERVICE_NAME="web", NOMAD_ADDR=address).nomad_addr
 
 
-def test_our_own_places_become_rules() -> None:
+def test_own_addresses_become_the_address_policy() -> None:
     """
-    The addresses of this machine are given, Nomad's variables say the rest.
+    It combines the given local addresses with Nomad's variables.
     """
     found = load.read({"SERVICE_NAME": "web", "LISTEN_PORT": "81"}, lambda _: False, ["10.0.0.5"])
 
@@ -421,9 +421,9 @@ def test_our_own_places_become_rules() -> None:
     )
 
 
-def test_a_word_that_is_not_expected_is_answered_with_those_that_are() -> None:
+def test_an_unknown_value_is_reported_with_the_allowed_ones() -> None:
     """
-    Leaving it unset is not one of them.
+    The empty value for unset is not listed.
     """
     (line,) = mistakes(SERVICE_NAME="web", HEALTH_CHECK="ping")
 
@@ -432,16 +432,16 @@ def test_a_word_that_is_not_expected_is_answered_with_those_that_are() -> None:
 
 def test_only_one_source_of_endpoints() -> None:
     """
-    Two of them would be a riddle which one counts.
+    Two sources are a mistake.
     """
     (line,) = mistakes(SERVICE_NAME="web", ENDPOINTS_FILE="/tmp/list")
 
     assert line.endswith("set only one, not SERVICE_NAME and ENDPOINTS_FILE")
 
 
-def test_duration_is_another_name_for_ttl() -> None:
+def test_duration_is_an_alias_of_ttl() -> None:
     """
-    Both may be set when they agree.
+    Both may be set to the same value.
     """
     assert 60.0 == read(SERVICE_NAME="web", DURATION="60").ttl
     assert 60.0 == read(SERVICE_NAME="web", DURATION="60", TTL="60").ttl
@@ -450,25 +450,25 @@ def test_duration_is_another_name_for_ttl() -> None:
     ) == mistakes(SERVICE_NAME="web", DURATION="60", TTL="61")
 
 
-def test_blank_is_not_set() -> None:
+def test_a_blank_value_is_unset() -> None:
     """
-    A Nomad template that renders nothing leaves the default.
+    A Nomad template that renders to nothing selects the default.
     """
     assert 86400.0 == read(SERVICE_NAME="web", TTL="  ").ttl
 
 
-def test_nomads_own_variables_are_honoured() -> None:
+def test_nomads_variables_set_defaults() -> None:
     """
-    In a task with an identity nothing but the service has to be set.
+    In a task with an identity only the service must be set.
     """
-    placed = {
+    nomad = {
         "NOMAD_PORT_http": "21000",
         "NOMAD_ALLOC_DIR": "/alloc",
         "NOMAD_TASK_NAME": "lb",
         "NOMAD_SECRETS_DIR": "/secrets",
     }
-    there = ("/secrets/api.sock", "/secrets/nomad_token")
-    found = read(there, SERVICE_NAME="web", **placed)
+    existing = ("/secrets/api.sock", "/secrets/nomad_token")
+    found = read(existing, SERVICE_NAME="web", **nomad)
 
     assert 21000 == found.listen_port
     assert "/alloc/data/autoexit-nginx/lb" == found.state_dir
@@ -476,11 +476,11 @@ def test_nomads_own_variables_are_honoured() -> None:
         found.nomad_addr,
         found.nomad_token_file,
     )
-    assert "http://127.0.0.1:4646" == read(SERVICE_NAME="web", **placed).nomad_addr
+    assert "http://127.0.0.1:4646" == read(SERVICE_NAME="web", **nomad).nomad_addr
     assert "unix:///x/y" == read(SERVICE_NAME="web", NOMAD_UNIX_ADDR="unix:///x/y").nomad_addr
     assert (
         "http://n:1"
-        == read(there, SERVICE_NAME="web", NOMAD_ADDR="http://n:1/", **placed).nomad_addr
+        == read(existing, SERVICE_NAME="web", NOMAD_ADDR="http://n:1/", **nomad).nomad_addr
     )
 
 
@@ -495,16 +495,18 @@ def test_nomads_own_variables_are_honoured() -> None:
         ({"SERVICE_NAME": "web", "NOMAD_ALLOC_ID": "a", "NOMAD_IP_http": "x"}, False),
     ],
 )
-def test_loopback_is_served_where_it_is_ours(environ: dict[str, str], *, loopback: bool) -> None:
+def test_loopback_is_served_only_outside_an_allocation(
+    environ: dict[str, str], *, loopback: bool
+) -> None:
     """
-    Inside an allocation loopback is the task's own, and a registry has no business there.
+    Inside one, a registry may not list loopback, unless the allocation's address is loopback.
     """
     assert loopback is read(**environ).address_policy.loopback
 
 
-def test_slips_of_the_keyboard_are_suspected() -> None:
+def test_probable_misspellings_are_found() -> None:
     """
-    A variable close to one of ours is pointed out; strangers and Nomad's are not.
+    Variables similar to a setting are reported, unrelated ones and Nomad's are not.
     """
     environ = {
         "SERVICE_NAMES": "x",
@@ -522,7 +524,7 @@ def test_slips_of_the_keyboard_are_suspected() -> None:
 
 def test_the_table_has_a_row_for_each_setting() -> None:
     """
-    What is validated is what is shown.
+    Documentation and validation use the same table.
     """
     rows = {name: (default, meaning) for name, default, meaning in load.table()}
 
@@ -531,20 +533,20 @@ def test_the_table_has_a_row_for_each_setting() -> None:
     assert all(meaning for _, meaning in rows.values())
 
 
-def test_the_runtime_folder_is_named_after_the_port() -> None:
+def test_the_runtime_directory_is_named_after_the_port() -> None:
     """
-    The health check finds the supervisor by the same rule.
+    The health check uses the same rule to find the supervisor.
     """
     assert ["/x"] == runtime_candidates({"RUNTIME_DIR": "/x/"})
     assert ["/run/autoexit-nginx/8080", "/tmp/autoexit-nginx/8080"] == runtime_candidates({})
     assert "/t/autoexit-nginx/8080" == runtime_candidates({"TMPDIR": "/t"})[-1]
-    nomads = {"NOMAD_TASK_DIR": "/local", "NOMAD_PORT_http": "9"}
-    assert "/local/9" == runtime_candidates(nomads)[1]
+    nomad = {"NOMAD_TASK_DIR": "/local", "NOMAD_PORT_http": "9"}
+    assert "/local/9" == runtime_candidates(nomad)[1]
 
 
-def test_without_a_task_name_the_state_still_has_a_place() -> None:
+def test_state_dir_has_a_default_without_a_task_name() -> None:
     """
-    Nomad always sets it; others who set NOMAD_ALLOC_DIR may not.
+    Nomad always sets the task name; another runner that sets NOMAD_ALLOC_DIR may not.
     """
     assert (
         "/a/data/autoexit-nginx/task"
@@ -556,9 +558,9 @@ def test_without_a_task_name_the_state_still_has_a_place() -> None:
 @given(
     st.dictionaries(st.sampled_from([name for name, _, _ in load.table()]), st.text(max_size=40))
 )
-def test_no_environment_does_harm(environ: dict[str, str]) -> None:
+def test_any_environment_gives_settings_or_mistakes(environ: dict[str, str]) -> None:
     """
-    Whatever the variables hold, the answer is settings or a list of mistakes.
+    No value of a variable raises another error.
     """
     with suppress(Problem):
         load.read(environ, lambda _: False)

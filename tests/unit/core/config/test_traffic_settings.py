@@ -1,5 +1,5 @@
 """
-The settings of how requests travel: what is read, what is refused, what this nginx cannot do.
+Traffic settings: valid values, refused values, and values that this nginx does not support.
 """
 
 import ipaddress
@@ -11,17 +11,17 @@ from supervisor.core.config.settings import Settings
 from supervisor.core.errors import ExitCode, Problem
 from supervisor.nginx.render import unsupported
 
-#: Text that would be more than a value if it ever reached a config file.
+#: Text that would inject directives if it reached a config file.
 INJECTIONS = ["; } x {", "$host", "'", '"', "\\", "#", "\n", "\r", "\t", "{", "}", " x", "\0", "é"]
 
 
 def read(**environ: str) -> Settings:
-    """Read settings beside a service."""
+    """Read settings together with a service."""
     return load.read({"SERVICE_NAME": "web", **environ}, lambda _: False)
 
 
 def mistakes(**environ: str) -> tuple[str, ...]:
-    """Return the lines that reading these variables ends with."""
+    """Return the mistakes reported for these variables."""
     with pytest.raises(Problem) as caught:
         read(**environ)
     assert ExitCode.CONFIG == caught.value.code
@@ -31,9 +31,9 @@ def mistakes(**environ: str) -> tuple[str, ...]:
 @pytest.mark.parametrize(
     "key", ["ip", "uri", "header:X-User", "header:authorization", "cookie:session_id", "cookie:A1"]
 )
-def test_requests_can_be_told_apart_by_much(key: str) -> None:
+def test_hash_keys_are_accepted(key: str) -> None:
     """
-    By address, by URI, by any header, by any cookie whose name can be one of nginx's variables.
+    A key is the address, the URI, a header, or a cookie whose name is valid in an nginx variable.
     """
     assert key == read(LB_METHOD="hash", LB_HASH_KEY=key).lb_hash_key
 
@@ -48,9 +48,9 @@ def test_requests_can_be_told_apart_by_much(key: str) -> None:
         *(f"ip{each}y" for each in INJECTIONS),
     ],
 )
-def test_what_is_no_key_is_refused(key: str) -> None:
+def test_an_invalid_hash_key_is_refused(key: str) -> None:
     """
-    A key is a word of four, or a name of a few letters: nothing else gets into the configuration.
+    Only fixed values and names of limited characters reach the configuration.
     """
     (line,) = mistakes(LB_METHOD="hash", LB_HASH_KEY=key)
 
@@ -58,23 +58,23 @@ def test_what_is_no_key_is_refused(key: str) -> None:
     assert line.endswith("expected ip, uri, header:NAME or cookie:NAME")
 
 
-def test_a_hash_needs_a_key_and_a_key_a_hash() -> None:
+def test_hash_requires_a_key_and_a_key_requires_hash() -> None:
     """
-    Either without the other would have no effect, and somebody relies on it.
+    Either without the other would have no effect and is a mistake.
     """
     assert ("LB_METHOD=hash: set LB_HASH_KEY to ip, uri, header:NAME or cookie:NAME",) == mistakes(
         LB_METHOD="hash"
     )
     for method in ({}, {"LB_METHOD": "ip_hash"}, {"LB_METHOD": "least_conn"}):
-        assert ("LB_HASH_KEY is for LB_METHOD=hash: set both",) == mistakes(
+        assert ("LB_HASH_KEY requires LB_METHOD=hash: set both",) == mistakes(
             LB_HASH_KEY="ip", **method
         )
     assert "hash" == read(LB_METHOD="HASH", LB_HASH_KEY="ip").lb_method
 
 
-def test_proxies_are_networks_each_of_them_once() -> None:
+def test_trusted_proxies_are_unique_networks() -> None:
     """
-    An address is a network of one; written in two ways it is one network still.
+    An address is a network of one; two spellings of a network are one.
     """
     found = read(
         TRUSTED_PROXIES="10.0.0.0/8, 10.1.0.0/16,10.0.0.0/255.0.0.0,::1,::1/128,0.0.0.0/0,"
@@ -95,10 +95,10 @@ def test_proxies_are_networks_each_of_them_once() -> None:
         *(f"fd00::{each}/64" for each in INJECTIONS),
     ],
 )
-def test_what_is_no_network_is_refused(text: str) -> None:
+def test_an_invalid_network_is_refused(text: str) -> None:
     """
-    `ipaddress` takes `fe80::1%eth0; } x {` and gives the payload back: what reaches the
-    configuration is matched in full before.
+    `ipaddress` accepts `fe80::1%eth0; } x {` and returns it unchanged, so networks are matched in
+    full before they reach the configuration.
     """
     for given in (text, f"10.0.0.0/8,{text}", f"{text},::1"):
         (line,) = mistakes(TRUSTED_PROXIES=given)
@@ -122,20 +122,18 @@ def test_what_is_no_network_is_refused(text: str) -> None:
         ("MAX_BODY_SIZE", "1.5g", "expected a size such as 0, 512k, 20m or 2g"),
     ],
 )
-def test_what_cannot_be_meant_is_answered_with_what_can(
-    name: str, value: str, expected: str
-) -> None:
+def test_a_mistake_states_the_expected_value(name: str, value: str, expected: str) -> None:
     """
-    Each mistake is a line with the variable, the value, and what was expected.
+    Each mistake is a line with the variable, the value, and the expected form.
     """
     (line,) = mistakes(**{name: value})
 
     assert line.startswith(f"{name}={value!r}: {expected}")
 
 
-def test_words_are_taken_in_any_case() -> None:
+def test_values_are_accepted_in_any_case() -> None:
     """
-    `JSON` is `json`.
+    `JSON` is read as `json`.
     """
     found = read(STICKY="Cookie", ACCESS_LOG="JSON", MAX_BODY_SIZE="2G", LB_METHOD="Random")
 
@@ -148,9 +146,9 @@ def test_words_are_taken_in_any_case() -> None:
 
 
 @pytest.mark.parametrize("nginx", [(1, 18, 0), (1, 22, 1), (1, 29, 5)])
-def test_a_cookie_that_this_nginx_cannot_set_is_a_mistake(nginx: tuple[int, ...]) -> None:
+def test_sticky_on_an_older_nginx_is_a_mistake(nginx: tuple[int, ...]) -> None:
     """
-    The line names both versions, and what can be done instead.
+    The line contains both versions and the alternative.
     """
     (line,) = unsupported(read(STICKY="cookie"), nginx)
 
@@ -160,8 +158,8 @@ def test_a_cookie_that_this_nginx_cannot_set_is_a_mistake(nginx: tuple[int, ...]
 
 
 @pytest.mark.parametrize("nginx", [(1, 29, 6), (1, 30, 0), (1, 31, 3), (2, 0, 0)])
-def test_a_current_nginx_can_do_all_of_it(nginx: tuple[int, ...]) -> None:
+def test_a_current_nginx_supports_all_settings(nginx: tuple[int, ...]) -> None:
     """
-    `sticky` came with 1.29.6.
+    `sticky` is available from 1.29.6.
     """
     assert [] == unsupported(read(STICKY="cookie"), nginx)

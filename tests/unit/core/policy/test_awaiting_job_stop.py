@@ -1,5 +1,5 @@
 """
-AT_DEADLINE=stop-job, as histories: the whole job is asked to end, and we end well whatever comes.
+AT_DEADLINE=stop-job: Nomad is requested to stop the job, and the exit code is always 0.
 """
 
 import signal
@@ -22,151 +22,150 @@ from supervisor.core.events import (
 from supervisor.core.lifecycle import Phase
 from supervisor.core.model import ChildKind, Mode
 from supervisor.core.policy.awaiting_job_stop import late_answer
-from tests.support.play import WALL, Play, World, arrives, endpoints
+from tests.support.policy_simulation import WALL, FakeSystem, Simulation, endpoints, snapshot
 
-GRANTED = JobStopAnswered()
+ACCEPTED = JobStopAnswered()
 FORBIDDEN = JobStopAnswered("Nomad refuses the token (403)", 403)
-AWAY = JobStopAnswered("nobody listens at Nomad's address")
-STUBBORN = frozenset({signal.SIGKILL})
+UNREACHABLE = JobStopAnswered("connection to Nomad refused")
+ONLY_SIGKILL = frozenset({signal.SIGKILL})
 
-#: When the deadline of these histories comes: they begin at 1000.
-DUE = 1010.0
+#: The deadline of these simulations, which start at 1000.
+DEADLINE = 1010.0
 
 
-def play(answer: JobStopAnswered | None, **configured: str) -> Play:
+def simulate(answer: JobStopAnswered | None, **configured: str) -> Simulation:
     """
-    Serve one endpoint until just before a deadline at which Nomad answers like this.
+    Serve one endpoint until 0.5 s before the deadline; Nomad then gives this answer.
     """
-    told = {"AT_DEADLINE": "stop-job", "NOMAD_JOB_ID": "web", "TTL": "10s", **configured}
-    played = Play(told, world=World(job_stop=answer)).serve(1)
-    return played.run(DUE - 0.5 - played.now)
+    variables = {"AT_DEADLINE": "stop-job", "NOMAD_JOB_ID": "web", "TTL": "10s", **configured}
+    sim = Simulation(variables, system=FakeSystem(job_stop_answer=answer)).serve(1)
+    return sim.run(DEADLINE - 0.5 - sim.now)
 
 
-def asked(played: Play) -> list[float]:
+def requests(sim: Simulation) -> list[float]:
     """
-    Return how many seconds after the deadline Nomad was asked.
+    Return how many seconds after the deadline each request was sent.
     """
-    return [round(at - DUE, 3) for at in played.times(RequestJobStop)]
+    return [round(at - DEADLINE, 3) for at in sim.times(RequestJobStop)]
 
 
-def ended(played: Play) -> tuple[int, str, float]:
+def ended(sim: Simulation) -> tuple[int, str, float]:
     """
-    Return the code, the reason, and how many seconds after the deadline it left.
+    Return the exit code, the reason, and the seconds from the deadline to the exit.
     """
-    assert played.exit
-    return played.exit.code, played.exit.reason, round(played.times(Exit)[0] - DUE, 3)
+    assert sim.exit
+    return sim.exit.code, sim.exit.reason, round(sim.times(Exit)[0] - DEADLINE, 3)
 
 
-def test_nomad_is_asked_at_the_deadline_and_its_signal_is_the_end() -> None:
+def test_a_request_at_the_deadline_then_nomads_signal_ends_it() -> None:
     """
-    Asked once, told 40 ms later, gone at once: the reason is the deadline, the code 0.
+    One request, the signal 40 ms later, then the exit: the reason is the deadline, the code 0.
     """
-    played = play(GRANTED).run(100)
+    sim = simulate(ACCEPTED).run(100)
 
-    assert [0.0] == asked(played)
-    assert [DUE + 0.04] == played.signals(signal.SIGQUIT)
-    assert (0, "deadline", 0.045) == ended(played)
-    assert played.exit
-    assert played.exit.fields["ended_alone"] is False
-    assert [] == played.notes("job.not_stopped")
+    assert [0.0] == requests(sim)
+    assert [DEADLINE + 0.04] == sim.signals(signal.SIGQUIT)
+    assert (0, "deadline", 0.045) == ended(sim)
+    assert sim.exit
+    assert sim.exit.fields["ended_alone"] is False
+    assert [] == sim.notes("job.not_stopped")
 
 
-def test_the_question_comes_before_anything_is_said() -> None:
+def test_the_request_precedes_every_log_line() -> None:
     """
-    Not even a log line comes between the deadline and Nomad.
+    Nothing is logged between the deadline and the request to Nomad.
     """
-    played = play(GRANTED).run(0.5)
+    sim = simulate(ACCEPTED).run(0.5)
 
-    assert isinstance(next(command for at, command in played.issued if at >= DUE), RequestJobStop)
+    assert isinstance(next(command for at, command in sim.issued if at >= DEADLINE), RequestJobStop)
     assert (
-        "serving on until Nomad stops us, 1m at most"
-        == (played.notes("job.stop_requested")[0].fields["hint"])
+        "serving until Nomad sends the stop signal, 1m at most"
+        == (sim.notes("job.stop_requested")[0].fields["hint"])
     )
 
 
-def test_without_the_setting_nobody_is_asked() -> None:
+def test_at_deadline_exit_sends_no_request() -> None:
     """
-    The default ends at the deadline, alone, and says nothing of a job.
+    The default exits at the deadline and logs nothing about the job.
     """
-    played = play(GRANTED, AT_DEADLINE="exit").run(100)
+    sim = simulate(ACCEPTED, AT_DEADLINE="exit").run(100)
 
-    assert [] == asked(played)
-    assert (0, "deadline", 0.005) == ended(played)
-    assert played.exit
-    assert "ended_alone" not in played.exit.fields
+    assert [] == requests(sim)
+    assert (0, "deadline", 0.005) == ended(sim)
+    assert sim.exit
+    assert "ended_alone" not in sim.exit.fields
 
 
-def test_while_nomad_is_awaited_everything_is_served_and_followed() -> None:
+def test_requests_are_served_while_the_stop_signal_is_awaited() -> None:
     """
-    Requests go on and endpoints that leave are followed; ready it is no more, and the time of the
-    end is still told.
+    Requests are served and endpoint changes applied; readiness is off, `Sunset` is still sent.
     """
-    played = play(GRANTED)
-    played.world.stops_after = 30
-    before = played.served
-    played.run(3)
-    assert Phase.ASKING is played.state.lifetime.phase
-    assert (Mode.DRAINING, endpoints(1)) == (played.served.mode, played.served.endpoints)
-    assert before.sunset == played.served.sunset
-    assert (True, False) == (played.state.view.healthy, played.state.view.ready)
+    sim = simulate(ACCEPTED)
+    sim.system.stop_signal_after = 30
+    before = sim.served
+    sim.run(3)
+    assert Phase.ASKING is sim.state.lifetime.phase
+    assert (Mode.DRAINING, endpoints(1)) == (sim.served.mode, sim.served.endpoints)
+    assert before.sunset == sim.served.sunset
+    assert (True, False) == (sim.state.view.healthy, sim.state.view.ready)
 
-    played.send(arrives(1, 2))
-    played.run(3)
-    assert endpoints(1, 2) == played.served.endpoints
-    assert [] == played.signals(signal.SIGQUIT)
+    sim.send(snapshot(1, 2))
+    sim.run(3)
+    assert endpoints(1, 2) == sim.served.endpoints
+    assert [] == sim.signals(signal.SIGQUIT)
 
-    played.run(60)
-    assert (0, "deadline", 30.005) == ended(played)
+    sim.run(60)
+    assert (0, "deadline", 30.005) == ended(sim)
 
 
-def test_the_signal_has_the_time_of_a_stop() -> None:
+def test_the_stop_signal_limits_the_drain() -> None:
     """
-    Nomad's kill_timeout counts from its signal: STOP_TIMEOUT bounds the drain, not DRAIN_TIMEOUT.
+    Nomad's kill_timeout counts from its signal: STOP_TIMEOUT limits the drain, not DRAIN_TIMEOUT.
     """
-    played = play(GRANTED, STOP_TIMEOUT="4s", DRAIN_TIMEOUT="10m")
-    played.world.obeys = STUBBORN
-    played.run(100)
+    sim = simulate(ACCEPTED, STOP_TIMEOUT="4s", DRAIN_TIMEOUT="10m")
+    sim.system.effective_signals = ONLY_SIGKILL
+    sim.run(100)
 
-    code, reason, after = ended(played)
+    code, reason, after = ended(sim)
     assert (0, "deadline") == (code, reason)
     assert after <= 0.04 + 4.0
 
 
-def test_each_further_signal_climbs_a_rung() -> None:
+def test_another_stop_signal_escalates() -> None:
     """
-    The one that was asked for is the first stop signal: the next one hastens.
+    The requested signal is the first stop signal; the next one escalates.
     """
-    played = play(GRANTED, STOP_TIMEOUT="60s")
-    played.world.obeys = STUBBORN
-    played.run(1)
-    assert 1 == played.state.lifetime.ladder.stops
-    played.send(SignalArrived(signal.SIGTERM))
-    played.run(5)
+    sim = simulate(ACCEPTED, STOP_TIMEOUT="60s")
+    sim.system.effective_signals = ONLY_SIGKILL
+    sim.run(1)
+    assert 1 == sim.state.lifetime.ladder.stops
+    sim.send(SignalArrived(signal.SIGTERM))
+    sim.run(5)
 
-    assert ended(played)[2] <= 2.0
+    assert ended(sim)[2] <= 2.0
 
 
-def test_without_the_right_it_ends_alone_and_says_what_to_do() -> None:
+def test_without_permission_it_exits_and_logs_the_policy() -> None:
     """
-    A 403 will not become a yes: one question, one warning with the policy to apply, then the drain.
+    A 403 is not retried: one request, one warning with the policy to apply, then the drain.
     """
-    played = play(FORBIDDEN, NOMAD_NAMESPACE="ml").run(100)
+    sim = simulate(FORBIDDEN, NOMAD_NAMESPACE="ml").run(100)
 
-    assert [0.0] == asked(played)
-    assert (0, "deadline", 0.01) == ended(played)
-    (said,) = played.notes("job.not_stopped")
-    assert "warning" == said.level
-    assert FORBIDDEN.error == said.fields["reason"]
-    assert "`nomad job stop -namespace ml web`" in said.fields["hint"]
-    assert 'namespace "ml" { capabilities = ["deregister-job"] }' == said.fields["policy"]
-    assert "submit-job" in said.fields["policy_before_2_0"]
-    assert "nomad acl policy apply -namespace ml -job web NAME file.hcl" == said.fields["apply"]
-    assert played.exit
-    assert played.exit.fields["ended_alone"] is True
+    assert [0.0] == requests(sim)
+    assert (0, "deadline", 0.01) == ended(sim)
+    (line,) = sim.notes("job.not_stopped")
+    assert "warning" == line.level
+    assert FORBIDDEN.error == line.fields["reason"]
+    assert "`nomad job stop -namespace ml web`" in line.fields["hint"]
+    assert 'namespace "ml" { capabilities = ["deregister-job"] }' == line.fields["policy"]
+    assert "submit-job" in line.fields["policy_before_2_0"]
+    assert "nomad acl policy apply -namespace ml -job web NAME file.hcl" == line.fields["apply"]
+    assert sim.exit
+    assert sim.exit.fields["ended_alone"] is True
 
 
 @pytest.mark.parametrize(
-    "job, bound_to, by_hand",
+    "job, bound_to, quoted",
     [
         ("fit/dispatch-1764-ab", "fit", "fit/dispatch-1764-ab"),
         ("daily/periodic-1764", "daily", "daily/periodic-1764"),
@@ -174,315 +173,317 @@ def test_without_the_right_it_ends_alone_and_says_what_to_do() -> None:
         ("a b; rm *", "'a b; rm *'", "'a b; rm *'"),
     ],
 )
-def test_the_commands_can_be_pasted(job: str, bound_to: str, by_hand: str) -> None:
+def test_the_commands_are_quoted_for_a_shell(job: str, bound_to: str, quoted: str) -> None:
     """
-    A policy belongs to the job that a dispatched or periodic one was made of; a shell reads both.
+    A policy is bound to the parent of a dispatched or periodic job; both commands are quoted.
     """
-    played = play(FORBIDDEN, NOMAD_JOB_ID=job).run(1)
+    sim = simulate(FORBIDDEN, NOMAD_JOB_ID=job).run(1)
 
-    (said,) = played.notes("job.not_stopped")
-    assert f" -job {bound_to} NAME" in said.fields["apply"]
-    assert f"-namespace default {by_hand}`" in said.fields["hint"]
+    (line,) = sim.notes("job.not_stopped")
+    assert f" -job {bound_to} NAME" in line.fields["apply"]
+    assert f"-namespace default {quoted}`" in line.fields["hint"]
 
 
-def test_the_drain_of_one_who_ends_alone_is_that_of_a_deadline() -> None:
+def test_without_a_stop_signal_drain_timeout_applies() -> None:
     """
-    DRAIN_TIMEOUT is the total again, from the moment at which it is clear.
+    DRAIN_TIMEOUT counts from the refusal.
     """
-    played = play(FORBIDDEN, DRAIN_TIMEOUT="20s", STOP_TIMEOUT="1s")
-    played.world.obeys = STUBBORN
-    played.run(100)
+    sim = simulate(FORBIDDEN, DRAIN_TIMEOUT="20s", STOP_TIMEOUT="1s")
+    sim.system.effective_signals = ONLY_SIGKILL
+    sim.run(100)
 
-    assert 19.7 <= ended(played)[2] <= 20.01
+    assert 19.7 <= ended(sim)[2] <= 20.01
 
 
-def test_who_ends_alone_and_is_stopped_then_still_ended_alone() -> None:
+def test_a_stop_signal_in_that_drain_does_not_change_ended_alone() -> None:
     """
-    A stop signal during that drain shortens it, and the job goes on without us all the same.
+    A stop signal during the drain shortens it; the job still keeps running.
     """
-    played = play(FORBIDDEN, DRAIN_TIMEOUT="20s", STOP_TIMEOUT="1s")
-    played.world.obeys = STUBBORN
-    played.run(5)
-    played.send(SignalArrived(signal.SIGTERM))
-    played.run(60)
+    sim = simulate(FORBIDDEN, DRAIN_TIMEOUT="20s", STOP_TIMEOUT="1s")
+    sim.system.effective_signals = ONLY_SIGKILL
+    sim.run(5)
+    sim.send(SignalArrived(signal.SIGTERM))
+    sim.run(60)
 
-    assert ended(played)[2] <= 6.0
-    assert played.exit
-    assert played.exit.fields["ended_alone"] is True
+    assert ended(sim)[2] <= 6.0
+    assert sim.exit
+    assert sim.exit.fields["ended_alone"] is True
 
 
-def test_an_api_that_is_away_is_asked_again_for_half_a_minute() -> None:
+def test_an_unreachable_api_is_retried_for_half_a_minute() -> None:
     """
-    After growing pauses, nine times in all; then one warning, and the end alone.
+    Nine requests with growing pauses; then one warning and the exit.
     """
-    played = play(AWAY, LOG_LEVEL="debug").run(100)
+    sim = simulate(UNREACHABLE, LOG_LEVEL="debug").run(100)
 
-    assert [0.0, 0.505, 1.51, 3.515, 7.52, 12.525, 17.53, 22.535, 27.54] == asked(played)
-    code, reason, after = ended(played)
+    assert [0.0, 0.505, 1.51, 3.515, 7.52, 12.525, 17.53, 22.535, 27.54] == requests(sim)
+    code, reason, after = ended(sim)
     assert (0, "deadline") == (code, reason)
     assert 27.5 < after <= 30.01
-    levels = [note.level for note in played.all(Note) if note.event.startswith("job.")]
+    levels = [note.level for note in sim.commands(Note) if note.event.startswith("job.")]
     assert 1 == levels.count("warning")
     assert {"info", "debug", "warning"} == set(levels)
-    (said,) = played.notes("job.not_stopped")
-    assert AWAY.error == said.fields["reason"]
+    (line,) = sim.notes("job.not_stopped")
+    assert UNREACHABLE.error == line.fields["reason"]
 
 
-def test_an_api_that_comes_back_in_time_is_in_time() -> None:
+def test_an_api_that_recovers_within_the_time_stops_the_job() -> None:
     """
-    What failed first is forgotten, and nobody is warned of anything.
+    Earlier failures cause no warning.
     """
-    played = play(AWAY).run(5)
-    played.world.job_stop = GRANTED
-    played.run(60)
+    sim = simulate(UNREACHABLE).run(5)
+    sim.system.job_stop_answer = ACCEPTED
+    sim.run(60)
 
-    assert [0.0, 0.505, 1.51, 3.515, 7.52] == asked(played)
-    assert (0, "deadline", 7.565) == ended(played)
-    assert [] == played.notes("job.not_stopped")
+    assert [0.0, 0.505, 1.51, 3.515, 7.52] == requests(sim)
+    assert (0, "deadline", 7.565) == ended(sim)
+    assert [] == sim.notes("job.not_stopped")
 
 
 @pytest.mark.parametrize("status", [307, 400, 401, 404, 405, 200])
-def test_a_no_is_a_no(status: int) -> None:
+def test_a_permanent_refusal_is_not_retried(status: int) -> None:
     """
-    What the next answer will not change is asked once; 200 is a job that Nomad does not know.
+    One request for each status that a retry cannot change; 200 is a job unknown to Nomad.
     """
-    played = play(JobStopAnswered("no", status)).run(100)
+    sim = simulate(JobStopAnswered("no", status)).run(100)
 
-    assert [0.0] == asked(played)
-    assert (0, "deadline", 0.01) == ended(played)
+    assert [0.0] == requests(sim)
+    assert (0, "deadline", 0.01) == ended(sim)
 
 
 @pytest.mark.parametrize("status", [429, 500, 503, None])
-def test_trouble_that_may_pass_is_asked_again(status: int | None) -> None:
+def test_a_transient_error_is_retried(status: int | None) -> None:
     """
-    A server without a leader, too many connections, or no whole answer.
+    A cluster without a leader, too many connections, or no complete response.
     """
-    played = play(JobStopAnswered("trouble", status)).run(2.5)
+    sim = simulate(JobStopAnswered("transient", status)).run(2.5)
 
-    assert [0.0, 0.505, 1.51] == asked(played)
+    assert [0.0, 0.505, 1.51] == requests(sim)
 
 
-def test_a_retry_after_is_followed() -> None:
+def test_retry_after_is_respected() -> None:
     """
-    Nomad says when to ask again, to the second.
+    The next request is sent when Retry-After allows it.
     """
-    played = play(JobStopAnswered("too many", 429, retry_after=12.0)).run(100)
+    sim = simulate(JobStopAnswered("too many", 429, retry_after=12.0)).run(100)
 
-    assert [0.0, 12.005, 24.01] == asked(played)
-    assert ended(played)[2] <= 30.01
+    assert [0.0, 12.005, 24.01] == requests(sim)
+    assert ended(sim)[2] <= 30.01
 
 
-def test_a_retry_after_that_is_too_long_is_a_no() -> None:
+def test_a_retry_after_beyond_the_limit_is_a_refusal() -> None:
     """
-    Nobody waits for a moment that will come too late.
+    A retry that would come after the limit is not awaited.
     """
-    played = play(JobStopAnswered("too many", 429, retry_after=31.0)).run(100)
+    sim = simulate(JobStopAnswered("too many", 429, retry_after=31.0)).run(100)
 
-    assert [0.0] == asked(played)
-    assert (0, "deadline", 0.01) == ended(played)
+    assert [0.0] == requests(sim)
+    assert (0, "deadline", 0.01) == ended(sim)
 
 
-def test_a_question_that_is_never_answered() -> None:
+def test_a_request_without_an_answer_times_out() -> None:
     """
-    Whatever holds the answer does not hold us, and there is never a second question beside it.
+    The exit follows after 30 s, and no second request is sent while the first is pending.
     """
-    played = play(None).run(100)
+    sim = simulate(None).run(100)
 
-    assert [0.0] == asked(played)
-    assert (0, "deadline", 30.005) == ended(played)
-    assert "no answer in time" == played.notes("job.not_stopped")[0].fields["reason"]
+    assert [0.0] == requests(sim)
+    assert (0, "deadline", 30.005) == ended(sim)
+    assert "no response in time" == sim.notes("job.not_stopped")[0].fields["reason"]
 
 
-def test_a_signal_that_never_comes_is_waited_for_a_minute() -> None:
+def test_an_accepted_request_without_a_signal_times_out() -> None:
     """
-    Nomad agreed, and nothing happened: said, and the end alone with its drain.
+    If Nomad sends no signal within a minute, a warning is logged and the drain begins.
     """
-    played = play(GRANTED)
-    played.world.stops_after = None
-    played.run(200)
+    sim = simulate(ACCEPTED)
+    sim.system.stop_signal_after = None
+    sim.run(200)
 
-    assert [0.0] == asked(played)
-    assert (0, "deadline", 60.005) == ended(played)
-    (said,) = played.notes("job.not_stopped")
-    assert "Nomad agreed, but sent no signal within 1m" == said.fields["reason"]
-    assert played.exit
-    assert played.exit.fields["ended_alone"] is True
-    assert "policy" not in said.fields
+    assert [0.0] == requests(sim)
+    assert (0, "deadline", 60.005) == ended(sim)
+    (line,) = sim.notes("job.not_stopped")
+    assert "Nomad accepted, but sent no stop signal within 1m" == line.fields["reason"]
+    assert sim.exit
+    assert sim.exit.fields["ended_alone"] is True
+    assert "policy" not in line.fields
 
 
-def test_a_late_yes_leaves_the_rest_of_the_minute() -> None:
+def test_a_late_acceptance_does_not_extend_the_minute() -> None:
     """
     The minute counts from the deadline, not from the answer.
     """
-    played = play(JobStopAnswered("too many", 429, retry_after=29.0)).run(5)
-    played.world.job_stop = GRANTED
-    played.world.stops_after = None
-    played.run(200)
+    sim = simulate(JobStopAnswered("too many", 429, retry_after=29.0)).run(5)
+    sim.system.job_stop_answer = ACCEPTED
+    sim.system.stop_signal_after = None
+    sim.run(200)
 
-    assert (0, "deadline", 60.005) == ended(played)
+    assert (0, "deadline", 60.005) == ended(sim)
 
 
-@pytest.mark.parametrize("answer", [AWAY, None], ids=["away", "no answer"])
+@pytest.mark.parametrize("answer", [UNREACHABLE, None], ids=["unreachable", "no answer"])
 def test_a_stop_signal_ends_the_wait(answer: JobStopAnswered | None) -> None:
     """
-    Somebody stopped the job by hand meanwhile: drained as at any stop, nobody asked again.
+    A stop signal from elsewhere begins the usual drain, and no further request is sent.
     """
-    played = play(answer).run(3.5)
-    before = asked(played)
-    played.send(SignalArrived(signal.SIGTERM))
-    played.run(100)
+    sim = simulate(answer).run(3.5)
+    before = requests(sim)
+    sim.send(SignalArrived(signal.SIGTERM))
+    sim.run(100)
 
-    assert before == asked(played)
-    assert (0, "deadline", 3.005) == ended(played)
-    assert [] == played.notes("job.not_stopped")
+    assert before == requests(sim)
+    assert (0, "deadline", 3.005) == ended(sim)
+    assert [] == sim.notes("job.not_stopped")
 
 
-def test_an_answer_that_comes_during_the_drain_changes_nothing() -> None:
+def test_an_answer_during_the_drain_changes_nothing() -> None:
     """
-    The signal can be faster than the answer to the question that caused it.
+    The signal can arrive before the answer to the request that caused it.
     """
-    played = play(None).run(1)
-    played.world.obeys = STUBBORN
-    played.send(SignalArrived(signal.SIGTERM))
-    before = played.state
-    for answer in (GRANTED, FORBIDDEN, AWAY):
-        assert [] == played.send(answer)
-    assert before == played.state
+    sim = simulate(None).run(1)
+    sim.system.effective_signals = ONLY_SIGKILL
+    sim.send(SignalArrived(signal.SIGTERM))
+    before = sim.state
+    for answer in (ACCEPTED, FORBIDDEN, UNREACHABLE):
+        assert [] == sim.send(answer)
+    assert before == sim.state
 
-    played.run(60)
-    assert [0.0] == asked(played)
-    assert played.exit
-    assert played.exit.fields["ended_alone"] is False
+    sim.run(60)
+    assert [0.0] == requests(sim)
+    assert sim.exit
+    assert sim.exit.fields["ended_alone"] is False
 
 
-def test_an_answer_that_nobody_waits_for_changes_nothing() -> None:
+def test_an_answer_without_a_request_changes_nothing() -> None:
     """
-    While the service runs nothing was asked.
+    No request is pending while the service runs.
     """
-    played = play(None)
+    sim = simulate(None)
 
-    assert [] == played.send(FORBIDDEN)
-    assert Phase.RUNNING is played.state.lifetime.phase
+    assert [] == sim.send(FORBIDDEN)
+    assert Phase.RUNNING is sim.state.lifetime.phase
 
 
-def test_an_nginx_that_is_lost_meanwhile_ends_it_with_0() -> None:
+def test_a_lost_nginx_while_waiting_exits_with_0() -> None:
     """
-    The deadline is over: what would be nginx's own code is the deadline's, and the loss is said.
+    After the deadline the code is 0 instead of nginx's; the loss is reported as `error`.
     """
-    played = play(GRANTED)
-    played.world.stops_after = None
-    played.run(1)
+    sim = simulate(ACCEPTED)
+    sim.system.stop_signal_after = None
+    sim.run(1)
     for _ in range(4):
-        played.run(2)
-        if played.exit is None:
-            played.send(ChildExited(played.state.master.pid, ChildKind.MASTER, 139))
+        sim.run(2)
+        if sim.exit is None:
+            sim.send(ChildExited(sim.state.master.pid, ChildKind.MASTER, 139))
 
-    assert played.exit
-    assert (0, "deadline") == (played.exit.code, played.exit.reason)
-    assert "4 times within 1m" in played.exit.fields["error"]
+    assert sim.exit
+    assert (0, "deadline") == (sim.exit.code, sim.exit.reason)
+    assert "4 times within 1m" in sim.exit.fields["error"]
 
 
-def test_an_nginx_that_never_ran_does_not_keep_the_job() -> None:
+def test_an_nginx_that_never_started_does_not_delay_the_request() -> None:
     """
-    The deadline comes while nginx boots: the job is asked for all the same.
+    The request is sent even if the deadline passes while nginx starts.
     """
-    told = {"AT_DEADLINE": "stop-job", "NOMAD_JOB_ID": "web", "TTL": "1s"}
-    played = Play(told, world=World(job_stop=GRANTED, boot=3600))
-    played.send(arrives(1))
-    played.run(100)
+    variables = {"AT_DEADLINE": "stop-job", "NOMAD_JOB_ID": "web", "TTL": "1s"}
+    sim = Simulation(variables, system=FakeSystem(job_stop_answer=ACCEPTED, boot_time=3600))
+    sim.send(snapshot(1))
+    sim.run(100)
 
-    assert [1001.0] == played.times(RequestJobStop)
-    assert played.exit
-    assert (0, "deadline") == (played.exit.code, played.exit.reason)
+    assert [1001.0] == sim.times(RequestJobStop)
+    assert sim.exit
+    assert (0, "deadline") == (sim.exit.code, sim.exit.reason)
 
 
-def test_a_sighup_meanwhile_is_obeyed() -> None:
+def test_sighup_while_waiting_rereads_the_files() -> None:
     """
-    It is neither a stop nor a nuisance.
+    It does not end the wait.
     """
-    played = play(None).run(1)
-    played.send(SignalArrived(signal.SIGHUP))
+    sim = simulate(None).run(1)
+    sim.send(SignalArrived(signal.SIGHUP))
 
-    assert 1 == len(played.notes("config.rereading"))
-    assert Phase.ASKING is played.state.lifetime.phase
+    assert 1 == len(sim.notes("config.rereading"))
+    assert Phase.ASKING is sim.state.lifetime.phase
 
 
-def restarted(**configured: str) -> Play:
+def restarted(**configured: str) -> Simulation:
     """
-    Start ten minutes after the deadline that an earlier start recorded.
+    Start ten minutes after the recorded deadline.
     """
     record = DeadlineRecord("", WALL - 4200, "TTL=1h", WALL - 600)
-    return Play({"NOMAD_JOB_ID": "web", "TTL": "1h", **configured}, record=record)
+    return Simulation({"NOMAD_JOB_ID": "web", "TTL": "1h", **configured}, record=record)
 
 
-def test_a_restart_past_the_deadline_asks_once_more() -> None:
+def test_a_restart_past_the_deadline_requests_the_stop_once_more() -> None:
     """
-    Nothing is started, nothing written; the order to leave stands behind the question.
+    Nothing is started or saved; Exit follows the request.
     """
-    played = restarted(AT_DEADLINE="stop-job")
+    sim = restarted(AT_DEADLINE="stop-job")
 
     assert [RequestJobStop, Exit] == [
-        type(command) for _, command in played.issued if not isinstance(command, Note)
+        type(command) for _, command in sim.issued if not isinstance(command, Note)
     ]
-    assert [] == played.all(SpawnMaster) + played.all(SaveState)
+    assert [] == sim.commands(SpawnMaster) + sim.commands(SaveState)
     assert (0, "deadline passed before this start") == (
-        played.all(Exit)[0].code,
-        played.all(Exit)[0].reason,
+        sim.commands(Exit)[0].code,
+        sim.commands(Exit)[0].reason,
     )
-    assert [] == restarted().all(RequestJobStop)
+    assert [] == restarted().commands(RequestJobStop)
 
 
 @pytest.mark.parametrize(
-    "event, line, reason",
+    "event, log_id, reason",
     [
-        (GRANTED, "job.stop_accepted", None),
-        (AWAY, "job.not_stopped", AWAY.error),
-        (TimePassed(), "job.not_stopped", "no answer within 0.5s"),
+        (ACCEPTED, "job.stop_accepted", None),
+        (UNREACHABLE, "job.not_stopped", UNREACHABLE.error),
+        (TimePassed(), "job.not_stopped", "no response within 0.5s"),
     ],
 )
-def test_what_becomes_of_that_question_is_said(event: Event, line: str, reason: str | None) -> None:
+def test_the_result_of_that_request_is_logged(
+    event: Event, log_id: str, reason: str | None
+) -> None:
     """
-    One line, the policy in it where it did not work.
+    One line, which contains the policy if the request failed.
     """
-    (said,) = late_answer(restarted(AT_DEADLINE="stop-job").settings, event)
+    (line,) = late_answer(restarted(AT_DEADLINE="stop-job").settings, event)
 
-    assert (line, reason) == (said.event, said.fields.get("reason"))
-    assert (reason is None) == ("policy" not in said.fields)
+    assert (log_id, reason) == (line.event, line.fields.get("reason"))
+    assert (reason is None) == ("policy" not in line.fields)
 
 
 @given(
     history=st.lists(
         st.one_of(
             st.sampled_from([signal.SIGTERM, signal.SIGHUP]).map(SignalArrived),
-            st.sampled_from([GRANTED, FORBIDDEN, AWAY, JobStopAnswered("x", 429, 20.0)]),
-            st.integers(1, 4).map(arrives),
+            st.sampled_from([ACCEPTED, FORBIDDEN, UNREACHABLE, JobStopAnswered("x", 429, 20.0)]),
+            st.integers(1, 4).map(snapshot),
             st.just(GenerationReported(None)),
             st.floats(0.01, 20.0),
         ),
         max_size=20,
     ),
-    answer=st.sampled_from([None, GRANTED, FORBIDDEN, AWAY]),
-    obeys=st.booleans(),
+    answer=st.sampled_from([None, ACCEPTED, FORBIDDEN, UNREACHABLE]),
+    nginx_exits=st.booleans(),
 )
-def test_whatever_happens_it_ends_with_0_and_in_time(
-    history: list[Event | float], answer: JobStopAnswered | None, *, obeys: bool
+def test_any_history_exits_with_0_and_in_time(
+    history: list[Event | float], answer: JobStopAnswered | None, *, nginx_exits: bool
 ) -> None:
     """
-    No history holds it beyond the minute and the drain; nothing but 0 comes out of it.
+    No history delays the exit beyond the minute and the drain, or changes the code 0.
     """
-    played = play(answer, DRAIN_TIMEOUT="5s")
-    played.world.stops_after = None
+    sim = simulate(answer, DRAIN_TIMEOUT="5s")
+    sim.system.stop_signal_after = None
     for step in history:
         if isinstance(step, float):
-            played.run(step)
-        elif played.exit is None:
-            played.send(step)
-    if not obeys:
-        played.world.obeys = frozenset()
-    played.run(200)
+            sim.run(step)
+        elif sim.exit is None:
+            sim.send(step)
+    if not nginx_exits:
+        sim.system.effective_signals = frozenset()
+    sim.run(200)
 
-    assert played.exit
-    assert 0 == played.exit.code
-    assert ended(played)[2] <= job_stop.SIGNAL_TIMEOUT + 5 + 0.01
-    assert 1 == len(played.all(Exit))
-    assert len(played.notes("job.not_stopped")) <= 1
+    assert sim.exit
+    assert 0 == sim.exit.code
+    assert ended(sim)[2] <= job_stop.SIGNAL_TIMEOUT + 5 + 0.01
+    assert 1 == len(sim.commands(Exit))
+    assert len(sim.notes("job.not_stopped")) <= 1

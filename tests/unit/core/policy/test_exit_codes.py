@@ -1,5 +1,5 @@
 """
-With which code the program ends when nginx ends by itself, as histories.
+The exit code when nginx exits unexpectedly.
 """
 
 from collections.abc import Iterable
@@ -7,94 +7,93 @@ from collections.abc import Iterable
 from supervisor.core.commands import SpawnMaster
 from supervisor.core.events import ChildExited, OrphansFound
 from supervisor.core.model import ChildKind
-from tests.support.play import Play
+from tests.support.policy_simulation import Simulation
 
 CODES = range(256)
 
 
-def dies(play: Play, code: int) -> None:
+def exit_master(sim: Simulation, code: int) -> None:
     """
-    Let the running master end with a code, its workers going with it.
+    Make the running master exit with a code, together with its workers.
     """
-    play.send(ChildExited(play.state.master.pid, ChildKind.MASTER, code, f"went with {code}"))
-    play.send(OrphansFound(frozenset()))
+    sim.send(ChildExited(sim.state.master.pid, ChildKind.MASTER, code, f"exited with {code}"))
+    sim.send(OrphansFound(frozenset()))
 
 
-def exit_of(play: Play) -> tuple[int, object]:
+def exit_of(sim: Simulation) -> tuple[int, object]:
     """
-    Return the code it left with, and what nginx said last.
+    Return the exit code and the last output of nginx.
     """
-    assert play.exit is not None
-    return play.exit.code, play.exit.fields["message"]
+    assert sim.exit is not None
+    return sim.exit.code, sim.exit.fields["message"]
 
 
-def left_with(codes: Iterable[int], calm: float = 2.0) -> Play:
+def after_exits(codes: Iterable[int], interval: float = 2.0) -> Simulation:
     """
-    Let a master that answered end with these codes, and its successors after some calm.
+    Make a ready master and its successors exit with these codes, `interval` seconds apart.
     """
-    play = Play().serve(1)
+    sim = Simulation().serve(1)
     for code in codes:
-        dies(play, code)
-        play.run(calm)
-    return play
+        exit_master(sim, code)
+        sim.run(interval)
+    return sim
 
 
-def test_P02_the_last_code_is_the_program_s() -> None:
+def test_P02_the_last_code_is_the_exit_code() -> None:
     """
-    Three ends are forgiven, the fourth one's code is the program's, for each of the 256 codes; a
-    claimed success is 70.
+    The code of the fourth exit is the program's, for each of the 256 codes; code 0 becomes 70.
     """
-    left = {}
+    found = {}
     for code in CODES:
-        play = left_with([code] * 3)
-        assert play.exit is None
-        dies(play, code)
-        left[code] = exit_of(play)
-        assert 4 == len(play.all(SpawnMaster))
+        sim = after_exits([code] * 3)
+        assert sim.exit is None
+        exit_master(sim, code)
+        found[code] = exit_of(sim)
+        assert 4 == len(sim.commands(SpawnMaster))
 
-    assert {code: (code or 70, f"went with {code}") for code in CODES} == left
+    assert {code: (code or 70, f"exited with {code}") for code in CODES} == found
 
 
 def test_P02_before_the_first_answer_every_code_is_69() -> None:
     """
-    An nginx that ends before it ever answered is unavailable, with whichever of the 256 codes.
+    If nginx exits before it ever answered, the code is 69, for each of the 256 codes.
     """
-    left = {}
+    found = {}
     for code in CODES:
-        play = Play()
-        play.world.answers = False
-        play.serve(1)
-        dies(play, code)
-        left[code] = exit_of(play)
-        assert 1 == len(play.all(SpawnMaster))
+        sim = Simulation()
+        sim.system.nginx_responds = False
+        sim.serve(1)
+        exit_master(sim, code)
+        found[code] = exit_of(sim)
+        assert 1 == len(sim.commands(SpawnMaster))
 
-    assert {code: (69, f"went with {code}") for code in CODES} == left
+    assert {code: (69, f"exited with {code}") for code in CODES} == found
 
 
 def test_P02_the_last_of_different_codes_counts() -> None:
     """
-    Where nginx ends in several ways, the program ends as nginx did last.
+    If nginx exits with different codes, the last one counts.
     """
-    play = left_with([1, 255, 0, 7])
+    sim = after_exits([1, 255, 0, 7])
 
-    assert play.exit is not None
-    assert 7 == play.exit.code
+    assert sim.exit is not None
+    assert 7 == sim.exit.code
 
 
 def test_P03_a_death_by_a_signal_is_128_and_the_signal() -> None:
     """
-    A reaped child comes with 128 and the signal already, and nothing is added to it.
+    The code of a reaped child includes the 128 already and is not changed.
     """
     for code in (137, 139, 143):
-        play = left_with([code] * 4)
+        sim = after_exits([code] * 4)
 
-        assert play.exit is not None
-        assert code == play.exit.code
+        assert sim.exit is not None
+        assert code == sim.exit.code
 
 
-def test_P11_deaths_that_are_a_minute_apart_are_forgiven_for_ever() -> None:
+def test_P11_fewer_than_four_deaths_a_minute_never_end_the_program() -> None:
     """
-    Only four deaths within 60 s are too many: one every 20 s and a bit never ends the program.
+    Only four deaths within 60 s end the program: one every 20.5 s never does.
     """
-    assert left_with([137] * 30, calm=20.5).exit is None
-    assert left_with([137] * 4, calm=19.5).exit is not None
+    assert after_exits([137] * 30, interval=20.5).exit is None
+    assert after_exits([137] * 4, interval=19.5).exit is not None

@@ -1,5 +1,5 @@
 """
-Deaths of nginx, as histories: what is told to its orphans, who comes after it, and when to give up.
+Exits of nginx's master: its orphaned workers, its replacement, and when the program gives up.
 """
 
 import signal
@@ -12,198 +12,198 @@ from supervisor.core.errors import ExitCode
 from supervisor.core.events import ChildExited, SpawnFailed, StageFailed, SwapFailed
 from supervisor.core.model import ChildKind
 from supervisor.core.reload import Step
-from tests.support.play import Play, World, arrives, endpoints
+from tests.support.policy_simulation import FakeSystem, Simulation, endpoints, snapshot
 
 
-def dies(play: Play, code: int = 137, output: str = "") -> None:
-    """Let the master that runs die."""
-    play._generation = None
-    play.send(ChildExited(play.state.master.pid, ChildKind.MASTER, code, output))
+def kill_master(sim: Simulation, code: int = 137, output: str = "") -> None:
+    """Make the running master exit."""
+    sim.generation = None
+    sim.send(ChildExited(sim.state.master.pid, ChildKind.MASTER, code, output))
 
 
-def test_a_dead_master_is_followed_by_another_at_once() -> None:
+def test_a_dead_master_is_replaced_at_once() -> None:
     """
-    Its workers are told to QUIT, the last good files are made sure of, and a new master starts.
+    Its workers receive SIGQUIT, the last good files are restored, and a new master starts.
     """
-    play = Play(world=World(orphans=frozenset({7, 8}))).serve(1)
-    dies(play)
-    play.run(0.2)
+    sim = Simulation(system=FakeSystem(orphans=frozenset({7, 8}))).serve(1)
+    kill_master(sim)
+    sim.run(0.2)
 
-    assert 1 == len(play.all(QuitOrphans))
-    assert 1 == len(play.all(Restore))
-    assert 2 == len(play.all(SpawnMaster))
-    assert play.state.view.healthy
-    assert frozenset({7, 8}) == play.state.master.orphans
+    assert 1 == len(sim.commands(QuitOrphans))
+    assert 1 == len(sim.commands(Restore))
+    assert 2 == len(sim.commands(SpawnMaster))
+    assert sim.state.view.healthy
+    assert frozenset({7, 8}) == sim.state.master.orphans
 
-    play.send(ChildExited(7, ChildKind.OTHER, 0))
-    assert frozenset({8}) == play.state.master.orphans
+    sim.send(ChildExited(7, ChildKind.OTHER, 0))
+    assert frozenset({8}) == sim.state.master.orphans
 
 
-def test_the_fourth_death_within_a_minute_is_given_up_on() -> None:
+def test_the_fourth_death_within_a_minute_ends_the_program() -> None:
     """
-    Three respawns are forgiven; the code is the last master's own.
+    Three respawns are allowed; the exit code is that of the last master.
     """
-    play = Play().serve(1)
+    sim = Simulation().serve(1)
     for _ in range(4):
-        assert play.exit is None
-        dies(play, output="out of memory")
-        play.run(5)
+        assert sim.exit is None
+        kill_master(sim, output="out of memory")
+        sim.run(5)
 
-    assert play.exit
-    assert (137, "out of memory") == (play.exit.code, play.exit.fields["message"])
-    assert 4 == len(play.all(SpawnMaster))
+    assert sim.exit
+    assert (137, "out of memory") == (sim.exit.code, sim.exit.fields["message"])
+    assert 4 == len(sim.commands(SpawnMaster))
 
 
-def test_deaths_over_a_long_time_are_forgiven() -> None:
+def test_deaths_over_a_long_time_do_not_add_up() -> None:
     """
-    Only deaths within a minute count together.
+    Only deaths within a minute are counted together.
     """
-    play = Play().serve(1)
+    sim = Simulation().serve(1)
     for _ in range(10):
-        dies(play)
-        play.run(30)
+        kill_master(sim)
+        sim.run(30)
 
-    assert play.exit is None
+    assert sim.exit is None
 
 
-def test_a_master_that_claims_success_is_not_believed() -> None:
+def test_a_master_that_exits_with_0_ends_the_program_with_70() -> None:
     """
-    Nginx that ends by itself with 0 has not done what it was started for: 70.
+    An unexpected exit of nginx is an error even with code 0.
     """
-    play = Play().serve(1)
+    sim = Simulation().serve(1)
     for _ in range(4):
-        dies(play, code=0)
-        play.run(5)
+        kill_master(sim, code=0)
+        sim.run(5)
 
-    assert play.exit
-    assert ExitCode.SOFTWARE == play.exit.code
+    assert sim.exit
+    assert ExitCode.SOFTWARE == sim.exit.code
 
 
 def test_a_death_before_the_first_answer_ends_the_start() -> None:
     """
-    A taken port, say: 69, whatever nginx's own code, with its last words.
+    The code is 69, whatever nginx's code, with its last output; for example for a port in use.
     """
-    play = Play(world=World(boot=9))
-    play.send(arrives(1))
-    play.run(0.1)
-    dies(play, code=1, output="bind() failed")
+    sim = Simulation(system=FakeSystem(boot_time=9))
+    sim.send(snapshot(1))
+    sim.run(0.1)
+    kill_master(sim, code=1, output="bind() failed")
 
-    assert play.exit
-    assert (ExitCode.UNAVAILABLE, "bind() failed") == (play.exit.code, play.exit.fields["message"])
-    assert "nginx ended with 1 before its first answer" == play.exit.reason
+    assert sim.exit
+    assert (ExitCode.UNAVAILABLE, "bind() failed") == (sim.exit.code, sim.exit.fields["message"])
+    assert "nginx exited with code 1 before it was ready" == sim.exit.reason
 
 
-def test_orphans_that_hold_the_port_are_killed_in_the_end() -> None:
+def test_orphans_that_may_hold_the_port_are_killed() -> None:
     """
-    A new master that dies before it answers may have met them: they had their chance to go.
+    A new master that dies before it answers may have found the port in use by orphans.
     """
-    play = Play(world=World(orphans=frozenset({7}))).serve(1)
-    play.world.boot = 9
-    dies(play)
-    play.run(0.1)
-    dies(play, code=1)
+    sim = Simulation(system=FakeSystem(orphans=frozenset({7}))).serve(1)
+    sim.system.boot_time = 9
+    kill_master(sim)
+    sim.run(0.1)
+    kill_master(sim, code=1)
 
-    assert Kill(7, signal.SIGKILL) in play.all(Kill)
-    play.world.boot = 0.02
-    play.run(3)
-    assert play.state.view.healthy
+    assert Kill(7, signal.SIGKILL) in sim.commands(Kill)
+    sim.system.boot_time = 0.02
+    sim.run(3)
+    assert sim.state.view.healthy
 
 
 def test_a_death_during_a_reload_falls_back_to_the_last_good_files() -> None:
     """
-    The attempt is forgotten with its master, and begun again once a new one answers.
+    The attempt is abandoned with its master, and repeated once a new one answers.
     """
-    play = Play().serve(1)
-    play.world.reload = 3600
-    play.send(arrives(2))
-    play.run(0.1)
-    assert Step.LOOKING is play.state.rollout.step
-    play.world.reload = 0.06
-    dies(play)
-    play.run(0.03)
-    assert 1 == len(play.all(Restore))
+    sim = Simulation().serve(1)
+    sim.system.reload_time = 3600
+    sim.send(snapshot(2))
+    sim.run(0.1)
+    assert Step.LOOKING is sim.state.rollout.step
+    sim.system.reload_time = 0.06
+    kill_master(sim)
+    sim.run(0.03)
+    assert 1 == len(sim.commands(Restore))
 
-    play.run(3)
-    assert endpoints(2) == play.served.endpoints
+    sim.run(3)
+    assert endpoints(2) == sim.served.endpoints
 
 
-def test_a_master_that_cannot_be_started_again_is_tried_again() -> None:
+def test_a_failed_respawn_is_repeated() -> None:
     """
-    Too many processes just now: a failed respawn counts like a death, and is repeated.
+    A failed respawn counts as a death, and is repeated.
     """
-    play = Play().serve(1)
-    play.world.silent_orders = frozenset({SpawnMaster})
-    dies(play)
-    play.run(0.1)
-    play.send(
+    sim = Simulation().serve(1)
+    sim.system.ignored_commands = frozenset({SpawnMaster})
+    kill_master(sim)
+    sim.run(0.1)
+    sim.send(
         SpawnFailed(ChildKind.MASTER, ExitCode.UNAVAILABLE, "Resource temporarily unavailable")
     )
-    play.world.silent_orders = frozenset()
-    play.run(2)
+    sim.system.ignored_commands = frozenset()
+    sim.run(2)
 
-    assert play.state.view.healthy
-    assert 2 == play.notes("nginx.not_started")[0].fields["failures"]
+    assert sim.state.view.healthy
+    assert 2 == sim.notes("nginx.not_started")[0].fields["failures"]
 
 
-def test_a_master_that_can_never_be_started_again_ends_the_program() -> None:
+def test_four_failed_respawns_end_the_program() -> None:
     """
-    Four failures in a row are enough.
+    The exit code is that of the last failure.
     """
-    play = Play().serve(1)
-    play.world.silent_orders = frozenset({SpawnMaster})
-    dies(play)
+    sim = Simulation().serve(1)
+    sim.system.ignored_commands = frozenset({SpawnMaster})
+    kill_master(sim)
     for _ in range(3):
-        play.run(2)
-        play.send(SpawnFailed(ChildKind.MASTER, ExitCode.NOT_FOUND, "gone"))
+        sim.run(2)
+        sim.send(SpawnFailed(ChildKind.MASTER, ExitCode.NOT_FOUND, "gone"))
 
-    assert play.exit
-    assert (ExitCode.NOT_FOUND, "gone") == (play.exit.code, play.exit.fields["message"])
+    assert sim.exit
+    assert (ExitCode.NOT_FOUND, "gone") == (sim.exit.code, sim.exit.fields["message"])
 
 
-def test_a_new_master_is_started_even_when_its_files_cannot_be_mended() -> None:
+def test_a_new_master_is_started_even_if_files_cannot_be_restored() -> None:
     """
-    The files may be whole; without nginx nothing serves at all.
+    The live files may be intact, and without nginx nothing serves.
     """
-    play = Play().serve(1)
-    play.world.silent_orders = frozenset({Restore})
-    dies(play)
-    play.run(0.1)
-    play._disk = play.state.rollout.live.generation if play.state.rollout.live else ""
-    play.send(SwapFailed(1, "Read-only file system"))
-    play.run(1)
+    sim = Simulation().serve(1)
+    sim.system.ignored_commands = frozenset({Restore})
+    kill_master(sim)
+    sim.run(0.1)
+    sim.live_files = sim.state.rollout.live.generation if sim.state.rollout.live else ""
+    sim.send(SwapFailed(1, "Read-only file system"))
+    sim.run(1)
 
-    assert 1 == len(play.notes("config.not_restored"))
-    assert play.state.view.healthy
+    assert 1 == len(sim.notes("config.not_restored"))
+    assert sim.state.view.healthy
 
 
-def test_deaths_of_strangers_are_no_concern() -> None:
+def test_exits_of_other_processes_are_ignored() -> None:
     """
-    A PID 1 reaps whoever was left behind.
+    PID 1 also reaps processes that it did not start.
     """
-    play = Play().serve(1)
+    sim = Simulation().serve(1)
 
-    assert [] == play.send(ChildExited(4711, ChildKind.OTHER, 1))
-    assert [] == play.send(ChildExited(4712, ChildKind.MASTER, 1))
-    assert [] == play.send(StageFailed(99, "late"))
+    assert [] == sim.send(ChildExited(4711, ChildKind.OTHER, 1))
+    assert [] == sim.send(ChildExited(4712, ChildKind.MASTER, 1))
+    assert [] == sim.send(StageFailed(99, "late"))
 
 
 def test_a_respawned_master_that_never_answers_is_replaced() -> None:
     """
-    Each new master has START_TIMEOUT; those that stay dark use up the forgiven deaths: 69.
+    Each new master has START_TIMEOUT; four masters without an answer end with code 69.
     """
-    play = Play({"START_TIMEOUT": "2s"}).serve(1)
-    play.world.answers = False
-    dies(play)
-    play.run(30)
+    sim = Simulation({"START_TIMEOUT": "2s"}).serve(1)
+    sim.system.nginx_responds = False
+    kill_master(sim)
+    sim.run(30)
 
-    assert play.exit
-    assert ExitCode.UNAVAILABLE == play.exit.code
-    assert "did not answer within 2s" in play.exit.reason
+    assert sim.exit
+    assert ExitCode.UNAVAILABLE == sim.exit.code
+    assert "did not respond within 2s" in sim.exit.reason
 
 
-def test_only_the_ways_of_the_table_are_taken() -> None:
+def test_only_listed_transitions_are_allowed() -> None:
     """
-    A master cannot come up without booting.
+    A master cannot become `up` without `booting`.
     """
     with pytest.raises(AssertionError, match="internal error"):
         nginx_master.enter(nginx_master.Master(), nginx_master.MasterState.UP)

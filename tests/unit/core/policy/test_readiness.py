@@ -1,280 +1,280 @@
 """
-Histories of health: who is ready, what is held back, what is remembered.
+Readiness: which endpoints are served, which changes wait, and what is cached.
 """
 
 from supervisor.core.commands import SaveCache, SetProbeTargets, SpawnMaster, Stage
 from supervisor.core.events import DiscoveryFailed, HealthChanged, ProbesFellBack, SnapshotArrived
 from supervisor.core.model import CachedEndpoints, Endpoint, HealthState, Mode, ServerOptions
 from supervisor.core.policy.decide import load_cache
-from tests.support.play import SOURCE, Play, World, arrives, endpoints
+from tests.support.policy_simulation import SOURCE, FakeSystem, Simulation, endpoints, snapshot
 
 ONE, TWO, THREE = endpoints(1, 2, 3)
 
 
-def probing(world: World | None = None, **configured: str) -> Play:
-    """Return a play with probes by TCP."""
-    return Play({"HEALTH_CHECK": "tcp", **configured}, world=world or World())
+def probing(system: FakeSystem | None = None, **variables: str) -> Simulation:
+    """Return a simulation with TCP probes."""
+    return Simulation({"HEALTH_CHECK": "tcp", **variables}, system=system or FakeSystem())
 
 
-def found(health_state: HealthState, *which: Endpoint) -> HealthChanged:
-    """Return what the probes say."""
-    return HealthChanged(dict.fromkeys(which, health_state))
+def probed(health_state: HealthState, *endpoints_: Endpoint) -> HealthChanged:
+    """Return the result of probes."""
+    return HealthChanged(dict.fromkeys(endpoints_, health_state))
 
 
-def served(play: Play) -> tuple[int, ...]:
-    """Return the ports that are live."""
-    return tuple(endpoint.port for endpoint in play.served.endpoints)
+def served(sim: Simulation) -> tuple[int, ...]:
+    """Return the ports that are served."""
+    return tuple(endpoint.port for endpoint in sim.served.endpoints)
 
 
 # ----------------------------------------------------------------------------------- starting
 
 
-def test_the_first_start_waits_for_the_first_verdicts() -> None:
+def test_the_first_start_waits_for_the_first_probe_results() -> None:
     """
-    So that the usual start needs no reload.
+    The usual start then needs no reload.
     """
-    play = probing()
-    play.send(arrives(1, 2))
-    began = play.now
-    play.run(1.0)
+    sim = probing()
+    sim.send(snapshot(1, 2))
+    began = sim.now
+    sim.run(1.0)
 
-    assert [began + 0.026] == [round(at, 3) for at in play.times(Stage)]
-    assert (1, 2) == served(play)
+    assert [began + 0.026] == [round(at, 3) for at in sim.times(Stage)]
+    assert (1, 2) == served(sim)
 
 
-def test_the_first_start_does_not_wait_for_ever() -> None:
+def test_the_first_start_waits_for_start_wait_at_most() -> None:
     """
-    START_WAIT later nginx starts, and says that the service is starting.
+    Nginx then starts in mode `starting`.
     """
-    play = probing(World(probe=None))
-    play.send(arrives(1))
-    began = play.now
-    play.run(1.0)
+    sim = probing(FakeSystem(probe_time=None))
+    sim.send(snapshot(1))
+    began = sim.now
+    sim.run(1.0)
 
-    assert [began + 0.25] == play.times(Stage)
-    assert ((), Mode.STARTING) == (play.served.endpoints, play.served.mode)
+    assert [began + 0.25] == sim.times(Stage)
+    assert ((), Mode.STARTING) == (sim.served.endpoints, sim.served.mode)
 
 
-def test_an_endpoint_that_becomes_ready_serves() -> None:
+def test_an_endpoint_that_becomes_ready_is_served() -> None:
     """
-    And is named in the log.
+    The log names it.
     """
-    play = probing(World(ready=False)).serve(1)
-    assert Mode.STARTING is play.served.mode
+    sim = probing(FakeSystem(endpoints_ready=False)).serve(1)
+    assert Mode.STARTING is sim.served.mode
 
-    play.send(found(HealthState.READY, ONE))
-    play.run(1.0)
+    sim.send(probed(HealthState.READY, ONE))
+    sim.run(1.0)
 
-    assert (1,) == served(play)
-    (said,) = play.notes("health.changed")
-    assert ["10.0.0.1:1"] == said.fields["became_ready"]
-    assert 1 == said.fields["ready"]
+    assert (1,) == served(sim)
+    (line,) = sim.notes("health.changed")
+    assert ["10.0.0.1:1"] == line.fields["became_ready"]
+    assert 1 == line.fields["ready"]
 
 
-def test_an_endpoint_that_is_lost_leaves() -> None:
+def test_a_failing_endpoint_is_removed() -> None:
     """
-    The others serve on.
+    The other endpoints are still served.
     """
-    play = probing().serve(1, 2)
-    play.send(found(HealthState.FAILING, TWO))
-    play.run(1.0)
+    sim = probing().serve(1, 2)
+    sim.send(probed(HealthState.FAILING, TWO))
+    sim.run(1.0)
 
-    assert (1,) == served(play)
-    said = play.notes("health.changed")[-1]
-    assert ("warning", ["10.0.0.1:2"]) == (said.level, said.fields["lost"])
+    assert (1,) == served(sim)
+    line = sim.notes("health.changed")[-1]
+    assert ("warning", ["10.0.0.1:2"]) == (line.level, line.fields["lost"])
 
 
-def test_many_endpoints_are_counted_and_not_all_named() -> None:
+def test_the_log_names_five_endpoints_and_counts_the_rest() -> None:
     """
-    A line of the log stays a line.
+    The length of a log line is limited.
     """
-    play = probing().serve(*range(1, 10))
+    sim = probing().serve(*range(1, 10))
 
-    (said,) = play.notes("health.changed")
-    assert "and 4 more" == said.fields["became_ready"][-1]
-
-
-# ------------------------------------------------------------------------------- what is held
+    (line,) = sim.notes("health.changed")
+    assert "and 4 more" == line.fields["became_ready"][-1]
 
 
-def test_what_leaves_and_what_comes_is_one_change() -> None:
+# ---------------------------------------------------------------------------- delayed changes
+
+
+def test_a_removal_and_an_addition_are_one_change() -> None:
     """
-    A change waits for the first verdict on the new ones.
+    A change waits for the first probe results of new endpoints.
     """
-    play = probing().serve(1, 2)
-    play.run(10)
-    before = len(play.all(Stage))
-    play.send(arrives(1, 3))
-    play.run(2.0)
+    sim = probing().serve(1, 2)
+    sim.run(10)
+    before = len(sim.commands(Stage))
+    sim.send(snapshot(1, 3))
+    sim.run(2.0)
 
-    assert before + 1 == len(play.all(Stage))
-    assert (1, 3) == served(play)
+    assert before + 1 == len(sim.commands(Stage))
+    assert (1, 3) == served(sim)
 
 
-def test_a_removal_is_on_its_way_at_once() -> None:
+def test_a_removal_is_staged_at_once() -> None:
     """
-    Nobody is asked about it first.
+    It waits for no probe.
     """
-    play = probing().serve(1, 2)
-    play.run(10)
-    play.send(arrives(1))
-    play.run(0)
+    sim = probing().serve(1, 2)
+    sim.run(10)
+    sim.send(snapshot(1))
+    sim.run(0)
 
-    assert endpoints(1) == play.all(Stage)[-1].plan.endpoints
-    assert play.now == play.times(Stage)[-1]
+    assert endpoints(1) == sim.commands(Stage)[-1].plan.endpoints
+    assert sim.now == sim.times(Stage)[-1]
 
 
-def test_a_removal_waits_for_a_slow_newcomer_only_a_moment() -> None:
+def test_a_removal_waits_35_ms_for_a_slow_new_endpoint() -> None:
     """
-    50 ms after the answer at most, it is on its way.
+    After that it is staged without the new endpoint.
     """
-    play = probing().serve(1, 2)
-    play.run(10)
-    play.world.probe = None
-    at = play.now
-    play.send(arrives(1, 3))
-    play.run(2.0)
+    sim = probing().serve(1, 2)
+    sim.run(10)
+    sim.system.probe_time = None
+    changed_at = sim.now
+    sim.send(snapshot(1, 3))
+    sim.run(2.0)
 
-    assert at + 0.035 == play.times(Stage)[-1]
-    assert (1,) == served(play)
+    assert changed_at + 0.035 == sim.times(Stage)[-1]
+    assert (1,) == served(sim)
 
 
-def test_a_replaced_set_serves_on_until_its_successor_is_ready() -> None:
+def test_a_replaced_set_is_served_until_the_new_one_is_ready() -> None:
     """
-    Nobody sees a gap, and there is one reload.
+    There is no gap, and one reload.
     """
-    play = probing().serve(1)
-    play.run(10)
-    before = len(play.all(Stage))
-    play.world.ready = False
-    play.send(arrives(2))
-    play.run(10)
-    assert (1,) == served(play)
-    assert play.notes("endpoints.warning")
+    sim = probing().serve(1)
+    sim.run(10)
+    before = len(sim.commands(Stage))
+    sim.system.endpoints_ready = False
+    sim.send(snapshot(2))
+    sim.run(10)
+    assert (1,) == served(sim)
+    assert sim.notes("endpoints.warning")
 
-    play.send(found(HealthState.READY, TWO))
-    play.run(2)
-    assert (2,) == served(play)
-    assert before + 1 == len(play.all(Stage))
+    sim.send(probed(HealthState.READY, TWO))
+    sim.run(2)
+    assert (2,) == served(sim)
+    assert before + 1 == len(sim.commands(Stage))
 
 
-def test_a_replaced_set_does_not_serve_for_ever() -> None:
+def test_a_replaced_set_is_served_for_30_s_at_most() -> None:
     """
-    30 s are long enough for a last goodbye.
+    After that its endpoints are no longer probed or served.
     """
-    play = probing().serve(1)
-    play.world.ready = False
-    play.send(arrives(2))
-    play.run(29)
-    assert (1,) == served(play)
+    sim = probing().serve(1)
+    sim.system.endpoints_ready = False
+    sim.send(snapshot(2))
+    sim.run(29)
+    assert (1,) == served(sim)
 
-    play.run(2)
-    assert Mode.STARTING is play.served.mode
-    assert {TWO} == play.all(SetProbeTargets)[-1].endpoints
+    sim.run(2)
+    assert Mode.STARTING is sim.served.mode
+    assert {TWO} == sim.commands(SetProbeTargets)[-1].endpoints
 
 
-def test_a_remark_is_made_once() -> None:
+def test_a_warning_is_logged_once() -> None:
     """
-    Until it is over and comes again.
+    It is logged again when its cause recurs.
     """
-    play = probing().serve(1, 2)
-    play.send(found(HealthState.FAILING, ONE, TWO))
-    play.run(5)
-    assert (1, 2) == served(play)
-    play.send(DiscoveryFailed(SOURCE, "away", 1.0))
-    assert 1 == len(play.notes("endpoints.warning"))
+    sim = probing().serve(1, 2)
+    sim.send(probed(HealthState.FAILING, ONE, TWO))
+    sim.run(5)
+    assert (1, 2) == served(sim)
+    sim.send(DiscoveryFailed(SOURCE, "unreachable", 1.0))
+    assert 1 == len(sim.notes("endpoints.warning"))
 
-    play.send(found(HealthState.READY, ONE, TWO))
-    play.send(found(HealthState.FAILING, ONE, TWO))
-    assert 2 == len(play.notes("endpoints.warning"))
+    sim.send(probed(HealthState.READY, ONE, TWO))
+    sim.send(probed(HealthState.FAILING, ONE, TWO))
+    assert 2 == len(sim.notes("endpoints.warning"))
 
 
 # --------------------------------------------------------------------------------- the probes
 
 
-def test_what_is_known_is_probed() -> None:
+def test_all_known_endpoints_are_probed() -> None:
     """
-    Each change of it is told once, with those that are leaving.
+    Each change is one command, which marks the leaving endpoints.
     """
-    play = probing().serve(1, 2)
-    play.world.ready = False
-    play.send(arrives(3))
+    sim = probing().serve(1, 2)
+    sim.system.endpoints_ready = False
+    sim.send(snapshot(3))
 
-    first, second = play.all(SetProbeTargets)
+    first, second = sim.commands(SetProbeTargets)
     assert (frozenset({ONE, TWO}), frozenset()) == (first.endpoints, first.leaving)
     assert ({ONE, TWO, THREE}, {ONE, TWO}) == (second.endpoints, second.leaving)
 
 
-def test_nobody_is_probed_after_the_end_has_begun() -> None:
+def test_probes_stop_when_shutdown_begins() -> None:
     """
     The replicas may be stopping too.
     """
-    play = probing(TTL="10s").serve(1)
-    play.run(20)
+    sim = probing(TTL="10s").serve(1)
+    sim.run(20)
 
-    assert frozenset() == play.all(SetProbeTargets)[-1].endpoints
+    assert frozenset() == sim.commands(SetProbeTargets)[-1].endpoints
 
 
-def test_without_probes_nobody_is_watched() -> None:
+def test_health_check_off_sends_no_probes() -> None:
     """
-    HEALTH_CHECK=off.
+    Endpoints are served without a check.
     """
-    play = probing(HEALTH_CHECK="off").serve(1)
+    sim = probing(HEALTH_CHECK="off").serve(1)
 
-    assert [] == play.all(SetProbeTargets)
-    assert (1,) == served(play)
+    assert [] == sim.commands(SetProbeTargets)
+    assert (1,) == served(sim)
 
 
-def test_a_way_of_probing_that_is_not_allowed_is_told() -> None:
+def test_a_fallback_to_tcp_probes_is_logged() -> None:
     """
-    With what would help.
+    The hint is the command that restores the configured check.
     """
-    play = probing().serve(1)
-    play.send(ProbesFellBack("403", "nomad acl policy apply"))
+    sim = probing().serve(1)
+    sim.send(ProbesFellBack("403", "nomad acl policy apply"))
 
-    (said,) = play.notes("probes.fell_back")
-    assert "nomad acl policy apply" == said.fields["hint"]
+    (line,) = sim.notes("probes.fell_back")
+    assert "nomad acl policy apply" == line.fields["hint"]
 
 
-# --------------------------------------------------------------------------- tags, jobs, shares
+# -------------------------------------------------------------------- tags, jobs, server options
 
 
 def test_a_changed_weight_is_a_change() -> None:
     """
-    Though the endpoints are the same.
+    It is applied even if the endpoints are the same.
     """
-    play = probing().serve(1, 2)
-    play.send(SnapshotArrived(SOURCE, endpoints(1, 2), server_options={ONE: ServerOptions(3)}))
-    play.run(2)
+    sim = probing().serve(1, 2)
+    sim.send(SnapshotArrived(SOURCE, endpoints(1, 2), server_options={ONE: ServerOptions(3)}))
+    sim.run(2)
 
-    assert ((ONE, ServerOptions(3)),) == play.served.server_options
+    assert ((ONE, ServerOptions(3)),) == sim.served.server_options
 
 
-def test_S03_several_jobs_behind_one_name_are_told_once() -> None:
+def test_S03_multiple_jobs_behind_one_name_are_logged_once() -> None:
     """
-    All are served; anybody may register the name.
+    All are served, because any job may register the name.
     """
-    play = probing()
+    sim = probing()
     for _ in range(2):
-        play.send(SnapshotArrived(SOURCE, endpoints(1), jobs=("mine", "theirs")))
+        sim.send(SnapshotArrived(SOURCE, endpoints(1), jobs=("mine", "theirs")))
 
-    (said,) = play.notes("service.multiple_jobs")
-    assert ["mine", "theirs"] == said.fields["jobs"]
-    assert "SERVICE_JOB" in said.fields["hint"]
+    (line,) = sim.notes("service.multiple_jobs")
+    assert ["mine", "theirs"] == line.fields["jobs"]
+    assert "SERVICE_JOB" in line.fields["hint"]
 
 
-def test_tags_that_make_no_sense_are_counted() -> None:
+def test_invalid_tags_are_counted() -> None:
     """
-    In the line that tells of the change.
+    The log line of the change contains the counts.
     """
-    play = probing()
-    play.send(SnapshotArrived(SOURCE, endpoints(1), invalid_tags=2, skipped=3))
+    sim = probing()
+    sim.send(SnapshotArrived(SOURCE, endpoints(1), invalid_tags=2, skipped=3))
 
-    (said,) = play.notes("endpoints.changed")
+    (line,) = sim.notes("endpoints.changed")
     assert ("warning", 2, 3) == (
-        said.level,
-        said.fields["invalid_tags"],
-        said.fields["skipped"],
+        line.level,
+        line.fields["invalid_tags"],
+        line.fields["skipped"],
     )
 
 
@@ -283,106 +283,106 @@ def test_tags_that_make_no_sense_are_counted() -> None:
 
 def test_D17_a_lame_duck_is_not_ready_and_serves() -> None:
     """
-    LAME_DUCK before the deadline, once.
+    The phase begins LAME_DUCK before the deadline and is logged once.
     """
-    play = probing(TTL="60s", LAME_DUCK="5s").serve(1)
-    play.run(53)
-    assert play.state.view.ready
+    sim = probing(TTL="60s", LAME_DUCK="5s").serve(1)
+    sim.run(53)
+    assert sim.state.view.ready
 
-    play.run(2)
-    assert (Mode.DRAINING, endpoints(1)) == (play.served.mode, play.served.endpoints)
-    assert not play.state.view.ready
-    assert 1 == len(play.notes("lame_duck"))
+    sim.run(2)
+    assert (Mode.DRAINING, endpoints(1)) == (sim.served.mode, sim.served.endpoints)
+    assert not sim.state.view.ready
+    assert 1 == len(sim.notes("lame_duck"))
 
 
-def test_a_lame_duck_does_not_wait_for_the_bucket_of_reloads() -> None:
+def test_a_lame_duck_ignores_the_rate_limit_of_reloads() -> None:
     """
-    Whoever asks READY_PATH is to know in time.
+    READY_PATH must return 503 in time.
     """
-    play = probing(TTL="60s", LAME_DUCK="5s", RELOAD_INTERVAL="20s").serve(1)
-    play.run(50)
+    sim = probing(TTL="60s", LAME_DUCK="5s", RELOAD_INTERVAL="20s").serve(1)
+    sim.run(50)
     for port in (2, 3, 4):
-        play.send(arrives(port))
-        play.run(0.5)
-    play.run(4.0)
-    play.send(arrives(5))
-    play.run(0.4)
+        sim.send(snapshot(port))
+        sim.run(0.5)
+    sim.run(4.0)
+    sim.send(snapshot(5))
+    sim.run(0.4)
 
-    assert Mode.DRAINING is play.served.mode
-
-
-# ------------------------------------------------------------------------------------- memory
+    assert Mode.DRAINING is sim.served.mode
 
 
-def test_what_is_served_is_remembered() -> None:
+# -------------------------------------------------------------------------------------- cache
+
+
+def test_served_endpoints_are_cached() -> None:
     """
-    With who was ready, and how old it is.
+    The cache contains the ready endpoints and the age of the answer.
     """
-    play = probing(World(ready=False)).serve(1, 2)
-    play.send(found(HealthState.READY, ONE))
-    play.run(1)
+    sim = probing(FakeSystem(endpoints_ready=False)).serve(1, 2)
+    sim.send(probed(HealthState.READY, ONE))
+    sim.run(1)
 
-    memory = play.all(SaveCache)[-1].caches[SOURCE]
-    assert (endpoints(1, 2), frozenset({ONE})) == (memory.endpoints, memory.ready)
-    assert 0 < memory.age < 3
+    cached = sim.commands(SaveCache)[-1].caches[SOURCE]
+    assert (endpoints(1, 2), frozenset({ONE})) == (cached.endpoints, cached.ready)
+    assert 0 < cached.age < 3
 
 
-def test_the_age_of_the_memory_is_kept_true() -> None:
+def test_the_age_in_the_cache_is_renewed() -> None:
     """
-    An answer without news makes it younger, twice a minute at most.
+    An unchanged answer renews it, at most twice a minute.
     """
-    play = probing().serve(1)
-    before = len(play.all(SaveCache))
+    sim = probing().serve(1)
+    before = len(sim.commands(SaveCache))
     for _ in range(12):
-        play.send(arrives(1))
-        play.run(10)
+        sim.send(snapshot(1))
+        sim.run(10)
 
-    assert 3 <= len(play.all(SaveCache)) - before <= 4
-    assert play.all(SaveCache)[-1].caches[SOURCE].age <= 10
+    assert 3 <= len(sim.commands(SaveCache)) - before <= 4
+    assert sim.commands(SaveCache)[-1].caches[SOURCE].age <= 10
 
 
-def test_a_restart_while_the_registry_is_away_serves_what_was_remembered() -> None:
+def test_a_restart_without_the_registry_serves_the_cache() -> None:
     """
-    As soon as the probes agree, and it says how old that is.
+    Cached endpoints are served once a probe passes, and their age is logged.
     """
-    play = probing()
+    sim = probing()
     caches = {
         SOURCE: CachedEndpoints(endpoints(1, 2), {TWO: ServerOptions(3)}, frozenset({ONE}), 90.0)
     }
-    play.state, commands = load_cache(play.state, caches, play.now)
-    play._take(commands)
-    play.send(DiscoveryFailed(SOURCE, "nobody listens", 0.1))
-    play.run(0.1)
+    sim.state, commands = load_cache(sim.state, caches, sim.now)
+    sim.execute(commands)
+    sim.send(DiscoveryFailed(SOURCE, "connection refused", 0.1))
+    sim.run(0.1)
 
-    assert (1, 2) == served(play)
-    assert ((TWO, ServerOptions(3)),) == play.served.server_options
-    (said,) = play.notes("discovery.restored")
-    assert (90.0, 2) == (said.fields["answer_age"], said.fields["endpoints"])
-    (failed,) = play.notes("discovery.failed")
+    assert (1, 2) == served(sim)
+    assert ((TWO, ServerOptions(3)),) == sim.served.server_options
+    (line,) = sim.notes("discovery.restored")
+    assert (90.0, 2) == (line.fields["answer_age"], line.fields["endpoints"])
+    (failed,) = sim.notes("discovery.failed")
     assert (90.0, 2) == (failed.fields["answer_age"], failed.fields["endpoints_kept"])
-    assert 1 == len(play.all(SpawnMaster))
+    assert 1 == len(sim.commands(SpawnMaster))
 
 
-def test_an_answer_goes_before_the_memory() -> None:
+def test_an_answer_replaces_the_cache() -> None:
     """
-    Nothing of it is served once the registry has spoken.
+    Cached endpoints are dropped once the registry has answered.
     """
-    play = probing()
+    sim = probing()
     caches = {SOURCE: CachedEndpoints(endpoints(1), {}, frozenset({ONE}), 90.0)}
-    play.state, commands = load_cache(play.state, caches, play.now)
-    play._take(commands)
-    play.send(arrives(2))
-    play.run(1)
+    sim.state, commands = load_cache(sim.state, caches, sim.now)
+    sim.execute(commands)
+    sim.send(snapshot(2))
+    sim.run(1)
 
-    assert (2,) == served(play)
+    assert (2,) == served(sim)
 
 
-def test_nothing_is_remembered_of_a_source_that_never_answered() -> None:
+def test_a_source_that_never_answered_is_not_cached() -> None:
     """
-    There is nothing to remember.
+    No cache is saved for it.
     """
-    play = probing()
-    play.send(DiscoveryFailed(SOURCE, "away", 1.0))
-    play.run(5)
+    sim = probing()
+    sim.send(DiscoveryFailed(SOURCE, "unreachable", 1.0))
+    sim.run(5)
 
-    assert [] == play.all(SaveCache)
+    assert [] == sim.commands(SaveCache)

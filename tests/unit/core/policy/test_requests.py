@@ -1,5 +1,5 @@
 """
-A deadline that people move while the service runs, and the warnings before it.
+Admin requests that move the deadline or stop the service, and the warnings before the deadline.
 """
 
 from typing import Any
@@ -13,94 +13,94 @@ from supervisor.core.commands import Note, Reply, SaveState
 from supervisor.core.deadline_record import DeadlineRecord
 from supervisor.core.events import DeadlineRequested, SignalArrived, StateSaved, StopRequested
 from supervisor.core.lifecycle import Phase
-from tests.support.play import WALL, Play, World
+from tests.support.policy_simulation import WALL, FakeSystem, Simulation
 
 HOUR = 3600.0
 
 
-def wish(play: Play, by: float | None = None, until: float | None = None) -> DeadlineRequested:
+def move(sim: Simulation, by: float | None = None, until: float | None = None) -> DeadlineRequested:
     """
-    Return the wish for another deadline, made now; `until` counts from the start of the play.
+    Return a request made now for another deadline; `until` counts from the simulation's start.
     """
-    wall = play.wall + play.now - 1000.0
-    return DeadlineRequested(1, wall, by, None if until is None else play.wall + until)
+    wall = sim.wall + sim.now - 1000.0
+    return DeadlineRequested(1, wall, by, None if until is None else sim.wall + until)
 
 
-def replies(play: Play) -> list[Reply]:
+def replies(sim: Simulation) -> list[Reply]:
     """
-    Return the answers that were given so far.
+    Return the replies sent so far.
     """
-    return play.all(Reply)
+    return sim.commands(Reply)
 
 
 def fields(note: Note) -> dict[str, Any]:
     """
-    Return what a line of the log says.
+    Return the fields of a log line.
     """
     return dict(note.fields)
 
 
 def test_an_extension_moves_everything_at_once() -> None:
     """
-    The end, the record on disk, the `Sunset` header and the line of the log with old and new end.
+    The exit, the saved record, the `Sunset` header and a log line with old and new deadline.
     """
-    play = Play({"TTL": "1h"}).serve(1)
-    play.send(wish(play, by=2 * HOUR))
-    play.run(1.0)
+    sim = Simulation({"TTL": "1h"}).serve(1)
+    sim.send(move(sim, by=2 * HOUR))
+    sim.run(1.0)
 
-    assert WALL + 3 * HOUR == play.all(SaveState)[-1].record.extended_to
-    assert WALL + 3 * HOUR == play.served.sunset
-    (moved,) = play.notes("deadline.moved")
+    assert WALL + 3 * HOUR == sim.commands(SaveState)[-1].record.extended_to
+    assert WALL + 3 * HOUR == sim.served.sunset
+    (moved,) = sim.notes("deadline.moved")
     assert ("2027-01-15T09:00:00Z", "2027-01-15T11:00:00Z") == (
         moved.fields["was"],
         moved.fields["deadline"],
     )
-    assert replies(play)[-1].accepted
-    play.run(3 * HOUR - play.now + 1000.0 - 1.0)
-    assert not play.state.lifetime.is_ending
-    play.run(1.5)
-    assert play.exit is not None
-    assert (0, "deadline") == (play.exit.code, play.exit.reason)
+    assert replies(sim)[-1].accepted
+    sim.run(3 * HOUR - sim.now + 1000.0 - 1.0)
+    assert not sim.state.lifetime.is_ending
+    sim.run(1.5)
+    assert sim.exit is not None
+    assert (0, "deadline") == (sim.exit.code, sim.exit.reason)
 
 
 def test_an_extension_survives_a_restart() -> None:
     """
-    The record that was put on disk is what the next start goes by.
+    The next start uses the saved record.
     """
-    first = Play({"TTL": "1h"}).serve(1)
-    first.send(wish(first, by=HOUR))
-    record = first.all(SaveState)[-1].record
-    second = Play({"TTL": "1h"}, record=record, wall=WALL + 1.5 * HOUR)
+    first = Simulation({"TTL": "1h"}).serve(1)
+    first.send(move(first, by=HOUR))
+    record = first.commands(SaveState)[-1].record
+    second = Simulation({"TTL": "1h"}, record=record, wall=WALL + 1.5 * HOUR)
 
     assert 0.5 * HOUR == second.state.lifetime.deadline - second.now
 
 
-def test_an_instant_is_reached_on_the_clock_that_nobody_sets() -> None:
+def test_an_instant_is_converted_to_the_loops_clock() -> None:
     """
-    `until` is turned into a span at the moment of asking.
+    `until` becomes a duration at the time of the request.
     """
-    play = Play({"TTL": "1h"}).serve(1)
-    play.send(wish(play, until=5 * HOUR))
+    sim = Simulation({"TTL": "1h"}).serve(1)
+    sim.send(move(sim, until=5 * HOUR))
 
-    assert 1000.0 + 5 * HOUR == play.state.lifetime.deadline
-    assert WALL + 5 * HOUR == play.state.deadline_epoch
+    assert 1000.0 + 5 * HOUR == sim.state.lifetime.deadline
+    assert WALL + 5 * HOUR == sim.state.deadline_epoch
 
 
-def test_who_gives_an_hour_twice_gives_two() -> None:
+def test_two_extensions_of_an_hour_add_two_hours() -> None:
     """
-    A span counts from the deadline that is, not from now; a negative one shortens.
+    A duration counts from the current deadline, not from now; a negative one shortens it.
     """
-    play = Play({"TTL": "1h"}).serve(1)
+    sim = Simulation({"TTL": "1h"}).serve(1)
     for by in (HOUR, HOUR, -0.5 * HOUR):
-        play.send(wish(play, by=by))
-        play.run(0.1)
+        sim.send(move(sim, by=by))
+        sim.run(0.1)
 
-    assert WALL + 2.5 * HOUR == play.state.deadline_epoch
-    assert [True] * 3 == [reply.accepted for reply in replies(play)]
+    assert WALL + 2.5 * HOUR == sim.state.deadline_epoch
+    assert [True] * 3 == [reply.accepted for reply in replies(sim)]
 
 
 @pytest.mark.parametrize(
-    "settings, asked, why",
+    "settings, move_to, reason",
     [
         ({"TTL": "1h"}, {"by": -2 * HOUR}, "run `stop`"),
         ({"TTL": "1h"}, {"until": -10.0}, "run `stop`"),
@@ -111,192 +111,194 @@ def test_who_gives_an_hour_twice_gives_two() -> None:
         ({"TTL": "1h"}, {"by": 9000 * 365 * 24 * HOUR}, "9999"),
     ],
 )
-def test_what_cannot_be_is_refused(
-    settings: dict[str, str], asked: dict[str, float], why: str
+def test_an_impossible_deadline_is_refused(
+    settings: dict[str, str], move_to: dict[str, float], reason: str
 ) -> None:
     """
-    With the reason, and nothing changes: neither the end, nor the disk, nor what clients are told.
+    The reply gives the reason; the deadline, the saved record and the state do not change.
     """
-    play = Play(settings).serve(1)
-    before, saves = (play.state.lifetime, play.state.record), len(play.all(SaveState))
-    play.send(wish(play, **asked))
+    sim = Simulation(settings).serve(1)
+    before, saves = (sim.state.lifetime, sim.state.record), len(sim.commands(SaveState))
+    sim.send(move(sim, **move_to))
 
-    (reply,) = replies(play)
+    (reply,) = replies(sim)
     assert not reply.accepted
-    assert why in reply.text
+    assert reason in reply.text
     assert reply.text.startswith("cannot move the deadline: ")
-    assert before == (play.state.lifetime, play.state.record)
-    assert saves == len(play.all(SaveState))
-    assert 1 == len(play.notes("deadline.not_moved"))
+    assert before == (sim.state.lifetime, sim.state.record)
+    assert saves == len(sim.commands(SaveState))
+    assert 1 == len(sim.notes("deadline.not_moved"))
 
 
 def test_a_service_without_a_deadline_can_be_given_one() -> None:
     """
-    By an instant; then it ends.
+    It is set by an instant, and then ends the service.
     """
-    play = Play({"TTL": "never"}).serve(1)
-    play.send(wish(play, until=HOUR))
-    play.run(HOUR)
+    sim = Simulation({"TTL": "never"}).serve(1)
+    sim.send(move(sim, until=HOUR))
+    sim.run(HOUR)
 
-    assert play.exit is not None
-    assert 0 == play.exit.code
+    assert sim.exit is not None
+    assert 0 == sim.exit.code
 
 
-def test_what_lies_beyond_the_bound_may_become_less() -> None:
+def test_a_deadline_beyond_max_ttl_may_be_shortened() -> None:
     """
-    MAX_TTL bounds extensions; a deadline that was set beyond it may be shortened to anywhere.
+    MAX_TTL limits extensions; a deadline set beyond it may be moved to any earlier instant.
     """
-    play = Play({"TTL": "4h", "MAX_TTL": "2h"}).serve(1)
-    play.send(wish(play, by=-HOUR))
-    play.run(0.1)
+    sim = Simulation({"TTL": "4h", "MAX_TTL": "2h"}).serve(1)
+    sim.send(move(sim, by=-HOUR))
+    sim.run(0.1)
 
-    assert [True] == [reply.accepted for reply in replies(play)]
-    assert WALL + 3 * HOUR == play.state.deadline_epoch
+    assert [True] == [reply.accepted for reply in replies(sim)]
+    assert WALL + 3 * HOUR == sim.state.deadline_epoch
 
 
 @pytest.mark.parametrize("stopped", [True, False])
-def test_the_end_that_has_begun_is_not_taken_back(stopped: bool) -> None:  # noqa: FBT001
+def test_shutdown_cannot_be_cancelled(stopped: bool) -> None:  # noqa: FBT001
     """
-    An extension while draining is refused, and so is one that comes with the deadline.
+    An extension while draining is refused, and so is one at the deadline.
     """
-    play = Play({"TTL": "1h"}, world=World(obeys=frozenset())).serve(1)
+    sim = Simulation({"TTL": "1h"}, system=FakeSystem(effective_signals=frozenset())).serve(1)
     if stopped:
-        play.send(SignalArrived(15))
+        sim.send(SignalArrived(15))
     else:
-        play.now = 1000.0 + HOUR
-    play.send(wish(play, by=HOUR))
+        sim.now = 1000.0 + HOUR
+    sim.send(move(sim, by=HOUR))
 
-    (reply,) = replies(play)
+    (reply,) = replies(sim)
     assert not reply.accepted
-    assert "the end has begun" in reply.text
-    assert Phase.DRAINING is play.state.lifetime.phase
+    assert "shutdown has begun" in reply.text
+    assert Phase.DRAINING is sim.state.lifetime.phase
 
 
-def test_a_disk_that_refuses_is_told_to_who_asked() -> None:
+def test_a_deadline_that_cannot_be_saved_is_in_the_reply() -> None:
     """
-    The deadline moves all the same; the answer says that a restart will not know.
+    The deadline moves; the reply warns that a restart would reset it.
     """
-    play = Play({"TTL": "1h"}).serve(1)
-    play.world.disk_trouble = "the disk is full"
-    play.send(wish(play, by=HOUR))
-    assert [] == replies(play)
-    play.run(0.1)
+    sim = Simulation({"TTL": "1h"}).serve(1)
+    sim.system.save_error = "the disk is full"
+    sim.send(move(sim, by=HOUR))
+    assert [] == replies(sim)
+    sim.run(0.1)
 
-    (reply,) = replies(play)
+    (reply,) = replies(sim)
     assert reply.accepted
-    assert "after a restart it will not count: the disk is full" in reply.text
-    assert not play.state.is_saved
-    assert 1000.0 + 2 * HOUR == play.state.lifetime.deadline
+    assert "a restart would reset it: the disk is full" in reply.text
+    assert not sim.state.is_saved
+    assert 1000.0 + 2 * HOUR == sim.state.lifetime.deadline
 
 
-def test_an_answer_waits_for_its_own_record() -> None:
+def test_a_reply_waits_for_its_own_record() -> None:
     """
-    News of an earlier record on disk is not taken for news of this one.
+    The result for an earlier record does not release it.
     """
-    play = Play({"TTL": "1h"}).serve(1)
-    play.world = World(silent_orders=frozenset({SaveState}))
-    play.send(wish(play, by=HOUR))
-    play.send(StateSaved(record=DeadlineRecord("", 0.0, "TTL=1h", 1.0)))
+    sim = Simulation({"TTL": "1h"}).serve(1)
+    sim.system = FakeSystem(ignored_commands=frozenset({SaveState}))
+    sim.send(move(sim, by=HOUR))
+    sim.send(StateSaved(record=DeadlineRecord("", 0.0, "TTL=1h", 1.0)))
 
-    assert [] == replies(play)
-    play.send(StateSaved(record=play.state.record))
-    assert 1 == len(replies(play))
+    assert [] == replies(sim)
+    sim.send(StateSaved(record=sim.state.record))
+    assert 1 == len(replies(sim))
 
 
-def test_a_lame_duck_that_is_given_time_is_ready_again() -> None:
+def test_an_extension_ends_the_lame_duck_phase() -> None:
     """
-    Until the deadline is near again.
+    It begins again before the new deadline.
     """
-    play = Play({"TTL": "1h", "LAME_DUCK": "1m"}).serve(1)
-    play.run(HOUR - 30.0)
-    assert not play.state.view.ready
-    play.send(wish(play, by=HOUR))
-    play.run(2.0)
+    sim = Simulation({"TTL": "1h", "LAME_DUCK": "1m"}).serve(1)
+    sim.run(HOUR - 30.0)
+    assert not sim.state.view.ready
+    sim.send(move(sim, by=HOUR))
+    sim.run(2.0)
 
-    assert play.state.view.ready
-    play.run(HOUR - 30.0)
-    assert not play.state.view.ready
+    assert sim.state.view.ready
+    sim.run(HOUR - 30.0)
+    assert not sim.state.view.ready
 
 
-def test_a_stop_ends_as_the_deadline_would() -> None:
+def test_a_stop_request_drains_as_the_deadline_does() -> None:
     """
-    What is open has DRAIN_TIMEOUT; who asks once more does not hasten it.
+    Open requests have DRAIN_TIMEOUT; a second request does not shorten it.
     """
-    play = Play({"DRAIN_TIMEOUT": "20s"}, world=World(obeys=frozenset({9}))).serve(1)
-    play.send(StopRequested(7))
-    play.run(5.0)
-    play.send(StopRequested(8))
+    sim = Simulation(
+        {"DRAIN_TIMEOUT": "20s"}, system=FakeSystem(effective_signals=frozenset({9}))
+    ).serve(1)
+    sim.send(StopRequested(7))
+    sim.run(5.0)
+    sim.send(StopRequested(8))
 
-    first, second = replies(play)
+    first, second = replies(sim)
     assert (7, True, 8, True) == (first.ticket, first.accepted, second.ticket, second.accepted)
     assert "20s" in first.text
     assert "15s" in second.text
-    play.run(14.0)
-    assert play.exit is None
-    play.run(2.0)
-    assert play.exit is not None
-    assert (0, "asked to stop") == (play.exit.code, play.exit.reason)
+    sim.run(14.0)
+    assert sim.exit is None
+    sim.run(2.0)
+    assert sim.exit is not None
+    assert (0, "stop requested") == (sim.exit.code, sim.exit.reason)
 
 
-def warned(play: Play) -> list[float]:
+def warned(sim: Simulation) -> list[float]:
     """
-    Return how many seconds before the deadline each warning was given.
+    Return how many seconds before the deadline each warning was logged.
     """
-    return [round(note.fields["remaining"]) for note in play.notes("deadline.near")]
+    return [round(note.fields["remaining"]) for note in sim.notes("deadline.near")]
 
 
-def test_warnings_come_before_the_end() -> None:
+def test_warnings_precede_the_deadline() -> None:
     """
-    At each span of WARN_AT, once; those that are longer than the whole life are not given.
+    One is logged at each duration of WARN_AT that is shorter than the lifetime.
     """
-    play = Play({"TTL": "30m"}).serve(1)
-    play.run(HOUR)
+    sim = Simulation({"TTL": "30m"}).serve(1)
+    sim.run(HOUR)
 
-    assert [900, 300, 60] == warned(play)
+    assert [900, 300, 60] == warned(sim)
 
 
-def test_warnings_are_due_again_after_an_extension() -> None:
+def test_warnings_are_repeated_after_an_extension() -> None:
     """
-    Whoever moved the deadline hears of the new one in time.
+    The new deadline has its own warnings.
     """
-    play = Play({"TTL": "30m", "WARN_AT": "10m"}).serve(1)
-    play.run(1500.0)
-    play.send(wish(play, by=HOUR))
-    play.run(2 * HOUR)
+    sim = Simulation({"TTL": "30m", "WARN_AT": "10m"}).serve(1)
+    sim.run(1500.0)
+    sim.send(move(sim, by=HOUR))
+    sim.run(2 * HOUR)
 
-    assert [600, 600] == warned(play)
+    assert [600, 600] == warned(sim)
 
 
-def test_no_warnings_where_none_are_wanted() -> None:
+def test_warn_at_off_logs_no_warnings() -> None:
     """
-    WARN_AT=off.
+    The deadline is reached without a warning.
     """
-    play = Play({"TTL": "2h", "WARN_AT": "off"}).serve(1)
-    play.run(3 * HOUR)
+    sim = Simulation({"TTL": "2h", "WARN_AT": "off"}).serve(1)
+    sim.run(3 * HOUR)
 
-    assert [] == warned(play)
+    assert [] == warned(sim)
 
 
-def test_warnings_that_were_slept_through_are_one() -> None:
+def test_only_one_warning_follows_a_suspend() -> None:
     """
-    After a suspend only the nearest one is given.
+    Of several overdue warnings only the last one is logged.
     """
-    play = Play({"TTL": "2h"}).serve(1)
-    play.now += 2 * HOUR - 200.0
-    play.run(1.0)
+    sim = Simulation({"TTL": "2h"}).serve(1)
+    sim.now += 2 * HOUR - 200.0
+    sim.run(1.0)
 
-    assert [200] == [round(each, -1) for each in warned(play)]
+    assert [200] == [round(each, -1) for each in warned(sim)]
 
 
 @given(
     st.lists(st.floats(-4 * HOUR, 8 * HOUR).filter(bool), max_size=12),
     st.floats(2 * HOUR, 20 * HOUR),
 )
-def test_no_wish_leads_beyond_the_bound_or_into_the_past(
+def test_no_request_exceeds_max_ttl_or_sets_a_past_deadline(
     spans: list[float], max_ttl: float
 ) -> None:
     """
-    Whatever people ask for, in whatever order.
+    Any sequence of requests keeps the deadline between now and MAX_TTL.
     """
     record, instant = DeadlineRecord("", WALL, "TTL=1h", WALL + HOUR), 1000.0 + HOUR
     for number, by in enumerate(spans):

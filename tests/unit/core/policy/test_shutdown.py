@@ -1,5 +1,5 @@
 """
-The end, as histories: every wait has an end, and the end is code 0.
+Shutdown: every wait is limited, and the exit code is 0.
 """
 
 import signal
@@ -22,269 +22,278 @@ from supervisor.core.events import (
 )
 from supervisor.core.lifecycle import Lifetime, Phase
 from supervisor.core.model import NEVER, ChildKind
-from tests.support.play import Play, World, arrives
+from tests.support.policy_simulation import FakeSystem, Simulation, snapshot
 
-STUBBORN = World(obeys=frozenset({signal.SIGKILL}))
+ONLY_SIGKILL = FakeSystem(effective_signals=frozenset({signal.SIGKILL}))
 
 
-def test_the_deadline_drains_and_leaves_with_0() -> None:
+def test_the_deadline_drains_and_exits_with_0() -> None:
     """
-    At the deadline nginx is told to QUIT, and when it is gone the program leaves.
+    At the deadline nginx receives SIGQUIT, and the program exits after it.
     """
-    play = Play({"TTL": "1h"}).serve(1)
-    play.run(3600)
+    sim = Simulation({"TTL": "1h"}).serve(1)
+    sim.run(3600)
 
-    assert play.exit
-    assert (0, "deadline") == (play.exit.code, play.exit.reason)
-    assert [4600.0] == play.signals(signal.SIGQUIT)
+    assert sim.exit
+    assert (0, "deadline") == (sim.exit.code, sim.exit.reason)
+    assert [4600.0] == sim.signals(signal.SIGQUIT)
 
 
-def test_the_order_to_quit_comes_before_anything_is_said() -> None:
+def test_sigquit_precedes_every_log_line() -> None:
     """
-    Not even a log line comes between the deadline and nginx.
+    Nothing is logged between the deadline and SIGQUIT.
     """
-    play = Play({"TTL": "1h"}).serve(1)
-    before = len(play.issued)
-    play.run(3600)
+    sim = Simulation({"TTL": "1h"}).serve(1)
+    before = len(sim.issued)
+    sim.run(3600)
 
-    ending = [command for at, command in play.issued[before:] if at == 4600.0]
+    ending = [command for at, command in sim.issued[before:] if at == 4600.0]
     assert isinstance(ending[0], Kill)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_each_stop_signal_means_the_same(signum: int) -> None:
     """
-    Docker sends TERM or the image's STOPSIGNAL, raw_exec INT: all mean stop.
+    Docker sends SIGTERM or the image's STOPSIGNAL, raw_exec SIGINT: all mean stop.
     """
-    play = Play().serve(1)
-    play.send(SignalArrived(signum))
-    play.run(1)
+    sim = Simulation().serve(1)
+    sim.send(SignalArrived(signum))
+    sim.run(1)
 
-    assert play.exit
-    assert (0, "stop signal") == (play.exit.code, play.exit.reason)
+    assert sim.exit
+    assert (0, "stop signal") == (sim.exit.code, sim.exit.reason)
 
 
-def test_the_ladder_has_three_rungs() -> None:
+def test_the_ladder_has_three_signals() -> None:
     """
-    QUIT at 0, TERM one second before the end, KILL 0.3 s before it: with 4 s at 0, 3 and 3.7.
+    SIGQUIT at 0, SIGTERM 1 s before the limit, SIGKILL 0.3 s before it: for 4 s at 0, 3 and 3.7.
     """
-    play = Play({"STOP_TIMEOUT": "4s"}, world=STUBBORN).serve(1)
-    play.world.open_connections = 3
-    start = play.now
-    play.send(SignalArrived(signal.SIGTERM))
-    play.run(10)
+    sim = Simulation({"STOP_TIMEOUT": "4s"}, system=ONLY_SIGKILL).serve(1)
+    sim.system.open_connections = 3
+    start = sim.now
+    sim.send(SignalArrived(signal.SIGTERM))
+    sim.run(10)
 
-    rungs = [
-        play.signals(rung)[0] - start for rung in (signal.SIGQUIT, signal.SIGTERM, signal.SIGKILL)
+    sent = [
+        sim.signals(signum)[0] - start
+        for signum in (signal.SIGQUIT, signal.SIGTERM, signal.SIGKILL)
     ]
-    assert pytest.approx([0.0, 3.0, 3.7]) == rungs
-    assert play.exit
-    assert (0, 3) == (play.exit.code, play.exit.fields["connections_cut"])
+    assert pytest.approx([0.0, 3.0, 3.7]) == sent
+    assert sim.exit
+    assert (0, 3) == (sim.exit.code, sim.exit.fields["connections_cut"])
 
 
-def test_a_short_ladder_gives_half_to_quit() -> None:
+def test_a_short_ladder_leaves_half_the_time_to_sigquit() -> None:
     """
-    With 1 s TERM comes half-way, as its last second would be all there is.
+    With 1 s SIGTERM is sent after half of it.
     """
-    play = Play({"STOP_TIMEOUT": "1s"}, world=STUBBORN).serve(1)
-    start = play.now
-    play.send(SignalArrived(signal.SIGTERM))
-    play.run(10)
+    sim = Simulation({"STOP_TIMEOUT": "1s"}, system=ONLY_SIGKILL).serve(1)
+    start = sim.now
+    sim.send(SignalArrived(signal.SIGTERM))
+    sim.run(10)
 
     assert pytest.approx([0.5, 0.7]) == [
-        play.signals(rung)[0] - start for rung in (signal.SIGTERM, signal.SIGKILL)
+        sim.signals(signum)[0] - start for signum in (signal.SIGTERM, signal.SIGKILL)
     ]
 
 
-def test_no_time_at_all_is_an_end_too() -> None:
+def test_stop_timeout_0_exits_at_once() -> None:
     """
-    STOP_TIMEOUT=0 goes down the ladder in one step.
+    All signals are sent in one step.
     """
-    play = Play({"STOP_TIMEOUT": "0"}).serve(1)
-    play.send(SignalArrived(signal.SIGTERM))
-    play.run(1)
+    sim = Simulation({"STOP_TIMEOUT": "0"}).serve(1)
+    sim.send(SignalArrived(signal.SIGTERM))
+    sim.run(1)
 
-    assert play.exit
-    assert 0 == play.exit.code
-
-
-def test_what_survives_kill_does_not_hold_us() -> None:
-    """
-    A process stuck in the kernel is left behind, and said.
-    """
-    play = Play(world=World(obeys=frozenset())).serve(1)
-    play.send(SignalArrived(signal.SIGTERM))
-    play.run(4)
-
-    assert play.exit
-    assert (0, 1) == (play.exit.code, play.exit.fields["still_running"])
+    assert sim.exit
+    assert 0 == sim.exit.code
 
 
-def test_the_second_signal_makes_it_fast_and_the_third_immediate() -> None:
+def test_a_process_that_survives_sigkill_does_not_delay_the_exit() -> None:
     """
-    Whoever presses Ctrl-C twice does not want to wait for requests.
+    A process stuck in the kernel is left behind and reported.
     """
-    play = Play({"STOP_TIMEOUT": "60s"}, world=World(obeys=frozenset())).serve(1)
+    sim = Simulation(system=FakeSystem(effective_signals=frozenset())).serve(1)
+    sim.send(SignalArrived(signal.SIGTERM))
+    sim.run(4)
+
+    assert sim.exit
+    assert (0, 1) == (sim.exit.code, sim.exit.fields["still_running"])
+
+
+def test_the_second_signal_sends_sigterm_the_third_sigkill() -> None:
+    """
+    Pressing Ctrl-C again means not to wait for requests.
+    """
+    sim = Simulation(
+        {"STOP_TIMEOUT": "60s"}, system=FakeSystem(effective_signals=frozenset())
+    ).serve(1)
     for _ in range(2):
-        play.send(SignalArrived(signal.SIGINT))
-        play.run(0.1)
-    assert 1 == len(play.signals(signal.SIGTERM))
-    assert [] == play.signals(signal.SIGKILL)
+        sim.send(SignalArrived(signal.SIGINT))
+        sim.run(0.1)
+    assert 1 == len(sim.signals(signal.SIGTERM))
+    assert [] == sim.signals(signal.SIGKILL)
 
-    play.send(SignalArrived(signal.SIGINT))
-    assert 1 == len(play.signals(signal.SIGKILL))
-    play.run(0.5)
-    assert play.exit
+    sim.send(SignalArrived(signal.SIGINT))
+    assert 1 == len(sim.signals(signal.SIGKILL))
+    sim.run(0.5)
+    assert sim.exit
 
 
 def test_the_second_signal_alone_ends_within_a_second() -> None:
     """
-    TERM at once, KILL soon after.
+    SIGTERM is sent at once, SIGKILL soon after.
     """
-    play = Play({"STOP_TIMEOUT": "60s"}, world=STUBBORN).serve(1)
-    start = play.now
+    sim = Simulation({"STOP_TIMEOUT": "60s"}, system=ONLY_SIGKILL).serve(1)
+    start = sim.now
     for _ in range(2):
-        play.send(SignalArrived(signal.SIGTERM))
-    play.run(5)
+        sim.send(SignalArrived(signal.SIGTERM))
+    sim.run(5)
 
-    assert play.exit
-    assert play.times(Exit)[0] - start <= 1.0
+    assert sim.exit
+    assert sim.times(Exit)[0] - start <= 1.0
 
 
 def test_a_stop_signal_during_the_drain_shortens_it() -> None:
     """
-    Nomad's kill_timeout counts from its signal, whatever DRAIN_TIMEOUT had in mind.
+    Nomad's kill_timeout counts from its signal, whatever DRAIN_TIMEOUT is.
     """
-    play = Play({"TTL": "10s", "DRAIN_TIMEOUT": "10m", "STOP_TIMEOUT": "4s"}, world=STUBBORN)
-    play.serve(1)
-    play.run(30)
-    asked = play.now
-    play.send(SignalArrived(signal.SIGTERM))
-    play.run(60)
+    sim = Simulation(
+        {"TTL": "10s", "DRAIN_TIMEOUT": "10m", "STOP_TIMEOUT": "4s"}, system=ONLY_SIGKILL
+    )
+    sim.serve(1)
+    sim.run(30)
+    stopped_at = sim.now
+    sim.send(SignalArrived(signal.SIGTERM))
+    sim.run(60)
 
-    assert play.exit
-    assert play.times(Exit)[0] - asked <= 4.0
-    assert "deadline" == play.exit.reason
+    assert sim.exit
+    assert sim.times(Exit)[0] - stopped_at <= 4.0
+    assert "deadline" == sim.exit.reason
 
 
 def test_a_stop_signal_late_in_the_drain_does_not_prolong_it() -> None:
     """
-    A drain that is nearly over ends when it would have.
+    A drain that is nearly over ends at its original limit.
     """
-    play = Play({"TTL": "10s", "DRAIN_TIMEOUT": "5s", "STOP_TIMEOUT": "60s"}, world=STUBBORN)
-    play.serve(1)
-    play.run(9 + 4.5)
-    play.send(SignalArrived(signal.SIGTERM))
-    play.run(60)
+    sim = Simulation(
+        {"TTL": "10s", "DRAIN_TIMEOUT": "5s", "STOP_TIMEOUT": "60s"}, system=ONLY_SIGKILL
+    )
+    sim.serve(1)
+    sim.run(9 + 4.5)
+    sim.send(SignalArrived(signal.SIGTERM))
+    sim.run(60)
 
-    assert play.times(Exit)[0] <= 1015.0
+    assert sim.times(Exit)[0] <= 1015.0
 
 
-def test_before_nginx_runs_there_is_nothing_to_wait_for() -> None:
+def test_a_stop_before_nginx_starts_exits_at_once() -> None:
     """
-    A stop signal while discovery is awaited ends at once.
+    There is nothing to drain while discovery is awaited.
     """
-    play = Play({"START_WAIT": "10s"}).run(1)
-    play.send(SignalArrived(signal.SIGTERM))
+    sim = Simulation({"START_WAIT": "10s"}).run(1)
+    sim.send(SignalArrived(signal.SIGTERM))
 
-    assert play.exit
-    assert 0 == play.exit.code
+    assert sim.exit
+    assert 0 == sim.exit.code
 
 
-def test_an_nginx_that_boots_is_told_to_quit_too() -> None:
+def test_a_starting_nginx_receives_sigquit_too() -> None:
     """
-    Whether it dies of the signal or obeys it, it is what was asked for: 0.
+    The code is 0 whether it dies of the signal or handles it.
     """
-    play = Play(world=World(boot=60))
-    play.send(arrives(1))
-    play.run(0.1)
-    play.send(SignalArrived(signal.SIGTERM))
-    assert 1 == len(play.signals(signal.SIGQUIT))
-    play.run(1)
+    sim = Simulation(system=FakeSystem(boot_time=60))
+    sim.send(snapshot(1))
+    sim.run(0.1)
+    sim.send(SignalArrived(signal.SIGTERM))
+    assert 1 == len(sim.signals(signal.SIGQUIT))
+    sim.run(1)
 
-    assert play.exit
-    assert 0 == play.exit.code
+    assert sim.exit
+    assert 0 == sim.exit.code
 
 
-def test_a_check_under_way_is_ended() -> None:
+def test_a_running_check_is_killed() -> None:
     """
-    `nginx -t` that hangs does not outlive us.
+    A hanging `nginx -t` does not outlive the program.
     """
-    play = Play({"TTL": "10s"}).serve(1)
-    play.world.check_takes = 3600
-    play.run(7)
-    play.send(arrives(2))
-    play.run(0.5)
-    check = play.state.rollout.check
-    play.run(5)
+    sim = Simulation({"TTL": "10s"}).serve(1)
+    sim.system.check_time = 3600
+    sim.run(7)
+    sim.send(snapshot(2))
+    sim.run(0.5)
+    check = sim.state.rollout.check
+    sim.run(5)
 
-    assert play.exit
-    assert Kill(check, signal.SIGKILL, group=True) in play.all(Kill)
+    assert sim.exit
+    assert Kill(check, signal.SIGKILL, group=True) in sim.commands(Kill)
 
 
 @pytest.mark.parametrize(
-    "kind, answer",
+    "kind, command",
     [
         (ChildKind.MASTER, Kill(500, signal.SIGQUIT)),
         (ChildKind.CHECK, Kill(500, signal.SIGKILL, group=True)),
     ],
 )
-def test_a_child_that_starts_too_late_is_sent_away(kind: ChildKind, answer: Kill) -> None:
+def test_a_child_that_starts_during_shutdown_is_signalled(kind: ChildKind, command: Kill) -> None:
     """
-    It was ordered before the end began, and reports after it.
+    It was requested before shutdown began, and reports afterwards.
     """
-    play = Play(world=World(silent_orders=frozenset({SpawnMaster})))
-    play.send(arrives(1))
-    play.run(0.1)
-    ending = lifecycle.drain(play.state.lifetime, "deadline", 30.0, play.now)
-    play.state = replace(play.state, lifetime=ending)
+    sim = Simulation(system=FakeSystem(ignored_commands=frozenset({SpawnMaster})))
+    sim.send(snapshot(1))
+    sim.run(0.1)
+    ending = lifecycle.drain(sim.state.lifetime, "deadline", 30.0, sim.now)
+    sim.state = replace(sim.state, lifetime=ending)
 
-    assert answer == play.send(Spawned(kind, 500))[0]
+    assert command == sim.send(Spawned(kind, 500))[0]
 
 
-def test_a_master_killed_in_the_drain_leaves_workers_that_still_drain() -> None:
+def test_workers_of_a_master_killed_in_the_drain_still_drain() -> None:
     """
-    Its orphans are told to QUIT and waited for; the last of them ends the drain.
+    Its orphans receive SIGQUIT; the exit of the last one ends the drain.
     """
-    play = Play(world=World(obeys=frozenset(), orphans=frozenset({7}))).serve(1)
-    play.send(SignalArrived(signal.SIGTERM))
-    play.send(ChildExited(play.state.master.pid, ChildKind.MASTER, 137))
-    assert 1 == len(play.all(QuitOrphans))
-    play.run(1)
-    assert play.exit is None
+    sim = Simulation(
+        system=FakeSystem(effective_signals=frozenset(), orphans=frozenset({7}))
+    ).serve(1)
+    sim.send(SignalArrived(signal.SIGTERM))
+    sim.send(ChildExited(sim.state.master.pid, ChildKind.MASTER, 137))
+    assert 1 == len(sim.commands(QuitOrphans))
+    sim.run(1)
+    assert sim.exit is None
 
-    play.send(ChildExited(7, ChildKind.OTHER, 0))
-    assert play.exit
-    assert 0 == play.exit.code
+    sim.send(ChildExited(7, ChildKind.OTHER, 0))
+    assert sim.exit
+    assert 0 == sim.exit.code
 
 
-def test_orphans_from_before_are_part_of_the_end() -> None:
+def test_earlier_orphans_are_signalled_too() -> None:
     """
-    Workers of an earlier master are signalled on each rung as well.
+    Workers of an earlier master receive each signal of the ladder.
     """
-    play = Play(world=World(orphans=frozenset({7}))).serve(1)
-    play.send(ChildExited(play.state.master.pid, ChildKind.MASTER, 137))
-    play.run(1)
-    play.world.obeys = frozenset()
-    play.send(SignalArrived(signal.SIGTERM))
-    play.run(5)
+    sim = Simulation(system=FakeSystem(orphans=frozenset({7}))).serve(1)
+    sim.send(ChildExited(sim.state.master.pid, ChildKind.MASTER, 137))
+    sim.run(1)
+    sim.system.effective_signals = frozenset()
+    sim.send(SignalArrived(signal.SIGTERM))
+    sim.run(5)
 
-    signals = [kill.signum for kill in play.all(Kill) if kill.pid == 7]
+    signals = [kill.signum for kill in sim.commands(Kill) if kill.pid == 7]
     assert [signal.SIGTERM, signal.SIGKILL] == signals
 
 
 def test_late_events_change_nothing() -> None:
     """
-    Discovery, looks and counts go on for a while after it matters.
+    Results of discovery, queries and counts arrive for a while during shutdown.
     """
-    play = Play(world=World(obeys=frozenset())).serve(1)
-    play.send(SignalArrived(signal.SIGTERM))
-    for event in (arrives(2), GenerationReported("x"), OrphansFound(frozenset())):
-        assert [] == play.send(event)
-    play.send(ConnectionsCounted(5))
+    sim = Simulation(system=FakeSystem(effective_signals=frozenset())).serve(1)
+    sim.send(SignalArrived(signal.SIGTERM))
+    for event in (snapshot(2), GenerationReported("x"), OrphansFound(frozenset())):
+        assert [] == sim.send(event)
+    sim.send(ConnectionsCounted(5))
 
-    assert 5 == play.state.lifetime.cut
-    assert not play.state.view.ready
+    assert 5 == sim.state.lifetime.cut
+    assert not sim.state.view.ready
 
 
 @given(
@@ -293,39 +302,39 @@ def test_late_events_change_nothing() -> None:
             st.sampled_from([signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1]).map(
                 SignalArrived
             ),
-            st.integers(1, 4).map(arrives),
+            st.integers(1, 4).map(snapshot),
             st.just(GenerationReported(None)),
             st.floats(0.01, 2.0),
         ),
         max_size=20,
     ),
-    obeys=st.booleans(),
+    nginx_exits=st.booleans(),
 )
-def test_whatever_happens_the_deadline_ends_it_with_0(
-    history: list[Event | float], *, obeys: bool
+def test_any_history_exits_with_0_at_the_deadline(
+    history: list[Event | float], *, nginx_exits: bool
 ) -> None:
     """
-    No history keeps the program beyond its deadline and its drain; nothing but 0 comes out of it.
+    No history delays the exit beyond the deadline and the drain, or changes the code 0.
     """
-    play = Play({"TTL": "30s", "DRAIN_TIMEOUT": "5s"}).serve(1)
+    sim = Simulation({"TTL": "30s", "DRAIN_TIMEOUT": "5s"}).serve(1)
     for step in history:
         if isinstance(step, float):
-            play.run(step)
-        elif play.exit is None:
-            play.send(step)
-    if not obeys:
-        play.world.obeys = frozenset()
-    play.run(60)
+            sim.run(step)
+        elif sim.exit is None:
+            sim.send(step)
+    if not nginx_exits:
+        sim.system.effective_signals = frozenset()
+    sim.run(60)
 
-    assert play.exit
-    assert 0 == play.exit.code
-    assert play.times(Exit)[0] <= 1000 + 30 + 5 + 0.001
-    assert 1 == len(play.all(Exit))
+    assert sim.exit
+    assert 0 == sim.exit.code
+    assert sim.times(Exit)[0] <= 1000 + 30 + 5 + 0.001
+    assert 1 == len(sim.commands(Exit))
 
 
-def test_only_the_ways_of_the_table_are_taken() -> None:
+def test_only_listed_transitions_are_allowed() -> None:
     """
-    What has ended does not begin again.
+    An ended service cannot run again.
     """
     with pytest.raises(AssertionError, match="internal error"):
         lifecycle.enter(Lifetime(phase=Phase.ENDED), Phase.RUNNING)
@@ -333,6 +342,6 @@ def test_only_the_ways_of_the_table_are_taken() -> None:
 
 def test_nothing_is_due_after_the_end() -> None:
     """
-    An ended life wakes nobody.
+    The phase `ended` has no timer.
     """
     assert NEVER == Lifetime(phase=Phase.ENDED).wake_at

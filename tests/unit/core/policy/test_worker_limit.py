@@ -1,5 +1,5 @@
 """
-Old generations of workers, as histories: who may wait, and who has to go.
+Old generations of workers: which reloads wait, and which end the oldest generation.
 """
 
 import math
@@ -13,196 +13,198 @@ from supervisor.core.commands import CountWorkers, SignalWorkers, Stage
 from supervisor.core.events import ChildExited, SignalArrived
 from supervisor.core.model import ChildKind
 from supervisor.core.worker_generations import Generations
-from tests.support.play import Play, World, arrives, endpoints
+from tests.support.policy_simulation import FakeSystem, Simulation, endpoints, snapshot
 
 FIRST = frozenset({1, 2})
 
 
-def draining(most: int, changes: int) -> Play:
+def draining(max_draining: int, changes: int) -> Simulation:
     """
-    Return a run in which every reload left its old workers behind: they answer long requests.
+    Return a simulation in which the old workers of every reload still serve long requests.
     """
-    play = Play({"MAX_DRAINING": str(most)}, world=World(workers=FIRST))
-    play.serve(1)
+    sim = Simulation({"MAX_DRAINING": str(max_draining)}, system=FakeSystem(workers=FIRST))
+    sim.serve(1)
     for n in range(changes):
-        change(play, *range(1, n + 3))
-    return play
+        change(sim, *range(1, n + 3))
+    return sim
 
 
-def change(play: Play, *ports: int, seconds: float = 5.0) -> None:
+def change(sim: Simulation, *ports: int, seconds: float = 5.0) -> None:
     """
-    Change the endpoints; when that led to a reload there are two workers more.
+    Change the endpoints; a reload adds two workers.
     """
-    before = play.served
-    play.send(arrives(*ports))
-    play.run(seconds)
-    if play.served != before:
-        newest = max(play.world.workers, default=0)
-        play.world.workers |= {newest + 1, newest + 2}
+    before = sim.served
+    sim.send(snapshot(*ports))
+    sim.run(seconds)
+    if sim.served != before:
+        newest = max(sim.system.workers, default=0)
+        sim.system.workers |= {newest + 1, newest + 2}
 
 
-def ended(play: Play) -> list[frozenset[int]]:
+def ended(sim: Simulation) -> list[frozenset[int]]:
     """
-    Return who was told to go.
+    Return the workers that were signalled.
     """
-    return [command.pids for command in play.all(SignalWorkers)]
+    return [command.pids for command in sim.commands(SignalWorkers)]
 
 
 def test_workers_are_counted_before_each_reload_but_the_first_start() -> None:
     """
-    What starts new workers must know what is there.
+    The count decides whether the reload fits.
     """
-    play = draining(8, 3)
+    sim = draining(8, 3)
 
-    assert 3 == len(play.all(CountWorkers))
-    assert 4 == len(play.all(Stage))
-    assert [frozenset({1, 2}), frozenset({3, 4})] == list(play.state.generations.draining)[:2]
+    assert 3 == len(sim.commands(CountWorkers))
+    assert 4 == len(sim.commands(Stage))
+    assert [frozenset({1, 2}), frozenset({3, 4})] == list(sim.state.generations.draining)[:2]
 
 
 def test_an_addition_waits_while_too_many_generations_drain() -> None:
     """
-    It is said once, nothing is cut, and the last state comes as soon as one generation is gone.
+    It is logged once, cuts no request, and is applied as soon as one generation has exited.
     """
-    play = draining(2, 2)
-    change(play, 1, 2, 3, 4)
-    change(play, 1, 2, 3, 4, 5, seconds=60)
+    sim = draining(2, 2)
+    change(sim, 1, 2, 3, 4)
+    change(sim, 1, 2, 3, 4, 5, seconds=60)
 
-    assert endpoints(1, 2, 3) == play.served.endpoints
-    assert 1 == len(play.notes("reload.deferred"))
-    assert "MAX_DRAINING" in play.notes("reload.deferred")[0].fields["reason"]
-    play.world.workers -= FIRST
-    play.run(1.5)
-    assert endpoints(1, 2, 3, 4, 5) == play.served.endpoints
-    assert [] == ended(play)
+    assert endpoints(1, 2, 3) == sim.served.endpoints
+    assert 1 == len(sim.notes("reload.deferred"))
+    assert "MAX_DRAINING" in sim.notes("reload.deferred")[0].fields["reason"]
+    sim.system.workers -= FIRST
+    sim.run(1.5)
+    assert endpoints(1, 2, 3, 4, 5) == sim.served.endpoints
+    assert [] == ended(sim)
 
 
 def test_a_removal_ends_the_oldest_generation_and_no_other() -> None:
     """
-    An endpoint that has left must not get requests for as long as somebody streams.
+    A removed endpoint must not receive requests for as long as a client streams.
     """
-    play = draining(2, 2)
-    change(play, 2, 3)
+    sim = draining(2, 2)
+    change(sim, 2, 3)
 
-    assert endpoints(2, 3) == play.served.endpoints
-    assert [FIRST] == ended(play)
-    assert [signal.SIGTERM] == [command.signum for command in play.all(SignalWorkers)]
-    assert {"workers": 2, "cut": 0} == dict(play.notes("generation.ended")[0].fields)
+    assert endpoints(2, 3) == sim.served.endpoints
+    assert [FIRST] == ended(sim)
+    assert [signal.SIGTERM] == [command.signum for command in sim.commands(SignalWorkers)]
+    assert {"workers": 2, "cut": 0} == dict(sim.notes("generation.ended")[0].fields)
 
 
-def test_a_removal_overtakes_an_addition_that_waits() -> None:
+def test_a_removal_is_not_delayed_by_a_waiting_addition() -> None:
     """
-    What waits does not make the next one wait.
+    The waiting reload is replaced.
     """
-    play = draining(1, 1)
-    change(play, 1, 2, 3)
-    assert endpoints(1, 2) == play.served.endpoints
-    change(play, 1, 3, seconds=0.3)
+    sim = draining(1, 1)
+    change(sim, 1, 2, 3)
+    assert endpoints(1, 2) == sim.served.endpoints
+    change(sim, 1, 3, seconds=0.3)
 
-    assert endpoints(1, 3) == play.served.endpoints
+    assert endpoints(1, 3) == sim.served.endpoints
 
 
-def test_who_does_not_listen_is_killed() -> None:
+def test_workers_ignoring_sigterm_are_killed() -> None:
     """
-    A worker that hangs does not obey SIGTERM.
+    A worker that hangs does not exit on SIGTERM.
     """
-    play = draining(1, 1)
-    play.world.silent_orders = frozenset({SignalWorkers})
-    change(play, 2)
+    sim = draining(1, 1)
+    sim.system.ignored_commands = frozenset({SignalWorkers})
+    change(sim, 2)
 
     assert [signal.SIGTERM, signal.SIGKILL] == [
-        command.signum for command in play.all(SignalWorkers)[:2]
+        command.signum for command in sim.commands(SignalWorkers)[:2]
     ]
-    assert endpoints(1, 2) == play.served.endpoints
+    assert endpoints(1, 2) == sim.served.endpoints
 
 
-def test_there_is_room_for_what_a_reload_starts() -> None:
+def test_a_reload_waits_for_free_processes() -> None:
     """
-    A master that may not start workers tells the old ones to go all the same: a reload that does
-    not fit is not tried, a removal neither, and it comes when there is room.
+    A master that cannot start new workers still ends the old ones: no reload, not even a removal,
+    begins before enough processes may be started.
     """
-    play = Play(world=World(workers=FIRST, room=2)).serve(1)
-    change(play, 2, seconds=30)
+    sim = Simulation(system=FakeSystem(workers=FIRST, free_processes=2)).serve(1)
+    change(sim, 2, seconds=30)
 
-    assert endpoints(1) == play.served.endpoints
-    reason = play.notes("reload.deferred")[0].fields["reason"]
+    assert endpoints(1) == sim.served.endpoints
+    reason = sim.notes("reload.deferred")[0].fields["reason"]
     assert "a reload needs 3 more processes, but only 2 can be started" == reason
-    play.world.room = 3
-    play.run(1.5)
-    assert endpoints(2) == play.served.endpoints
+    sim.system.free_processes = 3
+    sim.run(1.5)
+    assert endpoints(2) == sim.served.endpoints
 
 
-def test_a_removal_makes_room_for_itself() -> None:
+def test_a_removal_ends_the_oldest_generation_to_free_processes() -> None:
     """
-    The oldest generation is what holds the processes.
+    The processes of the oldest generation are needed for new workers.
     """
-    play = draining(8, 1)
-    play.world.room = 0
-    play.send(arrives(2))
-    play.run(0.05)
-    assert [FIRST] == ended(play)
-    play.world.room = 3
-    play.run(1)
+    sim = draining(8, 1)
+    sim.system.free_processes = 0
+    sim.send(snapshot(2))
+    sim.run(0.05)
+    assert [FIRST] == ended(sim)
+    sim.system.free_processes = 3
+    sim.run(1)
 
-    assert endpoints(2) == play.served.endpoints
+    assert endpoints(2) == sim.served.endpoints
 
 
-def test_whoever_begins_to_serve_does_not_wait() -> None:
+def test_the_first_endpoint_does_not_wait() -> None:
     """
-    From nobody to somebody is no mere addition.
+    A change from no endpoints to one is urgent.
     """
-    play = draining(1, 1)
-    change(play)
-    assert () == play.served.endpoints
-    change(play, 1)
+    sim = draining(1, 1)
+    change(sim)
+    assert () == sim.served.endpoints
+    change(sim, 1)
 
-    assert endpoints(1) == play.served.endpoints
-    assert 2 == len(ended(play))
+    assert endpoints(1) == sim.served.endpoints
+    assert 2 == len(ended(sim))
 
 
-def test_files_read_anew_can_wait() -> None:
+def test_a_reload_by_sighup_can_wait() -> None:
     """
-    SIGHUP cuts nobody's stream.
+    SIGHUP ends no old generation.
     """
-    play = draining(1, 1)
-    play.world.files = "edited"
-    play.send(SignalArrived(signal.SIGHUP))
-    play.run(10)
-    before = len(play.signals(signal.SIGHUP))
-    play.world.workers -= FIRST
-    play.run(2)
+    sim = draining(1, 1)
+    sim.system.operator_files = "edited"
+    sim.send(SignalArrived(signal.SIGHUP))
+    sim.run(10)
+    before = len(sim.signals(signal.SIGHUP))
+    sim.system.workers -= FIRST
+    sim.run(2)
 
-    assert before + 1 == len(play.signals(signal.SIGHUP))
-    assert [] == ended(play)
+    assert before + 1 == len(sim.signals(signal.SIGHUP))
+    assert [] == ended(sim)
 
 
-def test_a_new_master_begins_with_no_generations() -> None:
+def test_a_new_master_has_no_old_generations() -> None:
     """
-    What the dead one left are orphans, who are looked after elsewhere.
+    Workers of the dead one are orphans and are not counted.
     """
-    play = draining(1, 1)
-    play.world.workers = frozenset({11, 12})
-    play.send(ChildExited(play.state.master.pid, ChildKind.MASTER, 137))
-    play.run(3)
-    change(play, 1, 2, 3)
+    sim = draining(1, 1)
+    sim.system.workers = frozenset({11, 12})
+    sim.send(ChildExited(sim.state.master.pid, ChildKind.MASTER, 137))
+    sim.run(3)
+    change(sim, 1, 2, 3)
 
-    assert endpoints(1, 2, 3) == play.served.endpoints
-    assert [] == play.notes("reload.deferred")
+    assert endpoints(1, 2, 3) == sim.served.endpoints
+    assert [] == sim.notes("reload.deferred")
 
 
-def test_an_answer_that_comes_too_late_starts_nothing() -> None:
+def test_no_reload_starts_while_a_count_is_pending() -> None:
     """
-    The master that was counted is gone.
+    The pending count is dropped with its master.
     """
-    play = Play(world=World(silent_orders=frozenset({CountWorkers}), workers=FIRST)).serve(1)
-    play.send(arrives(2))
-    play.run(1)
-    before = len(play.all(Stage))
-    assert math.inf == play.state.rollout_at
-    play.send(ChildExited(play.state.master.pid, ChildKind.MASTER, 137))
-    play.run(0)
+    sim = Simulation(
+        system=FakeSystem(ignored_commands=frozenset({CountWorkers}), workers=FIRST)
+    ).serve(1)
+    sim.send(snapshot(2))
+    sim.run(1)
+    before = len(sim.commands(Stage))
+    assert math.inf == sim.state.rollout_at
+    sim.send(ChildExited(sim.state.master.pid, ChildKind.MASTER, 137))
+    sim.run(0)
 
-    assert before == len(play.all(Stage))
-    assert not play.state.generations.is_counting
+    assert before == len(sim.commands(Stage))
+    assert not sim.state.generations.is_counting
 
 
 @given(
@@ -211,26 +213,28 @@ def test_an_answer_that_comes_too_late_starts_nothing() -> None:
     ),
     st.integers(1, 5),
 )
-def test_no_more_generations_drain_than_may(steps: list[tuple[bool, set[int]]], most: int) -> None:
+def test_at_most_max_draining_generations_drain(
+    steps: list[tuple[bool, set[int]]], max_draining: int
+) -> None:
     """
-    Whatever ends and whatever is wanted: a reload goes only where one more generation may drain,
-    every worker belongs to one generation, and it is the oldest that is told to go.
+    A reload begins only if one more generation may drain, every worker belongs to exactly one
+    generation, and only the oldest one is ended.
     """
-    alive, state, newest = frozenset({1}), Generations(most), 1
-    for pressing, leaving in steps:
+    alive, state, newest = frozenset({1}), Generations(max_draining), 1
+    for is_urgent, leaving in steps:
         alive -= frozenset(
             sorted(alive - {newest})[each] for each in leaving if each < len(alive) - 1
         )
         state = worker_generations.counted(state, alive)
         groups = [*state.draining, state.live]
         assert sorted(alive) == sorted(pid for group in groups for pid in group)
-        why = worker_generations.shortage(state, math.inf, 1)
-        verdict = worker_generations.decide(state, why, is_urgent=pressing)
+        shortage = worker_generations.shortage(state, math.inf, 1)
+        verdict = worker_generations.decide(state, shortage, is_urgent=is_urgent)
         if verdict is worker_generations.ReloadDecision.GO:
             state = worker_generations.succeeded(state)
             newest += 1
             alive |= {newest}
-            assert len(state.draining) <= most
+            assert len(state.draining) <= max_draining
         elif verdict is worker_generations.ReloadDecision.END_OLDEST:
             assert min(alive) in state.draining[0]
             alive -= state.draining[0]
