@@ -271,4 +271,4 @@ def test_a_cookie_that_this_nginx_cannot_set_ends_the_start(
             )
             assert 78 == done.returncode
             errors = done.stderr
-    assert f"nginx 1.29.6 or newer can do that, this is {version[1]}" in errors
+    assert f"needs nginx 1.29.6 or newer, this is {version[1]}" in errors

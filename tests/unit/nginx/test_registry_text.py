@@ -177,7 +177,7 @@ def rendered(plan: Plan) -> list[Directive]:
         *((1, 31, 3), "/run/ax", 1, 1024, 512, ("127.0.0.1:8080",)),
     )
     with tempfile.TemporaryDirectory() as name:
-        return directives(Renderer(frame, TEMPLATES).bundle(plan, 1, 0, {}).files, Path(name))
+        return directives(Renderer(frame, TEMPLATES).render(plan, 1, 0, {}).files, Path(name))
 
 
 TEMPLATES = read_templates()

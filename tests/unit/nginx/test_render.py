@@ -31,7 +31,7 @@ def bundle(
     given: RenderContext, plan: Plan = SERVING, attempt: int = 1, rotation: int = 0
 ) -> RenderedConfig:
     """Render a plan."""
-    return Renderer(given, read_templates()).bundle(
+    return Renderer(given, read_templates()).render(
         plan, attempt, rotation, {"conf.d/x.conf": b"# x\n"}
     )
 
@@ -82,8 +82,8 @@ def test_the_admin_port_is_a_file_of_its_own() -> None:
         bundle(frame(), rotation=1),
         bundle(frame(OLD)),
         bundle(frame(READY_PATH="off")),
-        Renderer(frame(), read_templates()).bundle(SERVING, 1, 0, {"conf.d/x.conf": b"# y\n"}),
-        Renderer(frame(), read_templates()).bundle(SERVING, 1, 0, {"conf.d/y.conf": b"# x\n"}),
+        Renderer(frame(), read_templates()).render(SERVING, 1, 0, {"conf.d/x.conf": b"# y\n"}),
+        Renderer(frame(), read_templates()).render(SERVING, 1, 0, {"conf.d/y.conf": b"# x\n"}),
     ],
 )
 def test_whatever_differs_differs_in_the_digest(other: RenderedConfig) -> None:

@@ -20,7 +20,7 @@ def files(rotation: int = 0, plan: Plan = SERVING, **environ: str) -> tuple[str,
     """Render, and return nginx.conf and upstream.conf."""
     chosen = read({"SERVICE_NAME": "web", **environ}, lambda _: False)
     frame = RenderContext(chosen, NEW, "/run/x", 2, 1024, 512, ("0.0.0.0:80",))
-    made = Renderer(frame, read_templates()).bundle(plan, 1, rotation, {}).files
+    made = Renderer(frame, read_templates()).render(plan, 1, rotation, {}).files
     return made["nginx.conf"].decode(), made["upstream.conf"].decode()
 
 

@@ -44,7 +44,7 @@ RENDERER = renderer()
 
 def page(mode: Mode, sunset: int | None = SUNSET) -> str:
     """Render the page of a state."""
-    made = RENDERER.bundle(Plan((), mode, sunset=sunset), 1, 0, {})
+    made = RENDERER.render(Plan((), mode, sunset=sunset), 1, 0, {})
     found = re.search(
         r"person '(<!doctype.*?)';\n\}", made.files["upstream.conf"].decode(), re.DOTALL
     )

@@ -26,7 +26,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
         root = tmp_path / "cgroup"
         root.mkdir()
         (tmp_path / "own").write_text(own)
-        monkeypatch.setattr(cgroup, "_OWN", tmp_path / "own")
+        monkeypatch.setattr(cgroup, "_OWN_GROUPS", tmp_path / "own")
         for name, text in files.items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(text)
@@ -162,7 +162,7 @@ def test_a_machine_without_proc_bounds_nothing(
     """
     Nor does one that hides it.
     """
-    monkeypatch.setattr(cgroup, "_OWN", tmp_path / "none")
+    monkeypatch.setattr(cgroup, "_OWN_GROUPS", tmp_path / "none")
 
     assert [math.inf] * 3 == [
         cgroup.processors(tmp_path),

@@ -154,8 +154,10 @@ def test_a_cookie_that_this_nginx_cannot_set_is_a_mistake(nginx: tuple[int, ...]
     """
     (line,) = unsupported(read(STICKY="cookie"), nginx)
 
-    assert line.startswith("STICKY='cookie': nginx 1.29.6 or newer can do that, this is ")
-    assert f"this is {'.'.join(map(str, nginx))}; LB_METHOD=hash with LB_HASH_KEY=cookie" in line
+    assert line.startswith("STICKY='cookie': needs nginx 1.29.6 or newer, this is ")
+    assert (
+        f"this is {'.'.join(map(str, nginx))}; use LB_METHOD=hash with LB_HASH_KEY=cookie" in line
+    )
     assert [] == unsupported(read(), nginx)
 
 
