@@ -156,8 +156,8 @@ def test_the_file_of_an_earlier_run_is_removed(
         log.unlink()
         log.symlink_to(victim)
         subject.start().ready(status=200)
-        subject.get("/anew")
-        eventually(lambda: lines(subject, "/anew"), 4)
+        subject.get("/second-run")
+        eventually(lambda: lines(subject, "/second-run"), 4)
         assert "precious\n" == victim.read_text()
 
 

@@ -287,12 +287,14 @@ def test_E13_nginx_accepts_any_server_options(nginx: str, plan: Plan, method: st
 
 
 @pytest.mark.parametrize("nginx", BOTH)
-@pytest.mark.parametrize("odd", ["it's", 'a "b"', "a;b {c} $d #e", "a\\b\\n", "a\nb", "\udcff"])
-def test_a_folder_may_have_any_name(tmp_path: Path, nginx: str, odd: str) -> None:
+@pytest.mark.parametrize(
+    "folder_name", ["it's", 'a "b"', "a;b {c} $d #e", "a\\b\\n", "a\nb", "\udcff"]
+)
+def test_a_folder_may_have_any_name(tmp_path: Path, nginx: str, folder_name: str) -> None:
     """
     A folder that Nomad or the system chose may contain characters special to nginx's configuration.
     """
-    folder = tmp_path / odd
+    folder = tmp_path / folder_name
     folder.mkdir()
     plan = Plan((), Mode.STARTING)
     environ = {"LISTEN_PORT": str(free_port()), "ADMIN_PORT": str(free_port())}

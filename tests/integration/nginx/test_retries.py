@@ -101,7 +101,10 @@ def test_E08_an_unresponsive_endpoint_costs_one_connect_timeout(
     (one,) = replicas("one")
     environ = {"CONNECT_TIMEOUT": "300ms", "MAX_BODY_SIZE": size, "LB_METHOD": "round_robin"}
     durations = []
-    with blackhole() as dead, running(nginx, serving(one.endpoint, dead), environ) as port:
+    with (
+        blackhole() as unresponsive,
+        running(nginx, serving(one.endpoint, unresponsive), environ) as port,
+    ):
         for n in range(20):
             began = time.monotonic()
             answer = get(port, method=method, body=b"%d" % n if method == "POST" else b"")
@@ -119,7 +122,7 @@ def test_E08_the_default_connect_timeout_is_two_seconds(nginx: str, replicas: Re
     Nginx's own default is one minute.
     """
     (one,) = replicas("one")
-    with blackhole() as dead, running(nginx, serving(one.endpoint, dead)) as port:
+    with blackhole() as unresponsive, running(nginx, serving(one.endpoint, unresponsive)) as port:
         durations = []
         for _ in range(2):
             began = time.monotonic()

@@ -177,14 +177,14 @@ def test_S08_no_text_of_the_registry_forges_a_line(
         "\n" + FORGED.decode(),
     ]
     good = row("web", *one.endpoint)
-    odd = [
+    hostile_rows = [
         {**row("web", text, 80, tags=(text, f"lb.{text}")), "JobID": text, "ID": text}
         for text in texts
     ]
-    nomad.rows("web", [good, *odd])
+    nomad.rows("web", [good, *hostile_rows])
     subject = supervise(pid1=False, START_WAIT="5s", LOG_LEVEL="debug")
     assert "one" == subject.ready(status=200).text
-    subject.wait_for_log("endpoints.changed", refused=len(odd))
+    subject.wait_for_log("endpoints.changed", refused=len(hostile_rows))
     for text in texts:
         nomad.rows("web", [good, {"Address": text, "Port": text, "ServiceName": text}])
     subject.signal(signal.SIGHUP)
