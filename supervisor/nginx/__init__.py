@@ -1,3 +1,3 @@
 """
-Everything about nginx: configuration, processes, workers, internal socket.
+nginx: its configuration, processes, workers and internal socket.
 """

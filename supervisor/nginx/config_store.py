@@ -1,10 +1,10 @@
 """
-The configuration on disk: one folder a generation, and one link that says which is live.
+The configuration on disk: one folder per generation, and a link to the live one.
 
-nginx is started on `conf/nginx.conf`, where `conf` is a link.  A new configuration is written into
-a folder of its own and tested there; the link is then replaced by a rename.  So the live files are
-never half old and half new, whatever the disk does and whenever the power goes, and the last good
-configuration is simply the folder before.
+nginx is started on `conf/nginx.conf`, where `conf` is a link.  A new configuration is written to
+its own folder and tested there; then the link is replaced by a rename.  The live files are thus
+never half old and half new, even after a disk error or a power failure, and the last good
+configuration is the previous folder.
 """
 
 import os
@@ -21,10 +21,11 @@ LINK = "conf"
 _FOLDER = "conf-{}"
 _NEW_LINK = ".conf-new"
 
-#: Holds a file for each generation that another has followed; workers of these ask the new ones.
-_OVER = "over"
-#: More than there can be generations of workers at once (MAX_DRAINING).
-_MOST_OVER = 128
+#: Folder with one file per superseded generation: a worker that finds its own generation there
+#: forwards requests on kept connections to the current workers.
+_SUPERSEDED = "over"
+#: Above the number of generations of workers that can run at once (MAX_DRAINING).
+_MAX_SUPERSEDED = 128
 
 _FILE_MODE = 0o640
 _FOLDER_MODE = 0o700
@@ -32,20 +33,24 @@ _FOLDER_MODE = 0o700
 
 class ConfigStore:
     """
-    The generations below one runtime folder.  Used by the clerk's thread only.
+    The generations below one runtime folder.  Used by one thread only.
     """
 
     def __init__(
-        self, folder: Path, renderer: Renderer, operator: Callable[[], Mapping[str, bytes]]
+        self,
+        folder: Path,
+        renderer: Renderer,
+        read_operator_files: Callable[[], Mapping[str, bytes]],
     ) -> None:
         self._folder = folder
         self._renderer = renderer
-        self._operator = operator
-        self._bundles: dict[int, RenderedConfig] = {}
-        self._good: int | None = None
-        self._good_name = ""
-        self._over: deque[str] = deque()
-        self._mode = 0o711 if os.geteuid() == 0 else _FOLDER_MODE  # root's workers are others
+        self._read_operator_files = read_operator_files
+        self._configs: dict[int, RenderedConfig] = {}
+        self._last_good: int | None = None
+        self._last_good_folder = ""
+        self._superseded: deque[str] = deque()
+        # root's workers run as another user and must reach the sockets.
+        self._mode = 0o711 if os.geteuid() == 0 else _FOLDER_MODE
 
     def path(self, attempt: int) -> Path:
         """Return the nginx.conf that was staged for an attempt."""
@@ -55,85 +60,86 @@ class ConfigStore:
         self, attempt: int, plan: Plan, rotation: int, *, reread_operator_files: bool = True
     ) -> tuple[RenderedConfig, bool]:
         """
-        Render and write a configuration beside the live one.
+        Render a configuration and write it beside the live one.
 
-        The operator's files are read anew (`reread_operator_files`) or taken from the last good one.  Returns it,
-        and whether the live files are still what was put there.  Raises OSError or a template's
-        error, with nothing left behind.
+        The operator's files are read again (`reread_operator_files`) or copied from the last good
+        configuration.  Returns the configuration, and whether the live files are unmodified.
+        Raises OSError or a template's error, and then leaves no files behind.
         """
-        if reread_operator_files or self._good is None:
-            operator = self._operator()
+        if reread_operator_files or self._last_good is None:
+            operator = self._read_operator_files()
         else:
-            good = self._bundles[self._good].files
+            good = self._configs[self._last_good].files
             operator = {path: good[path] for path in good if "/" in path}
-        bundle = self._renderer.bundle(plan, attempt, rotation, operator)
-        self._write(_FOLDER.format(attempt), bundle)
-        self._bundles[attempt] = bundle
-        return bundle, self._is_intact()
+        config = self._renderer.render(plan, attempt, rotation, operator)
+        self._write(_FOLDER.format(attempt), config)
+        self._configs[attempt] = config
+        return config, self._is_live_intact()
 
     def swap(self, attempt: int) -> None:
-        """Make what was staged for an attempt the live configuration, at one instant."""
+        """Make an attempt's staged configuration the live one, atomically."""
         self._point_to(_FOLDER.format(attempt))
 
     def keep(self, attempt: int) -> None:
-        """Take an attempt's configuration as the last good one, and forget all others."""
-        if attempt == self._good:
+        """Make an attempt's configuration the last good one, and remove all others."""
+        if attempt == self._last_good:
             return
-        if self._good is not None:
-            self._end(self._bundles[self._good].generation)
-        self._good, self._good_name = attempt, _FOLDER.format(attempt)
-        self._bundles = {attempt: self._bundles[attempt]}
+        if self._last_good is not None:
+            self._mark_superseded(self._configs[self._last_good].generation)
+        self._last_good, self._last_good_folder = attempt, _FOLDER.format(attempt)
+        self._configs = {attempt: self._configs[attempt]}
         for entry in self._folder.glob(_FOLDER.format("*")):
-            if entry.name != self._good_name:
+            if entry.name != self._last_good_folder:
                 _remove(entry)
 
     def restore(self) -> None:
-        """Make the last good configuration the live one again, written anew if it was damaged."""
-        if self._good is None or self._is_intact():
+        """Make the last good configuration live again; rewrite it first if it was damaged."""
+        if self._last_good is None or self._is_live_intact():
             return
-        bundle = self._bundles[self._good]
-        if not _holds(self._folder / self._good_name, bundle):
+        config = self._configs[self._last_good]
+        if not _matches(self._folder / self._last_good_folder, config):
             # Under another name: the damaged folder may be the live one until the link moves.
-            self._good_name = (
-                f"{_FOLDER.format(self._good)}{'r' if not self._good_name.endswith('r') else ''}"
-            )
-            self._write(self._good_name, bundle)
-        self._point_to(self._good_name)
+            suffix = "" if self._last_good_folder.endswith("r") else "r"
+            self._last_good_folder = f"{_FOLDER.format(self._last_good)}{suffix}"
+            self._write(self._last_good_folder, config)
+        self._point_to(self._last_good_folder)
 
     def discard(self, attempt: int) -> None:
-        """Remove what was staged for an attempt that is not used."""
-        if attempt != self._good:
-            self._bundles.pop(attempt, None)
+        """Remove the staged configuration of an attempt that is not used."""
+        if attempt != self._last_good:
+            self._configs.pop(attempt, None)
             _remove(self._folder / _FOLDER.format(attempt))
 
     def clear(self) -> None:
-        """Remove what an earlier process left: folders, link and sockets."""
-        for name in (
+        """Remove what an earlier process left: folders, links and the pid file."""
+        for path in (
             *self._folder.glob(_FOLDER.format("*")),
             self._folder / LINK,
             self._folder / _NEW_LINK,
-            self._folder / _OVER,
+            self._folder / _SUPERSEDED,
             self._folder / "nginx.pid",  # nginx would write through a link
         ):
-            _remove(name)
+            _remove(path)
 
-    def _is_intact(self) -> bool:
-        if self._good is None:
+    def _is_live_intact(self) -> bool:
+        if self._last_good is None:
             return True
         live = self._folder / LINK
-        pointed = live.is_symlink() and str(live.readlink()) == self._good_name
-        return pointed and _holds(self._folder / self._good_name, self._bundles[self._good])
+        is_linked = live.is_symlink() and str(live.readlink()) == self._last_good_folder
+        return is_linked and _matches(
+            self._folder / self._last_good_folder, self._configs[self._last_good]
+        )
 
-    def _write(self, name: str, bundle: RenderedConfig) -> None:
-        for place in (self._folder, self._folder / "temp"):  # gone, if somebody tidied up
-            if not place.is_dir():
-                place.mkdir()
-                place.chmod(self._mode)
+    def _write(self, name: str, config: RenderedConfig) -> None:
+        for parent in (self._folder, self._folder / "temp"):  # a cleanup job may have removed them
+            if not parent.is_dir():
+                parent.mkdir()
+                parent.chmod(self._mode)
         folder = self._folder / name
-        _remove(folder)  # an earlier try, or a trap: a planted link is removed, never followed
+        _remove(folder)  # an earlier attempt or a planted link: removed, never followed
         try:
             folder.mkdir(mode=_FOLDER_MODE)
-            for path, content in bundle.files.items():
+            for path, content in config.files.items():
                 target = folder / path
                 target.parent.mkdir(mode=_FOLDER_MODE, exist_ok=True)
                 _write_new(target, content)
@@ -141,16 +147,16 @@ class ConfigStore:
             _remove(folder)
             raise
 
-    def _end(self, generation: str) -> None:
-        """Let the workers of a generation know that it is over; without, they ask as they did."""
-        folder = self._folder / _OVER
+    def _mark_superseded(self, generation: str) -> None:
+        """Mark a generation as superseded for its workers; without the mark nothing changes."""
+        folder = self._folder / _SUPERSEDED
         with suppress(OSError):
             folder.mkdir(exist_ok=True)
             folder.chmod(self._mode)
             (folder / generation).touch()
-            self._over.append(generation)
-            while len(self._over) > _MOST_OVER:
-                (folder / self._over.popleft()).unlink(missing_ok=True)
+            self._superseded.append(generation)
+            while len(self._superseded) > _MAX_SUPERSEDED:
+                (folder / self._superseded.popleft()).unlink(missing_ok=True)
 
     def _point_to(self, name: str) -> None:
         link = self._folder / _NEW_LINK
@@ -158,24 +164,24 @@ class ConfigStore:
         link.symlink_to(name)
         live = self._folder / LINK
         if not live.is_symlink():
-            _remove(live)  # a folder that somebody put there is not replaced by a rename
+            _remove(live)  # a rename cannot replace a folder
         link.replace(live)
 
 
 def _write_new(path: Path, content: bytes) -> None:
-    """Write a file that does not exist yet; an error may show only when it is closed."""
+    """Write a file that does not exist yet; some errors are reported only when it is closed."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(path, flags, _FILE_MODE)
     try:
-        rest = memoryview(content)
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
+        remaining = memoryview(content)
+        while remaining:
+            remaining = remaining[os.write(descriptor, remaining) :]
     finally:
         os.close(descriptor)
 
 
-def _holds(folder: Path, bundle: RenderedConfig) -> bool:
-    """Tell whether a folder has exactly these files with these bytes."""
+def _matches(folder: Path, config: RenderedConfig) -> bool:
+    """Return whether a folder holds exactly the files of a configuration."""
     try:
         found = {
             str(path.relative_to(folder)): path.read_bytes()
@@ -184,11 +190,11 @@ def _holds(folder: Path, bundle: RenderedConfig) -> bool:
         }
     except OSError:
         return False
-    return found == dict(bundle.files)
+    return found == dict(config.files)
 
 
 def _remove(path: Path) -> None:
-    """Remove a file, a link or a folder, if it is there."""
+    """Remove a file, a link or a folder, if it exists."""
     if path.is_symlink() or path.is_file():
         path.unlink(missing_ok=True)
     elif path.is_dir():

@@ -1,8 +1,9 @@
 """
-What the host grants nginx: processors, open files, listen addresses, a user for its workers.
+The host's limits for nginx: processors, open files, listen addresses, a user for its workers.
 
-nginx's own `worker_processes auto` counts the host's processors and ignores cpusets and quotas: a
-hundred workers on a large host, and a blackout when each keeps one old connection over ten reloads.
+nginx's own `worker_processes auto` counts the host's processors and ignores cpusets and quotas.  On
+a large host it starts a hundred workers; if each keeps one old connection over ten reloads, nginx
+runs out of processes and stops serving.
 """
 
 import grp
@@ -16,38 +17,38 @@ from pathlib import Path
 
 from supervisor.system import cgroup
 
-_MOST_WORKERS = 8
-_MOST_OPEN_FILES = 65536
-_MOST_CONNECTIONS = 8192
+_MAX_WORKERS = 8
+_MAX_OPEN_FILES = 65536
+_MAX_CONNECTIONS = 8192
 
 
 def worker_count(root: Path = cgroup.ROOT) -> int:
     """
-    Return how many workers suit the processors we may use and the quota we have.
+    Return the number of workers for this process's processors and CPU quota, at most 8.
     """
-    granted = min(_MOST_WORKERS, len(os.sched_getaffinity(0)), cgroup.processors(root))
+    granted = min(_MAX_WORKERS, len(os.sched_getaffinity(0)), cgroup.processors(root))
     return max(1, math.ceil(granted))
 
 
 def open_files() -> tuple[int, int]:
     """
-    Return the open files and the connections to grant each worker, within the hard limit.
+    Return the open files and the connections per worker, within the hard limit of open files.
     """
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    files = _MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_OPEN_FILES)
-    return files, max(16, min(_MOST_CONNECTIONS, files // 2))
+    files = _MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_OPEN_FILES)
+    return files, max(16, min(_MAX_CONNECTIONS, files // 2))
 
 
 def listen_directives(addresses: Iterable[str], port: int) -> tuple[str, ...]:
     """
-    Return what to listen on, as nginx takes it: all addresses, IPv6 where it can be had.
+    Return the arguments of nginx's `listen`; without addresses all of IPv4, and IPv6 if available.
     """
     given = [
         f"[{address}]:{port}" if ":" in address else f"{address}:{port}" for address in addresses
     ]
     if not given:
         given = [f"0.0.0.0:{port}"] + ([f"[::]:{port}"] if _has_ipv6() else [])
-    return tuple(f"{place} ipv6only=on" if place.startswith("[") else place for place in given)
+    return tuple(f"{each} ipv6only=on" if each.startswith("[") else each for each in given)
 
 
 def _has_ipv6() -> bool:
@@ -61,10 +62,10 @@ def _has_ipv6() -> bool:
 
 def worker_user() -> str:
     """
-    Return `user group` for nginx's workers when we are root; otherwise they run as we do.
+    Return `user group` for nginx's workers under root, or an empty string: they keep our user.
 
-    A root whose capabilities were all dropped can become nobody else: workers that try are dead
-    before they serve, and a root without any capability is not much of a root.
+    A root without capabilities cannot change its user: its workers would exit before they serve, so
+    they stay root, which without capabilities has few privileges.
     """
     if os.geteuid() != 0:
         return ""
@@ -80,8 +81,8 @@ def worker_user() -> str:
 
 
 def _may_change_users() -> bool:
-    """Tell whether CAP_CHOWN, CAP_SETGID and CAP_SETUID are all in effect."""
-    needed = 1 << 0 | 1 << 6 | 1 << 7  # by their numbers in <linux/capability.h>
+    """Return whether CAP_CHOWN, CAP_SETGID and CAP_SETUID are all in effect."""
+    needed = 1 << 0 | 1 << 6 | 1 << 7  # their numbers in <linux/capability.h>
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("CapEff:"):
             return int(line.split()[1], 16) & needed == needed

@@ -1,8 +1,8 @@
 """
-What nginx answers on its internal unix socket: its generation, and its connection counters.
+nginx's internal unix socket: the generation that it serves, and its connection counters.
 
-A reload is done when the new configuration answers.  An nginx that hangs accepts and never answers,
-so each request has a total bound of 100 ms, and polling happens in a thread of its own.
+A reload is complete when nginx reports the new generation.  A hanging nginx accepts connections and
+never responds, so each request is limited to 100 ms in total, and a separate thread polls.
 """
 
 import re
@@ -16,14 +16,14 @@ from supervisor.system.unix_http import exchange
 #: Name of the socket in RUNTIME_DIR; `nginx.conf.j2` listens on it.
 SOCKET_NAME = "generation.sock"
 
-#: Bounds of one request, in seconds and bytes.
+#: Limits of one request, in seconds and bytes.
 _TIMEOUT = 0.1
-_LIMIT = 4096
+_MAX_RESPONSE = 4096
 
 _GENERATION = b"GET /-/generation HTTP/1.0\r\n\r\n"
 _CONNECTIONS = b"GET /-/connections HTTP/1.0\r\n\r\n"
 
-#: What `stub_status` writes.
+#: The output of `stub_status`.
 _COUNTERS = re.compile(
     rb"Active connections: (\d+)\s+server accepts handled requests\s+(\d+) (\d+) (\d+)\s+"
     rb"Reading: (\d+) Writing: (\d+) Waiting: (\d+)"
@@ -32,7 +32,7 @@ _COUNTERS = re.compile(
 
 class Counters(NamedTuple):
     """
-    In the order in which nginx writes them; `accepted`, `handled` and `requests` only grow.
+    nginx's counters, in its own order; `accepted`, `handled` and `requests` only grow.
     """
 
     active: int
@@ -46,7 +46,7 @@ class Counters(NamedTuple):
 
 def read_generation(path: str) -> str | None:
     """
-    Return the generation that nginx serves, or None when it does not answer within 100 ms.
+    Return the generation that nginx serves, or None when it does not respond within 100 ms.
     """
     body = _get(path, _GENERATION)
     return None if body is None else body.decode("ascii", "replace").strip()
@@ -54,7 +54,7 @@ def read_generation(path: str) -> str | None:
 
 def read_counters(path: str) -> Counters | None:
     """
-    Return nginx's connection counters, or None when it does not answer within 100 ms.
+    Return nginx's connection counters, or None when it does not respond within 100 ms.
     """
     found = _COUNTERS.search(_get(path, _CONNECTIONS) or b"")
     return Counters(*map(int, found.groups())) if found else None
@@ -62,7 +62,7 @@ def read_counters(path: str) -> Counters | None:
 
 def _get(path: str, request: bytes) -> bytes | None:
     try:
-        status, body = exchange(path, request, _TIMEOUT, _LIMIT)
+        status, body = exchange(path, request, _TIMEOUT, _MAX_RESPONSE)
     except OSError:
         return None
     return body if status == 200 else None
@@ -70,7 +70,7 @@ def _get(path: str, request: bytes) -> bytes | None:
 
 class GenerationPoller:
     """
-    A thread that requests the generation at an interval, or not at all.
+    A thread that requests the generation at an interval; it starts paused.
     """
 
     def __init__(self, path: str, post: Callable[[Event], None]) -> None:
@@ -78,7 +78,7 @@ class GenerationPoller:
         self._post = post
         self._interval = 0.0
         self.polls = 0
-        self._changed = threading.Event()
+        self._interval_changed = threading.Event()
 
     def start(self) -> None:
         """Start the thread; it waits until an interval is set."""
@@ -87,13 +87,13 @@ class GenerationPoller:
     def set_interval(self, interval: float) -> None:
         """Poll every `interval` seconds from now on; 0 stops polling."""
         self._interval = interval
-        self._changed.set()
+        self._interval_changed.set()
 
     def _run(self) -> None:
         pause: float | None = None
         while True:
-            if self._changed.wait(pause):
-                self._changed.clear()
+            if self._interval_changed.wait(pause):
+                self._interval_changed.clear()
                 # A short interval begins with a poll; a long one follows a poll that was just made.
                 interval = self._interval
                 pause = None if not interval else interval if interval >= 1 else 0

@@ -1,32 +1,32 @@
 """
 The operator's own files: `conf.d/*.conf` at http level and `server.d/*.conf` at server level.
 
-They are copied into each generation, so that what was tested is what runs, and a broken edit never
-takes the last good version away.
+They are copied into each generation: the tested copy is the one that runs, and a broken edit leaves
+the last good copy in place.
 """
 
 from pathlib import Path
 
-_PLACES = ("conf.d", "server.d")
-_LARGEST = 4 * 1024 * 1024
+_FOLDERS = ("conf.d", "server.d")
+_MAX_BYTES = 4 * 1024 * 1024
 
-#: What only the file that comes with the official image says; it would take port 80.
-_STOCK = (b"/usr/share/nginx/html", b"server_name  localhost;")
+#: Marks of the official image's default.conf.  It is skipped, because it would listen on port 80.
+_IMAGE_DEFAULT = (b"/usr/share/nginx/html", b"server_name  localhost;")
 
 
 def read_operator_files(folder: Path) -> dict[str, bytes]:
     """
-    Read the operator's files, by their path below `folder`; a missing folder holds none.
+    Return the operator's files by their path below `folder`; a missing folder counts as empty.
 
-    Raises OSError when a file is there but cannot be read, or is absurdly large.
+    Raises OSError when a file cannot be read or exceeds 4 MiB.
     """
     found = {}
-    for place in _PLACES:
-        for path in sorted((folder / place).glob("*.conf")):
+    for name in _FOLDERS:
+        for path in sorted((folder / name).glob("*.conf")):
             content = path.read_bytes()
-            if len(content) > _LARGEST:
-                raise OSError(f"{path} has {len(content)} bytes")
-            if path.name == "default.conf" and all(mark in content for mark in _STOCK):
+            if len(content) > _MAX_BYTES:
+                raise OSError(f"cannot use {path}: {len(content)} bytes, at most {_MAX_BYTES}")
+            if path.name == "default.conf" and all(mark in content for mark in _IMAGE_DEFAULT):
                 continue
-            found[f"{place}/{path.name}"] = content
+            found[f"{name}/{path.name}"] = content
     return found

@@ -1,9 +1,9 @@
 """
-nginx as processes: found, asked for its version, started, signalled, listened to.
+nginx's processes: find the executable, read its version, start, signal, and log the output.
 
-What nginx writes is read at once and becomes log lines of ours.  When a child ends, its last words
-are attached to the event: for `nginx -t` they are kept in memory, for the master they are what the
-pipe holds, so that no reader's delay can lose the reason.
+nginx's output is read immediately and logged.  When a child exits, its last output is attached to
+the event: that of `nginx -t` from memory, that of the master from the pipe, so that a slow reader
+cannot lose the reason.
 """
 
 import os
@@ -27,30 +27,29 @@ from supervisor.system import process
 
 _VERSION = re.compile(rb"nginx version: [^/\s]+/([0-9]+(?:\.[0-9]+)*)")
 _LINE = re.compile(r"(?:\d{4}/\d\d/\d\d \d\d:\d\d:\d\d )?\[(\w+)\] (?:\d+#\d+: )?(.*)", re.DOTALL)
-#: Said at a level that is seen only of a death: whoever was told to go is told of more quietly.
-_DEATH = re.compile(r"worker process [0-9]+ exited")
+#: With `error_log stderr warn` nginx logs only unexpected exits; a requested one is a notice.
+_WORKER_EXIT = re.compile(r"worker process [0-9]+ exited")
 _LEVELS = {"emerg": "error", "alert": "error", "crit": "error", "error": "error", "warn": "warning"}
 _PIPE_SIZE = 1 << 20
 
-#: What nginx says last when a port is taken; the line before it tells which.
-_EMPTY_WORDS = frozenset({"still could not bind()"})
-_LONGEST_LINE = 16384
+#: nginx's last line when a port is in use; the line before it names the port.
+_UNINFORMATIVE = frozenset({"still could not bind()"})
+_MAX_LINE = 16384
 
-#: For `nginx -V`, in seconds: a few milliseconds are usual.
+#: For `nginx -V`, in seconds; it usually takes a few milliseconds.
 _VERSION_TIMEOUT = 5.0
 
-#: First version with `-e`; before, nginx first tries to open a log file that it may not open.
+#: First version with `-e`; older ones first try a default log file, often without permission.
 _HAS_ERROR_OPTION = (1, 19, 5)
 
-
-#: Told of a start at once: see `process.Children.spawn`.
+#: Called with the start before the child's exit can be reported: see `process.Children.spawn`.
 Announce = Callable[[Spawned | SpawnFailed], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Binary:
     """
-    The nginx at hand, and whether it can count its connections.
+    An nginx executable, its version, and whether it can count its connections.
     """
 
     path: str
@@ -60,14 +59,13 @@ class Binary:
 
 def find_binary(name: str) -> Binary:
     """
-    Find nginx and ask it for its version.
+    Find nginx and read its version.
 
-    Raises ExecutableMissing, or Problem when what was found is no nginx.
+    Raises ExecutableMissing, or Problem when the executable is not nginx.
     """
     path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if path is None:
-        there = Path(name).exists()
-        raise ExecutableMissing(name, found=there)
+        raise ExecutableMissing(name, found=Path(name).exists())
     file = os.memfd_create("nginx -V")
     children = process.Children()
     try:
@@ -75,7 +73,7 @@ def find_binary(name: str) -> Binary:
     except OSError as error:
         raise ExecutableMissing(path, found=True) from error
     ended = process.await_exit(children, pid, _VERSION_TIMEOUT)
-    output = os.pread(file, _LONGEST_LINE, 0)
+    output = os.pread(file, _MAX_LINE, 0)
     os.close(file)
     match = _VERSION.search(output)
     if match is None:
@@ -90,7 +88,7 @@ def find_binary(name: str) -> Binary:
 
 class Nginx:
     """
-    The processes of nginx: one master with its workers, and `nginx -t` now and then.
+    nginx's processes: one master with its workers, and each `nginx -t`.
     """
 
     def __init__(
@@ -106,17 +104,17 @@ class Nginx:
         self._children = children
         self._check_output: dict[int, int] = {}
         self._output = _OutputReader(log, post)
-        self._guard = [] if os.getpid() == 1 else _parent_death_guard()
+        self._command_prefix = [] if os.getpid() == 1 else _parent_death_prefix()
 
     def start(self) -> None:
-        """Begin to listen to what nginx says."""
+        """Start the thread that logs nginx's output."""
         self._output.start()
 
     def spawn_master(self, announce: Announce) -> None:
-        """Start nginx on the live files.  From the main thread: its death would be nginx's."""
-        for name in (SOCKET_NAME, "current.sock"):  # a dead master leaves them behind
+        """Start nginx on the live files; from the main thread, whose exit terminates nginx."""
+        for name in (SOCKET_NAME, "current.sock"):  # an exited master leaves them behind
             (self._folder / name).unlink(missing_ok=True)
-        argv = [*self._guard, *self._command(self._folder / "conf" / "nginx.conf")]
+        argv = [*self._command_prefix, *self._command(self._folder / "conf" / "nginx.conf")]
         outcome = self._spawn(ChildKind.MASTER, argv, self._output.descriptor, announce)
         if isinstance(outcome, Spawned):
             process.prefer_oom_kill(outcome.pid)
@@ -134,36 +132,36 @@ class Nginx:
         return outcome
 
     def attach_output(self, event: ChildExited) -> ChildExited:
-        """Attach what a child output last to the news of its end."""
+        """Return the event with the last output of the child attached."""
         if event.kind is ChildKind.MASTER:
             return replace(event, output=self._output.last_output())
         file = self._check_output.pop(event.pid, None)
         if file is None:
             return event
-        output = os.pread(file, _LONGEST_LINE, 0).decode(errors="replace")
+        output = os.pread(file, _MAX_LINE, 0).decode(errors="replace")
         os.close(file)
-        return replace(event, output=_gist(output))
+        return replace(event, output=_reason(output))
 
     def quit_orphans(self, master: int) -> OrphansFound:
-        """Tell the workers that a dead master left behind to finish and go."""
-        told = set()
+        """Send SIGQUIT to the workers of an exited master; they finish their requests and exit."""
+        signalled = set()
         for pid in psutil.pids():
             with suppress(OSError):
                 if os.getpgid(pid) == master:
                     os.kill(pid, signal.SIGQUIT)
-                    told.add(pid)
-        return OrphansFound(frozenset(told))
+                    signalled.add(pid)
+        return OrphansFound(frozenset(signalled))
 
     def _command(self, config: Path) -> list[str]:
-        quiet = ["-e", "stderr"] if self._binary.version >= _HAS_ERROR_OPTION else []
-        return [self._binary.path, "-p", f"{self._folder}/", *quiet, "-c", str(config)]
+        error_option = ["-e", "stderr"] if self._binary.version >= _HAS_ERROR_OPTION else []
+        return [self._binary.path, "-p", f"{self._folder}/", *error_option, "-c", str(config)]
 
     def _spawn(
         self, kind: ChildKind, argv: list[str], output: int, announce: Announce
     ) -> Spawned | SpawnFailed:
         try:
             pid = self._children.spawn(
-                kind, argv, output, lambda born: announce(Spawned(kind, born))
+                kind, argv, output, lambda started: announce(Spawned(kind, started))
             )
             return Spawned(kind, pid)
         except FileNotFoundError as error:
@@ -180,10 +178,10 @@ class Nginx:
 
 
 class _OutputReader:
-    """The pipe into which nginx writes, and the thread that turns lines into log lines."""
+    """The pipe to which nginx writes, and the thread that logs each of its lines."""
 
     def __init__(self, log: Callable[..., None], post: Callable[[WorkerDied], None]) -> None:
-        self._say = log
+        self._log = log
         self._post = post
         self._reader, self.descriptor = os.pipe()
         os.set_blocking(self._reader, False)
@@ -192,16 +190,16 @@ class _OutputReader:
 
             fcntl.fcntl(self.descriptor, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
         self._lock = threading.Lock()
-        self._rest = b""
-        self._last = ""
+        self._partial_line = b""
+        self._last_line = ""
 
     def start(self) -> None:
-        threading.Thread(target=self._run, name="nginx voice", daemon=True).start()
+        threading.Thread(target=self._run, name="nginx output", daemon=True).start()
 
     def last_output(self) -> str:
-        """Read what is in the pipe by now, and return the most telling line so far."""
+        """Read the pipe, then return and clear the most relevant line so far."""
         self._read()
-        last, self._last = self._last, ""
+        last, self._last_line = self._last_line, ""
         return last
 
     def _run(self) -> None:
@@ -216,33 +214,33 @@ class _OutputReader:
                     chunk = os.read(self._reader, 65536)
                 except BlockingIOError:
                     break
-                *lines, self._rest = (self._rest + chunk).split(b"\n")
-                if len(self._rest) > _LONGEST_LINE:
-                    lines, self._rest = [*lines, self._rest], b""
+                *lines, self._partial_line = (self._partial_line + chunk).split(b"\n")
+                if len(self._partial_line) > _MAX_LINE:
+                    lines, self._partial_line = [*lines, self._partial_line], b""
                 for line in lines:
-                    self._tell(line.decode(errors="replace"))
+                    self._log_line(line.decode(errors="replace"))
 
-    def _tell(self, line: str) -> None:
+    def _log_line(self, line: str) -> None:
         match = _LINE.match(line)
         level = _LEVELS.get(match[1], "info") if match else "info"
         text = match[2] if match else line
-        if _DEATH.match(text):
+        if _WORKER_EXIT.match(text):
             self._post(WorkerDied(text))
         if text:
-            self._say("nginx.output", level, text=text)
-            if text not in _EMPTY_WORDS and (level == "error" or not self._last):
-                self._last = text
+            self._log("nginx.output", level, text=text)
+            if text not in _UNINFORMATIVE and (level == "error" or not self._last_line):
+                self._last_line = text
 
 
-def _gist(output: str) -> str:
-    """Return the line of `nginx -t` that tells what is wrong."""
+def _reason(output: str) -> str:
+    """Return the line of `nginx -t` that gives the reason of its failure."""
     lines = [line for line in output.splitlines() if line.strip()]
-    telling = [line for line in lines if "[emerg]" in line] or lines
-    match = _LINE.match(telling[-1]) if telling else None
-    return match[2] if match else telling[-1] if telling else ""
+    relevant = [line for line in lines if "[emerg]" in line] or lines
+    match = _LINE.match(relevant[-1]) if relevant else None
+    return match[2] if match else relevant[-1] if relevant else ""
 
 
-def _parent_death_guard() -> list[str]:
-    """Return the prefix that ties nginx's life to ours, where the tool for it exists."""
+def _parent_death_prefix() -> list[str]:
+    """Return the command prefix that makes nginx exit with us, if `setpriv` is installed."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []

@@ -1,11 +1,11 @@
 """
-From a plan to the bytes that nginx reads.
+Render nginx's configuration from a plan.
 
-Pure: what depends on the machine or on nginx's version comes in as a `RenderContext`.  The generation is a
-hash of every byte, the operator's files included, and the number of the attempt; it stands in the
-rendered files, so that nginx itself can say what it serves.
+Pure: a `RenderContext` holds everything that depends on the host or on nginx's version.  The
+generation is a hash of every byte, the operator's files included, and the number of the attempt; it
+is part of the rendered files, so that nginx reports the generation that it serves.
 
-Whatever the plan asks for, what comes out is something that nginx accepts.
+nginx accepts the result for every plan.
 """
 
 import hashlib
@@ -25,32 +25,32 @@ from supervisor.nginx.upstream import server_lines
 #: First version with keepalive_min_timeout: a reload then loses no request on a kept connection.
 _KEEPALIVE_MIN = (1, 27, 4)
 
-#: Shared memory per server, twice what was measured to be the least nginx accepts, and the floor.
+#: Shared memory in KiB: per server, twice the measured minimum that nginx accepts; and at least.
 _ZONE_PER_SERVER = 2
-_ZONE_LEAST = 256
+_ZONE_MIN = 256
 
 #: First version with `sticky`.
 _STICKY = (1, 29, 6)
 
-#: Seconds until a client should ask again: what starts is ready any moment, the rest takes longer.
+#: Value of Retry-After in seconds: a start is about to complete, other states last longer.
 _RETRY_AFTER = {Mode.STARTING: 1}
-_RETRY_LATER = 5
+_DEFAULT_RETRY_AFTER = 5
 
-#: Seconds until the page asks again: a person reads it meanwhile, in whatever state.
-_RELOAD_PAGE = 5
+#: Seconds until the page reloads, in every state: time to read it.
+_PAGE_REFRESH = 5
 
-#: Stands for the generation until the hash of the bytes around it is known.
+#: Placeholder of the generation until the hash of the files is computed.
 _PENDING = "generation-pending"
 
 
 @dataclass(frozen=True, slots=True)
 class RenderContext:
     """
-    Everything in the configuration that stays the same between reloads.
+    The part of the configuration that does not change between reloads.
 
-    `listen` and `admin_listen` hold addresses as nginx's directive takes them, the latter none
-    where there is no such port; `user` is empty where nginx's workers run as we do; `stub_status`
-    tells whether nginx counts its connections.
+    `listen` and `admin_listen` hold arguments of nginx's `listen`; without an admin port the latter
+    is empty.  `user` is empty when nginx's workers keep our user.  `stub_status` is whether nginx
+    counts its connections.
     """
 
     settings: Settings
@@ -68,7 +68,7 @@ class RenderContext:
 @dataclass(frozen=True, slots=True)
 class RenderedConfig:
     """
-    The files of one configuration, by path below its folder.
+    The files of one configuration by path below its folder, their hash and their generation.
     """
 
     files: Mapping[str, bytes]
@@ -78,72 +78,72 @@ class RenderedConfig:
 
 class Renderer:
     """
-    The templates, compiled once.
+    Renders plans with templates that are compiled once.
     """
 
     def __init__(self, context: RenderContext, templates: Mapping[str, str]) -> None:
-        self._frame = context
+        self._context = context
         environment = jinja2.Environment(
             loader=jinja2.DictLoader(dict(templates)),
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,
             keep_trailing_newline=True,
-            autoescape=False,  # noqa: S701 - no HTML; what goes in is parsed, never escaped
+            autoescape=False,  # noqa: S701 - not HTML; every value is parsed before, none is escaped
         )
         self._main = environment.get_template("nginx.conf.j2")
         self._upstream = environment.get_template("upstream.conf.j2")
         self._page = environment.get_template("unavailable.html.j2")
-        values = _values(context)
+        values = _static_values(context)
         self._static = {"nginx.conf": _bytes(self._main.render(values))}
         if context.admin_listen:
             admin = environment.get_template("admin.conf.j2")
             self._static["admin.conf"] = _bytes(admin.render(values))
 
-    def bundle(
+    def render(
         self, plan: Plan, attempt: int, rotation: int, operator: Mapping[str, bytes]
     ) -> RenderedConfig:
         """
-        Render a plan; `rotation` rotates the order of servers, `operator` holds the included files.
+        Render a plan; `rotation` rotates the servers, `operator` holds the operator's files.
 
-        Reloading resets nginx's counters, so without rotation the last servers would starve.
+        A reload resets nginx's counters; without rotation the last servers would get no requests.
         """
-        settings = self._frame.settings
-        until = None if plan.sunset is None else format_http_date(plan.sunset)
+        settings = self._context.settings
+        sunset = None if plan.sunset is None else format_http_date(plan.sunset)
         values = {
             "plan": plan,
             "servers": server_lines(plan, rotation, settings.lb_method),
-            "zone": max(_ZONE_LEAST, _ZONE_PER_SERVER * len(plan.endpoints)),
+            "zone": max(_ZONE_MIN, _ZONE_PER_SERVER * len(plan.endpoints)),
             "method": METHODS[settings.lb_method].directive.format(
                 key=_hash_key(settings.lb_hash_key)
             ),
             "sticky": settings.sticky == "cookie",
-            "listen": self._frame.listen,
+            "listen": self._context.listen,
             "ready_path": settings.ready_path,
             "is_ready": bool(plan.endpoints) and plan.mode is Mode.SERVE,
-            "sunset": until if settings.sunset_header else None,
-            "folder": _escaped(self._frame.folder),
-            "keepalive_min_timeout": self._frame.nginx >= _KEEPALIVE_MIN,
+            "sunset": sunset if settings.sunset_header else None,
+            "folder": _escaped(self._context.folder),
+            "keepalive_min_timeout": self._context.nginx >= _KEEPALIVE_MIN,
             "generation": _PENDING,
-            "stub_status": self._frame.stub_status,
+            "stub_status": self._context.stub_status,
         }
         if not plan.endpoints:
-            values |= self._refusal(plan, until)
-        draft = _bytes(self._upstream.render(values))
-        files = {**self._static, "upstream.conf": draft, **operator}
+            values |= self._unavailable(plan, sunset)
+        upstream = _bytes(self._upstream.render(values))
+        files = {**self._static, "upstream.conf": upstream, **operator}
         digest = digest_of(files)
         generation = f"{digest}-{attempt}"
-        files["upstream.conf"] = draft.replace(_PENDING.encode(), generation.encode())
+        files["upstream.conf"] = upstream.replace(_PENDING.encode(), generation.encode())
         return RenderedConfig(files, digest, generation)
 
-    def _refusal(self, plan: Plan, until: str | None) -> dict[str, object]:
-        """Put into words that nobody serves: for a program, and for a person."""
+    def _unavailable(self, plan: Plan, sunset: str | None) -> dict[str, object]:
+        """Return the values of the 503 response: JSON for programs, a page for browsers."""
         expires_at = None if plan.sunset is None else format_instant(plan.sunset)
         body = json.dumps({"state": plan.mode, "expires_at": expires_at})
         page = self._page.render(
-            state=plan.mode, expires_at=expires_at, until=until, reload=_RELOAD_PAGE
+            state=plan.mode, expires_at=expires_at, until=sunset, reload=_PAGE_REFRESH
         )
         return {
-            "retry_after": _RETRY_AFTER.get(plan.mode, _RETRY_LATER),
+            "retry_after": _RETRY_AFTER.get(plan.mode, _DEFAULT_RETRY_AFTER),
             "refusal": _escaped(body),
             "page": _escaped(page),
         }
@@ -151,18 +151,18 @@ class Renderer:
 
 def unsupported(settings: Settings, nginx: tuple[int, ...]) -> list[str]:
     """
-    Find what is asked for that this nginx cannot do.
+    Return an error for each setting that this version of nginx does not support.
     """
     if settings.sticky == "cookie" and nginx < _STICKY:
         since, have = (".".join(map(str, version)) for version in (_STICKY, nginx))
-        instead = "LB_METHOD=hash with LB_HASH_KEY=cookie:NAME, or ip_hash, is the older way"
-        return [f"STICKY='cookie': nginx {since} or newer can do that, this is {have}; {instead}"]
+        instead = "use LB_METHOD=hash with LB_HASH_KEY=cookie:NAME, or ip_hash"
+        return [f"STICKY='cookie': needs nginx {since} or newer, this is {have}; {instead}"]
     return []
 
 
 def digest_of(files: Mapping[str, bytes]) -> str:
     """
-    Hash the files: 12 hex digits over names and bytes.
+    Return 12 hex digits of a hash over the names and bytes of the files.
     """
     hashed = hashlib.sha256()
     for name in sorted(files):
@@ -172,7 +172,7 @@ def digest_of(files: Mapping[str, bytes]) -> str:
 
 
 def _hash_key(text: str) -> str:
-    """Return nginx's variable for what requests are told apart by; an empty one means any order."""
+    """Return nginx's variable for LB_HASH_KEY; requests without a value go to any server."""
     kind, _, name = text.partition(":")
     if kind == "header":
         return f"$http_{name.lower().replace('-', '_')}"
@@ -180,16 +180,16 @@ def _hash_key(text: str) -> str:
 
 
 def _bytes(text: str) -> bytes:
-    """Encode a file; the name of a folder may hold bytes that are no text."""
+    """Encode a file; the name of a folder may hold bytes that are not UTF-8."""
     return text.encode(errors="surrogateescape")
 
 
 def _escaped(text: str) -> str:
-    """Write text so that nginx reads it as it is, between single quotes and without a `$`."""
+    """Escape text for single quotes in nginx's configuration; it must not contain `$`."""
     return text.replace("\\", "\\\\").replace("'", "\\'")
 
 
-def _values(context: RenderContext) -> dict[str, object]:
+def _static_values(context: RenderContext) -> dict[str, object]:
     settings = context.settings
     return {
         "version": __version__,

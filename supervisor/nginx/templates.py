@@ -1,7 +1,8 @@
 """
 The templates of nginx's configuration, and the renderer built from them for this host.
 
-The server and `autoexit-nginx check` build it alike: what `check` accepts, the server serves.
+The server and `autoexit-nginx check` build it the same way, so that the server accepts any
+configuration that `check` accepts.
 """
 
 from pathlib import Path
@@ -15,7 +16,7 @@ from supervisor.nginx.render import RenderContext, Renderer, unsupported
 
 def data_dir() -> Path:
     """
-    Return the folder of templates and pages: in the installed package, or in a checkout.
+    Return the folder of templates and pages, in the installed package or in a checkout.
     """
     here = Path(__file__).parent.parent
     installed = here / "templates"
@@ -24,16 +25,16 @@ def data_dir() -> Path:
 
 def read_templates() -> dict[str, str]:
     """
-    Read the templates.
+    Return the text of the templates by file name.
     """
     return {path.name: path.read_text() for path in data_dir().glob("*.j2")}
 
 
 def build_renderer(settings: Settings, binary: Binary, folder: Path) -> Renderer:
     """
-    Build the renderer for this machine and this nginx.
+    Build the renderer for this host and this nginx.
 
-    Raises Problem when a template is broken, or a setting asks for what this nginx cannot do.
+    Raises Problem when a template is broken or a setting needs a newer nginx.
     """
     errors = unsupported(settings, binary.version)
     if errors:

@@ -1,7 +1,7 @@
 """
-nginx's workers as the kernel shows them: who they are, whom they answer, and the room for more.
+nginx's workers, read from /proc: their pids, their connections, and how many more can start.
 
-Read from /proc and not asked of nginx, because it matters most when nginx does not answer.
+nginx itself is not queried, because these numbers matter most when it does not respond.
 """
 
 import os
@@ -13,26 +13,26 @@ from pathlib import Path
 from supervisor.core.events import WorkersCounted, WorkersSignalled
 from supervisor.system import cgroup
 
-#: nginx has a table of so many processes; a reload that finds it full leaves nobody (its source:
-#: NGX_MAX_PROCESSES).
-_TABLE = 1024
+#: Size of nginx's process table (NGX_MAX_PROCESSES).  A reload with a full table leaves no worker
+#: that accepts connections.
+_MAX_PROCESSES = 1024
 
 _SOCKET = re.compile(r"socket:\[([0-9]+)\]")
 
 
 def count(master: int, needed: int) -> WorkersCounted:
     """
-    Return the workers of a master, and how many more processes may be started.
+    Return the workers of a master, how many more processes can start, and how many a reload needs.
     """
     pids = frozenset(_children(master))
-    # One more than there are workers: `nginx -t` runs before them.
-    room = min(cgroup.processes(), float(_TABLE - len(pids)))
+    # One more than the new workers: `nginx -t` runs before them.
+    room = min(cgroup.processes(), float(_MAX_PROCESSES - len(pids)))
     return WorkersCounted(pids, room, needed + 1)
 
 
 def signalled(pids: frozenset[int], port: int) -> WorkersSignalled:
     """
-    Return how many clients are connected to these workers, who are about to be told to go.
+    Return how many clients are connected to these workers, which are about to be signalled.
     """
     return WorkersSignalled(len(pids), len(_sockets(pids).intersection(_connections(port))))
 
@@ -48,15 +48,15 @@ def _children(pid: int) -> list[int]:
     try:
         return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
-        return []  # it has just died: that is told otherwise
+        return []  # it has just exited, which is reported elsewhere
 
 
 def _connections(port: int) -> list[str]:
     """
-    Return the inodes of the established connections to a local port; 0 is one not accepted yet.
+    Return the inodes of the established connections to a local port; 0 is not accepted yet.
 
-    Not by psutil: where 40,000 closed connections lingered it took half a second, and the signal
-    that ends a drain waits for the count.
+    psutil took half a second with 40,000 lingering closed connections, and the signal that ends a
+    drain waits for this count.
     """
     established = re.compile(
         rb"\s*\d+: [0-9A-F]+:%04X [0-9A-F:]+ 01(?:\s+\S+){5}\s+([0-9]+)" % port
@@ -69,7 +69,7 @@ def _connections(port: int) -> list[str]:
 
 
 def _sockets(pids: Iterable[int]) -> set[str]:
-    """Return the inodes of the sockets that processes hold, where they may be looked at."""
+    """Return the inodes of the sockets that processes hold, as far as /proc permits."""
     found = set()
     for pid in pids:
         with suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:

@@ -1,3 +1,3 @@
 """
-The operating system: processes, signals, control groups, log, files.
+Access to the operating system: processes, signals, control groups, log, files.
 """

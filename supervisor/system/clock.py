@@ -1,5 +1,5 @@
 """
-The clock that deadlines are measured by.
+The clock for deadlines.
 """
 
 import time

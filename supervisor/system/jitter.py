@@ -1,11 +1,10 @@
 """
-Random numbers for back-off and pacing.
+Random numbers for back-off and for spreading requests.
 """
 
 import random
 
-#: A generator of its own: a module that seeds the shared one would give every balancer the same
-#: pauses.
+#: A separate generator: if a module seeded the shared one, all instances would pause in step.
 _RANDOM = random.SystemRandom()
 
 

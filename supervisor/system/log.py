@@ -1,9 +1,9 @@
 """
-What the program says: structlog, one JSON object a line on stdout.
+The log: structlog, one JSON object per line on stdout.
 
-Lines are handed to one writer thread through a bounded queue: a reader of stdout that has stalled
-blocks the writer and nobody else.  What does not fit is dropped and counted.  A token that must
-not be seen is registered once and cut out of every line, wherever it came from.
+Lines pass through a bounded queue to one writer thread, so that a stalled reader of stdout blocks
+only that thread.  Lines that do not fit are dropped and counted.  A secret is registered once and
+redacted from every line, whatever its source.
 """
 
 import json
@@ -20,13 +20,13 @@ import structlog
 
 from supervisor.core.durations import format_moment
 
-_LONGEST_TEXT = 2000
+_MAX_TEXT = 2000
 _QUEUED_LINES = 2000
-#: Of them requests, which come by the thousand: all else finds room beside them.
+#: Of these at most so many lines of the access log, so that other lines still fit in.
 _QUEUED_REQUESTS = 1000
-#: How long a request may wait for room before nobody seems to read, in seconds.
+#: How long a line of the access log waits for space before stdout counts as stalled, in seconds.
 _QUEUE_TIMEOUT = 1.0
-#: A line before it is text, as structlog hands it from one processor to the next.
+#: A line before it is rendered, as structlog passes it from one processor to the next.
 Fields = MutableMapping[str, Any]
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -34,32 +34,32 @@ _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 class Writer:
     """
-    The thread that owns stdout.
+    The thread that writes to stdout.
     """
 
     def __init__(self, descriptor: int = 1) -> None:
         self._descriptor = descriptor
         self._lines: queue.Queue[tuple[bytes, bool] | None] = queue.Queue(_QUEUED_LINES)
-        self._room = threading.Semaphore(_QUEUED_REQUESTS)
-        self._is_stuck = False
+        self._request_slots = threading.Semaphore(_QUEUED_REQUESTS)
+        self._is_stalled = False
         self.dropped = 0
-        self._told = 0
+        self._reported = 0
         self._thread = threading.Thread(target=self._write_all, name="log writer", daemon=True)
         self._thread.start()
 
     def put(self, line: str) -> None:
-        """Hand over a line; never blocks."""
+        """Queue a line; never blocks."""
         self._put(line, is_request=False)
 
     def put_request(self, line: str) -> None:
-        """Hand over one of many lines; waits for room, as long as somebody reads."""
-        if not self._room.acquire(timeout=0 if self._is_stuck else _QUEUE_TIMEOUT):
-            self._is_stuck = True
+        """Queue a line of the access log; waits for space unless stdout is stalled."""
+        if not self._request_slots.acquire(timeout=0 if self._is_stalled else _QUEUE_TIMEOUT):
+            self._is_stalled = True
             self.dropped += 1
             return
-        self._is_stuck = False
+        self._is_stalled = False
         if not self._put(line, is_request=True):
-            self._room.release()
+            self._request_slots.release()
 
     def _put(self, line: str, *, is_request: bool) -> bool:
         try:
@@ -70,7 +70,7 @@ class Writer:
         return True
 
     def finish(self, within: float) -> None:
-        """Wait until all is written, but not longer than `within` seconds."""
+        """Wait until all lines are written, at most `within` seconds."""
         try:
             self._lines.put(None, timeout=within)
         except queue.Full:
@@ -80,25 +80,25 @@ class Writer:
     def _write_all(self) -> None:
         while (entry := self._lines.get()) is not None:
             line, is_request = entry
-            if self.dropped > self._told:
-                missed, self._told = self.dropped - self._told, self.dropped
-                told = {"level": "warning", "event": "log.dropped", "lines": missed}
-                said = _line({"time": format_moment(time.time()), **told})
-                line = said.encode() + b"\n" + line
+            if self.dropped > self._reported:
+                dropped, self._reported = self.dropped - self._reported, self.dropped
+                fields = {"level": "warning", "event": "log.dropped", "lines": dropped}
+                report = _to_json({"time": format_moment(time.time()), **fields})
+                line = report.encode() + b"\n" + line
             while line:
                 try:
                     line = line[os.write(self._descriptor, line) :]
-                except BlockingIOError:  # who shares the terminal with us has made it non-blocking
+                except BlockingIOError:  # another process made the shared terminal non-blocking
                     select.select([], [self._descriptor], [])
-                except OSError:  # the reader is gone for good
+                except OSError:  # the reader has closed the pipe
                     break
             if is_request:
-                self._room.release()
+                self._request_slots.release()
 
 
 class Log:
     """
-    The one logger: a dotted event id and fields.
+    The logger: each line has a dotted event id and fields.
     """
 
     def __init__(self, writer: Writer, level: str, layout: str) -> None:
@@ -109,17 +109,17 @@ class Log:
         )
         self._logger = structlog.wrap_logger(
             _Sink(writer),
-            processors=[_stamp, self._hide, self._render],
+            processors=[_stamp, self._redacted, self._render],
             wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         )
 
     def redact(self, secrets: Iterable[str]) -> None:
-        """Never write these texts."""
+        """Replace these secrets in all later lines; secrets of up to 3 characters are ignored."""
         known = {*self._secrets, *(secret for secret in secrets if len(secret) > 3)}
         self._secrets = tuple(sorted(known))
 
     def emit(self, event: str, level: str = "info", **fields: Any) -> None:
-        """Write one line."""
+        """Write one line; fields that are None are left out."""
         self._logger.log(
             _LEVELS[level],
             event,
@@ -127,32 +127,32 @@ class Log:
         )
 
     def record(self, moment: str, fields: Mapping[str, Any]) -> None:
-        """Write the line of a request that ended at a moment; no level holds it back."""
+        """Write the access log line of a request that completed at `moment`, at every LOG_LEVEL."""
         line = {"time": moment, "level": "info", "event": "request", **fields}
-        self._writer.put_request(self._render(None, "info", self._hide(None, "info", line)))
+        self._writer.put_request(self._render(None, "info", self._redacted(None, "info", line)))
 
     @property
     def dropped(self) -> int:
-        """How many lines were lost because nobody read stdout."""
+        """The number of lines dropped because stdout was stalled."""
         return self._writer.dropped
 
     def finish(self, within: float) -> None:
-        """Wait until all is written, but not longer than `within` seconds."""
+        """Wait until all lines are written, at most `within` seconds."""
         self._writer.finish(within)
 
-    def _hide(self, _: object, __: str, fields: Fields) -> Mapping[str, Any]:
-        return {name: self._clean(value) for name, value in fields.items()}
+    def _redacted(self, _: object, __: str, fields: Fields) -> Mapping[str, Any]:
+        return {name: self._redacted_value(value) for name, value in fields.items()}
 
-    def _clean(self, value: object) -> object:
+    def _redacted_value(self, value: object) -> object:
         if not isinstance(value, str):
             return value
         for secret in self._secrets:
             value = value.replace(secret, "[hidden]")
-        return value if len(value) <= _LONGEST_TEXT else value[:_LONGEST_TEXT] + "…"
+        return value if len(value) <= _MAX_TEXT else value[:_MAX_TEXT] + "…"
 
 
 class _Sink:
-    """What structlog calls with a finished line."""
+    """Receives rendered lines from structlog."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
@@ -173,11 +173,11 @@ def _stamp(_: object, level: str, fields: Fields) -> Mapping[str, Any]:
 
 
 def _as_json(_: object, __: str, fields: Fields) -> str:
-    return _line(fields)
+    return _to_json(fields)
 
 
-def _line(fields: Mapping[str, Any]) -> str:
+def _to_json(fields: Mapping[str, Any]) -> str:
     return json.dumps(fields, default=str)
 
 
-logging.raiseExceptions = False  # a library that logs must never write to our streams
+logging.raiseExceptions = False  # logging errors of libraries must not reach our streams

@@ -1,5 +1,5 @@
 """
-The addresses of this machine.
+The addresses of this host.
 """
 
 import socket
@@ -9,14 +9,16 @@ import psutil
 
 def local_addresses() -> tuple[str, ...]:
     """
-    Return the addresses of this machine, or of the container, as text and without zones.
+    Return the addresses of the host or the container as text, without zones.
     """
     try:
         found = psutil.net_if_addrs()
     except OSError:
-        return ()  # what is told about us by Nomad's variables still counts
+        return ()  # the addresses in Nomad's variables are used in any case
     families = {socket.AF_INET, socket.AF_INET6}
-    every = (entry for entries in found.values() for entry in entries)
+    all_entries = (entry for entries in found.values() for entry in entries)
     return tuple(
-        sorted({entry.address.partition("%")[0] for entry in every if entry.family in families})
+        sorted(
+            {entry.address.partition("%")[0] for entry in all_entries if entry.family in families}
+        )
     )

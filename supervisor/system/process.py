@@ -1,12 +1,12 @@
 """
-Children: started with a clean slate, reaped in one place.
+Child processes: started in a clean environment, reaped in one place.
 
-The only `waitpid(-1)` of the house is here.  Two waiters would race, and the loser reads ECHILD as
-"exited with 0": a failing `nginx -t` would look like success.  For the same reason nothing here
-may use `subprocess` or psutil's `wait`.
+The only `waitpid(-1)` of the program is here.  Two waiters would race, and the loser would read
+ECHILD as "exited with 0": a failing `nginx -t` would look successful.  For the same reason this
+process must not use `subprocess` or psutil's `wait`.
 
-Spawning and reaping share a lock, so that a child that dies at once is never reaped before it is
-known what it was started for, and its end is never news before its start is.
+Spawning and reaping share a lock: a child that exits immediately is reaped only after its kind is
+stored, and its exit is always reported after its start.
 """
 
 import math
@@ -23,12 +23,12 @@ from supervisor.core.events import ChildExited
 from supervisor.core.model import ChildKind
 from supervisor.system import cgroup
 
-#: More than we ever take, and from when on a limit is none, in bytes.
+#: In bytes: an upper bound of our own memory, and the limit that counts as unlimited.
 _OUR_MEMORY = 100 << 20
-_MUCH_MEMORY = 1 << 40
+_UNLIMITED_MEMORY = 1 << 40
 
-#: All that a child needs of our environment; the token must not be in /proc/<nginx>/environ.
-_PASSED_ON = ("PATH", "TZ")
+#: The only variables that a child inherits: Nomad's token must not be in /proc/<nginx>/environ.
+_INHERITED = ("PATH", "TZ")
 
 # <sys/prctl.h>
 _SET_DUMPABLE = 4
@@ -39,7 +39,7 @@ _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 class Children:
     """
-    Every child of this process, by pid, with what it was started for.
+    The children of this process: their kind by pid.
     """
 
     def __init__(self) -> None:
@@ -55,11 +55,11 @@ class Children:
         environ: Mapping[str, str] | None = None,
     ) -> int:
         """
-        Start a program in a session of its own, stdout and stderr on one descriptor.
+        Start a program in a new session, with stdout and stderr on the descriptor `output`.
 
         Signals are at their defaults and unblocked, stdin is empty, and no other descriptor is
-        open.  `announce` is told the pid before anybody can learn that it ended.  `environ` is
-        for what may know all that we do.  Raises OSError when the program cannot be executed.
+        open.  `announce` is called with the pid before the exit can be reported.  `environ`
+        replaces the reduced environment.  Raises OSError when the program cannot be executed.
         """
         with self._lock:
             pid = os.posix_spawn(
@@ -81,16 +81,16 @@ class Children:
 
     def reap(self) -> list[ChildExited]:
         """
-        Bury every child that has ended, adopted ones included.
+        Reap all exited children, adopted ones included.
         """
         ended = []
         with self._lock:
             while True:
                 try:
                     pid, status = os.waitpid(-1, os.WNOHANG)
-                except ChildProcessError:  # no children at all
+                except ChildProcessError:  # no children
                     break
-                if pid == 0:  # children, but none has ended
+                if pid == 0:  # no child has exited
                     break
                 ended.append(
                     ChildExited(
@@ -103,7 +103,7 @@ class Children:
 
     def kill_all(self) -> None:
         """
-        Kill whatever still runs, with its group: one that was started as the end came, say.
+        Kill all running children with their groups, such as one started during the shutdown.
         """
         with self._lock:
             for pid in self._kinds:
@@ -112,47 +112,47 @@ class Children:
 
 def await_exit(children: Children, pid: int, within: float) -> ChildExited | None:
     """
-    Wait for one child where no thread listens to signals yet; None when it takes too long.
+    Wait for one child before the signal thread runs; after `within` seconds kill it, return None.
     """
     until = time.monotonic() + within
-    while (left := until - time.monotonic()) > 0:
+    while (remaining := until - time.monotonic()) > 0:
         for ended in children.reap():
             if ended.pid == pid:
                 return ended
-        signal.sigtimedwait({signal.SIGCHLD}, left)
+        signal.sigtimedwait({signal.SIGCHLD}, remaining)
     send_signal(pid, signal.SIGKILL, group=True)
     return None
 
 
 def child_environment() -> dict[str, str]:
     """
-    Return the little of our environment that a child is given.
+    Return the reduced environment of a child: PATH and TZ.
     """
-    passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    return {"PATH": _DEFAULT_PATH, **passed}
+    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    return {"PATH": _DEFAULT_PATH, **inherited}
 
 
 def send_signal(pid: int, signum: int, *, group: bool = False) -> None:
     """
-    Send a signal; a process that is gone already needs none.
+    Send a signal; ignored when the process has already exited.
     """
     try:
         (os.killpg if group else os.kill)(pid, signum)
     except (ProcessLookupError, PermissionError):
-        # PermissionError: nothing of ours is left under that number.
+        # PermissionError: the pid now belongs to another process.
         return
 
 
 def prefer_oom_kill(pid: int, *, before_all: bool = False) -> None:
     """
-    Let the kernel take a child before us when the memory of our control group is used up.
+    Make the kernel's OOM killer choose a child before us when our control group is out of memory.
 
-    We can start nginx again and nobody can start us; yet ours is the larger process, which the
-    kernel would choose.  A mere check goes before all others: then the reload is refused, and
-    nobody notices.  Where no group bounds the memory, the machine's order stands as it is.
+    The supervisor can restart nginx but not itself, and as the larger process it would be chosen.
+    With `before_all` the child is chosen first: without `nginx -t` only the reload fails.  Without
+    a memory limit the scores are left alone.
     """
     limit = cgroup.memory()
-    if limit < _MUCH_MEMORY:
+    if limit < _UNLIMITED_MEMORY:
         bonus = 1000 if before_all else min(1000, math.ceil(1000 * _OUR_MEMORY / limit))
         with suppress(OSError, ValueError):
             path = Path(f"/proc/{pid}/oom_score_adj")
@@ -161,22 +161,22 @@ def prefer_oom_kill(pid: int, *, before_all: bool = False) -> None:
 
 def close_inherited() -> None:
     """
-    Keep descriptors that we inherited from reaching nginx.
+    Set close-on-exec on all inherited descriptors, so that nginx does not get them.
     """
     for entry in Path("/proc/self/fd").iterdir():
         if int(entry.name) > 2:
             try:
                 os.set_inheritable(int(entry.name), False)
             except OSError:
-                continue  # the one that listed this folder
+                continue  # the descriptor that listed this folder
 
 
 def hide_environment() -> None:
     """
-    Keep the kernel from showing our environment and memory to who runs as we do, or in a core.
+    Hide our environment and memory from processes of the same user, and disable core dumps.
 
-    A worker of nginx that was taken over would find Nomad's token there.  Root's workers are
-    somebody else, so nothing has to be hidden, and ctypes need not be loaded.
+    A compromised nginx worker could read Nomad's token there.  Under root the workers run as
+    another user, so nothing has to be hidden and ctypes need not be loaded.
     """
     if os.geteuid() != 0:
         _prctl(_SET_DUMPABLE, 0)
@@ -184,14 +184,14 @@ def hide_environment() -> None:
 
 def become_subreaper() -> None:
     """
-    Adopt orphans when we are not PID 1, so that workers of a dead master stay ours to end.
+    Adopt orphans when we are not PID 1, so that the workers of an exited master can be stopped.
     """
     if os.getpid() != 1:
         _prctl(_SET_CHILD_SUBREAPER, 1)
 
 
 def _prctl(option: int, value: int) -> None:
-    """Ask the kernel by ctypes, since no library at hand wraps prctl; loaded only when asked."""
+    """Call prctl with ctypes, which is imported only here: no available library wraps prctl."""
     import ctypes  # noqa: PLC0415
 
     ctypes.CDLL(None).prctl(option, value, 0, 0, 0)

@@ -13,7 +13,7 @@ from supervisor.core.errors import ExitCode, Problem
 
 def claim_runtime(environ: Mapping[str, str]) -> Path:
     """
-    Find the folder for config and sockets and claim it.  Raises Problem with what was tried.
+    Find a usable folder and lock it.  Raises Problem with the candidates and their errors.
     """
     candidates = runtime_candidates(environ)
     folder, errors = _first_usable(candidates)
@@ -32,20 +32,20 @@ def claim_runtime(environ: Mapping[str, str]) -> Path:
 
 def _first_usable(candidates: Iterable[str]) -> tuple[Path | None, list[str]]:
     """
-    Make the first of the folders that can be ours and written to; else None, and why not each.
+    Create and return the first usable folder, or None and an error for each candidate.
     """
     errors = []
     mode = 0o711 if os.geteuid() == 0 else 0o700
     for candidate in candidates:
         folder = Path(candidate)
-        if len(str(folder)) > 85:  # a socket's path has 107 bytes at most
-            errors.append(f"{folder}: too long for a socket in it")
+        if len(str(folder)) > 85:  # the path of a socket is at most 107 bytes long
+            errors.append(f"{folder}: too long for the path of a socket")
             continue
         try:
             _make(folder, mode)
             probe = folder / ".writable"
             probe.unlink(missing_ok=True)
-            probe.touch(exist_ok=False)  # anew, or it would be written through a planted link
+            probe.touch(exist_ok=False)  # created, so that no planted link is followed
             probe.unlink()
         except OSError as error:
             errors.append(f"{folder}: {error.strerror}")
@@ -60,15 +60,17 @@ def _make(folder: Path, mode: int) -> None:
             parent.mkdir(parents=True, exist_ok=True)
             parent.chmod(mode)
     if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
-        # Somebody else's folder in a shared place is a trap; a mount made for us is not.
-        if folder.is_symlink() or (folder.stat().st_mode & 0o1000 and not _is_for_us(folder)):
-            raise PermissionError(1, "belongs to somebody else")
+        # Another user's folder in a shared one is not safe; a mount made for this container is.
+        if folder.is_symlink() or (
+            folder.stat().st_mode & 0o1000 and not _is_private_mount(folder)
+        ):
+            raise PermissionError(1, "owned by another user")
         return
     folder.chmod(mode)
 
 
-def _is_for_us(folder: Path) -> bool:
-    """Tell a tmpfs that an engine mounted, root's and open to all, from a /tmp that others use."""
+def _is_private_mount(folder: Path) -> bool:
+    """Return whether this is a container engine's own tmpfs and not a /tmp shared with others."""
     return folder.is_mount() and all(
         entry.lstat().st_uid == os.geteuid() for entry in folder.iterdir()
     )
@@ -76,7 +78,7 @@ def _is_for_us(folder: Path) -> bool:
 
 def _lock(folder: Path) -> int | None:
     """
-    Claim a runtime folder for this process; None when another supervisor uses it.
+    Lock a runtime folder for this process; None when another supervisor holds the lock.
     """
     descriptor = os.open(
         folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600

@@ -1,10 +1,10 @@
 """
-Signals as a PID 1 should take them: all blocked, one thread that waits for them.
+Signal handling for a PID 1: all signals are blocked, and one thread waits for them.
 
-No handler exists, so nothing runs between two bytecodes and no wake-up is late: with handlers and
-a blocking `SimpleQueue.get`, one pair of simultaneous signals in twenty was seen only when the
-get timed out.  The price is that `block` must come before the first thread and the first import
-that could start one; what arrives earlier is discarded by the kernel for a PID 1.
+There are no handlers, so no code runs between two bytecodes and no wake-up is late: with handlers
+and a blocking `SimpleQueue.get`, one of 20 pairs of simultaneous signals was noticed only when the
+get timed out.  In return `block` must be called before the first thread and before any import that
+may start one.  For a PID 1 the kernel discards signals that arrive earlier.
 """
 
 import signal
@@ -16,19 +16,19 @@ from supervisor.core.signal_sets import WAITED_FOR
 
 def block() -> None:
     """
-    Block every signal that can be waited for, in this thread and all it will start.
+    Block all signals that can be waited for, in this thread and in all threads it starts.
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, WAITED_FOR)
-    # Where a parent left it ignored, the kernel buries our children itself and no code is seen.
+    # If the parent left SIGCHLD ignored, the kernel would reap our children and drop their codes.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def unblock() -> None:
     """
-    Leave all signals as a program expects them that takes over this process by exec.
+    Restore the default signal state for a program that replaces this process by exec.
 
-    Python ignores two of them from its start on, and exec would keep that: `yes | head -1` would
-    complain of a broken pipe.
+    Python ignores two signals, and exec would keep that: `yes | head -1` would report a broken
+    pipe.
     """
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
@@ -37,11 +37,11 @@ def unblock() -> None:
 
 def listen(on_signal: Callable[[int], None]) -> None:
     """
-    Start the thread that takes every signal and hands its number on.
+    Start the thread that waits for signals and calls `on_signal` with each number.
     """
 
-    def wait_for_ever() -> None:
+    def wait() -> None:
         while True:
             on_signal(signal.sigwait(WAITED_FOR))
 
-    threading.Thread(target=wait_for_ever, name="signals", daemon=True).start()
+    threading.Thread(target=wait, name="signals", daemon=True).start()

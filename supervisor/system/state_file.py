@@ -1,9 +1,8 @@
 """
-What outlives the process: the record of the deadline, and why the last run ended.
+Files that persist across restarts: the deadline record, and the reason of the last exit.
 
-Only the record is forced to the disk: it is what a restart after a power failure depends on.
-Like `anchor`, this also ships to the images of replicas: standard library only, good for
-Python 3.9.
+Only the deadline record is synced to disk, for a restart after a power failure.  This module also
+ships to the images of replicas: standard library only, Python 3.9.
 """
 
 from __future__ import annotations
@@ -16,24 +15,24 @@ from typing import TYPE_CHECKING
 from supervisor.core.deadline_record import DeadlineRecord
 
 if TYPE_CHECKING:
-    from pathlib import Path  # not for the start: it loads urllib and ipaddress
+    from pathlib import Path  # not at run time: it imports urllib and ipaddress
 
 RECORD = "state.json"
 ENDED = "ended.json"
 
-#: A time beyond this is no time but a damaged file: the year 9999, in epoch seconds.
-_LAST_INSTANT = 253402300800.0
-_LONGEST = 65536
+#: The end of the year 9999 in epoch seconds; a later time means a damaged file.
+_MAX_INSTANT = 253402300800.0
+_MAX_BYTES = 65536
 
 
 def read_record(folder: Path | str) -> tuple[DeadlineRecord | None, str]:
     """
-    Read the record of an earlier start: it, or None and what is wrong with the file, if anything.
+    Return the record of an earlier start, or None and the error; without a file the error is empty.
     """
     path = os.path.join(folder, RECORD)
     try:
         with open(path, "rb") as file:
-            found = json.loads(file.read(_LONGEST))
+            found = json.loads(file.read(_MAX_BYTES))
         record = DeadlineRecord(
             allocation=_text(found["allocation"]),
             first_start=_instant(found["first_start"]),
@@ -52,7 +51,7 @@ def read_record(folder: Path | str) -> tuple[DeadlineRecord | None, str]:
 
 def save_record(folder: Path | str, record: DeadlineRecord) -> None:
     """
-    Put the record on disk, whole or not at all.  Raises OSError.
+    Write the record to disk atomically.  Raises OSError.
     """
     content = {
         "allocation": record.allocation,
@@ -67,7 +66,7 @@ def save_record(folder: Path | str, record: DeadlineRecord) -> None:
 
 def save_ended(folder: Path | str, content: dict[str, object]) -> None:
     """
-    Write why the program ended; an unwritable folder was complained of before.
+    Write the reason of the exit; errors are ignored, as an unwritable folder was logged before.
     """
     try:
         os.makedirs(folder, 0o700, exist_ok=True)
@@ -80,22 +79,22 @@ def replace_json(
     folder: Path | str, name: str, content: dict[str, object], *, durable: bool
 ) -> None:
     """
-    Write a file whole or not at all, and with `durable` onto the disk.  Raises OSError.
+    Write a file atomically; `durable` also syncs it to disk.  Raises OSError.
     """
-    fresh = os.path.join(folder, f".{name}-new")
+    temporary = os.path.join(folder, f".{name}-new")
     with suppress(FileNotFoundError):
-        os.unlink(fresh)
+        os.unlink(temporary)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(fresh, flags, 0o600)
+    descriptor = os.open(temporary, flags, 0o600)
     try:
-        rest = json.dumps(content, default=str).encode() + b"\n"
-        while rest:  # a disk that becomes full takes a part, and refuses the next
-            rest = rest[os.write(descriptor, rest) :]
+        remaining = json.dumps(content, default=str).encode() + b"\n"
+        while remaining:  # a disk that fills up accepts a part first
+            remaining = remaining[os.write(descriptor, remaining) :]
         if durable:
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    os.replace(fresh, os.path.join(folder, name))
+    os.replace(temporary, os.path.join(folder, name))
     if durable:
         parent = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -106,13 +105,13 @@ def replace_json(
 
 def _instant(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{value!r} is no instant")
-    if not 0 <= value < _LAST_INSTANT:
-        raise ValueError(f"{value!r} is no instant")
+        raise TypeError(f"{value!r} is not a time")
+    if not 0 <= value < _MAX_INSTANT:
+        raise ValueError(f"{value!r} is not a time")
     return float(value)
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
+        raise TypeError(f"{value!r} is not a string")
     return value

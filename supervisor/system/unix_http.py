@@ -34,7 +34,7 @@ def exchange(path: str, request: bytes, timeout: float, limit: int) -> tuple[int
             if len(response) > limit:
                 raise OSError(errno.EMSGSIZE, f"the response exceeds {limit} bytes")
     head, separator, body = response.partition(b"\r\n\r\n")
-    words = head.split(b" ", 2)
-    if not separator or len(words) < 2 or not words[1].isdigit():
+    parts = head.split(b" ", 2)
+    if not separator or len(parts) < 2 or not parts[1].isdigit():
         raise OSError(errno.EPROTO, "the connection closed before a complete response")
-    return int(words[1]), body
+    return int(parts[1]), body

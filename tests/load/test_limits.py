@@ -140,7 +140,7 @@ def test_L08_the_table_of_nginx_is_never_full() -> None:
     with pytest.raises(Problem, match="MAX_DRAINING"):
         draining(most + 1)
 
-    assert (most + 2) * host_limits._MOST_WORKERS < workers._TABLE
+    assert (most + 2) * host_limits._MAX_WORKERS < workers._MAX_PROCESSES
 
 
 @nginxes

@@ -62,7 +62,7 @@ def bundles(folder: Path) -> list[RenderedConfig]:
     """
     operator = {"conf.d/mine.conf": b"# mine\n" * 50}
     found = renderer(folder)
-    return [found.bundle(plan(number), number, 0, operator) for number in (1, 2, 3)]
+    return [found.render(plan(number), number, 0, operator) for number in (1, 2, 3)]
 
 
 def before_configs(folder: Path) -> ConfigStore:

@@ -54,7 +54,7 @@ def rendered(
         else listen_directives(settings.listen_address, settings.admin_port),
         stub_status=stub_status,
     )
-    return Renderer(frame, TEMPLATES).bundle(plan, 1, rotation, operator or {})
+    return Renderer(frame, TEMPLATES).render(plan, 1, rotation, operator or {})
 
 
 def written(files: Mapping[str, bytes], folder: Path) -> Path:

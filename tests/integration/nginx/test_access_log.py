@@ -1,5 +1,5 @@
 """
-The access log: a line for each request, and nobody ever waits for it.
+The access log: one line per request, without delaying any request.
 """
 
 import re
@@ -29,21 +29,21 @@ RUN = (sys.executable, "-m", "supervisor", "run")
 
 
 @nginxes
-def test_each_request_is_a_line_with_all_there_is_to_know(
+def test_each_request_is_logged_with_all_fields(
     supervise: Supervise, replicas: Replicas, nginx: str
 ) -> None:
     """
-    Who asked for what, what was answered by whom, how long it took and how much went to and fro;
-    the request's ID is the one that the replica was told.
+    The line holds the request, the response, the endpoint, durations and byte counts, and the
+    request ID that the replica received.
     """
     (one,) = replicas("one")
     subject = started(supervise, nginx, one)
-    sent = asking(
+    request = asking(
         "/headers?a=%22b", "POST", b"x" * 1000, {"Host": "shop.example", "User-Agent": "curl/8"}
     )
     began = time.time()
     with connect(subject.port) as client:
-        client.sendall(sent)
+        client.sendall(request)
         received = 0
         while data := client.recv(65536):
             received += len(data)
@@ -64,7 +64,7 @@ def test_each_request_is_a_line_with_all_there_is_to_know(
         "protocol": "HTTP/1.1",
         "host": "shop.example",
         "status": 200,
-        "received": len(sent),
+        "received": len(request),
         "sent": received,
         "endpoint": f"127.0.0.1:{one.port}",
         "endpoint_status": "200",
@@ -73,12 +73,12 @@ def test_each_request_is_a_line_with_all_there_is_to_know(
 
 
 @nginxes
-def test_the_last_requests_before_the_end_are_told_too(
+def test_the_last_requests_before_the_exit_are_logged(
     supervise: Supervise, replicas: Replicas, nginx: str
 ) -> None:
     """
-    Stopped right after fifty requests, one of them still under way: every one is told before the
-    last line, none twice.
+    After a stop with 50 completed requests and one in progress, each is logged once, before the
+    last line.
     """
     subject = started(supervise, nginx, *replicas("one"))
     with connect(subject.port) as slow:
@@ -88,17 +88,17 @@ def test_the_last_requests_before_the_end_are_told_too(
         subject.signal(signal.SIGTERM)
         assert 200 == read_answer(slow).status
     assert 0 == subject.wait()
-    told = [line["uri"] for line in subject.logged("request")]
-    assert sorted([f"/n{n}" for n in range(50)]) == sorted(u for u in told if u.startswith("/n"))
-    assert 1 == told.count("/slow?seconds=0.5")
+    uris = [line["uri"] for line in subject.logged("request")]
+    assert sorted([f"/n{n}" for n in range(50)]) == sorted(u for u in uris if u.startswith("/n"))
+    assert 1 == uris.count("/slow?seconds=0.5")
     assert "ended" == subject.logs[-1]["event"]
 
 
 @pytest.mark.skipif(not current(), reason="no nginx wheel for this machine")
-def test_requests_are_told_in_their_order(supervise: Supervise, replicas: Replicas) -> None:
+def test_requests_are_logged_in_order(supervise: Supervise, replicas: Replicas) -> None:
     """
-    Those of one connection; what ended at the same time at two of nginx's workers may change places
-    within the second for which a worker gathers lines, and each line has its time.
+    The order holds for one connection.  Two workers may log concurrent requests out of order within
+    the second for which they buffer lines, and each line has its time.
     """
     subject = started(supervise, current(), *replicas("one"))
     with connect(subject.port) as client:
@@ -107,42 +107,42 @@ def test_requests_are_told_in_their_order(supervise: Supervise, replicas: Replic
             while not client.recv(65536).endswith(b"ready\n"):
                 pass
     eventually(lambda: lines(subject, "/-/ready?299"), 4)
-    told = [line for line in subject.logged("request") if line["uri"].startswith("/-/ready?")]
-    assert [f"/-/ready?{n}" for n in range(300)] == [line["uri"] for line in told]
-    assert sorted(line["time"] for line in told) == [line["time"] for line in told]
+    logged = [line for line in subject.logged("request") if line["uri"].startswith("/-/ready?")]
+    assert [f"/-/ready?{n}" for n in range(300)] == [line["uri"] for line in logged]
+    assert sorted(line["time"] for line in logged) == [line["time"] for line in logged]
 
 
 @nginxes
-def test_a_deleted_file_costs_nothing(supervise: Supervise, replicas: Replicas, nginx: str) -> None:
+def test_a_deleted_file_loses_no_line(supervise: Supervise, replicas: Replicas, nginx: str) -> None:
     """
-    Nginx writes on to the file that it has; at a reload, and when told to reopen its logs, it makes
-    another, which is followed then.
+    Nginx continues to write to the deleted file; at a reload and at SIGUSR1 it creates a new one,
+    which is then followed.
     """
     subject = started(supervise, nginx, *replicas("one"))
     log = subject.home / "run" / "access.log"
 
-    def told(uri: str) -> None:
+    def is_logged_once(uri: str) -> None:
         assert 200 == subject.get(uri).status
         eventually(lambda: 1 == len(lines(subject, uri)), 4, what=uri)
 
-    told("/before")
+    is_logged_once("/before")
     log.unlink()
-    told("/deleted")
+    is_logged_once("/deleted")
     reload(subject)
-    told("/reloaded")
+    is_logged_once("/reloaded")
     log.rename(log.with_suffix(".1"))
-    told("/renamed")
+    is_logged_once("/renamed")
     subject.signal(signal.SIGUSR1)
     eventually(log.exists)
-    told("/reopened")
+    is_logged_once("/reopened")
 
 
 @nginxes
-def test_a_file_that_another_run_left_is_not_told_again(
+def test_the_file_of_an_earlier_run_is_removed(
     nomad: FakeNomad, replicas: Replicas, nginx: str
 ) -> None:
     """
-    Nor is a link that was planted there written through.
+    A link that was planted in its place is not followed.
     """
     (one,) = replicas("one")
     with Supervised(nomad, pid1=False, NGINX_BINARY=nginx, **JSON) as subject:
@@ -156,36 +156,38 @@ def test_a_file_that_another_run_left_is_not_told_again(
         log.unlink()
         log.symlink_to(victim)
         subject.start().ready(status=200)
-        subject.get("/anew")
-        eventually(lambda: lines(subject, "/anew"), 4)
+        subject.get("/second-run")
+        eventually(lambda: lines(subject, "/second-run"), 4)
         assert "precious\n" == victim.read_text()
 
 
 @pytest.mark.parametrize("level", ["warning", "error"])
-def test_no_level_holds_requests_back(supervise: Supervise, replicas: Replicas, level: str) -> None:
+def test_requests_are_logged_at_every_level(
+    supervise: Supervise, replicas: Replicas, level: str
+) -> None:
     """
-    Who asks for an access log gets it, however quiet the rest is to be.
+    LOG_LEVEL does not apply to the access log.
     """
     subject = started(supervise, "nginx", *replicas("one"), LOG_LEVEL=level)
     eventually(lambda: lines(subject, "/"), 4)
     assert [] == subject.logged("supervisor.started")
 
 
-def test_people_can_read_it_too(supervise: Supervise, replicas: Replicas) -> None:
+def test_the_console_format_has_the_same_fields(supervise: Supervise, replicas: Replicas) -> None:
     """
-    LOG_FORMAT=console: one line, with the same fields.
+    With LOG_FORMAT=console each request is one line.
     """
     (one,) = replicas("one")
     subject = supervise(pid1=False, LOG_FORMAT="console", START_WAIT="5s", **JSON)
     subject.offer(one)
     subject.ready(status=200)
-    subject.get("/for-people")
+    subject.get("/console")
 
-    def told() -> list[str]:
+    def console_lines() -> list[str]:
         plain = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in subject.other_lines]
-        return [line for line in plain if "uri=/for-people" in line]
+        return [line for line in plain if "uri=/console" in line]
 
-    (line,) = eventually(told, 4)
+    (line,) = eventually(console_lines, 4)
     assert "request" in line
     assert "status=200" in line
     assert "duration=" in line
@@ -202,8 +204,8 @@ def test_an_operators_own_log_is_written(
     ours: str,
 ) -> None:
     """
-    Whether ours is on or not.  One in conf.d stands beside ours, one in server.d in its place, as
-    nginx has it.
+    It is written with ACCESS_LOG on or off: one in conf.d beside ours, one in server.d instead of
+    ours, as nginx defines it.
     """
     (one,) = replicas("one")
     subject = Supervised(nomad, pid1=False, NGINX_BINARY=nginx, ACCESS_LOG=ours, START_WAIT="5s")
@@ -225,14 +227,14 @@ def test_an_operators_own_log_is_written(
 
 
 @nginxes
-def test_without_it_nothing_is_written(
+def test_without_an_access_log_no_file_is_written(
     supervise: Supervise, replicas: Replicas, nginx: str
 ) -> None:
     """
-    Off is the default: no file, no line.
+    The access log is off by default.
     """
     subject = started(supervise, nginx, *replicas("one"), ACCESS_LOG=None)
-    subject.get("/untold")
+    subject.get("/unlogged")
     assert not (subject.home / "run" / "access.log").exists()
     subject.signal(signal.SIGTERM)
     assert 0 == subject.wait()

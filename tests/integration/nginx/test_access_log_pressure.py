@@ -1,5 +1,5 @@
 """
-The access log under pressure: nobody reads, the disk is full, requests come by the thousand.
+The access log under load: a stalled stdout, a full disk, thousands of requests.
 """
 
 import signal
@@ -28,12 +28,12 @@ RUN = (sys.executable, "-m", "supervisor", "run")
 
 
 @nginxes
-def test_a_stopped_supervisor_holds_up_no_request(
+def test_a_stopped_supervisor_delays_no_request(
     supervise: Supervise, replicas: Replicas, nginx: str
 ) -> None:
     """
-    Nginx would stall after 880 requests in front of a full pipe.  With the supervisor stopped 6,000
-    pass, and are told once it goes on.
+    With a full pipe nginx would stall after 880 requests.  With the supervisor stopped 6,000 are
+    answered, and they are logged when it continues.
     """
     subject = started(supervise, nginx, *replicas("one"))
     subject.signal(signal.SIGSTOP)
@@ -47,12 +47,12 @@ def test_a_stopped_supervisor_holds_up_no_request(
 
 
 @nginxes
-def test_a_stdout_that_nobody_reads_holds_up_no_request(
+def test_a_stalled_stdout_delays_no_request(
     supervise: Supervise, replicas: Replicas, nginx: str
 ) -> None:
     """
-    With stdout a pipe that was full from the start 6,000 requests pass, endpoints change, and it
-    ends on time; what could not be told is counted.
+    When stdout is a full pipe from the start, 6,000 requests are answered, endpoints change, the
+    exit is on time, and dropped lines are counted.
     """
     one, two = replicas("one", "two")
     subject = started(supervise, nginx, one, stdout="unread")
@@ -67,23 +67,23 @@ def test_a_stdout_that_nobody_reads_holds_up_no_request(
 
 
 @nginxes
-def test_the_file_does_not_grow_nor_does_the_supervisor(
+def test_file_and_memory_do_not_grow(
     supervise: Supervise, replicas: Replicas, nginx: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """
-    Through tens of thousands of requests: what has been read is given back, since the disk is
-    memory usually, and each request is told.
+    Over tens of thousands of requests bytes that were read are released, since the disk is usually
+    memory, and each request is logged.
     """
     subject = started(supervise, nginx, *replicas("one"))
     log = subject.home / "run" / "access.log"
     process = psutil.Process(subject.pid)
     ask_often(subject.port, 2000)
     eventually(lambda: len(lines(subject, "/-/ready")) >= 2000, 10)
-    before, most = process.memory_info().rss, 0
+    before, max_used = process.memory_info().rss, 0
     batches = 24 if nginx == current() else 9  # an older nginx takes a connection for each
     for _ in range(batches):
         ask_often(subject.port, 2000)
-        most = max(most, log.stat().st_blocks * 512)
+        max_used = max(max_used, log.stat().st_blocks * 512)
     total = 2000 * (batches + 1)
     eventually(lambda: len(lines(subject, "/-/ready")) >= total, 20)
     eventually(lambda: log.stat().st_blocks * 512 <= 8192)
@@ -92,68 +92,68 @@ def test_the_file_does_not_grow_nor_does_the_supervisor(
         name = nginx.rsplit("/", 1)[-1]
         sys.stdout.write(f"\n{name}: RSS {before >> 10} kB, after {total} +{grown >> 10} kB\n")
     assert log.stat().st_size > total * 200
-    assert most < 34 << 20  # at worst what is not caught up with, and a second of nginx's buffers
+    assert max_used < 34 << 20  # the limit of unread bytes, and one second of nginx's buffers
     assert grown < 6 << 20
     assert [] == [*subject.logged("log.dropped"), *subject.logged("access.unreadable")]
 
 
-def on_a_disk(kind: str, options: str) -> tuple[str, ...]:
+def with_file_system(kind: str, options: str) -> tuple[str, ...]:
     """
-    Return how to start it with a file system of its own in RUNTIME_DIR.
+    Return the command that starts the program with its own file system in RUNTIME_DIR.
     """
     mount = f'mkdir -p "$RUNTIME_DIR"; mount -t {kind} -o {options} ax "$RUNTIME_DIR"; exec "$@"'
     return ("sh", "-ec", f"{mount}", "sh", *RUN)
 
 
-def log_seen_inside(subject: Supervised) -> Path:
+def log_inside(subject: Supervised) -> Path:
     """
-    Return its access log, on a disk that only it sees.
+    Return the path of the access log in the program's mount namespace.
     """
     return Path(f"/proc/{subject.pid}/root{subject.home}/run/access.log")
 
 
 @nginxes
 @pytest.mark.skipif(bool(why_no_unshare()), reason=why_no_unshare())
-def test_where_nothing_can_be_given_back_the_file_is_emptied(
+def test_without_hole_punching_the_file_is_truncated(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas, nginx: str
 ) -> None:
     """
-    A file system without holes: the file is emptied whenever all of it was read.
+    On a file system without holes the file is truncated whenever all of it was read.
     """
-    command = on_a_disk("ramfs", "mode=711")
+    command = with_file_system("ramfs", "mode=711")
     subject = started(
         supervise, nginx, *replicas("one"), pid1=True, subject=Ours(nomad, command=command)
     )
     for _ in range(5):
         ask_often(subject.port, 2000)
     eventually(lambda: len(lines(subject, "/-/ready")) >= 10_000, 20)
-    eventually(lambda: 0 == log_seen_inside(subject).stat().st_size)
+    eventually(lambda: 0 == log_inside(subject).stat().st_size)
     assert 10_000 == len(lines(subject, "/-/ready"))
 
 
 @nginxes
 @pytest.mark.skipif(bool(why_no_unshare()), reason=why_no_unshare())
-def test_a_full_disk_costs_lines_and_no_requests(
+def test_a_full_disk_loses_lines_but_no_requests(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas, nginx: str
 ) -> None:
     """
-    Requests are answered all the same, and told again when there is room.
+    Requests are still answered, and they are logged again when the disk has space.
     """
-    command = on_a_disk("tmpfs", "size=1m,mode=711")
+    command = with_file_system("tmpfs", "size=1m,mode=711")
     subject = started(
         supervise, nginx, *replicas("one"), pid1=True, subject=Ours(nomad, command=command)
     )
-    filler = log_seen_inside(subject).with_name("filler")
+    filler = log_inside(subject).with_name("filler")
     subject.run_inside(f"dd if=/dev/zero of={subject.home}/run/filler bs=4k || true")
     assert filler.stat().st_size > 500_000
     assert ask_often(subject.port, 3000) < 3
     assert "one" == subject.get("/full").text
     subject.run_inside(f"rm {subject.home}/run/filler")
 
-    def told_again() -> bool:
+    def is_logged_again() -> bool:
         subject.get("/again")
         return bool(lines(subject, "/again"))
 
-    eventually(told_again, 10, 0.2)
+    eventually(is_logged_again, 10, 0.2)
     assert len(lines(subject, "/-/ready")) < 3000
     assert [] == subject.other_lines

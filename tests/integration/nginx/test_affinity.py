@@ -1,5 +1,5 @@
 """
-Clients that stay with their endpoint: by hash, by address, by cookie.
+Session affinity: by hash, by address, by cookie.
 """
 
 import re
@@ -27,8 +27,8 @@ nginxes = pytest.mark.parametrize("nginx", BOTH)
 with_cookies = pytest.mark.skipif(not current(), reason="no nginx wheel for this machine")
 
 CLIENTS = range(40)
-#: What tells the clients apart, by the key: headers, a path, or an address to ask from.
-ASKS: dict[str, Callable[[int, int], Answer]] = {
+#: Requests of client n by hash key: it differs in a header, the path or the source address.
+REQUESTS: dict[str, Callable[[int, int], Answer]] = {
     "header:X-User": lambda port, n: get(port, headers={"X-User": f"user-{n}"}),
     "cookie:session": lambda port, n: get(port, headers={"Cookie": f"a=1; session=s{n}; b=2"}),
     "uri": lambda port, n: get(port, f"/models/{n}?v=1"),
@@ -38,7 +38,7 @@ ASKS: dict[str, Callable[[int, int], Answer]] = {
 
 def from_address(port: int, source: str) -> Answer:
     """
-    Ask from another of this machine's own addresses.
+    Send a request from another local address.
     """
     with socket.create_connection(("127.0.0.1", port), 5, (source, 0)) as connection:
         connection.sendall(asking("/"))
@@ -47,7 +47,7 @@ def from_address(port: int, source: str) -> Answer:
 
 def started(supervise: Supervise, nginx: str, served: list[Replica], **options: str) -> Supervised:
     """
-    Return the program once it serves all of these.
+    Return the program when it serves all these replicas.
     """
     subject = supervise(pid1=False, NGINX_BINARY=nginx, **BRISK, **options)
     subject.offer(*served)
@@ -55,9 +55,9 @@ def started(supervise: Supervise, nginx: str, served: list[Replica], **options: 
     return subject
 
 
-def now_listed(subject: Supervised, *listed: Replica) -> None:
+def register(subject: Supervised, *listed: Replica) -> None:
     """
-    Let exactly these be in the registry, and wait until all workers know it.
+    Register exactly these replicas and wait until all workers have them.
     """
     applied, old = len(subject.logged("reload.applied")), {*subject.nginx_workers()}
     subject.offer(*listed)
@@ -65,44 +65,43 @@ def now_listed(subject: Supervised, *listed: Replica) -> None:
 
 
 @nginxes
-@pytest.mark.parametrize("key", ASKS)
+@pytest.mark.parametrize("key", REQUESTS)
 def test_a_key_stays_with_its_endpoint(
     supervise: Supervise, replicas: Replicas, nginx: str, key: str
 ) -> None:
     """
-    The same header, cookie, URI or address goes to the same endpoint, whatever the order of the
-    servers after a reload; when one endpoint leaves, only its own clients move, and they come back
-    with it.
+    The same header, cookie, URI or address reaches the same endpoint in every order of servers
+    after a reload.  When an endpoint leaves, only its own clients move, and they return with it.
     """
     *served, visitor = replicas("a", "b", "c", "d", "visitor")
     subject = started(supervise, nginx, served, LB_METHOD="hash", LB_HASH_KEY=key)
 
-    def homes() -> dict[int, str]:
-        return {n: ASKS[key](subject.port, n).text for n in CLIENTS}
+    def endpoints_by_client() -> dict[int, str]:
+        return {n: REQUESTS[key](subject.port, n).text for n in CLIENTS}
 
-    before = homes()
+    before = endpoints_by_client()
     assert {"a", "b", "c", "d"} == {*before.values()}
     first = order(subject)
-    turns(subject, served, visitor)
+    rotate(subject, served, visitor)
     assert first != order(subject)
-    assert before == homes()
+    assert before == endpoints_by_client()
 
-    now_listed(subject, *served[1:])
-    without = homes()
-    assert {n: home for n, home in before.items() if home != "a"} == {
-        n: home for n, home in without.items() if before[n] != "a"
+    register(subject, *served[1:])
+    without = endpoints_by_client()
+    assert {n: name for n, name in before.items() if name != "a"} == {
+        n: name for n, name in without.items() if before[n] != "a"
     }
     assert "a" not in without.values()
-    now_listed(subject, *served)
-    assert before == homes()
+    register(subject, *served)
+    assert before == endpoints_by_client()
 
 
 @nginxes
-def test_who_brings_no_key_goes_anywhere(
+def test_requests_without_a_key_are_spread(
     supervise: Supervise, replicas: Replicas, nginx: str
 ) -> None:
     """
-    Without the header requests spread: they do not all meet at one endpoint.
+    Requests without the header do not all reach one endpoint.
     """
     subject = started(
         supervise, nginx, replicas("a", "b", "c"), LB_METHOD="hash", LB_HASH_KEY="header:X-User"
@@ -114,22 +113,23 @@ def test_who_brings_no_key_goes_anywhere(
 
 
 @nginxes
-def test_a_key_whose_endpoint_is_dead_is_served_by_another(
+def test_a_key_of_a_failed_endpoint_is_served_by_another(
     supervise: Supervise, replicas: Replicas, nginx: str
 ) -> None:
     """
-    Still listed and gone: the client is answered at once, and is back as soon as its endpoint is.
+    While the endpoint is still listed the client is answered by another, and it returns when the
+    endpoint does.
     """
     served = replicas("a", "b")
     options = {"LB_METHOD": "hash", "LB_HASH_KEY": "header:X-User", "HEALTH_INTERVAL": "1h"}
     subject = started(supervise, nginx, served, **options)
-    ask = ASKS["header:X-User"]
-    of_a = [n for n in CLIENTS if ask(subject.port, n).text == "a"]
+    request = REQUESTS["header:X-User"]
+    of_a = [n for n in CLIENTS if request(subject.port, n).text == "a"]
     assert of_a
     served[0].stop()
-    assert {"b"} == {ask(subject.port, n).text for n in of_a}
+    assert {"b"} == {request(subject.port, n).text for n in of_a}
     served[0].start()
-    assert {"a"} == {ask(subject.port, n).text for n in of_a}
+    assert {"a"} == {request(subject.port, n).text for n in of_a}
 
 
 @nginxes
@@ -137,36 +137,36 @@ def test_an_address_stays_with_its_endpoint_by_ip_hash(
     supervise: Supervise, replicas: Replicas, nginx: str
 ) -> None:
     """
-    ip_hash counts the servers from the first: their order must not turn with the reloads, or every
-    client would move.  The first three numbers of an IPv4 address are a client, as nginx has it.
+    ip_hash depends on the order of servers, which must not rotate with reloads, or every client
+    would move.  nginx takes the first three bytes of an IPv4 address as the client.
     """
     *served, visitor = replicas("a", "b", "c", "visitor")
     subject = started(supervise, nginx, served, LB_METHOD="ip_hash")
 
-    def homes() -> dict[int, str]:
+    def endpoints_by_client() -> dict[int, str]:
         return {n: from_address(subject.port, f"127.0.{n}.1").text for n in CLIENTS}
 
-    before = homes()
+    before = endpoints_by_client()
     assert {"a", "b", "c"} == {*before.values()}
     for _ in range(2):
-        turns(subject, served, visitor)
-        assert before == homes()
+        rotate(subject, served, visitor)
+        assert before == endpoints_by_client()
 
 
-def turns(subject: Supervised, served: list[Replica], visitor: Replica) -> None:
+def rotate(subject: Supervised, served: list[Replica], visitor: Replica) -> None:
     """
-    Have the order of the servers turn: by one that comes and goes.
+    Rotate the order of servers by adding and removing one.
     """
     before = order(subject)
-    now_listed(subject, *served, visitor)
-    now_listed(subject, *served)
+    register(subject, *served, visitor)
+    register(subject, *served)
     assert sorted(before) == sorted(order(subject))
     reload(subject)
 
 
 def order(subject: Supervised) -> list[str]:
     """
-    Return the servers as they stand in the live configuration.
+    Return the servers in the order of the live configuration.
     """
     text = (subject.home / "run/conf/upstream.conf").read_text()
     return re.findall(r"^    server (\S+)", text, re.MULTILINE)
@@ -174,7 +174,7 @@ def order(subject: Supervised) -> list[str]:
 
 def cookie_of(answer: Answer) -> str:
     """
-    Return the cookie that an answer sets, as a client sends it back; nothing where it sets none.
+    Return the cookie that a response sets, as a client returns it; empty if it sets none.
     """
     jar = SimpleCookie(answer.headers.get("Set-Cookie"))
     return "; ".join(f"{name}={morsel.value}" for name, morsel in jar.items())
@@ -183,10 +183,10 @@ def cookie_of(answer: Answer) -> str:
 @with_cookies
 def test_a_cookie_stays_with_its_endpoint(supervise: Supervise, replicas: Replicas) -> None:
     """
-    STICKY=cookie: the first answer names the endpoint, and whoever brings the cookie stays with it
-    over reloads and whatever the order of the servers.
+    With STICKY=cookie the first response names the endpoint, and a client with the cookie stays
+    with it across reloads, in every order of servers.
 
-    No script can read it, it is for all paths, and it ends with the browser.
+    Scripts cannot read it, it is for all paths, and it expires with the browser session.
     """
     *served, visitor = replicas("a", "b", "c", "visitor")
     subject = started(supervise, current(), served, STICKY="cookie")
@@ -202,17 +202,19 @@ def test_a_cookie_stays_with_its_endpoint(supervise: Supervise, replicas: Replic
     assert {"a", "b", "c"} == {*clients.values()}
     assert 3 == len(clients)
     first_order = order(subject)
-    turns(subject, served, visitor)
+    rotate(subject, served, visitor)
     assert first_order != order(subject)
-    for cookie, home in clients.items():
-        assert {home} == {subject.get(headers={"Cookie": cookie}).text for _ in range(5)}
+    for cookie, endpoint in clients.items():
+        assert {endpoint} == {subject.get(headers={"Cookie": cookie}).text for _ in range(5)}
 
 
 @with_cookies
-def test_a_cookie_of_who_left_leads_to_another(supervise: Supervise, replicas: Replicas) -> None:
+def test_a_cookie_of_a_removed_endpoint_is_replaced(
+    supervise: Supervise, replicas: Replicas
+) -> None:
     """
-    The client is answered by another endpoint and given that one's cookie; a dead endpoint that is
-    still listed loses no request either, and nonsense is no cookie.
+    The client is answered by another endpoint and gets its cookie.  A failed endpoint that is still
+    listed loses no request either, and an invalid cookie is ignored.
     """
     served = replicas("a", "b", "c")
     subject = started(supervise, current(), served, STICKY="cookie", HEALTH_INTERVAL="1h")
@@ -220,7 +222,7 @@ def test_a_cookie_of_who_left_leads_to_another(supervise: Supervise, replicas: R
     for _ in CLIENTS:
         answer = subject.get()
         cookies[answer.text] = cookie_of(answer)
-    now_listed(subject, *served[1:])
+    register(subject, *served[1:])
     moved = subject.get(headers={"Cookie": cookies["a"]})
     assert moved.text in {"b", "c"}
     assert cookies[moved.text] == cookie_of(moved)
@@ -230,16 +232,16 @@ def test_a_cookie_of_who_left_leads_to_another(supervise: Supervise, replicas: R
 
     served[1].stop()
     assert {"c"} == {subject.get(headers={"Cookie": cookies["b"]}).text for _ in range(5)}
-    for nonsense in ("autoexit=", "autoexit=zz", "autoexit=" + "f" * 4000, "autoexit=%00;x"):
-        assert 200 == subject.get(headers={"Cookie": nonsense}).status
+    for invalid in ("autoexit=", "autoexit=zz", "autoexit=" + "f" * 4000, "autoexit=%00;x"):
+        assert 200 == subject.get(headers={"Cookie": invalid}).status
 
 
 @pytest.mark.parametrize("command", ["run", "check"])
-def test_a_cookie_that_this_nginx_cannot_set_ends_the_start(
+def test_a_cookie_without_support_in_nginx_fails_the_start(
     supervise: Supervise, command: str
 ) -> None:
     """
-    78 and a line with both versions, from a start as from a check, before anything listens.
+    `run` and `check` exit with 78 and report both versions.
     """
     found = subprocess.run(
         [shutil.which("nginx") or "/usr/sbin/nginx", "-v"],
@@ -250,7 +252,7 @@ def test_a_cookie_that_this_nginx_cannot_set_ends_the_start(
     version = re.search(r"/([0-9.]+)", found.stderr.removeprefix("nginx version:"))
     assert version
     if tuple(map(int, version[1].split("."))) >= (1, 29, 6):
-        pytest.skip("the distribution's nginx can")
+        pytest.skip("the distribution's nginx supports it")
     with Supervised(pid1=False, STICKY="cookie") as subject:
         if command == "run":
             assert 78 == subject.wait()
@@ -271,4 +273,4 @@ def test_a_cookie_that_this_nginx_cannot_set_ends_the_start(
             )
             assert 78 == done.returncode
             errors = done.stderr
-    assert f"nginx 1.29.6 or newer can do that, this is {version[1]}" in errors
+    assert f"needs nginx 1.29.6 or newer, this is {version[1]}" in errors

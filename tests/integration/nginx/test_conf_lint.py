@@ -24,22 +24,22 @@ KEYS = ["ip", "uri", "header:X-User", "header:a", "cookie:session_id", "cookie:A
 WITH_BACKUP = {"round_robin", "least_conn"}
 
 
-def balancings(method: str) -> list[dict[str, str]]:
+def method_settings(method: str) -> list[dict[str, str]]:
     """
-    Return the settings that ask for a method, with each key where it needs one.
+    Return the settings of a method, with each hash key if it needs one.
     """
     keys = [{"LB_HASH_KEY": key} for key in KEYS] if method == "hash" else [{}]
     return [{"LB_METHOD": method, **key} for key in keys]
 
 
-def spread(drawn: dict[str, Any]) -> dict[str, str]:
+def flattened(drawn: dict[str, Any]) -> dict[str, str]:
     """
-    Put the settings that only go together beside the others.
+    Merge the settings that depend on each other into the others.
     """
     return {**drawn.pop("BALANCING", {}), **drawn}
 
 
-SPANS = st.sampled_from(["1ms", "250ms", "2s", "90", "1.5h", "1h30m", "30d"])
+DURATIONS = st.sampled_from(["1ms", "250ms", "2s", "90", "1.5h", "1h30m", "30d"])
 NETWORKS = st.lists(
     st.ip_addresses(network="10.0.0.0/8").map(str)
     | st.ip_addresses(v=6).map(lambda address: f"{address.compressed}/128")
@@ -52,19 +52,21 @@ NETWORKS = st.lists(
 SETTINGS = st.fixed_dictionaries(
     {"ENDPOINTS": st.just("10.0.0.1:1")},
     optional={
-        "BALANCING": st.sampled_from([each for method in METHODS for each in balancings(method)]),
+        "BALANCING": st.sampled_from(
+            [each for method in METHODS for each in method_settings(method)]
+        ),
         "STICKY": st.sampled_from(["cookie", "off"]),
         "TRUSTED_PROXIES": NETWORKS,
         "ACCESS_LOG": st.sampled_from(["json", "off"]),
         "MAX_BODY_SIZE": st.sampled_from(["0", "1", "512k", "20m", "2g"]),
-        "CONNECT_TIMEOUT": SPANS,
-        "REQUEST_TIMEOUT": SPANS,
+        "CONNECT_TIMEOUT": DURATIONS,
+        "REQUEST_TIMEOUT": DURATIONS,
         "READY_PATH": st.sampled_from(["off", "/-/ready", "/x/y", "/~a.b_c-d"]),
         "SUNSET_HEADER": st.sampled_from(["true", "false"]),
         "ADMIN_PORT": st.sampled_from(["off", "9"]),
     },
-).map(spread)
-SHARES = st.builds(
+).map(flattened)
+OPTIONS = st.builds(
     ServerOptions,
     st.integers(1, 300) | st.sampled_from([-1, 0, 2**40]),
     st.booleans(),
@@ -79,12 +81,12 @@ SUNSETS = st.none() | st.integers(1, 253402300799)
 @st.composite
 def plans(draw: st.DrawFn) -> Plan:
     """
-    Draw any plan: the policy would not make each of them.
+    Draw a plan, also one that the policy would not make.
     """
-    asked = draw(st.dictionaries(ENDPOINTS, st.none() | SHARES, max_size=8))
-    modes = [Mode.SERVE, Mode.DRAINING] if asked else [each for each in Mode if each != Mode.SERVE]
-    server_options = tuple((each, share) for each, share in sorted(asked.items()) if share)
-    return Plan(tuple(sorted(asked)), draw(st.sampled_from(modes)), server_options, draw(SUNSETS))
+    drawn = draw(st.dictionaries(ENDPOINTS, st.none() | OPTIONS, max_size=8))
+    modes = [Mode.SERVE, Mode.DRAINING] if drawn else [each for each in Mode if each != Mode.SERVE]
+    server_options = tuple((each, options) for each, options in sorted(drawn.items()) if options)
+    return Plan(tuple(sorted(drawn)), draw(st.sampled_from(modes)), server_options, draw(SUNSETS))
 
 
 TWO = (Endpoint("10.0.0.1", 1), Endpoint("fd00::1", 1))
@@ -93,15 +95,15 @@ VERSIONS = st.sampled_from([(1, 18, 0), (1, 22, 1), (1, 27, 4), (1, 31, 3)])
 
 @hypothesis(max_examples=60, deadline=None)
 @given(SETTINGS, VERSIONS, plans(), st.booleans())
-def test_F12_no_directive_is_used_that_must_not_be(
+def test_F12_no_forbidden_directive_is_used(
     environ: dict[str, str],
     version: tuple[int, ...],
     plan: Plan,
     stub_status: bool,  # noqa: FBT001
 ) -> None:
     """
-    Whatever the settings, the nginx and the endpoints: no directive that was the way into nginx,
-    no regular expression, no retry of what is not safe to send twice, no file but the known ones.
+    With any settings, nginx version and endpoints there is no directive known as an attack vector,
+    no regular expression, no retry of non-idempotent requests, and no unknown file.
     """
     with tempfile.TemporaryDirectory() as name:
         files = rendered(environ, version, plan, stub_status=stub_status).files
@@ -120,29 +122,29 @@ def test_F12_no_directive_is_used_that_must_not_be(
 @hypothesis(max_examples=60, deadline=None)
 @given(plans(), st.sampled_from(METHODS), st.integers(0, 20))
 def test_F12_each_endpoint_is_one_server_line_and_nothing_else(
-    plan: Plan, method: str, turn: int
+    plan: Plan, method: str, rotation: int
 ) -> None:
     """
-    Read back, the upstream holds each endpoint once, in an order that only rotates, and no more;
-    with its weight where it has one, and a backup only where the method knows any and not all are.
+    The parsed upstream holds each endpoint once, in a rotated order, and nothing else.  It has a
+    weight if set, and `backup` only if the method supports it and not all endpoints are backups.
     """
     with tempfile.TemporaryDirectory() as name:
-        bundle = rendered(balancings(method)[0], (1, 31, 3), plan, rotation=turn)
-        found = directives(bundle.files, Path(name))
+        config = rendered(method_settings(method)[0], (1, 31, 3), plan, rotation=rotation)
+        found = directives(config.files, Path(name))
     inside = [each for each in found if each.around[-1:] == ("upstream service",)]
     served = [each.words for each in inside if each.name == "server"]
-    turns = plan.endpoints and method != "ip_hash"  # whose clients are told apart by that order
-    start = turn % len(plan.endpoints) if turns else 0
+    rotates = plan.endpoints and method != "ip_hash"  # which assigns clients by the order
+    start = rotation % len(plan.endpoints) if rotates else 0
     order = [*plan.endpoints[start:], *plan.endpoints[:start]]
     assert [str(each) for each in order] == [words[0] for words in served]
     server_options = dict(plan.server_options)
     all_backups = all(each in server_options and server_options[each].backup for each in order)
     for endpoint, words in zip(order, served, strict=True):
-        share = server_options.get(endpoint, ServerOptions())
-        weight = {f"weight={min(share.weight, 65535)}"} if share.weight > 1 else set()
-        if method == "hash" and sum(share.weight for share in server_options.values()) > 3000:
-            weight = {word for word in words if word.startswith("weight=")}  # in proportion
-        marked = share.backup and method in WITH_BACKUP and not all_backups
+        options = server_options.get(endpoint, ServerOptions())
+        weight = {f"weight={min(options.weight, 65535)}"} if options.weight > 1 else set()
+        if method == "hash" and sum(options.weight for options in server_options.values()) > 3000:
+            weight = {word for word in words if word.startswith("weight=")}  # scaled down
+        marked = options.backup and method in WITH_BACKUP and not all_backups
         assert {"max_fails=0", *weight, *(["backup"] if marked else [])} == set(words[1:])
 
 
@@ -182,13 +184,13 @@ def test_F12_each_endpoint_is_one_server_line_and_nothing_else(
         "return 200 $1;",
     ],
 )
-def test_F12_the_lint_sees_what_it_shall(bad: str, tmp_path: Path) -> None:
+def test_F12_the_lint_finds_each_violation(bad: str, tmp_path: Path) -> None:
     """
-    Each forbidden thing is found where it is: a lint that sees nothing would pass as well.
+    A lint that finds nothing would pass all other tests.
     """
-    import crossplane  # noqa: PLC0415 - only here is a file read without its rules
+    import crossplane  # noqa: PLC0415 - only used here, to parse without its own checks
 
-    from tests.support.conf_lint import _walk  # noqa: PLC0415 - the same
+    from tests.support.conf_lint import _walk  # noqa: PLC0415 - only used here
 
     (tmp_path / "nginx.conf").write_text(f"http {{ {bad} }}")
     payload = crossplane.parse(
@@ -200,37 +202,35 @@ def test_F12_the_lint_sees_what_it_shall(bad: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("nginx", BOTH)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("endpoints", [0, 1, 300])
-def test_F12_what_is_rendered_is_accepted(
+def test_F12_nginx_accepts_the_rendered_files(
     tmp_path: Path, nginx: str, method: str, endpoints: int
 ) -> None:
     """
-    Real nginx, old and current, accepts what is rendered, without a warning.
+    An old and a current nginx accept them without a warning.
     """
     served = tuple(Endpoint(f"10.0.{n // 250}.{n % 250 + 1}", 80) for n in range(endpoints))
     plan = Plan(served, Mode.SERVE if served else Mode.STARTING, sunset=1_800_000_000)
     ports = {"LISTEN_PORT": str(free_port()), "ADMIN_PORT": str(free_port())}
-    environ = {**balancings(method)[0], **ports}
-    bundle = rendered(
+    environ = {**method_settings(method)[0], **ports}
+    config = rendered(
         environ,
         version_of(nginx),
         plan,
         str(tmp_path),
         stub_status=find_binary(nginx).has_stub_status,
     )
-    assert not objection(nginx, written(bundle.files, tmp_path))
+    assert not objection(nginx, written(config.files, tmp_path))
 
 
 @pytest.mark.parametrize("nginx", BOTH)
 @hypothesis(max_examples=60, deadline=None)
 @given(environ=SETTINGS, plan=plans())
-def test_F12_whatever_the_settings_say_nginx_accepts_it(
-    nginx: str, environ: dict[str, str], plan: Plan
-) -> None:
+def test_F12_nginx_accepts_any_settings(nginx: str, environ: dict[str, str], plan: Plan) -> None:
     """
-    Any settings with any endpoints, weights and states: real nginx, old and current, reads what is
-    rendered without a warning, and so does crossplane, which finds whitelisted directives only.
+    With any endpoints, weights and states an old and a current nginx read the rendered files
+    without a warning, and crossplane finds only whitelisted directives.
 
-    What this nginx cannot do is refused before anything is rendered.
+    A setting that this nginx does not support is refused before rendering.
     """
     environ = {**environ, "LISTEN_PORT": str(free_port())}
     version = version_of(nginx)
@@ -239,9 +239,9 @@ def test_F12_whatever_the_settings_say_nginx_accepts_it(
         assert version < (1, 29, 6)
         environ["STICKY"] = "off"
     with tempfile.TemporaryDirectory() as name:
-        bundle = rendered(environ, version, plan, name)
-        assert not objection(nginx, written(bundle.files, Path(name)))
-        found = directives(bundle.files, Path(name))
+        config = rendered(environ, version, plan, name)
+        assert not objection(nginx, written(config.files, Path(name)))
+        found = directives(config.files, Path(name))
     assert [] == complaints(found)
     assert [] == strangers(found, name)
 
@@ -249,14 +249,14 @@ def test_F12_whatever_the_settings_say_nginx_accepts_it(
 @pytest.mark.parametrize("nginx", BOTH)
 def test_F12_a_thousand_proxies_are_accepted(tmp_path: Path, nginx: str) -> None:
     """
-    The list of a content network, with all of both families beside it and each twice.
+    The list is that of a content delivery network, with all addresses of both families, each twice.
     """
     networks = [f"10.{n // 250}.{n % 250}.0/24" for n in range(1000)]
     networks += ["0.0.0.0/0", "::/0", "2001:db8::/32", "2001:db8::/33"]
     environ = {"TRUSTED_PROXIES": ",".join(networks * 2), "LISTEN_PORT": str(free_port())}
-    bundle = rendered(environ, version_of(nginx), Plan(TWO, Mode.SERVE), str(tmp_path))
-    assert not objection(nginx, written(bundle.files, tmp_path))
-    found = directives(bundle.files, tmp_path)
+    config = rendered(environ, version_of(nginx), Plan(TWO, Mode.SERVE), str(tmp_path))
+    assert not objection(nginx, written(config.files, tmp_path))
+    found = directives(config.files, tmp_path)
     proxies = [
         each for each in found if (each.name, each.around) == ("set_real_ip_from", ("http",))
     ]
@@ -273,31 +273,31 @@ def test_F12_a_thousand_proxies_are_accepted(tmp_path: Path, nginx: str) -> None
 )
 @example(plan=Plan(TWO, Mode.SERVE, ((TWO[0], ServerOptions(3, backup=True)),)), method="")
 @example(plan=Plan(TWO, Mode.SERVE, ((TWO[1], ServerOptions(2**40)),)), method="")
-def test_E13_whatever_shares_are_asked_for_nginx_accepts_them(
-    nginx: str, plan: Plan, method: str
-) -> None:
+def test_E13_nginx_accepts_any_server_options(nginx: str, plan: Plan, method: str) -> None:
     """
-    Any weights, backups and drains, with each method, sticky or not: real nginx, old and current,
-    never refuses.
+    An old and a current nginx accept any weights, backups and drains with each method, sticky or
+    not.
     """
     stickies = ["off", "cookie"] if version_of(nginx) >= (1, 29, 6) else ["off"]
     for each, sticky in product([method] if method else METHODS, stickies):
         with tempfile.TemporaryDirectory() as name:
             port = {"LISTEN_PORT": str(free_port()), "STICKY": sticky}
-            bundle = rendered({**balancings(each)[0], **port}, version_of(nginx), plan, name)
-            assert not objection(nginx, written(bundle.files, Path(name)))
+            config = rendered({**method_settings(each)[0], **port}, version_of(nginx), plan, name)
+            assert not objection(nginx, written(config.files, Path(name)))
 
 
 @pytest.mark.parametrize("nginx", BOTH)
-@pytest.mark.parametrize("odd", ["it's", 'a "b"', "a;b {c} $d #e", "a\\b\\n", "a\nb", "\udcff"])
-def test_a_folder_may_have_any_name(tmp_path: Path, nginx: str, odd: str) -> None:
+@pytest.mark.parametrize(
+    "folder_name", ["it's", 'a "b"', "a;b {c} $d #e", "a\\b\\n", "a\nb", "\udcff"]
+)
+def test_a_folder_may_have_any_name(tmp_path: Path, nginx: str, folder_name: str) -> None:
     """
-    A folder that Nomad or the system chose is no text of the configuration's grammar.
+    A folder that Nomad or the system chose may contain characters special to nginx's configuration.
     """
-    folder = tmp_path / odd
+    folder = tmp_path / folder_name
     folder.mkdir()
     plan = Plan((), Mode.STARTING)
     environ = {"LISTEN_PORT": str(free_port()), "ADMIN_PORT": str(free_port())}
-    bundle = rendered(environ, version_of(nginx), plan, str(folder))
-    assert not objection(nginx, written(bundle.files, folder))
+    config = rendered(environ, version_of(nginx), plan, str(folder))
+    assert not objection(nginx, written(config.files, folder))
     assert (folder / "temp" / "body").is_dir()

@@ -21,7 +21,7 @@ def edited(conf: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"127.0.0.1", b"127.0.0.2"))
 
 
-def cut_short(conf: Path) -> None:
+def truncated(conf: Path) -> None:
     (conf / "nginx.conf").write_bytes((conf / "nginx.conf").read_bytes()[:200])
 
 
@@ -42,12 +42,12 @@ def one_added(conf: Path) -> None:
     (conf / "server.d" / "mine.conf").write_text("# mine\n")
 
 
-def link_bent(conf: Path) -> None:
+def link_redirected(conf: Path) -> None:
     conf.unlink()
     conf.symlink_to("/etc/nginx")
 
 
-def link_made_a_folder(conf: Path) -> None:
+def link_replaced_by_folder(conf: Path) -> None:
     target = conf.resolve()
     conf.unlink()
     target.rename(conf)
@@ -55,22 +55,22 @@ def link_made_a_folder(conf: Path) -> None:
 
 DAMAGE = [
     edited,
-    cut_short,
+    truncated,
     one_deleted,
     all_deleted,
     link_deleted,
     one_added,
-    link_bent,
-    link_made_a_folder,
+    link_redirected,
+    link_replaced_by_folder,
 ]
 
 
-def test_F09_damaged_live_files_are_restored_at_the_next_look(
+def test_F09_damaged_live_files_are_restored_at_sighup(
     supervise: Supervise, replicas: Replicas
 ) -> None:
     """
-    Whatever somebody does to the live files, at the next SIGHUP every byte is back, and nginx,
-    which never read the damage, is not signalled.
+    After any damage to the live files SIGHUP restores every byte; nginx, which never read the
+    damage, is not signalled.
     """
     (one,) = replicas("one")
     subject = supervise()
@@ -93,12 +93,14 @@ def test_F09_damaged_live_files_are_restored_at_the_next_look(
     assert "one" == subject.get().text
 
 
-@pytest.mark.parametrize("damage", [cut_short, all_deleted, link_bent, link_made_a_folder])
-def test_F09_a_change_of_endpoints_mends_damaged_files_as_well(
+@pytest.mark.parametrize(
+    "damage", [truncated, all_deleted, link_redirected, link_replaced_by_folder]
+)
+def test_F09_a_change_of_endpoints_repairs_damaged_files(
     supervise: Supervise, replicas: Replicas, damage: Callable[[Path], None]
 ) -> None:
     """
-    With the live files damaged the next change of endpoints is applied as if they were not.
+    A change of endpoints is applied normally while the live files are damaged.
     """
     one, two = replicas("one", "two")
     subject = supervise()
@@ -112,11 +114,9 @@ def test_F09_a_change_of_endpoints_mends_damaged_files_as_well(
     assert b"127.0.0.1:%d max_fails" % two.port in live_files(subject)["upstream.conf"]
 
 
-def test_F09_an_nginx_that_died_starts_again_on_restored_files(
-    supervise: Supervise, replicas: Replicas
-) -> None:
+def test_F09_nginx_restarts_on_restored_files(supervise: Supervise, replicas: Replicas) -> None:
     """
-    With the live files damaged and nginx killed the new nginx reads the last good files.
+    When nginx is killed while the live files are damaged, the new nginx reads the last good files.
     """
     (one,) = replicas("one")
     subject = supervise()
@@ -136,13 +136,13 @@ def test_F10_a_link_planted_at_a_temporary_name_is_not_followed(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas, tmp_path: Path
 ) -> None:
     """
-    Links planted under every name that is about to be written, of a folder, a file, the new link
-    or the pid, are replaced and never written through; what they point to stays as it was.
+    Links planted under every name that will be written, of a folder, a file, the new link or the
+    pid, are replaced and never followed; their targets are unchanged.
     """
-    victim, house = tmp_path / "victim", tmp_path / "house"
+    victim, target = tmp_path / "victim", tmp_path / "target"
     victim.write_text("precious\n")
-    house.mkdir()
-    (house / "nginx.conf").write_text("precious\n")
+    target.mkdir()
+    (target / "nginx.conf").write_text("precious\n")
     one, two, three = replicas("one", "two", "three")
     subject = Supervised(nomad)
     try:
@@ -155,17 +155,17 @@ def test_F10_a_link_planted_at_a_temporary_name_is_not_followed(
         ):
             planted.symlink_to(victim)
         for number in (1, 2):
-            (run / f"conf-{number}").symlink_to(house)
+            (run / f"conf-{number}").symlink_to(target)
         subject.offer(one)
         assert "one" == subject.start().ready(status=200).text
         subject.wait_for_log("reload.applied", mode="serve")
         for number in (2, 3):
-            (run / f"conf-{number}").symlink_to(house)
+            (run / f"conf-{number}").symlink_to(target)
         (run / ".conf-new").symlink_to(victim)
         subject.offer(two)
         eventually(lambda: "two" == subject.get().text)
         eventually(lambda: not (run / "conf-3").exists())
-        (run / "conf-3").mkdir()  # a folder that is theirs, with a trap inside
+        (run / "conf-3").mkdir()  # another user's folder with a planted link
         (run / "conf-3" / "upstream.conf").symlink_to(victim)
         subject.offer(three)
         eventually(lambda: "three" == subject.get().text)
@@ -176,18 +176,18 @@ def test_F10_a_link_planted_at_a_temporary_name_is_not_followed(
     finally:
         subject.close()
     assert "precious\n" == victim.read_text()
-    assert ["nginx.conf"] == [path.name for path in house.iterdir()]
-    assert "precious\n" == (house / "nginx.conf").read_text()
+    assert ["nginx.conf"] == [path.name for path in target.iterdir()]
+    assert "precious\n" == (target / "nginx.conf").read_text()
 
 
 def test_F10_a_planted_runtime_folder_is_not_used(tmp_path: Path) -> None:
     """
-    A runtime folder that is a link is no folder of ours: it is refused with a reason.
+    A runtime folder that is a link is refused with a reason.
     """
-    house = tmp_path / "house"
-    house.mkdir()
-    (tmp_path / "run").symlink_to(house)
-    folder, troubles = runtime_dir._first_usable([str(tmp_path / "run")])
+    target = tmp_path / "target"
+    target.mkdir()
+    (tmp_path / "run").symlink_to(target)
+    folder, errors = runtime_dir._first_usable([str(tmp_path / "run")])
     assert folder is None
-    assert [f"{tmp_path}/run: Operation not permitted"] == troubles or "belongs" in troubles[0]
-    assert [] == list(house.iterdir())
+    assert [f"{tmp_path}/run: Operation not permitted"] == errors or "owned by" in errors[0]
+    assert [] == list(target.iterdir())

@@ -1,5 +1,5 @@
 """
-Who the client is: what a replica is told, and from whom that is believed.
+Headers about the client: what a replica receives, and which proxies are trusted.
 """
 
 import re
@@ -17,8 +17,8 @@ from tests.support.replica import Replica
 
 Replicas = Callable[..., list[Replica]]
 
-#: The addresses we ask from; the client behind the proxies is of a network for documentation.
-STRANGER, PROXY, OUTER = "127.0.0.1", "127.0.0.2", "127.0.0.3"
+#: Source addresses of requests; the client behind the proxies is in a documentation network.
+UNTRUSTED, PROXY, OUTER = "127.0.0.1", "127.0.0.2", "127.0.0.3"
 CLIENT = "203.0.113.7"
 TRUSTED = {"TRUSTED_PROXIES": f"{PROXY},{OUTER}"}
 
@@ -38,19 +38,19 @@ ID = re.compile(r"[0-9a-f]{32}")
 
 nginxes = pytest.mark.parametrize("nginx", BOTH)
 
-Told = dict[str, list[str]]
+Headers = dict[str, list[str]]
 
 
-def told(port: int, source: str, *lines: str, path: str = "/headers") -> Told:
+def received_headers(port: int, source: str, *lines: str, path: str = "/headers") -> Headers:
     """
-    Ask from an address with these header lines, and return what the replica received.
+    Send a request from an address with these header lines and return what the replica received.
     """
     head = [f"GET {path} HTTP/1.1", "Host: shop.example:8080", "Connection: close", *lines, "", ""]
     with socket.create_connection(("127.0.0.1", port), 5, (source, 0)) as connection:
         connection.sendall("\r\n".join(head).encode("latin-1"))
         answer = read_answer(connection)
     assert 200 == answer.status, answer.text
-    found: Told = {}
+    found: Headers = {}
     for line in answer.text.split("\n"):
         name, _, value = line.partition(": ")
         found.setdefault(name.lower(), []).append(value)
@@ -63,18 +63,18 @@ def plan(*served: Replica) -> Plan:
 
 @nginxes
 @pytest.mark.parametrize("environ", [{}, TRUSTED])
-def test_what_a_stranger_claims_is_not_believed(
+def test_headers_of_an_untrusted_client_are_replaced(
     nginx: str, replicas: Replicas, environ: dict[str, str]
 ) -> None:
     """
-    Nobody is trusted by default, and nobody but the named: the replica is told who connects and
-    how, and nothing of what the client says about itself, spelt with underscores or not.
+    No client is trusted unless listed: the replica receives the address and protocol of the
+    connection and none of the client's own headers about itself, spelt with underscores or not.
     """
     (one,) = replicas("one")
     with running(nginx, plan(one), environ) as port:
-        found = told(port, STRANGER, *CLAIMS)
+        found = received_headers(port, UNTRUSTED, *CLAIMS)
 
-        assert [STRANGER] == found["x-forwarded-for"] == found["x-real-ip"]
+        assert [UNTRUSTED] == found["x-forwarded-for"] == found["x-real-ip"]
         assert ["http"] == found["x-forwarded-proto"]
         assert ["shop.example:8080"] == found["x-forwarded-host"] == found["host"]
         assert [str(port)] == found["x-forwarded-port"]
@@ -85,15 +85,15 @@ def test_what_a_stranger_claims_is_not_believed(
 
 
 @nginxes
-def test_what_a_trusted_proxy_says_is_passed_on(nginx: str, replicas: Replicas) -> None:
+def test_headers_of_a_trusted_proxy_are_passed_on(nginx: str, replicas: Replicas) -> None:
     """
-    The client is the client, not the proxy: all that the proxy says of it arrives, with the proxy's
-    own address added to the way; X-Real-IP is ours to say, whoever sends one.
+    The replica receives the proxy's headers about the client, with the proxy's address appended to
+    X-Forwarded-For; X-Real-IP is always set by nginx.
     """
     (one,) = replicas("one")
     with running(nginx, plan(one), TRUSTED) as port:
         lines = [line.replace("X-Real-IP: " + CLIENT, "X-Real-IP: 6.6.6.6") for line in CLAIMS]
-        found = told(port, PROXY, *lines)
+        found = received_headers(port, PROXY, *lines)
 
         assert [f"{CLIENT}, {PROXY}"] == found["x-forwarded-for"]
         assert [CLIENT] == found["x-real-ip"]
@@ -108,14 +108,14 @@ def test_what_a_trusted_proxy_says_is_passed_on(nginx: str, replicas: Replicas) 
 
 
 @nginxes
-def test_a_trusted_proxy_that_says_nothing_is_the_client(nginx: str, replicas: Replicas) -> None:
+def test_a_trusted_proxy_without_headers_is_the_client(nginx: str, replicas: Replicas) -> None:
     """
-    What it leaves out is what we see, and the request still has an ID.
+    Missing headers are filled in from the connection, and the request still has an ID.
     """
     (one,) = replicas("one")
     with running(nginx, plan(one), TRUSTED) as port:
         for lines in ((), ("X-Forwarded-For:", "X-Request-ID:", "X-Forwarded-Proto:")):
-            found = told(port, PROXY, *lines)
+            found = received_headers(port, PROXY, *lines)
             assert [PROXY] == found["x-forwarded-for"] == found["x-real-ip"]
             assert ["http"] == found["x-forwarded-proto"]
             assert [str(port)] == found["x-forwarded-port"]
@@ -144,50 +144,52 @@ def test_a_trusted_proxy_that_says_nothing_is_the_client(nginx: str, replicas: R
         (("X-Forwarded-For: " + "1.2.3.4, " * 200 + CLIENT,), CLIENT),
     ],
 )
-def test_the_client_is_the_last_who_is_not_trusted(
+def test_the_client_is_the_last_untrusted_address(
     nginx: str, replicas: Replicas, lines: tuple[str, ...], client: str
 ) -> None:
     """
-    Through a chain of proxies, in one line or several: what a client puts in front is skipped, and
-    garbage names nobody.  The whole way arrives, as it was told and with the last proxy at its end.
+    In a chain of proxies, in one header line or several, addresses prepended by a client and
+    invalid ones are skipped.  The replica receives the whole chain with the last proxy appended.
     """
     (one,) = replicas("one")
     with running(nginx, plan(one), TRUSTED) as port:
-        found = told(port, PROXY, *lines)
+        found = received_headers(port, PROXY, *lines)
 
         assert [client] == found["x-real-ip"]
-        way = ", ".join(line.removeprefix("X-Forwarded-For: ") for line in lines)
-        assert [f"{way}, {PROXY}"] == found["x-forwarded-for"]
+        chain = ", ".join(line.removeprefix("X-Forwarded-For: ") for line in lines)
+        assert [f"{chain}, {PROXY}"] == found["x-forwarded-for"]
 
 
 @nginxes
-def test_where_all_are_trusted_the_first_is_the_client(nginx: str, replicas: Replicas) -> None:
+def test_with_all_networks_trusted_the_first_address_is_the_client(
+    nginx: str, replicas: Replicas
+) -> None:
     """
-    All networks of both families: every client can then say what it likes, as documented.
+    With all networks of both families trusted every client can claim any address, as documented.
     """
     (one,) = replicas("one")
     with running(nginx, plan(one), {"TRUSTED_PROXIES": "0.0.0.0/0,::/0"}) as port:
-        assert ["6.6.6.6"] == told(port, STRANGER, f"X-Forwarded-For: 6.6.6.6, {CLIENT}")[
-            "x-real-ip"
-        ]
+        assert ["6.6.6.6"] == received_headers(
+            port, UNTRUSTED, f"X-Forwarded-For: 6.6.6.6, {CLIENT}"
+        )["x-real-ip"]
 
 
 @nginxes
 @pytest.mark.parametrize(
     "method", [{"LB_METHOD": "ip_hash"}, {"LB_METHOD": "hash", "LB_HASH_KEY": "ip"}]
 )
-def test_clients_behind_a_proxy_are_told_apart(
+def test_clients_behind_a_proxy_are_distinguished(
     nginx: str, replicas: Replicas, method: dict[str, str]
 ) -> None:
     """
-    By the address of the client and not of the proxy: behind one proxy they still spread, and each
-    stays where it is.  A stranger who claims to be many stays one.
+    Hashing uses the address of the client and not of the proxy, so that clients behind one proxy
+    are spread.  An untrusted client that claims many addresses counts as one.
     """
     one, two, three = replicas("one", "two", "three")
 
     def answered(port: int, source: str) -> Counter[str]:
         for n in range(60):
-            told(port, source, f"X-Forwarded-For: 203.0.{n}.7")
+            received_headers(port, source, f"X-Forwarded-For: 203.0.{n}.7")
         found = Counter({each.name: each.requests["GET /headers"] for each in (one, two, three)})
         for each in (one, two, three):
             each.requests.clear()
@@ -195,16 +197,16 @@ def test_clients_behind_a_proxy_are_told_apart(
 
     with running(nginx, plan(one, two, three), {**TRUSTED, **method}) as port:
         assert 3 == len(answered(port, PROXY))
-        assert 1 == len(answered(port, STRANGER))
+        assert 1 == len(answered(port, UNTRUSTED))
 
 
 @nginxes
-def test_every_request_has_an_id_of_its_own(nginx: str, replicas: Replicas) -> None:
+def test_every_request_has_a_unique_id(nginx: str, replicas: Replicas) -> None:
     """
-    Also a request that nobody gave one, on one connection after the other.
+    Requests without an ID get one, on consecutive connections.
     """
     (one,) = replicas("one")
     with running(nginx, plan(one)) as port:
-        seen = {told(port, STRANGER)["x-request-id"][0] for _ in range(20)}
+        seen = {received_headers(port, UNTRUSTED)["x-request-id"][0] for _ in range(20)}
 
     assert 20 == len(seen)

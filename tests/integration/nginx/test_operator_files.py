@@ -1,5 +1,5 @@
 """
-The operator's own files: tested with everything else, applied at SIGHUP, never a danger.
+The operator's own files: tested, applied at SIGHUP, and never harmful to a running service.
 """
 
 import os
@@ -30,7 +30,7 @@ folders = pytest.mark.parametrize("folder", ["conf.d", "server.d"])
 
 def checked(operator: Path, nginx: str) -> subprocess.CompletedProcess[str]:
     """
-    Have everything checked that a start with these files would use.
+    Run `check` with these files.
     """
     environ = {
         "PATH": os.environ["PATH"],
@@ -55,7 +55,7 @@ def checked(operator: Path, nginx: str) -> subprocess.CompletedProcess[str]:
 @folders
 def test_a_check_tests_the_operators_files(tmp_path: Path, nginx: str, folder: Folder) -> None:
     """
-    What nginx would refuse is found without a start, with file and line; what is good is accepted.
+    An error is reported with file and line, and valid files are accepted.
     """
     path = tmp_path / folder / "mine.conf"
     path.parent.mkdir()
@@ -77,12 +77,12 @@ def test_a_check_tests_the_operators_files(tmp_path: Path, nginx: str, folder: F
 
 @nginxes
 @folders
-def test_a_broken_file_never_replaces_what_works(
+def test_a_broken_file_never_replaces_a_good_one(
     supervise: Supervise, replicas: Replicas, nginx: str, folder: Folder
 ) -> None:
     """
-    Not at SIGHUP, not with a change of endpoints, and not when nginx dies meanwhile: the last good
-    bytes of the file serve on, until it is mended.
+    At SIGHUP, at a change of endpoints and when nginx exits meanwhile, the last good bytes of the
+    file stay live until it is repaired.
     """
     one, two = replicas("one", "two")
     subject = supervise(pid1=False, NGINX_BINARY=nginx, **BRISK)
@@ -115,17 +115,17 @@ def test_a_broken_file_never_replaces_what_works(
     assert good[folder].encode() == live_files(subject)[name]
     assert (folder == "server.d") == (subject.get().headers["X-Mine"] == "1")
 
-    subject.write_in(folder, "mine.conf", "# mended\n")
+    subject.write_in(folder, "mine.conf", "# repaired\n")
     subject.signal(signal.SIGHUP)
-    eventually(lambda: b"# mended\n" == live_files(subject).get(name))
+    eventually(lambda: b"# repaired\n" == live_files(subject).get(name))
 
 
 @nginxes
-def test_a_file_that_was_removed_is_gone_at_sighup(
+def test_a_removed_file_is_dropped_at_sighup(
     supervise: Supervise, replicas: Replicas, nginx: str
 ) -> None:
     """
-    As is one that no longer ends in .conf; one that came is there.
+    A file renamed to another suffix is dropped as well, and a new file is added.
     """
     (one,) = replicas("one")
     subject = supervise(pid1=False, NGINX_BINARY=nginx, **BRISK)

@@ -1,5 +1,5 @@
 """
-Endpoints that die, hang or are poisoned: what is tried again, what never, and who notices.
+Endpoints that fail, hang or crash: which requests are retried, and which never.
 """
 
 import http.client
@@ -26,7 +26,7 @@ Supervise = Callable[..., Supervised]
 Replicas = Callable[..., list[Replica]]
 
 nginxes = pytest.mark.parametrize("nginx", BOTH)
-#: Streamed as it comes, and buffered within a size: what may be tried again differs.
+#: Streamed bodies, and buffered bodies up to a size: different requests can be retried.
 bodies = pytest.mark.parametrize("size", ["0", "1m"])
 
 
@@ -36,11 +36,9 @@ def serving(*endpoints: tuple[str, int]) -> Plan:
 
 @nginxes
 @bodies
-def test_E07_an_endpoint_that_died_is_noticed_by_nobody(
-    nginx: str, size: str, replicas: Replicas
-) -> None:
+def test_E07_a_failed_endpoint_fails_no_request(nginx: str, size: str, replicas: Replicas) -> None:
     """
-    Listed and refusing connections: every GET and every POST is answered by another, at once.
+    When it refuses connections but is listed, another endpoint answers each GET and POST at once.
     """
     one, two = replicas("one", "two")
     with running(nginx, serving(one.endpoint, two.endpoint), {"MAX_BODY_SIZE": size}) as port:
@@ -57,9 +55,9 @@ def test_E07_an_endpoint_that_died_is_noticed_by_nobody(
 
 
 @nginxes
-def test_E07_a_death_under_traffic_costs_no_get(nginx: str, replicas: Replicas) -> None:
+def test_E07_a_failure_under_traffic_fails_no_get(nginx: str, replicas: Replicas) -> None:
     """
-    One of three dies abruptly and comes back, several times, while clients ask: no GET fails.
+    One of three endpoints fails abruptly and returns, several times; no GET fails.
     """
     one, two, three = replicas("one", "two", "three")
     plan = serving(one.endpoint, two.endpoint, three.endpoint)
@@ -81,7 +79,7 @@ def test_E07_a_death_under_traffic_costs_no_get(nginx: str, replicas: Replicas) 
 @contextmanager
 def blackhole() -> Iterator[tuple[str, int]]:
     """
-    Give an endpoint that does not even refuse.
+    Yield an endpoint that does not respond to connection attempts.
     """
     with ExitStack() as stack:
         listening = stack.enter_context(socket())
@@ -93,75 +91,80 @@ def blackhole() -> Iterator[tuple[str, int]]:
 @nginxes
 @bodies
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_E08_an_endpoint_that_is_silent_costs_the_connect_timeout_and_no_more(
+def test_E08_an_unresponsive_endpoint_costs_one_connect_timeout(
     nginx: str, size: str, method: str, replicas: Replicas
 ) -> None:
     """
-    No packet comes back from it: whoever meets it waits CONNECT_TIMEOUT and is then answered by
-    another; POSTs too, since nothing of them was sent.
+    A request sent to it waits CONNECT_TIMEOUT and is then answered by another endpoint; a POST too,
+    since none of its bytes were sent.
     """
     (one,) = replicas("one")
     environ = {"CONNECT_TIMEOUT": "300ms", "MAX_BODY_SIZE": size, "LB_METHOD": "round_robin"}
-    took = []
-    with blackhole() as dead, running(nginx, serving(one.endpoint, dead), environ) as port:
+    durations = []
+    with (
+        blackhole() as unresponsive,
+        running(nginx, serving(one.endpoint, unresponsive), environ) as port,
+    ):
         for n in range(20):
             began = time.monotonic()
             answer = get(port, method=method, body=b"%d" % n if method == "POST" else b"")
-            took.append(time.monotonic() - began)
+            durations.append(time.monotonic() - began)
             assert 200 == answer.status
-    assert max(took) < 0.3 + 1.0
-    assert 5 <= len([each for each in took if each >= 0.29]), "the silent one was never tried"
+    assert max(durations) < 0.3 + 1.0
+    assert 5 <= len([each for each in durations if each >= 0.29]), (
+        "the unresponsive endpoint was never tried"
+    )
 
 
 @nginxes
-def test_E08_two_seconds_is_the_default(nginx: str, replicas: Replicas) -> None:
+def test_E08_the_default_connect_timeout_is_two_seconds(nginx: str, replicas: Replicas) -> None:
     """
-    And not the minute that nginx would wait.
+    Nginx's own default is one minute.
     """
     (one,) = replicas("one")
-    with blackhole() as dead, running(nginx, serving(one.endpoint, dead)) as port:
-        took = []
+    with blackhole() as unresponsive, running(nginx, serving(one.endpoint, unresponsive)) as port:
+        durations = []
         for _ in range(2):
             began = time.monotonic()
             assert "one" == get(port).text
-            took.append(time.monotonic() - began)
-    assert 1.9 < max(took) < 4
+            durations.append(time.monotonic() - began)
+    assert 1.9 < max(durations) < 4
 
 
 @nginxes
 @pytest.mark.parametrize("count", [2, 4])
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_E09_a_poisonous_request_hurts_nobody_else(
+def test_E09_a_poisonous_request_affects_no_other(
     nginx: str, method: str, count: int, replicas: Replicas
 ) -> None:
     """
-    A request that kills whoever handles it gets its 502 after two at most, a POST after one; all
-    others are answered by all endpoints, at once: none is blacklisted.
+    A request that crashes its replica gets 502 after two replicas at most, a POST after one; all
+    endpoints immediately answer other requests, and none is blacklisted.
 
-    nginx takes an error on a kept connection for a stale one and counts no try: so a GET may also
-    bite each endpoint whose last answer was less than a second ago.
+    nginx takes an error on a kept connection for a stale connection and does not count it as a try:
+    a GET may also crash each endpoint whose last response was less than a second ago.
     """
     served = replicas(*"abcd"[:count])
     with running(nginx, serving(*(each.endpoint for each in served))) as port:
-        for most in (2, count, count):
+        for limit in (2, count, count):
             before = [each.requests[f"{method} /die"] for each in served]
             assert 502 == get(port, "/die", method=method, body=b"x" * (method == "POST")).status
-            bites = [each.requests[f"{method} /die"] for each in served]
-            bitten = [after - was for after, was in zip(bites, before, strict=True)]
-            assert 1 == max(bitten)
-            assert sum(bitten) == 1 if method == "POST" else 2 <= sum(bitten) <= most
+            after = [each.requests[f"{method} /die"] for each in served]
+            added = [now - was for now, was in zip(after, before, strict=True)]
+            assert 1 == max(added)
+            assert sum(added) == 1 if method == "POST" else 2 <= sum(added) <= limit
             answers = [get(port) for _ in range(20)]
             assert {200} == {each.status for each in answers}
             assert {each.name for each in served} == {each.text for each in answers}
 
 
 @nginxes
-def test_E10_after_reloads_every_endpoint_gets_its_share(
+def test_E10_every_endpoint_gets_requests_after_reloads(
     supervise: Supervise, replicas: Replicas, nginx: str
 ) -> None:
     """
-    A reload makes nginx forget whom it served last.  Fifteen changes with three requests after
-    each: nobody starves, with the default method.
+    A reload resets nginx's position in the list of servers.  Over 15 changes with three requests
+    after each, every endpoint gets requests with the default method.
     """
     *served, visitor = replicas("a", "b", "c", "d", "visitor")
     subject = supervise(pid1=False, NGINX_BINARY=nginx, RELOAD_INTERVAL="50ms", START_WAIT="5s")
@@ -183,23 +186,23 @@ def test_E10_after_reloads_every_endpoint_gets_its_share(
 @bodies
 @pytest.mark.parametrize("death", Death)
 @pytest.mark.parametrize("kept", [False, True])
-def test_E11_a_post_is_executed_once_at_most(
+def test_E11_a_post_is_executed_at_most_once(
     nginx: str, size: str, death: Death, *, kept: bool
 ) -> None:
     """
-    However and whenever the endpoint dies, on a fresh connection or on one that was kept: no POST
-    is carried to a second one, though two live ones stand by.
+    In whatever way and moment the endpoint fails, on a new or a kept connection: no POST is sent to
+    a second endpoint, although two others are available.
     """
     with ExitStack() as stack:
-        dying, *healthy = [stack.enter_context(Mortal()) for _ in range(3)]
-        all_three = (dying, *healthy)
+        failing, *healthy = [stack.enter_context(Mortal()) for _ in range(3)]
+        all_three = (failing, *healthy)
         plan = serving(*(each.endpoint for each in all_three))
         port = stack.enter_context(
             running(nginx, plan, {"MAX_BODY_SIZE": size, "LB_METHOD": "round_robin"})
         )
         if kept:
             assert {200} == {get(port, method="POST", body=b"warm").status for _ in range(9)}
-        dying.death = death
+        failing.death = death
         statuses = {}
         for n in range(12):
             body = b"post %d " % n * 20
@@ -217,42 +220,44 @@ def test_E11_a_post_is_executed_once_at_most(
 
 
 @nginxes
-def test_E11_nor_twice_when_replicas_die_under_traffic(nginx: str, replicas: Replicas) -> None:
+def test_E11_no_post_is_executed_twice_under_traffic(nginx: str, replicas: Replicas) -> None:
     """
-    Killed and back, over and over, while POSTs come in: each is executed once at most, and once
-    where the client was told 200.
+    While replicas repeatedly fail and return each POST is executed at most once, and exactly once
+    if the client received 200.
     """
     served = replicas("a", "b", "c")
-    told: dict[bytes, int] = {}
+    responses: dict[bytes, int] = {}
 
     def post(port: int, client: int) -> None:
         for n in range(150):
             body = b"%d of %d" % (n, client)
-            told[body] = 0
+            responses[body] = 0
             with suppress(OSError, http.client.HTTPException):
-                told[body] = get(port, method="POST", body=body).status
+                responses[body] = get(port, method="POST", body=body).status
 
     with running(nginx, serving(*(each.endpoint for each in served))) as port:
         clients = [threading.Thread(target=post, args=(port, n)) for n in range(4)]
         for each in clients:
             each.start()
-        deaths = 0
-        while any(each.is_alive() for each in clients) and deaths < 500:
-            dying = served[deaths % 3]
-            seen = dying.total
+        failures = 0
+        while any(each.is_alive() for each in clients) and failures < 500:
+            failing = served[failures % 3]
+            seen = failing.total
             with suppress(AssertionError):
-                eventually(lambda who=dying, least=seen + 3: who.total >= least, 0.2, 0.001)
-            dying.stop()
-            dying.start()
-            deaths += 1
+                eventually(
+                    lambda replica=failing, least=seen + 3: replica.total >= least, 0.2, 0.001
+                )
+            failing.stop()
+            failing.start()
+            failures += 1
         for each in clients:
             each.join()
     executed: Counter[bytes] = Counter()
     for replica in served:
         executed.update(replica.executed)
-    assert deaths > 5
-    assert 600 == len(told)
+    assert failures > 5
+    assert 600 == len(responses)
     assert 1 == max(executed.values())
-    assert all(1 == executed[body] for body, status in told.items() if status == 200)
-    assert {*told.values()} <= {0, 200, 502}
-    assert sum(status == 200 for status in told.values()) > 300
+    assert all(1 == executed[body] for body, status in responses.items() if status == 200)
+    assert {*responses.values()} <= {0, 200, 502}
+    assert sum(status == 200 for status in responses.values()) > 300

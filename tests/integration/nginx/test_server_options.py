@@ -1,5 +1,5 @@
 """
-Backups and drains, asked for by anybody and with every method: nginx never refuses.
+Backups and drains with every balancing method: nginx accepts all of them.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ METHODS: dict[str, dict[str, str]] = {
     "hash": {"LB_METHOD": "hash", "LB_HASH_KEY": "header:X-User"},
     "cookie": {"STICKY": "cookie"},
 }
-KNOW_BACKUPS = {"round_robin", "least_conn", "cookie"}
+SUPPORT_BACKUPS = {"round_robin", "least_conn", "cookie"}
 IGNORED = "all endpoints have the tag lb.{}; ignoring it"
 
 
@@ -32,8 +32,8 @@ def test_E13_tags_never_break_the_balancer(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas, method: str, nginx: str
 ) -> None:
     """
-    One backup serves only when nobody else does; if all are backups, or all drain, all serve as if
-    none were, and that is said.  nginx refuses none of it, whatever the method.
+    A backup serves only when no other endpoint does.  If all endpoints are backups, or all drain,
+    the tags are ignored with a warning.  nginx accepts this with every method.
     """
     if method == "cookie" and nginx != current():
         pytest.skip("sticky came with 1.29.6")
@@ -48,7 +48,7 @@ def test_E13_tags_never_break_the_balancer(
         headers = [{"X-User": f"u{n}"} for n in range(12)]
         return {subject.get(headers=each).text for each in headers}
 
-    #: ip_hash sees one client only: it may have one home, and no more can be said.
+    #: With ip_hash all requests here are one client, with one endpoint.
     def served_by_all() -> bool:
         found = answering()
         return found <= {"one", "two"} and len(found) == (1 if method == "ip_hash" else 2)
@@ -59,11 +59,13 @@ def test_E13_tags_never_break_the_balancer(
     )
     subject.wait_for_log("reload.applied", mode="serve")
     eventually(lambda: {"one"} == answering())
-    remark = (
+    warning = (
         f"LB_METHOD={method} does not support backups; "
         "they serve only while no other endpoint is ready"
     )
-    assert (method not in KNOW_BACKUPS) == bool(subject.logged("endpoints.warning", reason=remark))
+    assert (method not in SUPPORT_BACKUPS) == bool(
+        subject.logged("endpoints.warning", reason=warning)
+    )
 
     one.stop()
     eventually(lambda: {"two"} == answering(), 10)

@@ -1,5 +1,5 @@
 """
-Requests whose length can be read in two ways: what nginx refuses, and what a replica gets to see.
+Ambiguous requests: which ones nginx refuses, and what a replica receives.
 """
 
 import re
@@ -21,14 +21,14 @@ from tests.support.nginxes import BOTH
 from tests.support.rendered import command, running, version_of
 from tests.support.waiting import eventually, free_port
 
-#: What stands behind the one request that each of these is, and must not become another.
+#: A request in the body of another one; it must not be handled as a separate request.
 NEXT = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
 CHUNKS = b"5\r\nhello\r\n0\r\n\r\n"
 
 
 def post(*lines: bytes, body: bytes = b"", end: bytes = b"\r\n") -> bytes:
     """
-    Return a POST with these lines in its head.
+    Return a POST with these header lines.
     """
     return end.join([b"POST /case HTTP/1.1", b"Host: x", *lines, b"", b""]) + body
 
@@ -120,8 +120,8 @@ CASES = {
 
 IGNORED = "chunked as b'Transfer_Encoding: chunked'"
 
-#: What differs by intention: what we say of the client, and how the length of a body is told.
-OURS = frozenset(
+#: Headers that differ on purpose: those about the client, and the framing of the body.
+CHANGED_HEADERS = frozenset(
     [
         *(b"host", b"connection", b"x-real-ip", b"x-request-id", b"x-forwarded-for"),
         *(b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port"),
@@ -132,13 +132,13 @@ OURS = frozenset(
 
 class Strict:
     """
-    A backend that reads each request by the letter, and notes what it saw on whose behalf.
+    A backend that parses each request strictly and records it with the name of its case.
     """
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, bytes, bytes, frozenset[bytes]]] = []
         self.ambiguous: list[bytes] = []
-        self.listener = Listener(("127.0.0.1", 0), self._attend)
+        self.listener = Listener(("127.0.0.1", 0), self._serve)
 
     @property
     def endpoint(self) -> tuple[str, int]:
@@ -148,7 +148,7 @@ class Strict:
         assert isinstance(self.listener.address, tuple)
         return self.listener.address
 
-    def _attend(self, connection: socket.socket) -> None:
+    def _serve(self, connection: socket.socket) -> None:
         with connection.makefile("rb") as stream:
             while line := stream.readline():
                 fields = b"".join(iter(stream.readline, b"\r\n"))
@@ -165,7 +165,9 @@ class Strict:
                 elif lengths:
                     body = stream.read(int(lengths[0]))
                 case = re.findall(rb"(?im)^x-case: (.*)\r$", fields)
-                names = frozenset(re.findall(rb"(?m)^([^:\r\n]*):", fields.lower())) - OURS
+                names = (
+                    frozenset(re.findall(rb"(?m)^([^:\r\n]*):", fields.lower())) - CHANGED_HEADERS
+                )
                 self.seen.append((case[0].decode() if case else "", line.strip(), body, names))
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 
@@ -173,11 +175,11 @@ class Strict:
 @contextmanager
 def plain(nginx: str, endpoint: tuple[str, int]) -> Iterator[int]:
     """
-    Run the same nginx with the few lines that one would write by hand.
+    Run the same nginx with a minimal handwritten configuration.
     """
     port = free_port()
     user = f"user {worker_user()};" if worker_user() else ""
-    # Where we keep no connection open, an older nginx by hand does: compare like with like.
+    # We keep no idle connections with an older nginx: this configuration must not either.
     kept = "" if version_of(nginx) >= (1, 27, 4) else "keepalive_timeout 0;"
     text = f"""
         daemon off; {user} error_log stderr crit; pid nginx.pid;
@@ -210,7 +212,7 @@ def plain(nginx: str, endpoint: tuple[str, int]) -> Iterator[int]:
 
 def statuses(port: int, request: bytes) -> list[bytes]:
     """
-    Send a request, and return the status of each answer that came.
+    Send a request and return the status of each response.
     """
     received = b""
     with connect(port, timeout=0.5) as client, suppress(OSError):
@@ -222,48 +224,45 @@ def statuses(port: int, request: bytes) -> list[bytes]:
 
 @pytest.mark.parametrize("nginx", BOTH)
 @pytest.mark.parametrize("size", ["0", "1m"])
-def test_S11_what_can_be_read_in_two_ways_is_read_as_a_plain_nginx_does(
-    nginx: str, size: str
-) -> None:
+def test_S11_ambiguous_requests_are_handled_as_by_a_plain_nginx(nginx: str, size: str) -> None:
     """
-    Lengths that contradict each other, odd chunks, folded lines, bare line ends and the like: each
-    is answered as by a plain nginx of the same version, the replica sees the same requests with the
-    same bodies and headers, never one with two lengths, and never one that was hidden in another's
-    body.
+    Contradicting lengths, malformed chunks, folded lines, bare line feeds and the like get the same
+    response as from a plain nginx of the same version.  The replica receives the same requests with
+    the same bodies and headers, none with two lengths, and none hidden in the body of another.
     """
-    mine, theirs = Strict(), Strict()
+    proxied, direct = Strict(), Strict()
     requests = {
         name: request.replace(b"Host: x", b"Host: x\r\nX-Case: " + str(n).encode(), 1)
         for n, (name, request) in enumerate(CASES.items())
     }
     try:
-        for each in (mine, theirs):
+        for each in (proxied, direct):
             each.listener.open()
-        plan = Plan((Endpoint(*mine.endpoint),), Mode.SERVE)
+        plan = Plan((Endpoint(*proxied.endpoint),), Mode.SERVE)
         with (
             running(nginx, plan, {"MAX_BODY_SIZE": size}) as port,
-            plain(nginx, theirs.endpoint) as plain_port,
+            plain(nginx, direct.endpoint) as plain_port,
             ThreadPoolExecutor(24) as pool,
         ):
-            ours = list(pool.map(lambda request: statuses(port, request), requests.values()))
-            plains = list(
+            responses = list(pool.map(lambda request: statuses(port, request), requests.values()))
+            plain_responses = list(
                 pool.map(lambda request: statuses(plain_port, request), requests.values())
             )
     finally:
-        for each in (mine, theirs):
+        for each in (proxied, direct):
             each.listener.close()
 
-    answers = dict(zip(CASES, ours, strict=True))
-    assert dict(zip(CASES, plains, strict=True)) == answers
-    assert sorted(theirs.seen) == sorted(mine.seen)
-    assert [] == mine.ambiguous == theirs.ambiguous
-    # One of them is no trick: a header that nginx ignores, a body of five, and a request behind it.
-    assert {each for each in mine.seen if b"smuggled" in each[1]} <= {
+    results = dict(zip(CASES, responses, strict=True))
+    assert dict(zip(CASES, plain_responses, strict=True)) == results
+    assert sorted(direct.seen) == sorted(proxied.seen)
+    assert [] == proxied.ambiguous == direct.ambiguous
+    # One case is legitimate: a header that nginx ignores, a body of 5 bytes, and a second request.
+    assert {each for each in proxied.seen if b"smuggled" in each[1]} <= {
         ("", b"GET /smuggled HTTP/1.1", b"", frozenset())
     }
-    assert [b"200", b"200"] not in [found for name, found in answers.items() if name != IGNORED]
-    bodies = {case: body for case, _, body, _ in mine.seen}
+    assert [b"200", b"200"] not in [found for name, found in results.items() if name != IGNORED]
+    bodies = {case: body for case, _, body, _ in proxied.seen}
     names = {name: str(n) for n, name in enumerate(CASES)}
     assert b"hello" == bodies[names["length"]] == bodies[names["chunks"]]
-    refused = [name for name, found in answers.items() if found == [b"400"]]
+    refused = [name for name, found in results.items() if found == [b"400"]]
     assert {"length and chunks", "two lengths", "two equal lengths", "no host"} <= {*refused}

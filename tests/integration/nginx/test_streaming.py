@@ -1,5 +1,5 @@
 """
-Bodies and answers on their way: passed on as they come, whole, and without a copy.
+Request and response bodies are streamed, complete, and without a copy.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ CHUNKED_POST = (
 )
 MIB = 1 << 20
 
-#: How an answer tells where it ends.
+#: How a response marks its end.
 FRAMINGS = {
     "chunked": b"Transfer-Encoding: chunked\r\n",
     "length": b"Content-Length: 45\r\n",
@@ -49,7 +49,7 @@ def plan(*endpoints: tuple[str, int]) -> Plan:
 @contextmanager
 def backend(serve: Callable[[socket.socket], None]) -> Iterator[tuple[str, int]]:
     """
-    Serve every connection that way.
+    Yield an endpoint that serves every connection with `serve`.
     """
     listener = Listener(("127.0.0.1", 0), serve)
     listener.open()
@@ -62,7 +62,7 @@ def backend(serve: Callable[[socket.socket], None]) -> Iterator[tuple[str, int]]
 
 def answering(reply: bytes) -> Callable[[socket.socket], None]:
     """
-    Answer every request with these bytes.
+    Return a function that answers every request with these bytes.
     """
 
     def serve(connection: socket.socket) -> None:
@@ -81,22 +81,22 @@ def chunk(data: bytes) -> bytes:
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("size", ["0", "1m"])
 @pytest.mark.parametrize("framing", FRAMINGS)
-def test_an_event_arrives_before_the_next_is_made(
+def test_an_event_arrives_before_the_next_is_sent(
     nginx: str, method: str, size: str, framing: str
 ) -> None:
     """
-    A streamed answer, such as the words of a language model, reaches the client word by word: each
-    is there before the replica has made another, however the answer tells its end.
+    Each event of a streamed response, such as the output of a language model, reaches the client
+    before the replica sends the next, with every framing.
     """
     arrived = threading.Semaphore(0)
-    made = []
+    produced = []
 
     def serve(connection: socket.socket) -> None:
         with connection.makefile("rb") as stream:
             assert read_request(stream)
         connection.sendall(b"HTTP/1.1 200 OK\r\n" + FRAMINGS[framing] + b"\r\n")
         for n in range(5):
-            made.append(n)
+            produced.append(n)
             event = b"data: %d\n\n" % n
             connection.sendall(chunk(event) if framing == "chunked" else event)
             assert arrived.acquire(timeout=5)
@@ -110,7 +110,7 @@ def test_an_event_arrives_before_the_next_is_made(
     ):
         for n in range(5):
             eventually(lambda n=n: b"data: %d\n" % n in client.received)
-            assert [*range(n + 1)] == made
+            assert [*range(n + 1)] == produced
             arrived.release()
         client.wait()
         assert client.answer
@@ -118,9 +118,9 @@ def test_an_event_arrives_before_the_next_is_made(
 
 
 @nginxes
-def test_an_upload_reaches_the_replica_while_it_is_sent(nginx: str) -> None:
+def test_an_upload_is_streamed_to_the_replica(nginx: str) -> None:
     """
-    A body of any size is passed on piece by piece: the first is there before the second is sent.
+    The first piece of a body of any size arrives before the second is sent.
     """
     pieces: Queue[bytes] = Queue()
 
@@ -131,7 +131,7 @@ def test_an_upload_reaches_the_replica_while_it_is_sent(nginx: str) -> None:
                 if data.endswith(b"0\r\n\r\n"):
                     connection.sendall(Reply(200, b"done").encode())
 
-    def came(wanted: bytes) -> None:
+    def wait_for(wanted: bytes) -> None:
         seen = b""
         while wanted not in seen:
             seen += pieces.get(timeout=5)
@@ -144,16 +144,16 @@ def test_an_upload_reaches_the_replica_while_it_is_sent(nginx: str) -> None:
         client.sendall(CHUNKED_POST)
         for word in (b"first", b"second", b"third"):
             client.sendall(chunk(word))
-            came(word)
+            wait_for(word)
         client.sendall(chunk(b""))
         assert b"done" == read_answer(client).body
 
 
 @nginxes
-def test_within_a_size_an_upload_is_gathered_first(nginx: str, replicas: Replicas) -> None:
+def test_with_a_size_an_upload_is_buffered_first(nginx: str, replicas: Replicas) -> None:
     """
-    MAX_BODY_SIZE buffers: the replica is not bothered before all is there, and what is larger is
-    refused with 413, whether its length was told before or not.
+    With MAX_BODY_SIZE the replica receives the request when the body is complete.  A larger body is
+    refused with 413, with or without a Content-Length.
     """
     (one,) = replicas("one")
     with running(nginx, plan(one.endpoint), {"MAX_BODY_SIZE": "100k"}) as port:
@@ -181,7 +181,7 @@ def test_a_chunked_upload_survives_an_endpoint_that_refuses(
     nginx: str, size: str, replicas: Replicas
 ) -> None:
     """
-    Nothing of it was sent yet: the next endpoint gets all of it.
+    None of its bytes were sent, so the next endpoint gets all of them.
     """
     (one,) = replicas("one")
     one.stop()
@@ -214,9 +214,9 @@ def test_a_chunked_upload_survives_an_endpoint_that_refuses(
 
 @nginxes
 @pytest.mark.parametrize("size", ["0", "200m"])
-def test_a_hundred_megabytes_pass_without_a_copy(nginx: str, size: str) -> None:
+def test_a_large_upload_is_not_copied(nginx: str, size: str) -> None:
     """
-    A large upload is neither written to a file nor held in memory, unless a size asks for it.
+    100 MB are neither written to a file nor kept in memory, unless MAX_BODY_SIZE is set.
     """
     total, digest = 100 * MIB, hashlib.sha256()
     block = random.Random(1).randbytes(MIB)
@@ -247,7 +247,7 @@ def test_a_hundred_megabytes_pass_without_a_copy(nginx: str, size: str) -> None:
             if "worker" in str(each.cmdline())
         ]
         before = [each.memory_info().rss for each in workers]
-        spilt, grown = 0, 0
+        files_seen, grown = 0, 0
         expected = hashlib.sha256()
         client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n")
         client.sendall(b"Content-Length: %d\r\n\r\n" % total)
@@ -255,17 +255,17 @@ def test_a_hundred_megabytes_pass_without_a_copy(nginx: str, size: str) -> None:
             client.sendall(block)
             expected.update(block)
             if n % 10 == 9:
-                spilt += sum("temp/body" in name for name in map(str, files_of(workers)))
+                files_seen += sum("temp/body" in name for name in map(str, files_of(workers)))
                 now = [each.memory_info().rss for each in workers]
                 grown = max(grown, *(new - old for new, old in zip(now, before, strict=True)))
         assert expected.hexdigest() == read_answer(client).text
-    assert bool(spilt) == (size != "0")
+    assert bool(files_seen) == (size != "0")
     assert grown < 20 * MIB
 
 
 def files_of(processes: list[psutil.Process]) -> Iterator[Path]:
     """
-    Yield what these processes have open, deleted files included.
+    Yield the open files of these processes, deleted ones included.
     """
     for each in processes:
         for entry in Path(f"/proc/{each.pid}/fd").iterdir():
@@ -275,9 +275,9 @@ def files_of(processes: list[psutil.Process]) -> Iterator[Path]:
 
 @nginxes
 @pytest.mark.parametrize("word", ["websocket", "WebSocket"])
-def test_a_websocket_is_opened_and_carries_bytes(nginx: str, word: str, replicas: Replicas) -> None:
+def test_a_websocket_carries_bytes_both_ways(nginx: str, word: str, replicas: Replicas) -> None:
     """
-    Out of the box, however the protocol is spelt; both ways, and it stays open.
+    WebSockets work without a setting, in every spelling of the protocol, and stay open.
     """
     (one,) = replicas("one")
     head = asking(
@@ -288,10 +288,10 @@ def test_a_websocket_is_opened_and_carries_bytes(nginx: str, word: str, replicas
         assert 101 == client.status
         assert "websocket" == one.seen[0].headers["Upgrade"]
         assert "upgrade" == one.seen[0].headers["Connection"]
-        for word_sent in (b"\x00ping\xff", b"pong" * 5000):
+        for message in (b"\x00ping\xff", b"pong" * 5000):
             before = len(client.received)
-            client.send(word_sent)
-            eventually(lambda n=before, sent=word_sent: client.received[n:] == sent)
+            client.send(message)
+            eventually(lambda n=before, sent=message: client.received[n:] == sent)
         assert client.open
 
 
@@ -299,8 +299,8 @@ def test_a_websocket_is_opened_and_carries_bytes(nginx: str, word: str, replicas
 @pytest.mark.parametrize("upgrade", ["h2c", "websocket, h2c", "TLS/1.0", "websocketx", ""])
 def test_no_other_protocol_is_passed_on(nginx: str, upgrade: str, replicas: Replicas) -> None:
     """
-    An upgrade to h2c would be a tunnel past everything that is said about paths: no such header
-    reaches the replica, nor any that a client wants to be hop-by-hop.
+    An upgrade to h2c would be a tunnel past all rules for paths: neither that header nor one
+    declared hop-by-hop by the client reaches the replica.
     """
     (one,) = replicas("one")
     headers = {
@@ -319,7 +319,7 @@ def test_no_other_protocol_is_passed_on(nginx: str, upgrade: str, replicas: Repl
 @nginxes
 def test_long_response_headers_pass(nginx: str) -> None:
     """
-    20 KB of them, in one line and in many: cookies and policies of some frameworks are long.
+    20 KB of headers pass, in one line or many: cookies and policies of some frameworks are long.
     """
     many = {f"X-{n}": "x" * 1000 for n in range(20)}
     for headers in ({"X-Long": "x" * (20 << 10)}, many):
@@ -339,9 +339,9 @@ def test_long_response_headers_pass(nginx: str) -> None:
 
 @nginxes
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_large_answer_arrives_whole(nginx: str, *, chunked: bool) -> None:
+def test_a_large_response_arrives_complete(nginx: str, *, chunked: bool) -> None:
     """
-    8 MB, to a client that takes its time.
+    A response of 8 MB arrives at a slow client.
     """
     body = random.Random(2).randbytes(8 * MIB)
     reply = Reply(200, body).encode()
@@ -362,10 +362,10 @@ def test_a_large_answer_arrives_whole(nginx: str, *, chunked: bool) -> None:
 
 
 @nginxes
-def test_a_client_that_asks_first_is_told_to_go_on(nginx: str, replicas: Replicas) -> None:
+def test_expect_continue_is_answered_by_nginx(nginx: str, replicas: Replicas) -> None:
     """
-    `Expect: 100-continue`, as curl sends with a large body: it need not wait for its own patience
-    to end, and the replica is not asked.
+    Curl sends `Expect: 100-continue` with a large body: it does not have to wait for its timeout,
+    and the replica does not receive the header.
     """
     (one,) = replicas("one")
     with running(nginx, plan(one.endpoint)) as port, connect(port) as client:
@@ -380,7 +380,7 @@ def test_a_client_that_asks_first_is_told_to_go_on(nginx: str, replicas: Replica
 @nginxes
 def test_head_is_answered_without_a_body(nginx: str) -> None:
     """
-    With the length of the body that GET would get, and the connection goes on.
+    The response has the Content-Length that GET would have.
     """
     head = Reply(200, b"x" * 1234).head()
     with (
@@ -399,12 +399,12 @@ def test_head_is_answered_without_a_body(nginx: str) -> None:
 
 @nginxes
 @pytest.mark.parametrize("when", ["waiting", "streaming", "uploading"])
-def test_a_client_that_hangs_up_is_noticed_by_the_replica(nginx: str, when: str) -> None:
+def test_a_client_disconnect_closes_the_replica_connection(nginx: str, when: str) -> None:
     """
-    Nobody computes for a client that is gone: the replica's connection ends as well, whether the
-    answer had begun or not.
+    The replica does not compute for a disconnected client: its connection is closed too, whether or
+    not the response had begun.
     """
-    began, over = threading.Event(), threading.Event()
+    began, closed = threading.Event(), threading.Event()
 
     def serve(connection: socket.socket) -> None:
         connection.recv(65536)
@@ -414,7 +414,7 @@ def test_a_client_that_hangs_up_is_noticed_by_the_replica(nginx: str, when: str)
         with suppress(OSError):
             while connection.recv(65536):
                 pass
-        over.set()
+        closed.set()
 
     request = CHUNKED_POST + chunk(b"x") if when == "uploading" else asking("/")
     with backend(serve) as endpoint, running(nginx, plan(endpoint)) as port:
@@ -422,8 +422,8 @@ def test_a_client_that_hangs_up_is_noticed_by_the_replica(nginx: str, when: str)
         assert began.wait(5)
         if when == "streaming":
             eventually(lambda: b"\r\n\r\n" in client.received)
-        assert not over.is_set()
-        hung_up = time.monotonic()
+        assert not closed.is_set()
+        closed_at = time.monotonic()
         client.close()
-        assert over.wait(5)
-    assert time.monotonic() - hung_up < 3
+        assert closed.wait(5)
+    assert time.monotonic() - closed_at < 3

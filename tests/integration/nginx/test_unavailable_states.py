@@ -29,17 +29,17 @@ nginxes = pytest.mark.parametrize("nginx", BOTH)
 @contextmanager
 def answering(reply: Reply) -> Iterator[Endpoint]:
     """
-    A replica that gives one answer to whatever it is asked; a path that is a number is its status.
+    Yield a replica that gives one response to all requests; a numeric path sets the status.
     """
 
-    def attend(connection: socket.socket) -> None:
+    def serve(connection: socket.socket) -> None:
         with connection.makefile("rb") as stream:
             while request := read_request(stream):
-                asked = request.path.removeprefix("/")
-                status = int(asked) if asked.isdigit() else reply.status
+                path = request.path.removeprefix("/")
+                status = int(path) if path.isdigit() else reply.status
                 connection.sendall(replace(reply, status=status).encode())
 
-    listener = Listener(("127.0.0.1", 0), attend)
+    listener = Listener(("127.0.0.1", 0), serve)
     listener.open()
     try:
         assert isinstance(listener.address, tuple)
@@ -50,14 +50,14 @@ def answering(reply: Reply) -> Iterator[Endpoint]:
 
 def serving(*endpoints: Endpoint, mode: Mode = Mode.SERVE, sunset: int | None = SUNSET) -> Plan:
     """
-    Return a plan that serves these.
+    Return a plan that serves these endpoints.
     """
     return Plan(tuple(sorted(endpoints)), mode, (), sunset)
 
 
 def headers(answer: Answer) -> dict[str, list[str]]:
     """
-    Return all headers but those of each single answer, with every value they have.
+    Return all values of all headers, except headers that differ between responses.
     """
     changing = {"date", "connection", "server"}
     names = {name.lower() for name in answer.headers} - changing
@@ -66,10 +66,10 @@ def headers(answer: Answer) -> dict[str, list[str]]:
 
 @nginxes
 @pytest.mark.parametrize("mode", REFUSING)
-def test_a_program_reads_the_state(nginx: str, mode: Mode) -> None:
+def test_programs_get_the_state_as_json(nginx: str, mode: Mode) -> None:
     """
-    Nobody serves: 503 on every path with the state and its end as JSON, when to ask again, and not
-    one header twice; whatever the end of the path would make of the type.
+    Without endpoints every path returns 503 with the state and the deadline as JSON and
+    Retry-After, no header twice, and the same type for every file suffix.
     """
     body = {"state": mode, "expires_at": "2027-01-15T08:00:00Z"}
     expected = {
@@ -91,9 +91,9 @@ def test_a_program_reads_the_state(nginx: str, mode: Mode) -> None:
 
 @nginxes
 @pytest.mark.parametrize("mode", REFUSING)
-def test_a_person_reads_a_page(nginx: str, mode: Mode) -> None:
+def test_browsers_get_a_page(nginx: str, mode: Mode) -> None:
     """
-    Who asks for HTML gets some, with the same status and headers.
+    A request that accepts HTML gets HTML with the same status and headers.
     """
     with running(nginx, Plan((), mode, sunset=SUNSET)) as port:
         for accept in (BROWSER, {"Accept": "TEXT/HTML"}):
@@ -113,9 +113,9 @@ def test_a_person_reads_a_page(nginx: str, mode: Mode) -> None:
 
 
 @nginxes
-def test_a_state_without_an_end_has_none(nginx: str) -> None:
+def test_without_a_deadline_there_is_no_sunset(nginx: str) -> None:
     """
-    TTL=never: no header, and null in the body.
+    With TTL=never there is no header, and the body holds null.
     """
     with running(nginx, Plan((), Mode.STARTING)) as port:
         answer = get(port)
@@ -125,9 +125,9 @@ def test_a_state_without_an_end_has_none(nginx: str) -> None:
 
 
 @nginxes
-def test_every_method_is_told_the_state(nginx: str) -> None:
+def test_every_method_gets_the_state(nginx: str) -> None:
     """
-    HEAD has the headers of GET and no body.
+    HEAD gets the headers of GET without the body.
     """
     with running(nginx, Plan((), Mode.UNHEALTHY, sunset=SUNSET)) as port:
         for accept in ({}, BROWSER):
@@ -143,8 +143,8 @@ def test_every_method_is_told_the_state(nginx: str) -> None:
 @pytest.mark.parametrize("size", ["0", "1k"])
 def test_a_large_body_is_not_waited_for(nginx: str, size: str) -> None:
     """
-    The state is told while the body is still on its way, and however large it may be; a client that
-    sends all of it before it reads gets it as well.
+    The response is sent before the body is complete, whatever its size; a client that sends the
+    whole body before it reads gets the response as well.
     """
     plan = Plan((), Mode.STARTING)
     with running(nginx, plan, {"MAX_BODY_SIZE": size}) as port:
@@ -158,9 +158,9 @@ def test_a_large_body_is_not_waited_for(nginx: str, size: str) -> None:
 
 
 @nginxes
-def test_a_kept_connection_survives_being_refused(nginx: str) -> None:
+def test_a_kept_connection_survives_a_503(nginx: str) -> None:
     """
-    A client may ask again where it asked before, its body being read and thrown away.
+    The client can reuse the connection, because the body is read and discarded.
     """
     request = asking("/", "POST", b"x" * 100_000, {"Connection": "keep-alive"})
     with running(nginx, Plan((), Mode.STARTING)) as port, connect(port) as connection:
@@ -175,8 +175,8 @@ def test_a_kept_connection_survives_being_refused(nginx: str) -> None:
 @nginxes
 def test_readiness_is_plain_text(nginx: str) -> None:
     """
-    200 while it serves, 503 with the state otherwise, for programs and browsers alike; before the
-    deadline it says `draining` while requests still work.
+    It is 200 while endpoints serve and else 503 with the state, for programs and browsers alike;
+    before the deadline it is `draining` while requests still work.
     """
     with answering(Reply(200, b"served")) as endpoint:
         plans = [*(Plan((), mode, sunset=SUNSET) for mode in REFUSING), serving(endpoint)]
@@ -194,9 +194,9 @@ def test_readiness_is_plain_text(nginx: str) -> None:
 
 
 @nginxes
-def test_what_a_replica_answers_passes_as_it_is(nginx: str) -> None:
+def test_a_replicas_response_is_unchanged(nginx: str) -> None:
     """
-    Its own errors too, with body and headers; the deadline is added, and nothing of ours besides.
+    Its errors too are passed on with body and headers; only the Sunset header is added.
     """
     own = {"Content-Type": "text/x", "Retry-After": "77", "Vary": "Cookie", "X-Own": "1"}
     expected = {name.lower(): [value] for name, value in own.items()}
@@ -211,9 +211,9 @@ def test_what_a_replica_answers_passes_as_it_is(nginx: str) -> None:
 
 
 @nginxes
-def test_a_replica_that_is_gone_is_told_by_nginx(nginx: str) -> None:
+def test_a_502_has_the_deadline(nginx: str) -> None:
     """
-    The answer carries the deadline as every other.
+    Nginx's response for a failed replica has the Sunset header as well.
     """
     with running(nginx, serving(Endpoint("127.0.0.1", free_port()))) as port:
         answer = get(port)
@@ -222,26 +222,25 @@ def test_a_replica_that_is_gone_is_told_by_nginx(nginx: str) -> None:
 
 @nginxes
 @pytest.mark.parametrize(
-    "sunset, setting, told",
+    "sunset, setting, expected",
     [(SUNSET, "true", [DATE]), (SUNSET, "false", ["theirs"]), (None, "true", ["theirs"])],
 )
-def test_the_deadline_is_told_once(
-    nginx: str, sunset: int | None, setting: str, told: list[str]
+def test_the_sunset_header_is_sent_once(
+    nginx: str, sunset: int | None, setting: str, expected: list[str]
 ) -> None:
     """
-    A replica may have an idea of its own: ours is the certain one, and where none is told theirs is
-    left alone.
+    A replica's own Sunset header is replaced by ours and left alone without one.
     """
     with answering(Reply(200, b"", {"Sunset": "theirs"})) as endpoint:
         plan = serving(endpoint, sunset=sunset)
         with running(nginx, plan, {"SUNSET_HEADER": setting}) as port:
-            assert told == headers(get(port))["sunset"]
+            assert expected == headers(get(port))["sunset"]
 
 
 @nginxes
-def test_the_header_can_be_dropped(nginx: str) -> None:
+def test_the_sunset_header_can_be_disabled(nginx: str) -> None:
     """
-    SUNSET_HEADER=false: on no answer of ours; the body of a 503 still says it, to who reads that.
+    With SUNSET_HEADER=false no response has it; the body of a 503 still holds the deadline.
     """
     with running(nginx, Plan((), Mode.STARTING, sunset=SUNSET), {"SUNSET_HEADER": "false"}) as port:
         for path in ("/", "/-/ready"):
@@ -262,9 +261,9 @@ OPERATOR = {
 
 
 @nginxes
-def test_operators_headers_stand_beside_the_deadline(nginx: str) -> None:
+def test_operator_headers_are_added_beside_sunset(nginx: str) -> None:
     """
-    Those in server.d count for every proxied answer, and for their own locations by nginx's rules.
+    Headers in server.d apply to all proxied responses, and to own locations by nginx's rules.
     """
     reply = Reply(200, b"served", {"X-Secret": "x", "Sunset": "theirs"})
     with answering(reply) as endpoint, running(nginx, serving(endpoint), operator=OPERATOR) as port:
@@ -278,9 +277,11 @@ def test_operators_headers_stand_beside_the_deadline(nginx: str) -> None:
 
 
 @nginxes
-def test_weights_share_the_requests(nginx: str, replicas: Callable[..., list[Replica]]) -> None:
+def test_weights_distribute_the_requests(
+    nginx: str, replicas: Callable[..., list[Replica]]
+) -> None:
     """
-    A replica of weight 3 gets three times what one of weight 1 gets.
+    A replica of weight 3 gets three times the requests of one of weight 1.
     """
     heavy, light = replicas("heavy", "light")
     served = tuple(sorted(Endpoint(*each.endpoint) for each in (heavy, light)))
@@ -291,11 +292,11 @@ def test_weights_share_the_requests(nginx: str, replicas: Callable[..., list[Rep
 
 @nginxes
 @pytest.mark.parametrize("method", ["round_robin", "least_conn"])
-def test_a_backup_waits_until_it_is_needed(
+def test_a_backup_serves_only_when_needed(
     nginx: str, method: str, replicas: Callable[..., list[Replica]]
 ) -> None:
     """
-    It gets nothing while another replica answers, and everything once none does.
+    It gets no requests while another replica responds, and all of them when none does.
     """
     first, second = replicas("first", "second")
     served = tuple(sorted(Endpoint(*each.endpoint) for each in (first, second)))

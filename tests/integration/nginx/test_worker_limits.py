@@ -1,5 +1,5 @@
 """
-What bounds a worker: open files, connections, and how long an old one may stay.
+Limits of a worker: open files, connections, and the time an old one may stay.
 """
 
 import re
@@ -33,8 +33,8 @@ def test_open_files_and_connections_follow_the_hard_limit(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas, nginx: str, hard: int
 ) -> None:
     """
-    A small limit of files is the workers' own, with half as many connections, since each request
-    takes two files; nginx has nothing to warn of, and serves as many clients at a time as fit.
+    A small hard limit applies to the workers, with half as many connections, since each request
+    takes two files; nginx logs no warning and serves 10 clients at a time.
     """
     command = ("prlimit", f"--nofile={min(hard, 64)}:{hard}", "--", *RUN)
     subject = supervise(
@@ -63,7 +63,7 @@ def test_an_old_worker_stays_as_long_as_a_request_may_take(
     supervise: Supervise, replicas: Replicas, nginx: str
 ) -> None:
     """
-    REQUEST_TIMEOUT after a reload, what an old worker still answers is cut; no sooner.
+    REQUEST_TIMEOUT after a reload, and not before, remaining requests of an old worker are cut.
     """
     (one,) = replicas("one")
     subject = supervise(pid1=False, NGINX_BINARY=nginx, REQUEST_TIMEOUT="2s", **BRISK)
@@ -85,12 +85,12 @@ def test_an_old_worker_stays_as_long_as_a_request_may_take(
 
 
 @nginxes
-def test_a_request_may_be_silent_for_so_long_and_no_longer(
+def test_request_timeout_limits_the_wait_for_a_replica(
     supervise: Supervise, replicas: Replicas, nginx: str
 ) -> None:
     """
-    A replica that says nothing for REQUEST_TIMEOUT is given up with 504, and asked once more at
-    most; one that is a little faster is waited for.
+    A replica that sends nothing for REQUEST_TIMEOUT results in 504, after one retry at most; a
+    slightly faster one is answered.
     """
     one, two = replicas("one", "two")
     subject = supervise(pid1=False, NGINX_BINARY=nginx, REQUEST_TIMEOUT="1s", **BRISK)
@@ -99,7 +99,7 @@ def test_a_request_may_be_silent_for_so_long_and_no_longer(
     subject.wait_for_log("reload.applied", mode="serve", endpoints=2)
     assert 200 == subject.get("/slow?seconds=0.6").status
     assert 504 == subject.get("/slow?seconds=9", method="POST", body=b"x").status
-    asked = sum(each.requests["POST /slow"] for each in (one, two))
-    assert 1 == asked
+    executed = sum(each.requests["POST /slow"] for each in (one, two))
+    assert 1 == executed
     assert 504 == subject.get("/slow?seconds=9").status
     assert 2 == sum(each.requests["GET /slow"] for each in (one, two)) - 1

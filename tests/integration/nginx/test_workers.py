@@ -19,13 +19,13 @@ Supervise = Callable[..., Supervised]
 CPU = Path("/sys/fs/cgroup/cpu")
 PROCESSORS = len(os.sched_getaffinity(0))
 
-# Docker shows a container its own control group in the place of the machine's.
+# Docker shows a container its own control group instead of the host's.
 IN_A_GROUP = 'echo $$ > {group}/cgroup.procs; mount --bind {group} /sys/fs/cgroup/cpu; exec "$@"'
 
 
-def counted_in_a_child(processors: int, cgroup: Path) -> int:
+def worker_count_in_child(processors: int, cgroup: Path) -> int:
     """
-    Return the count of a process that may use so many processors.
+    Return the worker count of a process that may use this number of processors.
     """
     code = (
         "import os, sys; from pathlib import Path;"
@@ -57,38 +57,36 @@ def counted_in_a_child(processors: int, cgroup: Path) -> int:
         ({"cpu/cpu.cfs_quota_us": "250000\n"}, 99),
     ],
 )
-def test_F11_the_quota_bounds_the_workers(
+def test_F11_the_quota_limits_the_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], processors: int
 ) -> None:
     """
-    As many workers as the quota has whole or begun processors, of either kind of control group, at
-    least 1, at most 8; a quota that is not set or not readable bounds nothing.
+    The number of workers is the quota in processors, rounded up, between 1 and 8, for both versions
+    of control groups; an unset or unreadable quota is ignored.
     """
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     assert min(processors, PROCESSORS, 8) == worker_count(tmp_path)
 
-    for have in (1, 2, 3, 64):
-        monkeypatch.setattr(os, "sched_getaffinity", lambda _, have=have: set(range(have)))
-        assert min(processors, have, 8) == worker_count(tmp_path)
+    for usable in (1, 2, 3, 64):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, usable=usable: set(range(usable)))
+        assert min(processors, usable, 8) == worker_count(tmp_path)
 
 
-@pytest.mark.skipif(PROCESSORS < 2, reason="there is one processor only")
-def test_F11_the_processors_we_may_use_bound_the_workers(tmp_path: Path) -> None:
+@pytest.mark.skipif(PROCESSORS < 2, reason="needs two processors")
+def test_F11_cpu_affinity_limits_the_workers(tmp_path: Path) -> None:
     """
-    A process that may use one processor of several gets one worker.
+    A process that may use one of several processors gets one worker.
     """
-    assert 1 == counted_in_a_child(1, tmp_path)
-    assert 2 == counted_in_a_child(2, tmp_path)
+    assert 1 == worker_count_in_child(1, tmp_path)
+    assert 2 == worker_count_in_child(2, tmp_path)
 
 
-@pytest.mark.skipif(PROCESSORS < 2, reason="there is one processor only")
-def test_F11_nginx_gets_a_worker_for_each_processor_we_may_use(
-    supervise: Supervise, nomad: FakeNomad
-) -> None:
+@pytest.mark.skipif(PROCESSORS < 2, reason="needs two processors")
+def test_F11_nginx_runs_one_worker_on_one_processor(supervise: Supervise, nomad: FakeNomad) -> None:
     """
-    Pinned to one processor, as by a cpuset, nginx runs one worker on a machine of several.
+    Pinned to one of several processors, as by a cpuset, nginx runs one worker.
     """
     first = min(os.sched_getaffinity(0))
     pin = f"import os, sys; os.sched_setaffinity(0, [{first}]); os.execv(sys.argv[1], sys.argv[1:])"
@@ -102,13 +100,13 @@ def test_F11_nginx_gets_a_worker_for_each_processor_we_may_use(
 @pytest.fixture
 def half_a_processor() -> Iterator[Path]:
     """
-    A real control group that grants half a processor.
+    Yield a real control group with a quota of half a processor.
     """
     group = CPU / f"autoexit-test-{os.getpid()}"
     try:
         group.mkdir()
     except OSError as error:
-        pytest.skip(f"cannot make a control group: {error}")
+        pytest.skip(f"cannot create a control group: {error}")
     try:
         (group / "cpu.cfs_quota_us").write_text("50000")
         yield group
@@ -117,13 +115,13 @@ def half_a_processor() -> Iterator[Path]:
         group.rmdir()
 
 
-@pytest.mark.skipif(PROCESSORS < 2, reason="there is one processor only")
-def test_F11_nginx_gets_a_worker_for_the_quota_we_have(
+@pytest.mark.skipif(PROCESSORS < 2, reason="needs two processors")
+def test_F11_nginx_runs_one_worker_with_a_small_quota(
     half_a_processor: Path, nomad: FakeNomad
 ) -> None:
     """
-    Inside a control group that grants half a processor, seen as a container sees its own, nginx
-    runs one worker on a machine of several.
+    In a control group with a quota of half a processor, seen as in a container, nginx runs one
+    worker on a host with several processors.
     """
     shell = ("sh", "-ec", IN_A_GROUP.format(group=half_a_processor), "sh", *RUN)
     with Supervised(nomad, subject=Ours(nomad, command=shell)) as subject:

@@ -1,5 +1,5 @@
 """
-Starts and ends of children, in the order in which they are told.
+The order in which starts and exits of children are reported.
 """
 
 import threading
@@ -12,28 +12,28 @@ from supervisor.system.process import Children
 from tests.support.waiting import eventually
 
 
-def test_the_end_of_a_child_is_never_told_before_its_start() -> None:
+def test_an_exit_is_never_reported_before_the_start() -> None:
     """
-    A child that dies at once waits to be reaped until its start is announced: otherwise its end
-    would belong to nobody, and nginx's death would go unnoticed.
+    A child that exits immediately is reaped after its start is announced; otherwise its exit could
+    not be assigned, and an exit of nginx would go unnoticed.
     """
-    children, told = Children(), list[str]()
+    children, reported = Children(), list[str]()
     reaping = threading.Event()
 
     def reap() -> None:
         reaping.set()
-        while "ended" not in told:
-            told.extend("ended" for _ in children.reap())
+        while "ended" not in reported:
+            reported.extend("ended" for _ in children.reap())
 
     def announce(pid: int) -> None:
         eventually(lambda: psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
         thread.start()
         assert reaping.wait(5)
-        told.append("started")
+        reported.append("started")
 
     thread = threading.Thread(target=reap, daemon=True)
     with Path("/dev/null").open("wb") as nowhere:
         children.spawn(ChildKind.MASTER, ["/bin/true"], nowhere.fileno(), announce)
     thread.join(10)
 
-    assert ["started", "ended"] == told
+    assert ["started", "ended"] == reported

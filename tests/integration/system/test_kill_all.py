@@ -1,5 +1,5 @@
 """
-The last step of a run: whatever still lives is killed, with its group.
+The last step of a run: all running children are killed with their groups.
 """
 
 import os
@@ -11,13 +11,13 @@ from supervisor.system.process import Children
 from tests.support.waiting import eventually
 
 
-def test_a_child_that_nobody_waits_for_any_more_is_killed_with_its_group(tmp_path: Path) -> None:
+def test_a_remaining_child_is_killed_with_its_group(tmp_path: Path) -> None:
     """
-    A child that was started just as the end came, and what it started itself, do not outlive us.
+    A child that was started during the shutdown, and its own children, do not outlive the program.
     """
-    children, output = Children(), os.open(tmp_path / "said", os.O_RDWR | os.O_CREAT)
-    words = ["/bin/sh", "-c", "sleep 60 & echo $!; wait"]
-    pid = children.spawn(ChildKind.CHECK, words, output)
+    children, output = Children(), os.open(tmp_path / "output", os.O_RDWR | os.O_CREAT)
+    command = ["/bin/sh", "-c", "sleep 60 & echo $!; wait"]
+    pid = children.spawn(ChildKind.CHECK, command, output)
     grandchild = int(eventually(lambda: os.pread(output, 99, 0)))
     os.close(output)
 
@@ -25,12 +25,12 @@ def test_a_child_that_nobody_waits_for_any_more_is_killed_with_its_group(tmp_pat
 
     (ended,) = eventually(children.reap)
     assert (pid, 128 + 9) == (ended.pid, ended.code)
-    eventually(lambda: not lives(grandchild))
+    eventually(lambda: not is_running(grandchild))
 
 
-def lives(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     """
-    Whether a process is there and no mere entry that nobody has buried yet.
+    Return whether a process exists and is not a zombie.
     """
     try:
         status = Path(f"/proc/{pid}/status").read_text()

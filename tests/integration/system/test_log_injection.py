@@ -1,5 +1,5 @@
 """
-Whatever comes in, each line of stdout is one JSON object, and as many as there are facts.
+With any input each line of stdout is one JSON object, and none is forged.
 """
 
 import json
@@ -26,8 +26,8 @@ Replicas = Callable[..., list[Replica]]
 nginxes = pytest.mark.parametrize("nginx", BOTH)
 
 FORGED = b'{"time": "2020-01-01T00:00:00.000Z", "level": "error", "event": "forged"}'
-#: What might end a line, a string or an object, colour a terminal, or be no text at all.
-NASTY = [
+#: Texts that might end a line, a string or an object, colour a terminal, or are not UTF-8.
+HOSTILE = [
     b'"}',
     b'", "event": "forged", "x": "',
     b"\\",
@@ -47,21 +47,21 @@ NASTY = [
 
 def requests() -> list[bytes]:
     """
-    Return hostile requests: each alone on its connection, most of them not even HTTP.
+    Return hostile requests, each for its own connection; most of them are not HTTP.
     """
     head = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
-    dice = random.Random(8)
+    rng = random.Random(8)
     found = []
-    for nasty in NASTY:
+    for hostile in HOSTILE:
         found += [
-            b"GET /" + nasty + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-            b"GET /?q=" + nasty.replace(b" ", b"%20") + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-            head + b"User-Agent: " + nasty + b"\r\nX-Request-ID: " + nasty + b"\r\n\r\n",
-            head + b"X-Forwarded-For: " + nasty + b"\r\nCookie: " + nasty + b"\r\n\r\n",
-            b"GET / HTTP/1.1\r\nHost: " + nasty + b"\r\nConnection: close\r\n\r\n",
-            nasty + b" / HTTP/1.1\r\nHost: x\r\n\r\n",
-            b"GET / " + nasty + b"\r\n\r\n",
-            nasty + b"\r\n\r\n",
+            b"GET /" + hostile + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+            b"GET /?q=" + hostile.replace(b" ", b"%20") + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+            head + b"User-Agent: " + hostile + b"\r\nX-Request-ID: " + hostile + b"\r\n\r\n",
+            head + b"X-Forwarded-For: " + hostile + b"\r\nCookie: " + hostile + b"\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: " + hostile + b"\r\nConnection: close\r\n\r\n",
+            hostile + b" / HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"GET / " + hostile + b"\r\n\r\n",
+            hostile + b"\r\n\r\n",
         ]
     found += [
         b"GET /\x00 HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -74,21 +74,21 @@ def requests() -> list[bytes]:
         b"GET /" + b"a" * 70000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
         head + b"User-Agent: " + b'"' * 8000 + b"\r\n\r\n",
         head + b"User-Agent: " + b"x" * 70000 + b"\r\n\r\n",
-        *(dice.randbytes(dice.choice([1, 10, 100, 1000])) + b"\r\n\r\n" for _ in range(60)),
+        *(rng.randbytes(rng.choice([1, 10, 100, 1000])) + b"\r\n\r\n" for _ in range(60)),
         b"GET /\r\n",
         b"GET http://[::1]:80/%20 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
         b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + dice.randbytes(200),
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + rng.randbytes(200),
     ]
     return found
 
 
-def sent(port: int, request: bytes) -> None:
+def send(port: int, request: bytes) -> None:
     """
-    Send bytes and wait for the other side to be done with them.
+    Send bytes and wait until the server has handled them.
 
-    Hanging up at once would be an end of its own kind.
+    An immediate disconnect would be a different case.
     """
     with connect(port, timeout=0.2) as client:
         with suppress(OSError):
@@ -101,9 +101,9 @@ def sent(port: int, request: bytes) -> None:
                 pass
 
 
-def no_line_is_odd(subject: Supervised) -> None:
+def assert_lines_are_valid(subject: Supervised) -> None:
     """
-    See that each line was a JSON object with a time, a level and an event, and none was forged.
+    Assert that each line is a JSON object with a time, a level and an event, and none is forged.
     """
     assert [] == subject.other_lines
     for line in subject.logs:
@@ -120,24 +120,24 @@ def test_S08_no_request_forges_a_line_of_the_access_log(
     supervise: Supervise, replicas: Replicas, nginx: str
 ) -> None:
     """
-    Line ends, quotes, escapes, NUL, broken UTF-8, colours, very long texts, other protocols and
-    random bytes, in every place of a request: a line for each request that nginx took for one, and
-    each line an object with the same fields.
+    With line ends, quotes, escapes, NUL, broken UTF-8, colours, very long texts, other protocols
+    and random bytes in every part of a request, each request that nginx accepts as one is one line,
+    and each line is an object with known fields.
     """
     subject = started(supervise, nginx, *replicas("one"), TRUSTED_PROXIES="127.0.0.1")
     for request in requests():
-        sent(subject.port, request)
+        send(subject.port, request)
     subject.get("/last")
     subject.signal(signal.SIGTERM)
     assert 0 == subject.wait()
-    no_line_is_odd(subject)
+    assert_lines_are_valid(subject)
     assert [] == subject.logged("access.unreadable")
-    told = subject.logged("request")
-    assert len(told) > 100
+    logged = subject.logged("request")
+    assert len(logged) > 100
     known = {"time", "level", "event", "client", "method", "uri", "protocol", "host", "status"}
     known |= {"duration", "received", "sent", "endpoint", "endpoint_status", "endpoint_connect"}
     known |= {"endpoint_duration", "agent", "request_id"}
-    for line in told:
+    for line in logged:
         assert line.keys() <= known
         assert line["level"] == "info"
         assert isinstance(line["status"], int)
@@ -147,21 +147,21 @@ def test_S08_no_request_forges_a_line_of_the_access_log(
 
 
 @nginxes
-def test_S08_no_request_forges_a_line_of_nginxs_errors(
+def test_S08_no_request_forges_a_line_of_the_error_log(
     supervise: Supervise, replicas: Replicas, nginx: str
 ) -> None:
     """
-    Nginx's error log repeats the bytes of a request as they came: what it says is a text in a line
-    of ours.
+    Nginx's error log repeats the bytes of a request unchanged: each of its lines is a text field of
+    a log line.
     """
     (one,) = replicas("one")
     subject = started(supervise, nginx, one, HEALTH_INTERVAL="1h", ACCESS_LOG=None)
     one.stop()
     for request in requests():
-        sent(subject.port, request)
+        send(subject.port, request)
     assert 502 == get(subject.port, "/last").status
     eventually(lambda: [x for x in subject.logged("nginx.output") if "/last" in x["text"]])
-    no_line_is_odd(subject)
+    assert_lines_are_valid(subject)
     assert len(subject.logged("nginx.output")) > 20
 
 
@@ -169,42 +169,44 @@ def test_S08_no_text_of_the_registry_forges_a_line(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas
 ) -> None:
     """
-    Addresses, tags, jobs, ports and names that are what no registry should hold; and a registry
-    that refuses with a text of its own.
+    Addresses, tags, jobs, ports and names in the registry hold hostile texts.
     """
     (one,) = replicas("one")
-    texts = [each.decode("utf-8", "replace") for each in NASTY] + ["a\r\nb", "\n" + FORGED.decode()]
+    texts = [each.decode("utf-8", "replace") for each in HOSTILE] + [
+        "a\r\nb",
+        "\n" + FORGED.decode(),
+    ]
     good = row("web", *one.endpoint)
-    odd = [
+    hostile_rows = [
         {**row("web", text, 80, tags=(text, f"lb.{text}")), "JobID": text, "ID": text}
         for text in texts
     ]
-    nomad.rows("web", [good, *odd])
+    nomad.rows("web", [good, *hostile_rows])
     subject = supervise(pid1=False, START_WAIT="5s", LOG_LEVEL="debug")
     assert "one" == subject.ready(status=200).text
-    subject.wait_for_log("endpoints.changed", refused=len(odd))
+    subject.wait_for_log("endpoints.changed", refused=len(hostile_rows))
     for text in texts:
         nomad.rows("web", [good, {"Address": text, "Port": text, "ServiceName": text}])
     subject.signal(signal.SIGHUP)
     eventually(lambda: subject.get().text == "one")
     subject.signal(signal.SIGUSR2)
     subject.wait_for_log("status")
-    no_line_is_odd(subject)
+    assert_lines_are_valid(subject)
 
 
 def test_S08_no_text_of_the_environment_forges_a_line(nomad: FakeNomad) -> None:
     """
-    Values, and names of variables that look like ours, are repeated in lines of ours; what ends the
-    start is plain text on stderr, on the line of the variable it is about.
+    Values, and names of unknown variables, are repeated in log lines; errors that end the start are
+    plain text on stderr, one line per variable.
     """
-    nasty = "a\r\n" + FORGED.decode() + "\x1b[31m"
+    hostile = "a\r\n" + FORGED.decode() + "\x1b[31m"
     with Supervised(
-        nomad, pid1=False, NOMAD_REGION="é", LB_METOD=nasty, NOMAD_JOB_ID=nasty
+        nomad, pid1=False, NOMAD_REGION="é", LB_METOD=hostile, NOMAD_JOB_ID=hostile
     ) as subject:
         assert 78 == subject.wait()
-        no_line_is_odd(subject)
+        assert_lines_are_valid(subject)
         assert all(line.startswith(("NOMAD_REGION=", "autoexit-nginx:")) for line in subject.errors)
-    with Supervised(nomad, pid1=False, LB_METOD=nasty, NOMAD_JOB_ID=nasty) as subject:
+    with Supervised(nomad, pid1=False, LB_METOD=hostile, NOMAD_JOB_ID=hostile) as subject:
         assert 503 == subject.ready().status
         subject.wait_for_log("settings.suspect")
-        no_line_is_odd(subject)
+        assert_lines_are_valid(subject)

@@ -1,5 +1,5 @@
 """
-Room in the log: requests wait for it, as long as somebody reads, and leave some to all else.
+The log queue: requests wait for space while stdout is read, and leave space for other lines.
 """
 
 import json
@@ -23,22 +23,22 @@ LINE = "x" * 200
 
 class Pipe:
     """
-    A stdout of the smallest size, and whoever reads it.
+    A pipe as stdout, and its reader.
     """
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []
-        self._ours, theirs = os.pipe()
-        self.writer = Writer(theirs)
+        self._reading_end, writing_end = os.pipe()
+        self.writer = Writer(writing_end)
 
     def read(self) -> None:
         """
-        Begin to read.
+        Start to read.
         """
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
-        with os.fdopen(self._ours, "rb", buffering=0) as stream:
+        with os.fdopen(self._reading_end, "rb", buffering=0) as stream:
             rest = b""
             while data := stream.read(65536):
                 *lines, rest = (rest + data).split(b"\n")
@@ -48,7 +48,7 @@ class Pipe:
 @pytest.fixture
 def stdout() -> Iterator[Pipe]:
     """
-    A writer whose output nobody reads yet.
+    Yield a writer whose output is not read yet.
     """
     pipe = Pipe()
     yield pipe
@@ -58,71 +58,73 @@ def stdout() -> Iterator[Pipe]:
 
 def test_a_burst_of_requests_waits_for_a_slow_reader(stdout: Pipe) -> None:
     """
-    More at once than the queue holds, while the reader is late: nothing is dropped.
+    More requests than the queue holds wait for a late reader, and none is dropped.
     """
 
     def burst() -> None:
         for n in range(MANY):
             stdout.writer.put_request(f"{n} {LINE}")
 
-    handing_over = threading.Thread(target=burst)
-    handing_over.start()
-    handing_over.join(0.3)
-    assert handing_over.is_alive()
+    writing = threading.Thread(target=burst)
+    writing.start()
+    writing.join(0.3)
+    assert writing.is_alive()
     stdout.read()
-    handing_over.join(10)
+    writing.join(10)
     eventually(lambda: len(stdout.lines) == MANY)
     assert 0 == stdout.writer.dropped
 
 
-def test_requests_leave_room_for_all_else(stdout: Pipe) -> None:
+def test_requests_leave_space_for_other_lines(stdout: Pipe) -> None:
     """
-    Where nobody reads requests are dropped after one wait and not one each; what we say ourselves
-    is kept beside them, and once somebody reads requests are told again.
+    With a stalled stdout requests are dropped after one wait in total.  Other lines are kept, and
+    when stdout is read again requests are logged again.
     """
     began = time.monotonic()
     for n in range(MANY):
         stdout.writer.put_request(f"{n} {LINE}")
     assert time.monotonic() - began < 4
-    lost = stdout.writer.dropped
-    assert lost > 4000
+    dropped = stdout.writer.dropped
+    assert dropped > 4000
     for n in range(500):
         stdout.writer.put(f"ours {n}")
-    assert lost == stdout.writer.dropped
+    assert dropped == stdout.writer.dropped
 
     stdout.read()
     eventually(lambda: b"ours 499" in stdout.lines)
     stdout.writer.put_request("again")
     eventually(lambda: b"again" in stdout.lines)
-    assert lost == stdout.writer.dropped
-    (dropped,) = [json.loads(line) for line in stdout.lines if b"log.dropped" in line]
-    assert {"time", "level", "event", "lines"} == dropped.keys()
-    assert lost == dropped["lines"]
+    assert dropped == stdout.writer.dropped
+    (report,) = [json.loads(line) for line in stdout.lines if b"log.dropped" in line]
+    assert {"time", "level", "event", "lines"} == report.keys()
+    assert dropped == report["lines"]
 
 
-def test_who_is_too_far_behind_skips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_too_far_behind_skips_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """
-    What cannot be caught up with is given back unread, and said; what comes next is told.
+    Too many unread bytes are released and reported, and later lines are logged.
     """
-    monkeypatch.setattr(access_log, "_MOST_BEHIND", 10_000)
-    told: list[str] = []
-    said: list[tuple[str, int]] = []
+    monkeypatch.setattr(access_log, "_MAX_UNREAD", 10_000)
+    uris: list[str] = []
+    messages: list[tuple[str, int]] = []
 
-    def tell(_: str, fields: Any) -> None:  # noqa: ANN401 - as the log has it
-        told.append(fields["uri"])
+    def record(_: str, fields: Any) -> None:  # noqa: ANN401 - as in Log.record
+        uris.append(fields["uri"])
 
-    def complain(event: str, _: str, **fields: int) -> None:
-        said.append((event, *fields.values()))
+    def log_message(event: str, _: str, **fields: int) -> None:
+        messages.append((event, *fields.values()))
 
-    following = AccessLog(tmp_path, tell, complain)
-    following.start()
+    reader = AccessLog(tmp_path, record, log_message)
+    reader.start()
     log = tmp_path / access_log.NAME
     with log.open("ab", buffering=0) as file:
         file.write(b'{"at":1.5,"uri":"/skipped"}\n' * 1000)
-        eventually(lambda: said)
+        eventually(lambda: messages)
         file.write(b'{"at":1.5,"uri":"/next"}\n')
-        eventually(lambda: told)
-    following.finish(2)
-    assert [("access.skipped", 28_000)] == said
-    assert ["/next"] == told
+        eventually(lambda: uris)
+    reader.finish(2)
+    assert [("access.skipped", 28_000)] == messages
+    assert ["/next"] == uris
     assert log.stat().st_blocks * 512 <= 8192

@@ -12,13 +12,13 @@ _PROGRAM = """
 import os, runpy, sys, threading, time
 from supervisor.nginx.render import Renderer
 
-held, bundle = [], Renderer.bundle
+held, render = [], Renderer.render
 
 def leaking(*args):
     {leak}
-    return bundle(*args)
+    return render(*args)
 
-Renderer.bundle = leaking
+Renderer.render = leaking
 sys.argv[1:] = ["run"]
 runpy.run_module("supervisor", run_name="__main__", alter_sys=True)
 """

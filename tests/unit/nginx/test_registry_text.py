@@ -34,20 +34,22 @@ PORTS = st.one_of(
     st.text(max_size=8),
     st.sampled_from(["80", " 80 ", "8_0", "\uff18\uff10", "80;", 80.0, None, [], {}, 2**70]),
 )
-EVERYBODY = AddressPolicy(allow=(ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")))
-RULES = st.sampled_from([AddressPolicy(), AddressPolicy(loopback=True), EVERYBODY])
+ALL_ADDRESSES = AddressPolicy(
+    allow=(ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
+)
+POLICIES = st.sampled_from([AddressPolicy(), AddressPolicy(loopback=True), ALL_ADDRESSES])
 TAGS = st.none() | st.lists(
     st.text(POISON, max_size=6)
     | st.sampled_from(["lb.weight=3", "lb.backup", "lb.drain", "lb.weight=3;", "lb.backup\n"])
 )
 ROWS = st.fixed_dictionaries({"Address": ADDRESSES, "Port": PORTS, "Tags": TAGS})
-OF_EVERYBODY = read({"SERVICE_NAME": "web", "ALLOW_NETWORKS": "0.0.0.0/0,::/0"}, lambda _: False)
-OF_MOST = read({"SERVICE_NAME": "web", "NOMAD_ALLOC_ID": "a"}, lambda _: False)
+ALL_NETWORKS = read({"SERVICE_NAME": "web", "ALLOW_NETWORKS": "0.0.0.0/0,::/0"}, lambda _: False)
+DEFAULT_NETWORKS = read({"SERVICE_NAME": "web", "NOMAD_ALLOC_ID": "a"}, lambda _: False)
 
 
 def is_canonical(endpoint: Endpoint) -> bool:
     """
-    Tell whether an endpoint is an IP address, in its one shortest form, and a port.
+    Return whether an endpoint is an IP address in its shortest form and a port.
     """
     address = ipaddress.ip_address(endpoint.host)
     plain = set(endpoint.host) <= set("0123456789abcdef.:")
@@ -56,18 +58,18 @@ def is_canonical(endpoint: Endpoint) -> bool:
 
 
 @hypothesis(max_examples=300, deadline=None)
-@given(ADDRESSES, PORTS, RULES)
-@example("fe80::1%eth0; } evil {", 80, EVERYBODY)
-@example("10.0.0.1:80; } server { listen 1; } upstream z { server 10.0.0.2", 80, EVERYBODY)
-@example("010.0.0.1", 80, EVERYBODY)
-@example("10.0.0.1", True, EVERYBODY)
-@example("10.0.0.1\n", 80, EVERYBODY)
-def test_whatever_is_registered_an_endpoint_is_an_address_and_a_port(
+@given(ADDRESSES, PORTS, POLICIES)
+@example("fe80::1%eth0; } evil {", 80, ALL_ADDRESSES)
+@example("10.0.0.1:80; } server { listen 1; } upstream z { server 10.0.0.2", 80, ALL_ADDRESSES)
+@example("010.0.0.1", 80, ALL_ADDRESSES)
+@example("10.0.0.1", True, ALL_ADDRESSES)
+@example("10.0.0.1\n", 80, ALL_ADDRESSES)
+def test_an_endpoint_is_always_an_address_and_a_port(
     address: object, port: object, address_policy: AddressPolicy
 ) -> None:
     """
-    Text of any kind in the registry gives a canonical IP address and port that mean what was
-    registered, or no endpoint at all; never anything else.
+    Any text in the registry results in the canonical form of the registered address and port, or in
+    no endpoint.
     """
     found = validate(address, port, address_policy)
     if found is None:
@@ -81,15 +83,15 @@ def test_whatever_is_registered_an_endpoint_is_an_address_and_a_port(
 
 @hypothesis(max_examples=300, deadline=None)
 @given(st.ip_addresses(), st.integers(1, 65535))
-def test_what_is_an_address_and_a_port_is_let_in(
+def test_every_address_and_port_is_accepted(
     address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int
 ) -> None:
     """
-    Every real address is let in where it is allowed: nothing is refused for its spelling.
+    An allowed address is accepted in every spelling.
     """
     for text in {str(address), address.exploded, address.exploded.upper()}:
         meant = getattr(address, "ipv4_mapped", None) or address
-        assert validate(text, port, EVERYBODY) == Endpoint(str(meant), port)
+        assert validate(text, port, ALL_ADDRESSES) == Endpoint(str(meant), port)
 
 
 @hypothesis(max_examples=300, deadline=None)
@@ -104,39 +106,39 @@ def test_what_is_an_address_and_a_port_is_let_in(
 @example("1.2.3.4\n")
 @example("01.2.3.4")
 @example("1.2.3.\u0664")
-def test_an_address_is_what_the_standard_library_takes_for_one(text: object) -> None:
+def test_addresses_are_read_as_by_the_standard_library(text: object) -> None:
     """
-    Reading it our way, in half the time, takes and refuses exactly the same texts, zones aside.
+    `read_address`, which takes half the time, accepts and rejects the same texts, except zones.
     """
     try:
-        known = ipaddress.ip_address(text) if isinstance(text, str) and "%" not in text else None
+        expected = ipaddress.ip_address(text) if isinstance(text, str) and "%" not in text else None
     except ValueError:
-        known = None
-    assert known == read_address(text)
+        expected = None
+    assert expected == read_address(text)
 
 
 @hypothesis(max_examples=60, deadline=None)
 @given(st.lists(st.one_of(ROWS, PORTS)))
-def test_a_row_that_is_wrong_loses_only_itself(rows: list[object]) -> None:
+def test_an_invalid_row_affects_no_other(rows: list[object]) -> None:
     """
-    Whatever rows stand around it, a good one is served, and each wrong one is counted.
+    A valid row is served beside any others, and each invalid one is counted.
     """
-    found = select(rows, OF_EVERYBODY)
+    found = select(rows, ALL_NETWORKS)
     good = {"Address": "10.9.8.7", "Port": 4321, "Tags": ["; }"], "JobID": "\0", "ID": {}}
-    more = select([*rows, good], OF_EVERYBODY)
+    more = select([*rows, good], ALL_NETWORKS)
     assert {*found.endpoints, Endpoint("10.9.8.7", 4321)} == set(more.endpoints)
     assert found.refused == more.refused
     assert found.refused + found.skipped + len(found.endpoints) <= len(rows)
 
 
 @hypothesis(max_examples=30, deadline=None)
-@given(st.lists(ROWS, max_size=12), st.sampled_from([OF_EVERYBODY, OF_MOST]))
-def test_S01_what_is_rendered_reads_back_as_exactly_those_servers(
+@given(st.lists(ROWS, max_size=12), st.sampled_from([ALL_NETWORKS, DEFAULT_NETWORKS]))
+def test_S01_the_rendered_file_holds_exactly_the_selected_servers(
     rows: list[object], settings: Settings
 ) -> None:
     """
-    The rendered files, parsed as nginx would, hold exactly one `server` line for each endpoint let
-    in, and not one directive or word that text of the registry could have brought along.
+    The rendered files, parsed as by nginx, hold one `server` line per accepted endpoint, and no
+    directive or parameter from the text of the registry.
     """
     chosen = select(rows, settings)
     mode = Mode.SERVE if chosen.endpoints else Mode.NO_ENDPOINTS
@@ -145,39 +147,39 @@ def test_S01_what_is_rendered_reads_back_as_exactly_those_servers(
     plain = rendered(Plan((Endpoint("10.0.0.1", 1),), mode) if chosen.endpoints else Plan((), mode))
     served = servers(found) if chosen.endpoints else []
     assert sorted(map(str, chosen.endpoints)) == sorted(words[0] for words in served)
-    assert {word for words in served for word in words[1:]} <= WORDS
+    assert {word for words in served for word in words[1:]} <= PARAMETERS
     assert [] == complaints(found)
     assert names(plain) == names(found)
 
 
-#: All that may stand behind an endpoint when three words of tags are understood.
-WORDS = {"max_fails=0", "weight=3", "backup", "down"}
+#: All parameters that three known tags can add to an endpoint.
+PARAMETERS = {"max_fails=0", "weight=3", "backup", "down"}
 
 
 def servers(found: list[Directive]) -> list[tuple[str, ...]]:
     """
-    Return the words of each server of the service.
+    Return the arguments of each server of the service.
     """
     return [d.words for d in found if d.around[-1:] == ("upstream service",) and d.name == "server"]
 
 
 def names(found: list[Directive]) -> list[str]:
     """
-    Return all directives but the servers of the service.
+    Return the names of all directives except the servers of the service.
     """
     return [d.name for d in found if not (d.name == "server" and d.words in servers(found))]
 
 
 def rendered(plan: Plan) -> list[Directive]:
     """
-    Render a plan and read it back.
+    Render a plan and parse the files.
     """
-    frame = RenderContext(
+    context = RenderContext(
         read({"ENDPOINTS": "10.0.0.1:1"}, lambda _: False),
         *((1, 31, 3), "/run/ax", 1, 1024, 512, ("127.0.0.1:8080",)),
     )
     with tempfile.TemporaryDirectory() as name:
-        return directives(Renderer(frame, TEMPLATES).bundle(plan, 1, 0, {}).files, Path(name))
+        return directives(Renderer(context, TEMPLATES).render(plan, 1, 0, {}).files, Path(name))
 
 
 TEMPLATES = read_templates()
@@ -185,11 +187,11 @@ TEMPLATES = read_templates()
 
 @hypothesis(max_examples=60, deadline=None)
 @given(st.recursive(ADDRESSES.filter(lambda a: not isinstance(a, bytes)) | PORTS, st.lists))
-def test_rows_of_any_json_are_survived(anything: object) -> None:
+def test_rows_of_any_json_raise_no_exception(value: object) -> None:
     """
-    Any JSON in the place of a row is refused or let in, without an exception.
+    Any JSON as a row is accepted or refused.
     """
-    rows = json.loads(json.dumps([anything, {"Address": anything, "Port": anything}]))
-    for settings in (OF_EVERYBODY, OF_MOST):
+    rows = json.loads(json.dumps([value, {"Address": value, "Port": value}]))
+    for settings in (ALL_NETWORKS, DEFAULT_NETWORKS):
         found = select(rows, settings)
         assert len(found.endpoints) + found.refused + found.skipped <= len(rows)

@@ -1,5 +1,5 @@
 """
-From a plan to bytes.
+The configuration rendered from a plan.
 """
 
 import re
@@ -19,19 +19,19 @@ SERVING = Plan(endpoints(1, 2, 3), Mode.SERVE)
 SUNSET = 1_800_000_000
 
 
-def frame(nginx: tuple[int, ...] = NEW, user: str = "", **environ: str) -> RenderContext:
-    """Return a frame for this nginx and these settings."""
+def context(nginx: tuple[int, ...] = NEW, user: str = "", **environ: str) -> RenderContext:
+    """Return a render context for this nginx and these settings."""
     chosen = load.read({"SERVICE_NAME": "web", **environ}, lambda _: False)
     return RenderContext(
         chosen, nginx, "/run/x", 2, 1024, 512, ("0.0.0.0:80", "[::]:80 ipv6only=on"), user
     )
 
 
-def bundle(
-    given: RenderContext, plan: Plan = SERVING, attempt: int = 1, rotation: int = 0
+def render(
+    custom: RenderContext, plan: Plan = SERVING, attempt: int = 1, rotation: int = 0
 ) -> RenderedConfig:
     """Render a plan."""
-    return Renderer(given, read_templates()).bundle(
+    return Renderer(custom, read_templates()).render(
         plan, attempt, rotation, {"conf.d/x.conf": b"# x\n"}
     )
 
@@ -41,11 +41,11 @@ def text(made: RenderedConfig, name: str = "upstream.conf") -> str:
     return made.files[name].decode()
 
 
-def test_the_generation_is_in_the_file_that_it_names() -> None:
+def test_the_rendered_file_holds_its_generation() -> None:
     """
-    The digest is over every byte; the number of the attempt makes it unique.
+    It consists of the digest over every byte and the number of the attempt, which makes it unique.
     """
-    first, again = bundle(frame()), bundle(frame(), attempt=2)
+    first, again = render(context()), render(context(), attempt=2)
 
     assert first.digest == again.digest
     assert f"{first.digest}-1" == first.generation
@@ -53,53 +53,55 @@ def test_the_generation_is_in_the_file_that_it_names() -> None:
     assert "pending" not in text(first)
 
 
-def test_the_admin_port_is_a_file_of_its_own() -> None:
+def test_the_admin_port_has_a_separate_file() -> None:
     """
-    Included where there is one, with its five paths by name; else there is no trace of it.
+    With an admin port the file is included and has five exact paths; without one it is missing.
     """
-    given = replace(frame(), admin_listen=("10.0.0.1:9000",), stub_status=True)
-    admin = text(bundle(given), "admin.conf")
+    custom = replace(context(), admin_listen=("10.0.0.1:9000",), stub_status=True)
+    admin = text(render(custom), "admin.conf")
 
-    assert "include admin.conf;" in text(bundle(given), "nginx.conf")
+    assert "include admin.conf;" in text(render(custom), "nginx.conf")
     assert "listen 10.0.0.1:9000 default_server;" in admin
     assert ["/", "/status", "/metrics", "/healthz", "/readyz"] == re.findall(
         "location = (.*) {", admin
     )
-    assert "stub_status;" in text(bundle(given))
-    assert "admin.conf" not in bundle(frame()).files
-    assert not [name for name in bundle(frame()).files if b"readers" in bundle(frame()).files[name]]
+    assert "stub_status;" in text(render(custom))
+    assert "admin.conf" not in render(context()).files
+    assert not [
+        name for name in render(context()).files if b"readers" in render(context()).files[name]
+    ]
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        bundle(frame(), Plan(endpoints(1, 2), Mode.SERVE)),
-        bundle(frame(), Plan(endpoints(1, 2, 3), Mode.DRAINING)),
-        bundle(frame(), Plan(endpoints(1, 2, 3), Mode.SERVE, sunset=SUNSET)),
-        bundle(
-            frame(), Plan(endpoints(1, 2, 3), Mode.SERVE, ((endpoints(1)[0], ServerOptions(2)),))
+        render(context(), Plan(endpoints(1, 2), Mode.SERVE)),
+        render(context(), Plan(endpoints(1, 2, 3), Mode.DRAINING)),
+        render(context(), Plan(endpoints(1, 2, 3), Mode.SERVE, sunset=SUNSET)),
+        render(
+            context(), Plan(endpoints(1, 2, 3), Mode.SERVE, ((endpoints(1)[0], ServerOptions(2)),))
         ),
-        bundle(frame(), rotation=1),
-        bundle(frame(OLD)),
-        bundle(frame(READY_PATH="off")),
-        Renderer(frame(), read_templates()).bundle(SERVING, 1, 0, {"conf.d/x.conf": b"# y\n"}),
-        Renderer(frame(), read_templates()).bundle(SERVING, 1, 0, {"conf.d/y.conf": b"# x\n"}),
+        render(context(), rotation=1),
+        render(context(OLD)),
+        render(context(READY_PATH="off")),
+        Renderer(context(), read_templates()).render(SERVING, 1, 0, {"conf.d/x.conf": b"# y\n"}),
+        Renderer(context(), read_templates()).render(SERVING, 1, 0, {"conf.d/y.conf": b"# x\n"}),
     ],
 )
-def test_whatever_differs_differs_in_the_digest(other: RenderedConfig) -> None:
+def test_every_difference_changes_the_digest(other: RenderedConfig) -> None:
     """
-    Endpoints, shares, mode and deadline, the order, nginx's version, settings, the operator's files
-    and their names.
+    The digest depends on endpoints, server options, mode, deadline, order, nginx's version,
+    settings, and the operator's files and their names.
     """
-    assert bundle(frame()).digest != other.digest
+    assert render(context()).digest != other.digest
 
 
 def test_an_older_nginx_keeps_no_idle_connections() -> None:
     """
-    keepalive_min_timeout came with 1.27.4; without it a reload would lose requests on them.
+    Without keepalive_min_timeout (nginx 1.27.4) a reload would lose requests on idle connections.
     """
-    assert "keepalive_min_timeout 1s;" in text(bundle(frame(NEW)), "nginx.conf")
-    assert "keepalive_timeout 0;" in text(bundle(frame(OLD)), "nginx.conf")
+    assert "keepalive_min_timeout 1s;" in text(render(context(NEW)), "nginx.conf")
+    assert "keepalive_timeout 0;" in text(render(context(OLD)), "nginx.conf")
 
 
 @pytest.mark.parametrize(
@@ -110,24 +112,24 @@ def test_an_older_nginx_keeps_no_idle_connections() -> None:
         ("ip_hash", "    ip_hash;\n"),
     ],
 )
-def test_methods_are_directives(method: str, directive: str) -> None:
+def test_each_method_is_a_directive(method: str, directive: str) -> None:
     """
-    Round robin is what nginx does without one.
+    Round robin, nginx's default, has none.
     """
-    assert directive in text(bundle(frame(LB_METHOD=method)))
-    assert directive not in text(bundle(frame(LB_METHOD="round_robin")))
+    assert directive in text(render(context(LB_METHOD=method)))
+    assert directive not in text(render(context(LB_METHOD="round_robin")))
 
 
 @pytest.mark.parametrize(
     "mode, seconds",
     [(Mode.STARTING, 1), (Mode.NO_ENDPOINTS, 5), (Mode.UNHEALTHY, 5), (Mode.DRAINING, 5)],
 )
-def test_no_endpoint_is_a_503_that_a_program_can_read(mode: Mode, seconds: int) -> None:
+def test_a_plan_without_endpoints_is_a_503_with_json(mode: Mode, seconds: int) -> None:
     """
-    No upstream, no proxy: the state, until when, and when to ask again; what starts is worth asking
-    soon.
+    It has no upstream and no proxy_pass, but the state, the deadline and Retry-After, which is
+    shorter during the start.
     """
-    made = text(bundle(frame(), Plan((), mode)))
+    made = text(render(context(), Plan((), mode)))
 
     assert "upstream service" not in made
     assert "proxy_pass" not in made
@@ -135,46 +137,46 @@ def test_no_endpoint_is_a_503_that_a_program_can_read(mode: Mode, seconds: int) 
     assert f"""program '{{"state": "{mode}", "expires_at": null}}\\n';""" in made
     assert f'return 503 "{mode}\\n";' in made
     assert '"expires_at": "2027-01-15T08:00:00Z"' in text(
-        bundle(frame(), Plan((), mode, sunset=SUNSET))
+        render(context(), Plan((), mode, sunset=SUNSET))
     )
 
 
 @pytest.mark.parametrize("plan", [SERVING, Plan((), Mode.STARTING)])
-def test_the_deadline_stands_in_every_answer(plan: Plan) -> None:
+def test_every_response_has_the_sunset_header(plan: Plan) -> None:
     """
-    Where there is one and it is to be told; then a replica's own word on it is dropped.
+    If there is a deadline and SUNSET_HEADER is on; a replica's own header is then removed.
     """
-    told, untold = replace(plan, sunset=SUNSET), frame(SUNSET_HEADER="false")
+    limited, disabled = replace(plan, sunset=SUNSET), context(SUNSET_HEADER="false")
     header = 'add_header Sunset "Fri, 15 Jan 2027 08:00:00 GMT" always;'
 
-    assert header in text(bundle(frame(), told))
-    assert "proxy_hide_header Sunset;" in text(bundle(frame(), told))
-    for silent in (bundle(frame(), plan), bundle(untold, told)):
-        assert "Sunset" not in text(silent)
+    assert header in text(render(context(), limited))
+    assert "proxy_hide_header Sunset;" in text(render(context(), limited))
+    for config in (render(context(), plan), render(disabled, limited)):
+        assert "Sunset" not in text(config)
 
 
-def test_what_is_about_to_end_still_serves_and_is_not_ready() -> None:
+def test_a_draining_service_is_proxied_but_not_ready() -> None:
     """
-    During a lame duck requests are proxied as before; only the readiness says so.
+    During the lame duck period requests are proxied as before; only the readiness path reports it.
     """
-    made = text(bundle(frame(), Plan(endpoints(1), Mode.DRAINING)))
+    made = text(render(context(), Plan(endpoints(1), Mode.DRAINING)))
 
     assert "proxy_pass http://service;" in made
     assert 'return 503 "draining\\n";' in made
-    assert 'return 200 "ready\\n";' in text(bundle(frame()))
+    assert 'return 200 "ready\\n";' in text(render(context()))
 
 
 def servers(*server_options: ServerOptions, method: str = "least_conn") -> list[str]:
-    """Render endpoints with these shares, and return what follows each address."""
+    """Render endpoints with these options and return the parameters after each address."""
     served = endpoints(*range(1, len(server_options) + 1))
     plan = Plan(served, Mode.SERVE, tuple(zip(served, server_options, strict=True)))
-    lines = text(bundle(frame(LB_METHOD=method), plan)).splitlines()
+    lines = text(render(context(LB_METHOD=method), plan)).splitlines()
     return [line.split(maxsplit=2)[2] for line in lines if line.startswith("    server 10.")]
 
 
-def test_weights_stand_where_they_are_not_one() -> None:
+def test_only_weights_other_than_one_are_rendered() -> None:
     """
-    In numbers that nginx takes, whatever was asked for.
+    They are limited to numbers that nginx accepts.
     """
     assert [
         "weight=3 max_fails=0;",
@@ -188,54 +190,54 @@ def test_weights_stand_where_they_are_not_one() -> None:
     )
 
 
-@pytest.mark.parametrize("method, known", [("round_robin", 1), ("ip_hash", 0), ("random", 0)])
-def test_backups_are_named_where_the_method_knows_any(method: str, known: int) -> None:
+@pytest.mark.parametrize("method, supported", [("round_robin", 1), ("ip_hash", 0), ("random", 0)])
+def test_backups_are_marked_if_the_method_supports_them(method: str, supported: int) -> None:
     """
-    With the others the word is refused by nginx.
+    Nginx rejects the parameter with the other methods.
     """
-    assert [" backup;", ";"][not known] == servers(
+    assert [" backup;", ";"][not supported] == servers(
         ServerOptions(2), ServerOptions(backup=True), method=method
     )[1].removeprefix("max_fails=0")
 
 
 def test_not_all_servers_are_backups() -> None:
     """
-    An upstream of nothing but backups is refused by nginx.
+    Nginx rejects an upstream that has only backups.
     """
     assert ["max_fails=0;"] * 2 == servers(ServerOptions(backup=True), ServerOptions(backup=True))
 
 
-def test_who_asks_for_nothing_is_an_ordinary_server() -> None:
+def test_an_endpoint_without_options_is_an_ordinary_server() -> None:
     """
-    Beside those who ask for something.
+    It stands beside endpoints with options.
     """
     made = text(
-        bundle(frame(), Plan(endpoints(1, 2), Mode.SERVE, ((endpoints(2)[0], ServerOptions(9)),)))
+        render(context(), Plan(endpoints(1, 2), Mode.SERVE, ((endpoints(2)[0], ServerOptions(9)),)))
     )
 
     assert "    server 10.0.0.1:1 max_fails=0;\n    server 10.0.0.1:2 weight=9 max_fails=0;" in made
 
 
-def test_a_folder_is_written_so_that_nginx_reads_it_as_it_is() -> None:
+def test_a_folder_is_escaped() -> None:
     """
-    Quotes and backslashes are escaped, and bytes that are no text are kept.
+    Quotes and backslashes are escaped, and bytes that are not UTF-8 are kept.
     """
-    odd = bundle(replace(frame(), folder="/a'b\\c\udcff"))
+    config = render(replace(context(), folder="/a'b\\c\udcff"))
 
-    assert b"pid '/a\\'b\\\\c\xff/nginx.pid';" in odd.files["nginx.conf"]
-    assert b"listen 'unix:/a\\'b\\\\c\xff/generation.sock';" in odd.files["upstream.conf"]
-
-
-def test_no_dead_endpoint_is_blacklisted() -> None:
-    """
-    One poison request must not take every replica out.
-    """
-    assert 3 == text(bundle(frame())).count(" max_fails=0;")
+    assert b"pid '/a\\'b\\\\c\xff/nginx.pid';" in config.files["nginx.conf"]
+    assert b"listen 'unix:/a\\'b\\\\c\xff/generation.sock';" in config.files["upstream.conf"]
 
 
-def test_the_order_of_servers_turns() -> None:
+def test_no_failing_endpoint_is_blacklisted() -> None:
     """
-    All are there in each turn.
+    One request that crashes replicas must not disable all of them.
+    """
+    assert 3 == text(render(context())).count(" max_fails=0;")
+
+
+def test_the_order_of_servers_rotates() -> None:
+    """
+    Every rotation holds all servers.
     """
     assert endpoints(1, 2, 3)[1:] + endpoints(1) == rotated(endpoints(1, 2, 3), 4)
     assert () == rotated((), 4)
@@ -243,19 +245,19 @@ def test_the_order_of_servers_turns() -> None:
 
 def test_the_zone_grows_with_the_endpoints() -> None:
     """
-    2 KiB a server is twice what nginx needs; 256 KiB is the least.
+    It has 2 KiB per server, twice nginx's need, and at least 256 KiB.
     """
-    assert "zone service 256k;" in text(bundle(frame()))
+    assert "zone service 256k;" in text(render(context()))
     assert "zone service 20000k;" in text(
-        bundle(frame(), Plan(endpoints(*range(1, 10001)), Mode.SERVE))
+        render(context(), Plan(endpoints(*range(1, 10001)), Mode.SERVE))
     )
 
 
 def test_bodies_are_streamed_unless_a_size_is_set() -> None:
     """
-    A model's input may be larger than any buffer.
+    The input of a model may be larger than any buffer.
     """
-    unlimited, limited = bundle(frame()), bundle(frame(MAX_BODY_SIZE="20m"))
+    unlimited, limited = render(context()), render(context(MAX_BODY_SIZE="20m"))
 
     assert "client_max_body_size 0;" in text(unlimited, "nginx.conf")
     assert "proxy_request_buffering off;" in text(unlimited, "nginx.conf")
@@ -263,34 +265,36 @@ def test_bodies_are_streamed_unless_a_size_is_set() -> None:
     assert "proxy_request_buffering on;" in text(limited, "nginx.conf")
 
 
-def test_workers_have_a_user_of_their_own_under_root() -> None:
+def test_workers_have_a_separate_user_under_root() -> None:
     """
-    Elsewhere they run as we do.
+    Otherwise they keep the supervisor's user.
     """
-    assert "user www-data www-data;" in text(bundle(frame(user="www-data www-data")), "nginx.conf")
-    assert "\nuser " not in text(bundle(frame()), "nginx.conf")
+    assert "user www-data www-data;" in text(
+        render(context(user="www-data www-data")), "nginx.conf"
+    )
+    assert "\nuser " not in text(render(context()), "nginx.conf")
 
 
-def test_the_ready_path_can_be_dropped() -> None:
+def test_the_ready_path_can_be_disabled() -> None:
     """
-    READY_PATH=off leaves the whole public port to the replicas.
+    With READY_PATH=off all paths of the public port are proxied.
     """
-    assert "location = /-/ready {" in text(bundle(frame()))
-    assert "/-/ready" not in text(bundle(frame(READY_PATH="off")))
+    assert "location = /-/ready {" in text(render(context()))
+    assert "/-/ready" not in text(render(context(READY_PATH="off")))
 
 
-def test_braces_end_the_file() -> None:
+def test_the_file_ends_with_a_brace() -> None:
     """
-    A file that was cut off anywhere is a syntax error, and never a shorter list of servers.
+    A truncated file is a syntax error and never a shorter list of servers.
     """
-    made = text(bundle(frame()))
+    made = text(render(context()))
 
     assert made.rstrip().endswith("}")
     assert made.count("{") == made.count("}")
 
 
-def test_names_cannot_imitate_contents() -> None:
+def test_the_digest_separates_names_from_contents() -> None:
     """
-    The digest separates names from bytes.
+    Moving a byte from a file's content to its name changes the digest.
     """
     assert digest_of({"ab": b"c"}) != digest_of({"a": b"bc"})

@@ -1,5 +1,5 @@
 """
-From settings to the directives that say how requests travel.
+The directives for request handling, rendered from settings.
 """
 
 import re
@@ -17,15 +17,15 @@ SERVING = Plan(endpoints(1, 2, 3), Mode.SERVE)
 
 
 def files(rotation: int = 0, plan: Plan = SERVING, **environ: str) -> tuple[str, str]:
-    """Render, and return nginx.conf and upstream.conf."""
+    """Return the rendered nginx.conf and upstream.conf."""
     chosen = read({"SERVICE_NAME": "web", **environ}, lambda _: False)
-    frame = RenderContext(chosen, NEW, "/run/x", 2, 1024, 512, ("0.0.0.0:80",))
-    made = Renderer(frame, read_templates()).bundle(plan, 1, rotation, {}).files
+    context = RenderContext(chosen, NEW, "/run/x", 2, 1024, 512, ("0.0.0.0:80",))
+    made = Renderer(context, read_templates()).render(plan, 1, rotation, {}).files
     return made["nginx.conf"].decode(), made["upstream.conf"].decode()
 
 
 def servers(upstream: str) -> list[str]:
-    """Return the addresses of the server lines, in their order."""
+    """Return the addresses of the server lines in order."""
     return [line.split()[1] for line in upstream.splitlines() if line.startswith("    server 1")]
 
 
@@ -39,32 +39,32 @@ def servers(upstream: str) -> list[str]:
         ("cookie:session_id", "$cookie_session_id"),
     ],
 )
-def test_a_key_is_a_variable_of_nginx(key: str, variable: str) -> None:
+def test_a_hash_key_is_an_nginx_variable(key: str, variable: str) -> None:
     """
-    Consistent, so that an endpoint that leaves takes only its own clients along.
+    The hash is consistent: when an endpoint leaves, only its own clients move.
     """
     _, upstream = files(LB_METHOD="hash", LB_HASH_KEY=key)
 
     assert f"    hash {variable} consistent;\n" in upstream
 
 
-def test_only_where_order_is_memory_it_stays() -> None:
+def test_only_ip_hash_keeps_the_order_of_servers() -> None:
     """
-    ip_hash counts servers from the first: turned, every client would move at every reload.  The
-    other methods start from scratch, and the last servers would starve.
+    ip_hash depends on the order: rotated, every client would move at every reload.  The other
+    methods restart with the first server, so that the last ones would get no requests.
     """
-    stays = {tuple(servers(files(rotation, LB_METHOD="ip_hash")[1])) for rotation in range(4)}
-    turns = {tuple(servers(files(rotation, LB_METHOD="least_conn")[1])) for rotation in range(4)}
+    fixed = {tuple(servers(files(rotation, LB_METHOD="ip_hash")[1])) for rotation in range(4)}
+    rotated = {tuple(servers(files(rotation, LB_METHOD="least_conn")[1])) for rotation in range(4)}
 
-    assert 1 == len(stays)
-    assert 3 == len(turns)
+    assert 1 == len(fixed)
+    assert 3 == len(rotated)
 
 
-def weights(method: dict[str, str], *asked: int) -> list[int]:
-    """Return the weights that stand in the file, for endpoints that ask for these."""
-    served = endpoints(*range(1, len(asked) + 1))
+def weights(method: dict[str, str], *requested: int) -> list[int]:
+    """Return the rendered weights for endpoints with these requested weights."""
+    served = endpoints(*range(1, len(requested) + 1))
     server_options = tuple(
-        (each, ServerOptions(weight)) for each, weight in zip(served, asked, strict=True)
+        (each, ServerOptions(weight)) for each, weight in zip(served, requested, strict=True)
     )
     _, upstream = files(plan=Plan(served, Mode.SERVE, server_options), **method)
     lines = [line for line in upstream.splitlines() if line.startswith("    server 1")]
@@ -72,10 +72,10 @@ def weights(method: dict[str, str], *asked: int) -> list[int]:
     return [int(each[1]) if each else 1 for each in found]
 
 
-def test_weights_of_a_hash_have_a_bound_together() -> None:
+def test_the_total_weight_of_a_hash_is_limited() -> None:
     """
-    Nginx keeps 160 points for each unit, in every worker: in proportion they become smaller, where
-    they would cost seconds and hundreds of megabytes, and never nothing.  Other methods only count.
+    Nginx keeps 160 points per unit of weight in every worker, which could cost seconds and hundreds
+    of megabytes: weights are scaled down, to 1 at least.  Other methods have no such cost.
     """
     by_hash = {"LB_METHOD": "hash", "LB_HASH_KEY": "ip"}
 
@@ -88,9 +88,9 @@ def test_weights_of_a_hash_have_a_bound_together() -> None:
     assert [1000] * 100 == weights({"LB_METHOD": "random"}, *[1000] * 100)
 
 
-def test_a_cookie_names_its_endpoint_where_it_is_wanted() -> None:
+def test_sticky_cookie_is_rendered_on_request() -> None:
     """
-    No script can read it, and another site's request does not bring it.
+    Scripts cannot read the cookie, and requests from other sites do not carry it.
     """
     line = "    sticky cookie autoexit path=/ httponly samesite=lax;\n"
 
@@ -98,9 +98,9 @@ def test_a_cookie_names_its_endpoint_where_it_is_wanted() -> None:
     assert "sticky" not in files()[1]
 
 
-def test_nobody_is_trusted_unless_named() -> None:
+def test_no_proxy_is_trusted_by_default() -> None:
     """
-    Then what a client says of itself is written over or taken away.
+    Headers in which a client describes itself are replaced or removed.
     """
     main, _ = files()
 
@@ -111,9 +111,9 @@ def test_nobody_is_trusted_unless_named() -> None:
     assert "    proxy_set_header X-Request-ID $request_id;\n" in main
 
 
-def test_who_is_trusted_stands_in_both_tables() -> None:
+def test_trusted_proxies_are_in_both_tables() -> None:
     """
-    The table that finds the client and the one that believes the rest must not differ.
+    The table for the client address and the one for the other headers must not differ.
     """
     main, _ = files(TRUSTED_PROXIES="10.0.0.0/8,fd00::/8")
 
@@ -123,9 +123,9 @@ def test_who_is_trusted_stands_in_both_tables() -> None:
     assert "    proxy_set_header X-Request-ID $proxied_request_id;\n" in main
 
 
-def test_the_log_names_the_request_as_the_replica_knows_it() -> None:
+def test_the_log_has_the_request_id_of_the_replica() -> None:
     """
-    One ID from end to end, whoever gave it.
+    A request has the same ID everywhere, even one from a trusted proxy.
     """
     alone, _ = files(ACCESS_LOG="json")
     behind, _ = files(ACCESS_LOG="json", TRUSTED_PROXIES="::1")
@@ -135,9 +135,9 @@ def test_the_log_names_the_request_as_the_replica_knows_it() -> None:
     assert "access_log '/run/x/access.log' autoexit_json buffer=32k flush=1s;" in alone
 
 
-def test_without_a_log_there_is_no_file() -> None:
+def test_without_an_access_log_there_is_no_file() -> None:
     """
-    And no `off` either, which would silence an operator's own.
+    There is no `access_log off` either, which would disable an operator's own log.
     """
     main, _ = files()
 
@@ -146,9 +146,9 @@ def test_without_a_log_there_is_no_file() -> None:
     assert "    access_log /dev/null combined if=0;\n" in main
 
 
-def test_a_request_may_be_as_long_as_it_may_be_silent() -> None:
+def test_request_timeout_also_limits_old_workers() -> None:
     """
-    And an old worker stays for as long, or a reload would cut it.
+    An old worker stays for REQUEST_TIMEOUT, or a reload would cut its requests.
     """
     main, _ = files(REQUEST_TIMEOUT="90s", CONNECT_TIMEOUT="250ms")
 
@@ -158,8 +158,8 @@ def test_a_request_may_be_as_long_as_it_may_be_silent() -> None:
     assert "    proxy_connect_timeout 250ms;\n" in main
 
 
-def test_a_timeout_is_never_none() -> None:
+def test_a_timeout_is_never_zero() -> None:
     """
-    Nginx would read 0 as none at all.
+    Nginx takes 0 as no timeout.
     """
     assert "proxy_connect_timeout 1ms;" in files(CONNECT_TIMEOUT="0.1ms")[0]

@@ -1,5 +1,5 @@
 """
-What control groups grant, read from trees of either version.
+Limits of control groups, read from trees of both versions.
 """
 
 import math
@@ -19,14 +19,14 @@ MIB = 1 << 20
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
     """
-    Make a tree of groups, and put this process at a place in it: `own` as in /proc/self/cgroup.
+    Make a tree of groups with this process in the group `own`, given as in /proc/self/cgroup.
     """
 
     def make(files: dict[str, str], own: str = "0::/\n") -> Path:
         root = tmp_path / "cgroup"
         root.mkdir()
         (tmp_path / "own").write_text(own)
-        monkeypatch.setattr(cgroup, "_OWN", tmp_path / "own")
+        monkeypatch.setattr(cgroup, "_OWN_GROUPS", tmp_path / "own")
         for name, text in files.items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(text)
@@ -57,39 +57,39 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
         ),
     ],
 )
-def test_room_for_processes(tree: Tree, files: dict[str, str], own: str, expected: float) -> None:
+def test_processes(tree: Tree, files: dict[str, str], own: str, expected: float) -> None:
     """
-    The limit less what runs, of our group in either version; what cannot be read bounds nothing,
-    and another's group does not concern us.
+    The limit of our group minus its processes, in both versions; an unreadable limit and the limit
+    of another group are ignored.
     """
     assert expected == cgroup.processes(tree(files, own))
 
 
 @pytest.mark.parametrize(
-    "own_room, parent_room, expected", [("100", "30", 20), ("30", "100", 20), ("max", "30", 20)]
+    "own_limit, parent_limit, expected", [("100", "30", 20), ("30", "100", 20), ("max", "30", 20)]
 )
 @pytest.mark.parametrize("version", [1, 2])
-def test_the_fullest_group_on_the_way_up_counts(
-    tree: Tree, version: int, own_room: str, parent_room: str, expected: int
+def test_the_fullest_group_up_to_the_root_counts(
+    tree: Tree, version: int, own_limit: str, parent_limit: str, expected: int
 ) -> None:
     """
-    Below the root (raw_exec) a parent with other tasks in it may be the one that is full.
+    Below the root (raw_exec) a parent group with other tasks may be the full one.
     """
     prefix = "pids/" if version == 1 else ""
     own = "3:pids:/nomad/task\n" if version == 1 else "0::/nomad/task\n"
     files = {
-        f"{prefix}nomad/task/pids.max": own_room,
+        f"{prefix}nomad/task/pids.max": own_limit,
         f"{prefix}nomad/task/pids.current": "10",
-        f"{prefix}nomad/pids.max": parent_room,
+        f"{prefix}nomad/pids.max": parent_limit,
         f"{prefix}nomad/pids.current": "10",
     }
 
     assert expected == cgroup.processes(tree(files, own))
 
 
-def test_a_parent_is_fuller_though_its_limit_is_higher(tree: Tree) -> None:
+def test_a_parent_with_a_higher_limit_may_be_fuller(tree: Tree) -> None:
     """
-    What counts is the room that is left, not the limit.
+    The number of processes that can still start counts, not the limit.
     """
     files = {
         "nomad/task/pids.max": "100",
@@ -124,7 +124,7 @@ def test_a_parent_is_fuller_though_its_limit_is_higher(tree: Tree) -> None:
 )
 def test_processors(tree: Tree, files: dict[str, str], own: str, expected: float) -> None:
     """
-    The smallest quota on the way up, in processors; no quota of another's.
+    The smallest quota of our group and its parents in processors; other groups are ignored.
     """
     assert expected == cgroup.processors(tree(files, own))
 
@@ -143,26 +143,24 @@ def test_processors(tree: Tree, files: dict[str, str], own: str, expected: float
 )
 def test_memory(tree: Tree, files: dict[str, str], own: str, expected: float) -> None:
     """
-    The smallest limit on the way up, of either version.
+    The smallest limit of our group and its parents, in both versions.
     """
     assert expected == cgroup.memory(tree(files, own))
 
 
 @pytest.mark.parametrize("own", ["", "garbage\n", "0::/gone/away\n", "0::/../../etc\n"])
-def test_a_place_that_is_not_there_falls_back_to_what_is(tree: Tree, own: str) -> None:
+def test_a_missing_group_falls_back_to_its_parents(tree: Tree, own: str) -> None:
     """
-    Docker shows a container its own group as the root, while /proc may name a place outside it.
+    Docker shows a container its own group as the root, while /proc may name a path outside it.
     """
     assert 15 == cgroup.processes(tree({"pids.max": "20\n", "pids.current": "5\n"}, own))
 
 
-def test_a_machine_without_proc_bounds_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_proc_there_are_no_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Nor does one that hides it.
+    All limits are infinite when /proc/self/cgroup cannot be read.
     """
-    monkeypatch.setattr(cgroup, "_OWN", tmp_path / "none")
+    monkeypatch.setattr(cgroup, "_OWN_GROUPS", tmp_path / "none")
 
     assert [math.inf] * 3 == [
         cgroup.processors(tmp_path),
@@ -175,12 +173,11 @@ def test_a_machine_without_proc_bounds_nothing(
     "limit, bonus",
     [(math.inf, 0), (1 << 62, 0), (1 << 40, 0), (1000 * MIB, 100), (64 * MIB, 1000), (1, 1000)],
 )
-def test_a_child_goes_first_only_under_a_limit(
+def test_a_child_is_killed_first_only_under_a_limit(
     monkeypatch: pytest.MonkeyPatch, limit: float, bonus: int
 ) -> None:
     """
-    By as much of the limit as we may take; where nothing bounds the memory of our group, the order
-    of the machine's processes stands.
+    Its score grows by our memory's share of the limit; without a memory limit it is left alone.
     """
     monkeypatch.setattr(cgroup, "memory", lambda: limit)
     read, write = os.pipe()
@@ -198,9 +195,9 @@ def test_a_child_goes_first_only_under_a_limit(
         os.waitpid(child, 0)
 
 
-def test_who_is_gone_already_need_not_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exited_child_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Nginx may die at once.
+    Nginx may exit immediately.
     """
     monkeypatch.setattr(cgroup, "memory", lambda: float(MIB))
     child = os.posix_spawn("/bin/true", ["true"], {})

@@ -152,8 +152,10 @@ def test_sticky_on_an_older_nginx_is_a_mistake(nginx: tuple[int, ...]) -> None:
     """
     (line,) = unsupported(read(STICKY="cookie"), nginx)
 
-    assert line.startswith("STICKY='cookie': nginx 1.29.6 or newer can do that, this is ")
-    assert f"this is {'.'.join(map(str, nginx))}; LB_METHOD=hash with LB_HASH_KEY=cookie" in line
+    assert line.startswith("STICKY='cookie': needs nginx 1.29.6 or newer, this is ")
+    assert (
+        f"this is {'.'.join(map(str, nginx))}; use LB_METHOD=hash with LB_HASH_KEY=cookie" in line
+    )
     assert [] == unsupported(read(), nginx)
 
 
