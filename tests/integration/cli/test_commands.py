@@ -23,12 +23,12 @@ def test_a_closed_pipe_is_no_error() -> None:
     assert (1, "") == (len(done.stdout.splitlines()), done.stderr)
 
 
-@pytest.mark.parametrize("words", ["--help", "settings", "--version"])
-def test_informational_commands_need_no_setting(words: str) -> None:
+@pytest.mark.parametrize("arguments", ["--help", "settings", "--version"])
+def test_informational_commands_need_no_setting(arguments: str) -> None:
     """
     Help, settings and version exit with 0 without any setting.
     """
-    done = typed(f"autoexit-nginx {words}")
+    done = typed(f"autoexit-nginx {arguments}")
 
     assert (0, "") == (done.returncode, done.stderr)
     assert done.stdout

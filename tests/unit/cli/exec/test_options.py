@@ -91,7 +91,7 @@ def test_without_an_allocation_only_pid_1_keeps_a_record(
 
 
 @pytest.mark.parametrize(
-    "words, command",
+    "arguments, command",
     [
         (["ls"], ["ls"]),
         (["--", "ls", "-l"], ["ls", "-l"]),
@@ -99,19 +99,19 @@ def test_without_an_allocation_only_pid_1_keeps_a_record(
         (["--", "--odd"], ["--odd"]),
     ],
 )
-def test_the_command_is_the_rest_of_the_line(words: list[str], command: list[str]) -> None:
+def test_the_command_is_the_rest_of_the_line(arguments: list[str], command: list[str]) -> None:
     """
     With or without `--` before it; its own arguments are unchanged.
     """
-    assert command == options.command_in(words)
+    assert command == options.command_in(arguments)
 
 
-@pytest.mark.parametrize("words", [[], ["--"], ["-k", "ls"], ["--foreground"]])
-def test_a_missing_command_or_unknown_option_is_a_usage_error(words: list[str]) -> None:
+@pytest.mark.parametrize("arguments", [[], ["--"], ["-k", "ls"], ["--foreground"]])
+def test_a_missing_command_or_unknown_option_is_a_usage_error(arguments: list[str]) -> None:
     """
     The exit code is 64.
     """
     with pytest.raises(Problem) as error:
-        options.command_in(words)
+        options.command_in(arguments)
 
     assert 64 == error.value.code
