@@ -1,9 +1,9 @@
 """
-The internal sockets: what the supervisor tells about itself, and what it may be asked to do.
+The admin sockets: status, metrics and configuration to read, and requests to change the deadline.
 
-One socket is our own, for who runs as we do: it tells everything, moves the deadline and stops.
-The other, where there is an ADMIN_PORT, is for nginx's workers, who are the network: it only tells.
-Each client has a thread of its own, so that a slow or silent one delays nobody.
+The operator's socket, for the supervisor's user and root, permits everything.  With ADMIN_PORT
+there is also the readers' socket, for nginx's workers, which serve the network: it is read-only.
+Each client has its own thread, so that a slow client delays no other.
 """
 
 import threading
@@ -19,36 +19,36 @@ from supervisor.core.state import State
 
 __all__ = ["Admin", "AdminContext"]
 
-_OWN = "supervisor.sock"
-_READERS = "readers.sock"
+_OPERATOR_SOCKET = "supervisor.sock"
+_READERS_SOCKET = "readers.sock"
 
 
 class Admin:
     """
-    Both sockets, and what is behind them.
+    Both sockets and the state that they serve.
     """
 
     def __init__(self, context: AdminContext, post: Callable[[Event], None]) -> None:
         self._bridge = LoopBridge(context, post)
         self._history = History(self._bridge)
         routes = Routes(self._bridge, self._history)
-        self._servers = [Server(context.folder / _OWN, routes.operator_response)]
-        path = context.folder / _READERS
+        self._servers = [Server(context.folder / _OPERATOR_SOCKET, routes.operator_response)]
+        path = context.folder / _READERS_SOCKET
         path.unlink(missing_ok=True)  # an earlier process may have had an ADMIN_PORT
         if context.is_published:
             self._servers.append(Server(path, routes.public_response, group=context.readers))
 
     def start(self) -> None:
-        """Answer from now on."""
+        """Start to accept clients."""
         for server in self._servers:
             threading.Thread(target=server.serve_forever, name="admin", daemon=True).start()
-        if len(self._servers) > 1:  # nobody else draws plots
+        if len(self._servers) > 1:  # only the page on ADMIN_PORT draws plots
             self._history.start()
 
     def publish(self, state: State, now: float) -> None:
-        """Show this state from now on, which was true at an instant on the loop's clock."""
+        """Serve this state from now on; `now` is its instant on the loop's clock."""
         self._bridge.publish(state, now)
 
     def reply(self, reply: Reply) -> None:
-        """Hand the answer to who waits for it."""
+        """Pass a reply to the thread that waits for it."""
         self._bridge.reply(reply)

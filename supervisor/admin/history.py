@@ -1,7 +1,7 @@
 """
-What the small plots are made of: a look every five seconds, for the last quarter of an hour.
+The samples for the page's plots: one every five seconds, for the last 15 minutes.
 
-Kept here and not in the state, because nothing is decided by it.
+Kept outside the state, because no decision depends on them.
 """
 
 import threading
@@ -12,12 +12,12 @@ from supervisor.admin.bridge import LoopBridge
 from supervisor.admin.status_document import Observation, health_counts
 from supervisor.system.clock import boot_clock
 
-EVERY = 5.0
-KEPT = 180
+INTERVAL = 5.0
+MAX_SAMPLES = 180
 
 
 class _Sample(NamedTuple):
-    """One look; `at` is on the loop's clock, so that a clock that is set does not bend a plot."""
+    """One sample; `at` is on the loop's clock, so setting the wall clock distorts no plot."""
 
     at: float
     ready: int
@@ -27,48 +27,48 @@ class _Sample(NamedTuple):
 
 class History:
     """
-    The ring, and the thread that fills it.
+    The ring buffer of samples and the thread that fills it.
     """
 
     def __init__(self, bridge: LoopBridge) -> None:
         self._bridge = bridge
-        self._ring: deque[_Sample] = deque(maxlen=KEPT)
-        self._before: tuple[float, int, int] | None = None
+        self._ring: deque[_Sample] = deque(maxlen=MAX_SAMPLES)
+        self._previous: tuple[float, int, int] | None = None
 
     def start(self) -> None:
-        """Begin to look."""
-        threading.Thread(target=self._run, name="samples", daemon=True).start()
+        """Start to take samples."""
+        threading.Thread(target=self._run, name="history", daemon=True).start()
 
-    def columns(self, seen: Observation) -> dict[str, Any]:
+    def columns(self, observation: Observation) -> dict[str, Any]:
         """Return the samples as columns, oldest first, their times as epoch seconds."""
         ring = list(self._ring)
         return {
-            "every": EVERY,
-            "at": [round(seen.wall - (seen.now - each.at), 3) for each in ring],
-            "ready": [each.ready for each in ring],
-            "requests_per_second": [each.rate for each in ring],
-            "connections": [each.connections for each in ring],
+            "every": INTERVAL,
+            "at": [round(observation.wall - (observation.now - sample.at), 3) for sample in ring],
+            "ready": [sample.ready for sample in ring],
+            "requests_per_second": [sample.rate for sample in ring],
+            "connections": [sample.connections for sample in ring],
         }
 
     def _run(self) -> None:
         pause = threading.Event()
-        while not pause.wait(EVERY):
-            self._take()
+        while not pause.wait(INTERVAL):
+            self._take_sample()
 
-    def _take(self) -> None:
+    def _take_sample(self) -> None:
         state, now = self._bridge.state, boot_clock()
         if state is None:
             return
-        probed = state.endpoint_set.is_probing
-        ready = health_counts(state)["ready"] if probed else state.view.endpoints
+        is_probing = state.endpoint_set.is_probing
+        ready = health_counts(state)["ready"] if is_probing else state.view.endpoints
         counters = self._bridge.counters()
         rate = None
         if counters is not None:
-            ours = self._bridge.own_requests
-            if self._before is not None:
-                at, requests, known = self._before
-                fresh = counters.requests - (requests if counters.requests >= requests else 0)
-                rate = round(max(0.0, fresh - (ours - known)) / max(0.001, now - at), 2)
-            self._before = (now, counters.requests, ours)
+            own = self._bridge.own_requests
+            if self._previous is not None:
+                at, requests, previous_own = self._previous
+                new = counters.requests - (requests if counters.requests >= requests else 0)
+                rate = round(max(0.0, new - (own - previous_own)) / max(0.001, now - at), 2)
+            self._previous = (now, counters.requests, own)
         active = None if counters is None else counters.active
         self._ring.append(_Sample(now, ready, rate, active))

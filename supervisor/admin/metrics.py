@@ -1,8 +1,8 @@
 """
-The metrics, in Prometheus's words: made of the same state as the status, when somebody scrapes.
+The metrics in Prometheus's text format, built at each scrape from the same state as the status.
 
-`nginx_*` are named as the official nginx-prometheus-exporter names them, so that its dashboards
-work; all others begin with `autoexit_`.  The library keeps nothing between two scrapes.
+`nginx_*` have the names of the official nginx-prometheus-exporter, so that its dashboards work; all
+others begin with `autoexit_`.  The library keeps nothing between scrapes.
 """
 
 from collections.abc import Iterator
@@ -26,66 +26,70 @@ from supervisor.core.stats import BOUNDS
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 
-def exposition(state: State, seen: Observation) -> bytes:
+def exposition(state: State, observation: Observation) -> bytes:
     """
-    Write all metrics down as text.
+    Return all metrics as text.
     """
-    return generate_latest(_Scrape(state, seen))
+    return generate_latest(_Scrape(state, observation))
 
 
 class _Scrape:
-    """One look at everything: what the library takes for a registry."""
+    """The metrics of one scrape; the library uses it as a registry."""
 
-    def __init__(self, state: State, seen: Observation) -> None:
+    def __init__(self, state: State, observation: Observation) -> None:
         self._state = state
-        self._seen = seen
+        self._observation = observation
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every family."""
-        yield from self._about_us()
+        """Yield every metric family."""
+        yield from self._supervisor()
         yield from self._deadline()
         yield from self._endpoints()
         yield from self._reloads()
-        if self._seen.is_counting:
+        if self._observation.is_counting:
             yield from self._connections()
         yield from ProcessCollector(registry=None).collect()
 
-    def _about_us(self) -> Iterator[Metric]:
+    def _supervisor(self) -> Iterator[Metric]:
         view = self._state.view
         versions = {
             "version": __version__,
-            "nginx_version": self._seen.nginx,
-            "python_version": self._seen.python,
+            "nginx_version": self._observation.nginx,
+            "python_version": self._observation.python,
         }
-        yield InfoMetricFamily("autoexit_build", "What this is.", versions)
-        current = self._seen.current
-        yield _gauge("autoexit_healthy", "Whether nginx answers.", view.healthy and current)
+        yield InfoMetricFamily(
+            "autoexit_build", "Versions of autoexit-nginx, nginx and Python.", versions
+        )
+        current = self._observation.current
+        yield _gauge("autoexit_healthy", "Whether nginx responds.", view.healthy and current)
         yield _gauge("autoexit_ready", "Whether endpoints are served.", view.ready and current)
         modes = GaugeMetricFamily(
-            "autoexit_mode", "What the public port tells a client: 1 for the one.", labels=["mode"]
+            "autoexit_mode",
+            "How the public port responds: 1 for the current mode.",
+            labels=["mode"],
         )
         for mode in Mode:
             modes.add_metric([mode], float(mode == view.mode))
         yield modes
 
     def _deadline(self) -> Iterator[Metric]:
-        left = self._state.lifetime.deadline - self._seen.now
+        left = self._state.lifetime.deadline - self._observation.now
         yield _gauge(
             "autoexit_deadline_remaining_seconds",
-            "Until the end begins; +Inf where there is no deadline.",
+            "Seconds until the shutdown begins; +Inf without a deadline.",
             left if left == NEVER else max(0.0, left),
         )
         if self._state.deadline_epoch is not None:
             yield _gauge(
                 "autoexit_deadline_timestamp_seconds",
-                "When the end begins, as epoch.",
+                "When the shutdown begins, as epoch seconds.",
                 self._state.deadline_epoch,
             )
 
     def _endpoints(self) -> Iterator[Metric]:
         state, stats = self._state, self._state.stats
         by_state = GaugeMetricFamily(
-            "autoexit_endpoints", "Endpoints by what the probes say.", labels=["state"]
+            "autoexit_endpoints", "Endpoints by probe state.", labels=["state"]
         )
         for health_state, count in health_counts(state).items():
             by_state.add_metric([health_state], count)
@@ -93,12 +97,12 @@ class _Scrape:
         yield _gauge("autoexit_serving_endpoints", "Endpoints in use.", state.view.endpoints)
         age = GaugeMetricFamily(
             "autoexit_discovery_age_seconds",
-            "Since a source answered; Nomad does every 5 minutes when nothing changes.",
+            "Since a source responded; Nomad does every 5 minutes when nothing changes.",
             labels=["source"],
         )
         failing = GaugeMetricFamily(
             "autoexit_discovery_failing_seconds",
-            "Since a source began to fail; 0 while it answers.",
+            "Since a source began to fail; 0 while it responds.",
             labels=["source"],
         )
         errors = CounterMetricFamily(
@@ -106,65 +110,73 @@ class _Scrape:
         )
         for name, source in state.endpoint_set.sources.items():
             if source.answered_at is not None:
-                age.add_metric([name], max(0.0, self._seen.now - source.answered_at))
+                age.add_metric([name], max(0.0, self._observation.now - source.answered_at))
             since = source.failing_since
-            failing.add_metric([name], 0.0 if since is None else max(0.0, self._seen.now - since))
+            failing.add_metric(
+                [name], 0.0 if since is None else max(0.0, self._observation.now - since)
+            )
             errors.add_metric([name], stats.errors.get(name, 0))
         yield from (age, failing, errors)
 
     def _reloads(self) -> Iterator[Metric]:
         state, stats = self._state, self._state.stats
         reloads = CounterMetricFamily(
-            "autoexit_reloads", "Attempts at a configuration, by result.", labels=["result"]
+            "autoexit_reloads", "Reload attempts by result.", labels=["result"]
         )
         for result, count in stats.results.items():
             reloads.add_metric([result], count)
         yield reloads
         restored = stats.results["rolled_back"] + stats.results["revived"]
         yield CounterMetricFamily(
-            "autoexit_rollbacks", "Times the last good files came back.", value=restored
+            "autoexit_rollbacks", "Rollbacks to the last good files.", value=restored
         )
         applied = stats.results["applied"]
         buckets = [(str(bound), count) for bound, count in zip(BOUNDS, stats.buckets, strict=True)]
         yield HistogramMetricFamily(
             "autoexit_reload_duration_seconds",
-            "From a change to the answer of the new configuration.",
+            "From a change until the new configuration responds.",
             buckets=[*buckets, ("+Inf", applied)],
             sum_value=stats.duration,
         )
         yield _gauge(
             "autoexit_draining_generations",
-            "Old generations of workers that still answer somebody.",
-            len(draining(state, self._seen.lives)),
+            "Old generations of workers with open requests.",
+            len(draining(state, self._observation.is_running)),
         )
         yield CounterMetricFamily(
-            "autoexit_worker_deaths", "Workers of nginx that died.", value=stats.worker_deaths
+            "autoexit_worker_deaths",
+            "Unexpected exits of nginx workers.",
+            value=stats.worker_deaths,
         )
         yield CounterMetricFamily(
-            "autoexit_master_deaths", "Masters of nginx that died.", value=stats.master_deaths
+            "autoexit_master_deaths",
+            "Unexpected exits of nginx masters.",
+            value=stats.master_deaths,
         )
         yield CounterMetricFamily(
-            "autoexit_cut_connections", "Clients cut off to make room.", value=stats.cut
+            "autoexit_cut_connections",
+            "Client connections cut to limit old generations.",
+            value=stats.cut,
         )
 
     def _connections(self) -> Iterator[Metric]:
-        found = self._seen.connections
-        yield _gauge("nginx_up", "Whether nginx told its counters.", found is not None)
-        if found is None:
+        counters = self._observation.connections
+        yield _gauge("nginx_up", "Whether nginx reported its counters.", counters is not None)
+        if counters is None:
             return
         for name, meaning in (
-            ("active", "Client connections, waiting ones included."),
+            ("active", "Client connections, including waiting ones."),
             ("reading", "Connections whose request is being read."),
-            ("writing", "Connections that are being answered."),
+            ("writing", "Connections whose response is being written."),
             ("waiting", "Idle client connections."),
         ):
-            yield _gauge(f"nginx_connections_{name}", meaning, found[name])
+            yield _gauge(f"nginx_connections_{name}", meaning, counters[name])
         # Without a type: the official exporter's names lack the `_total` of a counter.
         for name in ("accepted", "handled"):
             meaning = f"Client connections {name} since nginx's master started."
-            yield UntypedMetricFamily(f"nginx_connections_{name}", meaning, found[name])
-        meaning = "Requests since nginx's master started, our own looks included."
-        yield CounterMetricFamily("nginx_http_requests", meaning, found["requests"])
+            yield UntypedMetricFamily(f"nginx_connections_{name}", meaning, counters[name])
+        meaning = "Requests since nginx's master started, including the supervisor's polls."
+        yield CounterMetricFamily("nginx_http_requests", meaning, counters["requests"])
 
 
 def _gauge(name: str, meaning: str, value: float) -> Metric:

@@ -1,8 +1,8 @@
 """
-The status page, and the policy that a browser keeps while it shows it.
+The status page and its Content-Security-Policy.
 
-The page is one file, served as it is.  Its policy names the hashes of its style and its script,
-so that they run and nothing else does; with trusted types, no text can become markup by mistake.
+The page is one file, served unchanged.  The policy allows only the hashes of its style and its
+script; with trusted types, no text can become markup by mistake.
 """
 
 import re
@@ -19,7 +19,7 @@ _SCRIPT = re.compile(rb'<script type="module">(.*?)</script>', re.DOTALL)
 
 def page() -> Response:
     """
-    Read it anew: few ask, and 48 KB kept would be for nothing.
+    Return the page; it is read at each request, because caching 48 KB for few requests is a waste.
     """
     body = (templates.data_dir() / "status.html").read_bytes()
     headers = (
@@ -32,7 +32,7 @@ def page() -> Response:
 
 def policy(body: bytes) -> str:
     """
-    Say what a browser may do with this page: run what is in it, and ask where it came from.
+    Return the policy: run only the page's own script and style, connect only to its origin.
     """
     return "; ".join(
         (

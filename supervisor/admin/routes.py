@@ -1,5 +1,5 @@
 """
-The desk: which path is answered by what, on which of the two sockets.
+The routes of the two admin sockets.
 """
 
 import json
@@ -17,23 +17,23 @@ from supervisor.core.commands import Reply
 from supervisor.core.durations import parse_instant, parse_span
 from supervisor.core.state import State
 
-#: For so many seconds all who read over the network are given the same text, if nothing changes.
-_SHARED = 0.25
+#: How long network clients share one response while the state does not change, in seconds.
+_SHARED_FOR = 0.25
 
 _JSON = "application/json"
 
-Reader = Callable[[], Response]
+Handler = Callable[[], Response]
 
 
 class Routes:
     """
-    All answers.
+    The handlers of both sockets.
     """
 
-    def __init__(self, bridge: LoopBridge, samples: History) -> None:
+    def __init__(self, bridge: LoopBridge, history: History) -> None:
         self._bridge = bridge
-        self._history = samples
-        self._public: dict[str, Reader] = {
+        self._history = history
+        self._read_routes: dict[str, Handler] = {
             "/": page,
             "/status": self._status,
             "/metrics": self._metrics,
@@ -44,53 +44,52 @@ class Routes:
             "/status": _SharedResponse(bridge, self._status),
             "/metrics": _SharedResponse(bridge, self._metrics),
         }
-        self._networked: dict[str, Reader] = {**self._public, **shared}
+        self._shared_routes: dict[str, Handler] = {**self._read_routes, **shared}
         self._post_routes: dict[str, Callable[[bytes], Response]] = {
             "/deadline": self._deadline,
             "/stop": lambda _: _reply_response(self._bridge.stop()),
         }
 
-    def public_response(self, wanted: Request) -> Response:
-        """Answer on the socket of those who only read."""
+    def public_response(self, request: Request) -> Response:
+        """Respond on the readers' socket."""
         self._bridge.reads += 1
-        reader = self._networked.get(wanted.path)
-        return _missing() if reader is None else _read(wanted, reader)
+        handler = self._shared_routes.get(request.path)
+        return _not_found() if handler is None else _read(request, handler)
 
-    def operator_response(self, wanted: Request) -> Response:
-        """Answer on our own socket."""
-        if wanted.path in self._post_routes:
-            if wanted.method != "POST":
+    def operator_response(self, request: Request) -> Response:
+        """Respond on the operator's socket."""
+        if request.path in self._post_routes:
+            if request.method != "POST":
                 return _not_allowed("POST")
-            return self._post_routes[wanted.path](wanted.body)
-        if wanted.path == "/config":
-            return _read(wanted, self._config)
-        reader = self._public.get(wanted.path)
-        return _missing() if reader is None else _read(wanted, reader)
-
-    # -- what is told ------------------------------------------------------------------------
+            return self._post_routes[request.path](request.body)
+        if request.path == "/config":
+            return _read(request, self._config)
+        handler = self._read_routes.get(request.path)
+        return _not_found() if handler is None else _read(request, handler)
 
     def _status(self) -> Response:
         state = self._bridge.state
         if state is None:
             return _text(HTTPStatus.NOT_FOUND, "not started yet")
-        seen = self._bridge.seen()
-        return _json(HTTPStatus.OK, document(state, seen, self._history.columns(seen)))
+        observation = self._bridge.observe()
+        samples = self._history.columns(observation)
+        return _json(HTTPStatus.OK, document(state, observation, samples))
 
     def _metrics(self) -> Response:
         state = self._bridge.state
         if state is None:
             return _text(HTTPStatus.NOT_FOUND, "not started yet")
-        # A megabyte, and most who use this never ask for it: memory is a promise.
+        # Imported on demand: it costs a megabyte, and many deployments do not scrape.
         from supervisor.admin import metrics  # noqa: PLC0415
 
-        body = metrics.exposition(state, self._bridge.seen())
+        body = metrics.exposition(state, self._bridge.observe())
         return Response(HTTPStatus.OK, body, metrics.CONTENT_TYPE)
 
     def _healthz(self) -> Response:
         state = self._bridge.state
         if state is not None and state.view.healthy and self._bridge.is_fresh:
             return _text(HTTPStatus.OK, "healthy")
-        return _text(HTTPStatus.SERVICE_UNAVAILABLE, "nginx does not answer")
+        return _text(HTTPStatus.SERVICE_UNAVAILABLE, "nginx does not respond")
 
     def _readyz(self) -> Response:
         state = self._bridge.state
@@ -100,7 +99,7 @@ class Routes:
         return _text(HTTPStatus.SERVICE_UNAVAILABLE, f"not ready: {why}")
 
     def _config(self) -> Response:
-        """Write down the live files as `nginx -T` does."""
+        """Return the live files in the format of `nginx -T`."""
         folder = (self._bridge.context.folder / "conf").resolve()
         parts = []
         try:
@@ -109,53 +108,52 @@ class Routes:
         except OSError:
             parts = []  # a reload has just replaced them
         if not parts:
-            return _text(HTTPStatus.NOT_FOUND, "no configuration is live: ask again")
+            return _text(HTTPStatus.NOT_FOUND, "no configuration is live; try again")
         return Response(HTTPStatus.OK, b"".join(parts))
-
-    # -- what is done ------------------------------------------------------------------------
 
     def _deadline(self, body: bytes) -> Response:
         try:
-            wish = json.loads(body)
-            if not isinstance(wish, dict) or len(wish) != 1:
+            fields = json.loads(body)
+            if not isinstance(fields, dict) or len(fields) != 1:
                 raise ValueError("expected one of by and until")  # noqa: TRY301
-            ((word, text),) = wish.items()
-            if word not in {"by", "until"} or not isinstance(text, str):
+            ((name, text),) = fields.items()
+            if name not in {"by", "until"} or not isinstance(text, str):
                 raise ValueError('expected {"by": "2h"} or {"until": "2027-01-01T00:00Z"}')  # noqa: TRY301
-            by = _signed(text) if word == "by" else None
-            until = parse_instant(text) if word == "until" else None
+            by = _parse_signed_span(text) if name == "by" else None
+            until = parse_instant(text) if name == "until" else None
         except (ValueError, RecursionError) as error:
-            what = "no JSON" if isinstance(error, json.JSONDecodeError | RecursionError) else error
-            text = f"cannot read the wish: {what}; nothing changes"
+            invalid = isinstance(error, json.JSONDecodeError | RecursionError)
+            reason = "expected valid JSON" if invalid else error
+            text = f"cannot read the request: {reason}; the deadline is unchanged"
             return _json(HTTPStatus.BAD_REQUEST, {"accepted": False, "text": text})
         return _reply_response(self._bridge.move(by, until))
 
 
 class _SharedResponse:
-    """An answer that is made once for all who ask at about the same time, about the same state."""
+    """A response that is built once for requests at about the same time on the same state."""
 
-    def __init__(self, bridge: LoopBridge, make: Reader) -> None:
+    def __init__(self, bridge: LoopBridge, build: Handler) -> None:
         self._bridge = bridge
-        self._make = make
+        self._build = build
         self._lock = threading.Lock()
-        self._of: State | None = None
-        self._at = 0.0
-        self._made = _missing()
+        self._state: State | None = None
+        self._built_at = 0.0
+        self._response = _not_found()
 
     def __call__(self) -> Response:
         with self._lock:
             state, now = self._bridge.state, time.monotonic()
-            if state is not self._of or now - self._at > _SHARED:
-                self._of, self._at, self._made = state, now, self._make()
-            return self._made
+            if state is not self._state or now - self._built_at > _SHARED_FOR:
+                self._state, self._built_at, self._response = state, now, self._build()
+            return self._response
 
 
-def _read(wanted: Request, reader: Reader) -> Response:
-    return reader() if wanted.method in READING else _not_allowed("GET, HEAD")
+def _read(request: Request, handler: Handler) -> Response:
+    return handler() if request.method in READING else _not_allowed("GET, HEAD")
 
 
-def _signed(text: str) -> float:
-    """Read a span that may be negative."""
+def _parse_signed_span(text: str) -> float:
+    """Parse a span that may be negative, in seconds; raise ValueError."""
     sign = -1.0 if text.startswith("-") else 1.0
     seconds = parse_span(text.removeprefix("-").removeprefix("+"))
     if not seconds:
@@ -165,7 +163,7 @@ def _signed(text: str) -> float:
 
 def _reply_response(reply: Reply | None) -> Response:
     if reply is None:
-        text = "asked, but there was no answer in time: see the status"
+        text = "no result in time; the request may still take effect, see the status"
         return _json(HTTPStatus.ACCEPTED, {"accepted": None, "text": text})
     status = HTTPStatus.OK if reply.accepted else HTTPStatus.CONFLICT
     return _json(status, {"accepted": reply.accepted, "text": reply.text})
@@ -179,10 +177,10 @@ def _text(status: int, text: str) -> Response:
     return Response(status, f"{text}\n".encode())
 
 
-def _missing() -> Response:
+def _not_found() -> Response:
     return _text(HTTPStatus.NOT_FOUND, "not found")
 
 
 def _not_allowed(allowed: str) -> Response:
-    text = f"only {allowed}\n".encode()
+    text = f"method not allowed; use {allowed}\n".encode()
     return Response(HTTPStatus.METHOD_NOT_ALLOWED, text, headers=(("Allow", allowed),))

@@ -1,8 +1,7 @@
 """
-A unix socket that answers: a thread for each client, so many at a time.
+A server on a unix socket with one thread per client, up to a limit.
 
-The places of one socket are its own: whoever fills those for the network does not keep the
-operator out.
+The limit is per socket: clients from the network cannot lock out the operator.
 """
 
 import os
@@ -17,17 +16,17 @@ from pathlib import Path
 
 from supervisor.admin.http import BadRequest, Request, Response, receive, send
 
-_CLIENTS = 32
+_MAX_CLIENTS = 32
 
-#: For a whole request, and for its answer to be taken, in seconds.
+#: Limit for receiving a request, and for sending its response, in seconds.
 _CLIENT_TIMEOUT = 2.0
 
-_TOO_MANY = Response(HTTPStatus.TOO_MANY_REQUESTS, b"too many clients at a time\n")
+_TOO_MANY = Response(HTTPStatus.TOO_MANY_REQUESTS, b"too many clients\n")
 
 
 class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     """
-    One socket, of mode 0600; where a group is named, for that group as well.
+    A server on one socket of mode 0600, or 0660 for `group` if it is given.
     """
 
     daemon_threads = True
@@ -36,7 +35,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
     def __init__(self, path: Path, routes: Callable[[Request], Response], group: str = "") -> None:
         self.routes = routes
-        self._places = threading.BoundedSemaphore(_CLIENTS)
+        self._slots = threading.BoundedSemaphore(_MAX_CLIENTS)
         path.unlink(missing_ok=True)
         before = os.umask(0o177)
         try:
@@ -48,25 +47,25 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
             path.chmod(0o660)
 
     def process_request(self, request: object, client_address: object) -> None:
-        """Give a client a thread, where there is a place for it."""
+        """Start a thread for a client, or refuse it at the limit."""
         assert isinstance(request, socket.socket)
-        if self._places.acquire(blocking=False):
+        if self._slots.acquire(blocking=False):
             super().process_request(request, client_address)
             return
-        request.setblocking(False)  # the loop of this socket waits for nobody
+        request.setblocking(False)  # the accepting thread must not wait for a client
         with suppress(OSError):
             send(request, _TOO_MANY, 0.0, only_head=False)
         self.shutdown_request(request)
 
     def process_request_thread(self, request: object, client_address: object) -> None:
-        """Answer in the client's own thread, and give its place back."""
+        """Respond in the client's thread, and release its slot."""
         try:
             super().process_request_thread(request, client_address)  # type: ignore[arg-type]
         finally:
-            self._places.release()
+            self._slots.release()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: a client that hangs up is no news."""
+        """Do nothing: a client that disconnects is no error."""
 
 
 class _Handler(socketserver.BaseRequestHandler):
@@ -74,10 +73,10 @@ class _Handler(socketserver.BaseRequestHandler):
 
     def handle(self) -> None:
         try:
-            wanted = receive(self.request, _CLIENT_TIMEOUT)
-        except BadRequest as refusal:
-            send(self.request, refusal.answer, _CLIENT_TIMEOUT, only_head=False)
+            request = receive(self.request, _CLIENT_TIMEOUT)
+        except BadRequest as error:
+            send(self.request, error.response, _CLIENT_TIMEOUT, only_head=False)
             return
-        if wanted is not None:
-            answer = self.server.routes(wanted)
-            send(self.request, answer, _CLIENT_TIMEOUT, only_head=wanted.method == "HEAD")
+        if request is not None:
+            response = self.server.routes(request)
+            send(self.request, response, _CLIENT_TIMEOUT, only_head=request.method == "HEAD")

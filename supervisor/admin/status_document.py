@@ -1,8 +1,8 @@
 """
-The document that `/status` answers: the state in the words of `docs/status.schema.json`.
+The document of `/status`: the state in the format of `docs/status.schema.json`.
 
-Made when somebody asks, by whoever asks, of a state that nobody changes any more: it costs the loop
-nothing.  A field is in the schema or it is not here, so no setting that is a secret can get out.
+It is built at each request, in the client's thread, from a frozen state, so it costs the loop
+nothing.  It contains only the fields of the schema, so no secret setting can leak.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,81 +20,85 @@ from supervisor.core.state import State
 #: The version of the schema.
 SCHEMA = 1
 
-#: So many endpoints have a row of their own.
-ROWS = 1000
+#: Maximum number of endpoint rows.
+MAX_ROWS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
     """
-    What a reader knows and the state does not.
+    The values of one moment that the state does not contain.
 
-    `now` is the loop's clock and `wall` the epoch, both at the moment of asking.  `current` tells
-    whether the loop still turns, `lives` whether a process is still there, `is_counting` whether
-    nginx can count its connections, and `connections` what it counts, None where it does not
-    answer.
+    `now` is the loop's clock and `wall` the epoch, in seconds.  `current` is false if the loop is
+    stuck, `is_running` tells whether a process exists, `is_counting` whether nginx has stub_status;
+    `connections` are its counters, None without a response.
     """
 
     now: float
     wall: float
     current: bool
-    lives: Callable[[int], bool]
+    is_running: Callable[[int], bool]
     nginx: str
     python: str
     is_counting: bool
     connections: Mapping[str, int] | None = None
 
 
-def document(state: State, seen: Observation, samples: Mapping[str, Any]) -> dict[str, Any]:
+def document(state: State, observation: Observation, samples: Mapping[str, Any]) -> dict[str, Any]:
     """
-    Write down all that people and programs may know; the samples are what plots are made of.
+    Return the status document; `samples` are the columns of the plots.
     """
-    view, life = state.view, state.lifetime
+    view, lifetime = state.view, state.lifetime
     ending = None
-    if life.ladder.has_begun:
+    if lifetime.ladder.has_begun:
         ending = {
-            "reason": life.ladder.reason,
-            "began_at": _moment(life.ladder.began_at, seen),
-            "gone_within": round(max(0.0, life.ladder.gone_at - seen.now), 3),
+            "reason": lifetime.ladder.reason,
+            "began_at": _moment(lifetime.ladder.began_at, observation),
+            "gone_within": round(max(0.0, lifetime.ladder.gone_at - observation.now), 3),
         }
     return {
         "schema": SCHEMA,
-        "now": format_moment(seen.wall),
-        "current": seen.current,
-        "started_at": _moment(state.started_at, seen),
-        "versions": {"autoexit_nginx": __version__, "nginx": seen.nginx, "python": seen.python},
+        "now": format_moment(observation.wall),
+        "current": observation.current,
+        "started_at": _moment(state.started_at, observation),
+        "versions": {
+            "autoexit_nginx": __version__,
+            "nginx": observation.nginx,
+            "python": observation.python,
+        },
         "service": state.settings.served,
-        "phase": life.phase,
+        "phase": lifetime.phase,
         "mode": view.mode,
-        "healthy": view.healthy and seen.current,
-        "ready": view.ready and seen.current,
+        "healthy": view.healthy and observation.current,
+        "ready": view.ready and observation.current,
         "lame_duck": state.in_lame_duck,
         "ending": ending,
-        "deadline": _deadline(state, seen),
-        "warnings": warnings(state, seen.now, current=seen.current),
-        "endpoints": _endpoints(state, seen),
-        "sources": _sources(state, seen),
-        "reloads": _reloads(state, seen),
-        "nginx": _nginx(state, seen),
+        "deadline": _deadline(state, observation),
+        "warnings": warnings(state, observation.now, current=observation.current),
+        "endpoints": _endpoints(state, observation),
+        "sources": _sources(state, observation),
+        "reloads": _reloads(state, observation),
+        "nginx": _nginx(state, observation),
         "samples": samples,
     }
 
 
 def health_counts(state: State) -> dict[str, int]:
     """
-    Count the endpoints by their condition.
+    Count the endpoints by health state.
     """
-    known = state.endpoint_set
+    endpoint_set = state.endpoint_set
     counts = dict.fromkeys(HealthState, 0)
-    for health_state in list(known.health_states.values()):
+    for health_state in list(endpoint_set.health_states.values()):
         counts[health_state] += 1
-    counts[HealthState.UNKNOWN] += len(known.watched or known.known) - len(known.health_states)
+    probed = endpoint_set.watched or endpoint_set.known
+    counts[HealthState.UNKNOWN] += len(probed) - len(endpoint_set.health_states)
     return {health_state.value: count for health_state, count in counts.items()}
 
 
-def _deadline(state: State, seen: Observation) -> dict[str, Any]:
-    record, left = state.record, state.lifetime.deadline - seen.now
-    bound = deadline.latest(record, state.settings.max_ttl)
+def _deadline(state: State, observation: Observation) -> dict[str, Any]:
+    record, left = state.record, state.lifetime.deadline - observation.now
+    latest = deadline.latest(record, state.settings.max_ttl)
     return {
         "at": _instant(state.deadline_epoch),
         "remaining": None if left == NEVER else round(max(0.0, left), 3),
@@ -102,31 +106,31 @@ def _deadline(state: State, seen: Observation) -> dict[str, Any]:
         "first_start": _instant(record.first_start),
         "planned": _instant(record.deadline),
         "extended_to": _instant(record.extended_to),
-        "latest": _instant(bound),
+        "latest": _instant(latest),
         "saved": state.is_saved,
     }
 
 
-def _endpoints(state: State, seen: Observation) -> dict[str, Any]:
-    known = state.endpoint_set
+def _endpoints(state: State, observation: Observation) -> dict[str, Any]:
+    endpoint_set = state.endpoint_set
     live = state.rollout.live
     serving = frozenset(live.plan.endpoints) if live else frozenset[Endpoint]()
-    every = known.watched.union(known.known, serving)
-    listed = frozenset(known.known)
-    usual = ServerOptions()
+    known = endpoint_set.watched.union(endpoint_set.known, serving)
+    listed = frozenset(endpoint_set.known)
+    default = ServerOptions()
 
     def urgency(endpoint: Endpoint) -> tuple[bool, Endpoint]:
-        return known.health_states.get(endpoint) is HealthState.READY, endpoint
+        return endpoint_set.health_states.get(endpoint) is HealthState.READY, endpoint
 
-    shown = every if len(every) <= ROWS else nsmallest(ROWS, every, urgency)
+    shown = known if len(known) <= MAX_ROWS else nsmallest(MAX_ROWS, known, urgency)
     rows = []
     for endpoint in sorted(shown):
-        options = known.server_options.get(endpoint, usual)
+        options = endpoint_set.server_options.get(endpoint, default)
         rows.append(
             {
                 "address": str(endpoint),
-                "health": known.health_states.get(endpoint, HealthState.UNKNOWN),
-                "since": _moment(known.since.get(endpoint), seen),
+                "health": endpoint_set.health_states.get(endpoint, HealthState.UNKNOWN),
+                "since": _moment(endpoint_set.since.get(endpoint), observation),
                 "serving": endpoint in serving,
                 "leaving": endpoint not in listed,
                 "weight": options.weight,
@@ -135,23 +139,25 @@ def _endpoints(state: State, seen: Observation) -> dict[str, Any]:
             }
         )
     return {
-        "known": len(every),
+        "known": len(known),
         "serving": len(serving),
         "by_health": health_counts(state),
         "probed_by": state.settings.health_check,
-        "omitted": len(every) - len(rows),
+        "omitted": len(known) - len(rows),
         "rows": rows,
     }
 
 
-def _sources(state: State, seen: Observation) -> list[dict[str, Any]]:
+def _sources(state: State, observation: Observation) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
             "endpoints": None if source.endpoints is None else len(source.endpoints),
-            "heard_at": _moment(source.answered_at, seen),
-            "age": None if source.answered_at is None else round(seen.now - source.answered_at, 3),
-            "failing_since": _moment(source.failing_since, seen),
+            "heard_at": _moment(source.answered_at, observation),
+            "age": None
+            if source.answered_at is None
+            else round(observation.now - source.answered_at, 3),
+            "failing_since": _moment(source.failing_since, observation),
             "errors": state.stats.errors.get(name, 0),
             "last_error": state.stats.last_error.get(name),
         }
@@ -159,14 +165,14 @@ def _sources(state: State, seen: Observation) -> list[dict[str, Any]]:
     ]
 
 
-def _reloads(state: State, seen: Observation) -> dict[str, Any]:
+def _reloads(state: State, observation: Observation) -> dict[str, Any]:
     stats = state.stats
     return {
         **stats.results,
         "waiting": state.generations.why or None,
         "last": [
             {
-                "at": _moment(reload.at, seen),
+                "at": _moment(reload.at, observation),
                 "result": reload.result,
                 "why": reload.why,
                 "reason": reload.reason,
@@ -179,33 +185,39 @@ def _reloads(state: State, seen: Observation) -> dict[str, Any]:
     }
 
 
-def _nginx(state: State, seen: Observation) -> dict[str, Any]:
+def _nginx(state: State, observation: Observation) -> dict[str, Any]:
     return {
         "health": state.master.health,
         "pid": state.master.pid or None,
         "generation": state.view.generation or None,
         "restarts": state.stats.master_deaths,
         "worker_deaths": state.stats.worker_deaths,
-        "draining": draining(state, seen.lives),
-        "connections": seen.connections,
+        "draining": draining(state, observation.is_running),
+        "connections": observation.connections,
     }
 
 
-def draining(state: State, lives: Callable[[int], bool]) -> list[dict[str, Any]]:
+def draining(state: State, is_running: Callable[[int], bool]) -> list[dict[str, Any]]:
     """
-    Tell which old generations are still there: the state knows of those of the last reload.
+    Return the old generations with running workers; the state is as of the last reload.
     """
-    found = []
-    for group in state.generations.draining:
-        left = {pid for pid in group if lives(pid)}
+    generations = []
+    for pids in state.generations.draining:
+        left = {pid for pid in pids if is_running(pid)}
         if left:
-            found.append({"workers": len(left), "told": bool(left & state.generations.signalled)})
-    return found
+            generations.append(
+                {"workers": len(left), "told": bool(left & state.generations.signalled)}
+            )
+    return generations
 
 
-def _moment(at: float | None, seen: Observation) -> str | None:
-    """Write an instant on the loop's clock as one on the wall, as the wall is now."""
-    return None if at is None or at == NEVER else format_moment(seen.wall - (seen.now - at))
+def _moment(at: float | None, observation: Observation) -> str | None:
+    """Format an instant of the loop's clock by the current wall clock."""
+    return (
+        None
+        if at is None or at == NEVER
+        else format_moment(observation.wall - (observation.now - at))
+    )
 
 
 def _instant(epoch: float | None) -> str | None:

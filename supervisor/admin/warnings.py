@@ -1,5 +1,5 @@
 """
-What a person should know now, worst first.
+The warnings of the status, worst first.
 """
 
 from collections.abc import Iterator
@@ -12,33 +12,33 @@ from supervisor.core.state import State
 
 def warnings(state: State, now: float, *, current: bool) -> list[dict[str, str]]:
     """
-    Return what is wrong, or will be soon; nothing while all is well.
+    Return the current problems and those that come soon; empty if there are none.
     """
-    return [{"kind": kind, "text": text} for kind, text in _found(state, now, current=current)]
+    return [{"kind": kind, "text": text} for kind, text in _active(state, now, current=current)]
 
 
-def _found(state: State, now: float, *, current: bool) -> Iterator[tuple[str, str]]:
+def _active(state: State, now: float, *, current: bool) -> Iterator[tuple[str, str]]:
     if not current:
-        yield "loop_stuck", "the supervisor hangs: what is told here is old"
-    view, roll = state.view, state.rollout
-    if roll.live is not None and not view.healthy and not state.lifetime.is_ending:
-        yield "nginx_silent", f"nginx is {state.master.health} and does not answer"
-    if roll.failures:
+        yield "loop_stuck", "the supervisor loop is stuck; this status is stale"
+    view, rollout = state.view, state.rollout
+    if rollout.live is not None and not view.healthy and not state.lifetime.is_ending:
+        yield "nginx_silent", f"nginx does not respond (health: {state.master.health})"
+    if rollout.failures:
         latest = state.stats.reloads[0].reason if state.stats.reloads else None
-        yield "reload_failed", f"the last good configuration serves on: {latest}"
+        yield "reload_failed", f"reload failed, still serving the last good configuration: {latest}"
     if not state.is_saved:
-        yield "not_saved", "the deadline is not on disk: a restart counts anew"
-    if roll.live is not None and roll.live.plan.mode not in {Mode.SERVE, Mode.DRAINING}:
-        yield "nobody_ready", f"clients get 503: {roll.live.plan.mode}"
+        yield "not_saved", "the deadline could not be saved; a restart would reset it"
+    if rollout.live is not None and rollout.live.plan.mode not in {Mode.SERVE, Mode.DRAINING}:
+        yield "nobody_ready", f"clients receive 503: {rollout.live.plan.mode}"
     for name, source in state.endpoint_set.sources.items():
         if source.failing_since is not None:
-            silence = format_span(max(0.0, now - source.failing_since))
+            failing_for = format_span(max(0.0, now - source.failing_since))
             kept = f"keeping {len(source.endpoints or ())} endpoints"
-            yield "discovery_failing", f"{name} has not answered for {silence}: {kept}"
+            yield "discovery_failing", f"{name} has been failing for {failing_for}; {kept}"
     if state.generations.why:
-        yield "reload_waits", f"a reload waits: {state.generations.why}"
+        yield "reload_waits", f"a reload is waiting: {state.generations.why}"
     for warning in state.warnings:
         yield "endpoints_remark", warning
     span = deadline.current_warning(state.settings.warn_at, state.lifetime.deadline - now)
     if span and not state.lifetime.is_ending:
-        yield "deadline_near", f"the end begins in less than {format_span(span)}"
+        yield "deadline_near", f"shutdown begins in less than {format_span(span)}"

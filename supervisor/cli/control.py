@@ -1,9 +1,9 @@
 """
-The commands for a supervisor that runs: what is it doing, give it more time, end it.
+The commands for a running supervisor: `status`, `extend` and `stop`.
 
-They are started beside it, by `nomad alloc exec` or `docker exec`, and find its socket by the rule
-by which it chose the folder.  The exit code is 0 where it was done, 1 where it was not, and 64 for
-a wrong command line; why not is one line on stderr.
+They run beside it, by `nomad alloc exec` or `docker exec`, and find its socket by the rule by which
+it chose its folder.  The exit code is 0 on success, 1 on failure, and 64 for an invalid command
+line; the reason is one line on stderr.
 """
 
 import argparse
@@ -19,30 +19,30 @@ from supervisor.core.durations import parse_instant, parse_span
 from supervisor.core.errors import ExitCode
 from supervisor.system import signals
 
-#: What argparse would take for an option.
+#: A negative span, which argparse would treat as an option.
 _NEGATIVE = re.compile(r"-[0-9]")
 
-#: Seconds between two looks of `--watch`.
-_EVERY = 2.0
+#: Default interval of `--watch`, in seconds.
+_INTERVAL = 2.0
 
 _CLEAR = "\x1b[H\x1b[2J"
 
 
-def run(word: str, words: Sequence[str], environ: Mapping[str, str]) -> int:
+def run(command: str, arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """
     Run one of the commands, and return its exit code.
     """
-    # `extend -30m`: what looks like an option is none
-    told = [f" {each}" if _NEGATIVE.match(each) else each for each in words]
-    options = _parser(word).parse_args(told)
+    # A leading space prevents argparse from reading the -30m of `extend -30m` as an option.
+    escaped = [f" {text}" if _NEGATIVE.match(text) else text for text in arguments]
+    options = _parser(command).parse_args(escaped)
     signals.unblock()
     try:
-        if word == "status":
+        if command == "status":
             return _status(environ, options)
-        if word == "stop":
-            return _ask(environ, "/stop", {})
-        wish = {"by": options.span.strip()} if options.span else {"until": options.until}
-        return _ask(environ, "/deadline", wish)
+        if command == "stop":
+            return _post(environ, "/stop", {})
+        fields = {"by": options.span.strip()} if options.span else {"until": options.until}
+        return _post(environ, "/deadline", fields)
     except ControlError as error:
         print(error, file=sys.stderr)
         return 1
@@ -54,28 +54,28 @@ def _status(environ: Mapping[str, str], options: argparse.Namespace) -> int:
     while True:
         status, text = call(environ, "GET", "/status")
         if status != 200:
-            print(f"cannot tell the status: {text.strip()}", file=sys.stderr)
+            print(f"cannot show the status: {text.strip()}", file=sys.stderr)
             return 1
-        shown = text.strip() if options.json else table(json.loads(text))
+        output = text.strip() if options.json else table(json.loads(text))
         clear = _CLEAR if options.watch is not None and sys.stdout.isatty() else ""
-        print(f"{clear}{shown}", flush=True)
+        print(f"{clear}{output}", flush=True)
         if options.watch is None:
             return ExitCode.OK
-        _pause(options.watch)
+        _sleep(options.watch)
 
 
-def _ask(environ: Mapping[str, str], path: str, wish: Mapping[str, str]) -> int:
-    _, text = call(environ, "POST", path, json.dumps(wish).encode())
+def _post(environ: Mapping[str, str], path: str, fields: Mapping[str, str]) -> int:
+    _, text = call(environ, "POST", path, json.dumps(fields).encode())
     try:
-        answer: dict[str, Any] = json.loads(text)
+        response: dict[str, Any] = json.loads(text)
     except ValueError:
-        answer = {"accepted": False, "text": text.strip()}
-    done = answer.get("accepted") is True
-    print(answer.get("text"), file=sys.stdout if done else sys.stderr)
-    return ExitCode.OK if done else 1
+        response = {"accepted": False, "text": text.strip()}
+    is_accepted = response.get("accepted") is True
+    print(response.get("text"), file=sys.stdout if is_accepted else sys.stderr)
+    return ExitCode.OK if is_accepted else 1
 
 
-def _pause(seconds: float) -> None:
+def _sleep(seconds: float) -> None:
     import time
 
     time.sleep(seconds)
@@ -83,35 +83,41 @@ def _pause(seconds: float) -> None:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        trouble = f"cannot read the command line: {message}; see {self.prog} --help"
-        print(trouble, file=sys.stderr)
+        text = f"cannot read the command line: {message}; see {self.prog} --help"
+        print(text, file=sys.stderr)
         raise SystemExit(ExitCode.USAGE)
 
 
-def _parser(word: str) -> argparse.ArgumentParser:
-    parser = _Parser(f"autoexit-nginx {word}")
-    if word == "status":
-        parser.add_argument("--json", action="store_true", help="for programs: docs/operating.md")
+def _parser(command: str) -> argparse.ArgumentParser:
+    parser = _Parser(f"autoexit-nginx {command}")
+    if command == "status":
+        parser.add_argument("--json", action="store_true", help="print the whole status as JSON")
         parser.add_argument(
             "--watch",
             nargs="?",
-            const=_EVERY,
-            type=_pace,
+            const=_INTERVAL,
+            type=_parse_interval,
             metavar="SECONDS",
-            help=f"look again and again, every {_EVERY:g} s",
+            help=f"repeat every {_INTERVAL:g} s, or at this interval",
         )
-    if word == "extend":
-        until = parser.add_mutually_exclusive_group(required=True)
-        until.add_argument(
-            "span", nargs="?", type=_signed, help="so much longer: 2h, 90s; or shorter: -30m"
+    if command == "extend":
+        target = parser.add_mutually_exclusive_group(required=True)
+        target.add_argument(
+            "span",
+            nargs="?",
+            type=_check_span,
+            help="extend by this span: 2h, 90s; or shorten: -30m",
         )
-        until.add_argument(
-            "--until", type=_instant, metavar="TIME", help="end at 2027-01-31T18:00Z, or epoch"
+        target.add_argument(
+            "--until",
+            type=_check_instant,
+            metavar="TIME",
+            help="2027-01-31T18:00Z, or epoch seconds",
         )
     return parser
 
 
-def _pace(text: str) -> float:
+def _parse_interval(text: str) -> float:
     try:
         seconds = parse_span(text)
     except ValueError as error:
@@ -121,7 +127,7 @@ def _pace(text: str) -> float:
     return seconds
 
 
-def _signed(text: str) -> str:
+def _check_span(text: str) -> str:
     try:
         seconds = parse_span(text.strip().removeprefix("-").removeprefix("+"))
     except ValueError as error:
@@ -131,7 +137,7 @@ def _signed(text: str) -> str:
     return text
 
 
-def _instant(text: str) -> str:
+def _check_instant(text: str) -> str:
     try:
         parse_instant(text)
     except ValueError as error:

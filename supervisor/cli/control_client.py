@@ -1,5 +1,5 @@
 """
-One question on the socket of a supervisor that runs.
+A request to a running supervisor on its socket.
 """
 
 from collections.abc import Mapping
@@ -8,38 +8,37 @@ from pathlib import Path
 from supervisor.core.config.paths import runtime_candidates
 from supervisor.system.unix_http import exchange
 
-#: A wish may wait for a disk; the supervisor itself waits 5 s for it.
+#: In seconds; the supervisor waits up to 5 s for a result, for example for a disk.
 _RESPONSE_TIMEOUT = 8.0
 
-#: The status of 10,000 endpoints has about 3 MB.
+#: In bytes; the status of 10,000 endpoints has about 3 MB.
 _RESPONSE_LIMIT = 64 * 1024 * 1024
 
 
 class ControlError(Exception):
     """
-    There is nobody to ask, or no answer; the text says which.
+    No supervisor is running, or it did not respond; the text states which.
     """
 
 
 def call(environ: Mapping[str, str], method: str, path: str, body: bytes = b"") -> tuple[int, str]:
     """
-    Return the status and the text that a supervisor answers.  Raises Unanswered.
+    Send a request; return the status and the text of the response.  Raises ControlError.
     """
     folders = runtime_candidates(environ)
     errors = []
     for folder in folders:
-        place = Path(folder) / "supervisor.sock"
+        socket = Path(folder) / "supervisor.sock"
         try:
-            return _request(place, method, path, body)
+            return _request(socket, method, path, body)
         except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
-            continue  # none there, or one that is gone
+            continue  # no supervisor, or the socket of one that has exited
         except PermissionError:
-            errors.append(f"cannot ask {place}: only who runs as it does may")
+            errors.append(f"permission denied on {socket}: run as the supervisor's user or root")
         except OSError as error:
-            errors.append(f"cannot ask {place}: {error}")
-    where = ", ".join(folders)
-    hint = "LISTEN_PORT or RUNTIME_DIR say where to look"
-    raise ControlError(errors[0] if errors else f"no supervisor runs in {where} ({hint})")
+            errors.append(f"cannot query {socket}: {error}")
+    missing = f"cannot find a running supervisor in {', '.join(folders)}"
+    raise ControlError(errors[0] if errors else f"{missing}; check LISTEN_PORT or RUNTIME_DIR")
 
 
 def _request(path: Path, method: str, target: str, body: bytes) -> tuple[int, str]:

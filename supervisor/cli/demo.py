@@ -1,8 +1,8 @@
 """
-The demo: the main job on a laptop, in front of the reader, in under a minute.
+The demo: the main use case on one machine, in under a minute.
 
-Three small replicas, a file that lists them, a real nginx and a short TTL.  Midway one replica is
-replaced while requests keep coming; at the end the count shows that none was lost.
+It runs three small replicas, a file that lists them, a real nginx and a short TTL.  Midway it
+replaces one replica under traffic; at the end the counts show that no request was lost.
 """
 
 import json
@@ -27,12 +27,12 @@ _TTL = 20
 _REPLACE_AFTER = 8.0
 _PAUSE = 0.02
 
-#: What the supervisor logs, in the words of somebody who watches.
-_TOLD = {
+#: The log events to print, and their text.
+_TEXTS = {
     "nginx.found": "found nginx {version}",
-    "nginx.ready": "nginx answers",
+    "nginx.ready": "nginx is ready",
     "endpoints.changed": "endpoints changed: {added} added, {removed} removed, {endpoints} now",
-    "reload.applied": "new configuration answers: {endpoints} endpoints, after {duration} s",
+    "reload.applied": "new configuration is active: {endpoints} endpoints, after {duration} s",
     "reload.failed": "reload failed, keeping {endpoints_kept} endpoints: {reason}",
     "draining": "draining ({reason}): open requests have {within}",
     "ended": "ended: {reason}, exit code {code}",
@@ -41,7 +41,7 @@ _TOLD = {
 
 def run() -> int:
     """
-    Show it, and return the supervisor's exit code, or 1 when a request was lost.
+    Run the demo and return the supervisor's exit code, or 1 if a request was lost.
     """
     signals.unblock()
     with ExitStack() as stack:
@@ -50,35 +50,35 @@ def run() -> int:
             stack.enter_context(_replica(name)) for name in ("alpha", "beta", "gamma", "delta")
         )
         port, listed = _free_port(), folder / "endpoints"
-        _list(listed, alpha, beta, gamma)
+        _write_list(listed, alpha, beta, gamma)
         print(f"Three replicas: alpha {alpha}, beta {beta}, gamma {gamma}")
         print(f"One address:    http://127.0.0.1:{port}/ for {_TTL} s (curl it in another shell)\n")
-        story = _Story(_start(folder, listed, port))
+        printer = _LogPrinter(_start(folder, listed, port))
         try:
-            return _show(story, port, listed, (beta, gamma, delta))
+            return _show(printer, port, listed, (beta, gamma, delta))
         except KeyboardInterrupt:
-            return story.finish()
+            return printer.finish()
 
 
-def _show(story: "_Story", port: int, listed: Path, later: tuple[str, ...]) -> int:
-    if not story.serving.wait(15):
-        return story.finish() or 1
-    traffic = _Traffic(port, story.over)
+def _show(printer: "_LogPrinter", port: int, listed: Path, next_replicas: tuple[str, ...]) -> int:
+    if not printer.serving.wait(15):
+        return printer.finish() or 1
+    traffic = _Traffic(port, printer.over)
     traffic.start()
-    while not story.over.wait(1.0):
-        left = _TTL - story.elapsed
-        if story.elapsed >= _REPLACE_AFTER and later:
-            story.tell("replica alpha is replaced by delta: one line of the file changes")
-            _list(listed, *later)
-            later = ()
+    while not printer.over.wait(1.0):
+        left = _TTL - printer.elapsed
+        if printer.elapsed >= _REPLACE_AFTER and next_replicas:
+            printer.print("replacing replica alpha with delta: one line of the file changes")
+            _write_list(listed, *next_replicas)
+            next_replicas = ()
         if left > 0:
-            story.tell(f"{left:3.0f} s left, {traffic.summary()}")
-    code = story.finish()
+            printer.print(f"{left:3.0f} s left, {traffic.summary()}")
+    code = printer.finish()
     traffic.join()
     print(f"\n{traffic.total} requests, {len(traffic.lost)} lost: {traffic.summary()}")
-    for trouble in traffic.lost[:3]:
-        print(f"  lost: {trouble}")
-    print(f"The supervisor ended with exit code {code}: a Nomad batch job would show `complete`.")
+    for error in traffic.lost[:3]:
+        print(f"  lost: {error}")
+    print(f"The supervisor exited with code {code}: a Nomad batch job would show `complete`.")
     return code or int(bool(traffic.lost))
 
 
@@ -95,13 +95,13 @@ def _start(folder: Path, listed: Path, port: int) -> "subprocess.Popen[str]":
         "ENTRYPOINT_DIR": str(folder / "none"),
         "LOG_FORMAT": "json",
     }
-    folder.chmod(0o711)  # nginx's workers pass through it on the way to their folders
+    folder.chmod(0o711)  # nginx's workers need search permission to reach their folders
     command = [sys.executable, "-m", "supervisor", "run"]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
 
-class _Story(threading.Thread):
-    """Follows the supervisor's log and tells it."""
+class _LogPrinter(threading.Thread):
+    """Prints the supervisor's log events as text."""
 
     def __init__(self, child: "subprocess.Popen[str]") -> None:
         super().__init__(daemon=True)
@@ -114,15 +114,15 @@ class _Story(threading.Thread):
     def elapsed(self) -> float:
         return time.monotonic() - self._began
 
-    def tell(self, text: str) -> None:
+    def print(self, text: str) -> None:
         print(f"{self.elapsed:5.1f} s  {text}", flush=True)
 
     def run(self) -> None:
         lines: IO[str] = self._child.stdout  # type: ignore[assignment]
         for line in lines:
             fields = json.loads(line)
-            if fields["event"] in _TOLD:
-                self.tell(_TOLD[fields["event"]].format_map(fields))
+            if fields["event"] in _TEXTS:
+                self.print(_TEXTS[fields["event"]].format_map(fields))
             if fields["event"] == "reload.applied":
                 self.serving.set()
             if fields["event"] == "draining":
@@ -130,7 +130,7 @@ class _Story(threading.Thread):
         self.over.set()
 
     def finish(self) -> int:
-        """Wait for the end and return the exit code."""
+        """Wait for the supervisor to exit and return its code."""
         self.over.set()
         code = self._child.wait(_TTL * 2)
         self.join(5)
@@ -138,13 +138,13 @@ class _Story(threading.Thread):
 
 
 class _Traffic(threading.Thread):
-    """Sends one request after the other until told to stop, and counts what becomes of each."""
+    """Sends one request after another until stopped, and counts the outcomes."""
 
     def __init__(self, port: int, over: threading.Event) -> None:
         super().__init__(daemon=True)
         self._port = port
         self._over = over
-        self._answers: Counter[str] = Counter()
+        self._responses: Counter[str] = Counter()
         self.lost: list[str] = []
         self.total = 0
 
@@ -156,10 +156,10 @@ class _Traffic(threading.Thread):
         connection = HTTPConnection("127.0.0.1", self._port, timeout=5)
         try:
             connection.request("GET", "/")
-            answer = connection.getresponse()
-            body = answer.read().decode()
+            response = connection.getresponse()
+            body = response.read().decode()
         except (OSError, HTTPException) as error:
-            # The port closes at the deadline, by design; before that it would be a loss.
+            # The port closes at the deadline by design; a failure before that is a loss.
             if not self._over.wait(0.5):
                 self.lost.append(repr(error))
                 self.total += 1
@@ -167,16 +167,16 @@ class _Traffic(threading.Thread):
         finally:
             connection.close()
         self.total += 1
-        if answer.status == 200:
-            self._answers[body] += 1
+        if response.status == 200:
+            self._responses[body] += 1
         else:
-            self.lost.append(f"{answer.status} {body}")
+            self.lost.append(f"{response.status} {body}")
 
     def summary(self) -> str:
-        return ", ".join(f"{name} {count}" for name, count in sorted(dict(self._answers).items()))
+        return ", ".join(f"{name} {count}" for name, count in sorted(dict(self._responses).items()))
 
 
-class _Answer(BaseHTTPRequestHandler):
+class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         body = self.server.name.encode()  # type: ignore[attr-defined]
         self.send_response(200)
@@ -185,13 +185,13 @@ class _Answer(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing: the story is told elsewhere."""
+        """Log nothing."""
 
 
 @contextmanager
 def _replica(name: str) -> Iterator[str]:
-    """Run a replica in a thread, and yield where it listens."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Answer)
+    """Run a replica in a thread, and yield its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.name = name  # type: ignore[attr-defined]
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -201,13 +201,13 @@ def _replica(name: str) -> Iterator[str]:
         server.server_close()
 
 
-def _list(path: Path, *replicas: str) -> None:
-    fresh = path.with_suffix(".new")
-    fresh.write_text("".join(f"{replica}\n" for replica in replicas))
-    fresh.replace(path)
+def _write_list(path: Path, *replicas: str) -> None:
+    temporary = path.with_suffix(".new")
+    temporary.write_text("".join(f"{replica}\n" for replica in replicas))
+    temporary.replace(path)
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])

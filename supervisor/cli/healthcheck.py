@@ -1,8 +1,8 @@
 """
-The health check: asks a running supervisor on its own socket.
+The health check: queries `/healthz` of a running supervisor on its socket.
 
-Found by the same rule by which the supervisor chose the folder.  Docker starts it as a whole new
-Python every few seconds, so it imports little: no pathlib, no dataclass.
+It finds the socket by the rule by which the supervisor chose its folder.  Docker starts it as a new
+Python process every few seconds, so it imports little: no pathlib, no dataclass.
 """
 
 import os
@@ -21,13 +21,13 @@ _REQUEST = b"GET /healthz HTTP/1.0\r\n\r\n"
 
 def run(environ: Mapping[str, str]) -> int:
     """
-    Print what `/healthz` says, and return 0 when that is 200, else 1.
+    Print the response of `/healthz`, and return 0 if its status is 200, else 1.
     """
     for folder in runtime_candidates(environ):
         path = f"{folder}/supervisor.sock"
-        if os.path.exists(path):  # noqa: PTH110 - pathlib would cost a tenth of the whole
+        if os.path.exists(path):  # noqa: PTH110 - pathlib would take a tenth of the run time
             return _check(path)
-    print("cannot find a supervisor: none runs on this port", file=sys.stderr)
+    print("cannot find a running supervisor; check LISTEN_PORT or RUNTIME_DIR", file=sys.stderr)
     return 1
 
 

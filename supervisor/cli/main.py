@@ -1,9 +1,9 @@
 """
-The command line: one word, or a command of the image's user.
+The command line: a command of this program, or any other program of the image.
 
-Each command imports what it needs when it runs, because a health check is started every few
-seconds and must not load what only the service needs.  One plain word needs no parser: argparse is
-0.4 MB that would stay for the whole life of the service.
+Each command imports its modules when it runs, because a health check starts every few seconds and
+must not load the service's modules.  A single word is handled without argparse, which would keep
+0.4 MB for the whole lifetime of the service.
 """
 
 import os
@@ -14,9 +14,9 @@ from supervisor import __version__
 from supervisor.core.errors import ExecutableMissing, ExitCode, Problem
 
 _SUMMARY = """\
-Put the replicas of a service behind one nginx for a limited time, and end cleanly.
+Put the replicas of a service behind one nginx for a limited time, and exit cleanly.
 Settings come from the environment: `autoexit-nginx settings` lists them.
-Any other command is executed as it is: `autoexit-nginx nginx -T`, `autoexit-nginx bash`."""
+Any other command is executed unchanged: `autoexit-nginx nginx -T`, `autoexit-nginx bash`."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -28,12 +28,12 @@ def main(argv: Sequence[str]) -> int:
     try:
         if argv[:1] == ["exec"]:
             return _exec(argv[1:])
-        if argv and argv[0] in _ASKING:
-            return _flushed(_ask(*argv))
-        word = "".join(argv) or "run"
-        if len(argv) > 1 or word not in _COMMANDS:
-            word = _parsed(argv)
-        return _flushed(_COMMANDS[word][0]())
+        if argv and argv[0] in _CONTROL_COMMANDS:
+            return _flush_stdout(_control(*argv))
+        name = "".join(argv) or "run"
+        if len(argv) > 1 or name not in _COMMANDS:
+            name = _parse(argv)
+        return _flush_stdout(_COMMANDS[name][0]())
     except Problem as problem:
         for line in problem.lines:
             print(line, file=sys.stderr)
@@ -41,31 +41,31 @@ def main(argv: Sequence[str]) -> int:
     except ExecutableMissing as missing:
         print(missing, file=sys.stderr)
         return missing.code
-    except BrokenPipeError:  # whoever read has seen enough
+    except BrokenPipeError:  # the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
-    except Exception:  # noqa: BLE001 - the documented code for a defect, with all that helps to find it
+    except Exception:  # noqa: BLE001 - an internal error has its own exit code
         import traceback
 
         traceback.print_exc()
         return ExitCode.SOFTWARE
 
 
-def _flushed(code: int) -> int:
-    """Write what a command printed while somebody can still be told that nobody reads it."""
+def _flush_stdout(code: int) -> int:
+    """Flush stdout while a BrokenPipeError can still be handled, and return the code."""
     sys.stdout.flush()
     return code
 
 
-def _parsed(argv: Sequence[str]) -> str:
-    """Return the command that the words ask for; leave with 64, or with 0 where only help was."""
+def _parse(argv: Sequence[str]) -> str:
+    """Return the name of the command; exit with 64 on an error, or with 0 after help."""
     import argparse
     from typing import NoReturn
 
     class Parser(argparse.ArgumentParser):
         def error(self, message: str) -> NoReturn:
-            trouble = f"cannot read the command line: {message}; see {self.prog} --help"
-            print(trouble, file=sys.stderr)
+            text = f"cannot read the command line: {message}; see {self.prog} --help"
+            print(text, file=sys.stderr)
             raise SystemExit(ExitCode.USAGE)
 
     parser = Parser(
@@ -73,10 +73,10 @@ def _parsed(argv: Sequence[str]) -> str:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
-    for word, (_, meaning) in _COMMANDS.items():
-        commands.add_parser(word, help=meaning, description=meaning)
-    asked: str | None = parser.parse_args(argv).command
-    return asked or "run"
+    for name, (_, meaning) in _COMMANDS.items():
+        commands.add_parser(name, help=meaning, description=meaning)
+    command: str | None = parser.parse_args(argv).command
+    return command or "run"
 
 
 def _run() -> int:
@@ -109,16 +109,16 @@ def _healthcheck() -> int:
     return healthcheck.run(os.environ)
 
 
-def _exec(words: Sequence[str] = ()) -> int:
+def _exec(arguments: Sequence[str] = ()) -> int:
     from supervisor.cli.exec import run
 
-    return run.run_command(words, os.environ)
+    return run.run_command(arguments, os.environ)
 
 
-def _ask(*words: str) -> int:
+def _control(*argv: str) -> int:
     from supervisor.cli import control
 
-    return control.run(words[0], words[1:], os.environ)
+    return control.run(argv[0], argv[1:], os.environ)
 
 
 def _demo() -> int:
@@ -127,39 +127,42 @@ def _demo() -> int:
     return demo.run()
 
 
-#: These have words of their own.
-_ASKING = frozenset({"status", "extend", "stop"})
+#: These commands have arguments of their own.
+_CONTROL_COMMANDS = frozenset({"status", "extend", "stop"})
 
 _COMMANDS: dict[str, tuple[Callable[[], int], str]] = {
     "run": (_run, "serve until the deadline (the default)"),
-    "check": (_check, "test the settings and the configuration, and print what would be served"),
-    "settings": (_settings, "list every setting"),
+    "check": (
+        _check,
+        "test the settings and the configuration, and print upstream.conf",
+    ),
+    "settings": (_settings, "list all settings"),
     "healthcheck": (
         _healthcheck,
-        "ask a running supervisor whether nginx answers: exit code 0 or 1",
+        "check that a running supervisor is healthy: exit code 0 or 1",
     ),
-    "exec": (_exec, "run a command until the same deadline: `exec -- COMMAND ...`"),
-    "status": (_ask, "show what a running supervisor does; --json, --watch"),
-    "extend": (_ask, "move its deadline: `extend 2h`, `extend -30m`, `extend --until TIME`"),
-    "stop": (_ask, "let it end now, as the deadline would"),
-    "demo": (_demo, "show the whole thing on this machine, in under a minute"),
+    "exec": (_exec, "run any command with the same deadline: `exec -- COMMAND ...`"),
+    "status": (_control, "show the status of a running supervisor; --json, --watch"),
+    "extend": (_control, "move its deadline: `extend 2h`, `extend -30m`, `extend --until TIME`"),
+    "stop": (_control, "shut it down now, as at the deadline"),
+    "demo": (_demo, "run a demonstration on this machine, in under a minute"),
 }
 
 
 def _execute(argv: Sequence[str]) -> int:
-    """Become another program, as the official nginx image would."""
+    """Replace this process with another program, as the official nginx image does."""
     from supervisor.system import signals
 
     signals.unblock()
     try:
-        os.execvp(argv[0], list(argv))  # noqa: S606 - what the user of the image asked for
+        os.execvp(argv[0], list(argv))  # noqa: S606 - requested by the user of the image
     except FileNotFoundError:
-        code, trouble = ExitCode.NOT_FOUND, "it does not exist"
+        code, reason = ExitCode.NOT_FOUND, "it does not exist"
     except OSError as error:
-        code, trouble = ExitCode.NOT_EXECUTABLE, f"{error.strerror}"
-    words = ", ".join(_COMMANDS)
+        code, reason = ExitCode.NOT_EXECUTABLE, f"{error.strerror}"
+    commands = ", ".join(_COMMANDS)
     print(
-        f"cannot execute {argv[0]!r}: {trouble} (and it is none of {words}); giving up",
+        f"cannot execute {argv[0]!r}: {reason} (and it is not one of {commands}); giving up",
         file=sys.stderr,
     )
     return code

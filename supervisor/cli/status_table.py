@@ -1,5 +1,5 @@
 """
-The status as a person reads it in a terminal.
+The status as a table for a terminal.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -7,57 +7,57 @@ from typing import Any
 
 from supervisor.core.durations import format_span
 
-#: So many rows of endpoints, and of reloads, are shown; the rest is counted.
-_ENDPOINTS = 30
-_RELOADS = 5
+#: Maximum rows of endpoints and of reloads; further endpoints are counted.
+_MAX_ENDPOINTS = 30
+_MAX_RELOADS = 5
 
 
-def table(found: dict[str, Any]) -> str:
+def table(status: dict[str, Any]) -> str:
     """
-    Write a status document as lines.
+    Format a status document as lines of text.
     """
-    return "\n".join(_lines(found))
+    return "\n".join(_lines(status))
 
 
-def _lines(found: dict[str, Any]) -> Iterator[str]:
-    ends, places, nginx = found["deadline"], found["endpoints"], found["nginx"]
-    state = "ready" if found["ready"] else "not ready"
-    yield f"{found['service']}: {found['phase']}, {found['mode']}, {state}"
-    if found["ending"]:
-        within = format_span(found["ending"]["gone_within"])
-        yield f"ending      {found['ending']['reason']}, gone within {within}"
-    elif ends["at"] is None:
-        yield f"ends        never ({ends['origin']})"
+def _lines(status: dict[str, Any]) -> Iterator[str]:
+    deadline, endpoints, nginx = status["deadline"], status["endpoints"], status["nginx"]
+    state = "ready" if status["ready"] else "not ready"
+    yield f"{status['service']}: {status['phase']}, {status['mode']}, {state}"
+    if status["ending"]:
+        within = format_span(status["ending"]["gone_within"])
+        yield f"shutdown    {status['ending']['reason']}, complete within {within}"
+    elif deadline["at"] is None:
+        yield f"deadline    never ({deadline['origin']})"
     else:
-        moved = f", planned {_moment(ends['planned'])}" if ends["extended_to"] else ""
-        left = format_span(round(ends["remaining"]))
-        yield f"ends        {_moment(ends['at'])}, in {left} ({ends['origin']}{moved})"
-    yield f"endpoints   {places['serving']} of {places['known']} serve"
-    yield f"nginx       {found['versions']['nginx']}, {nginx['health']}{_traffic(nginx)}"
-    old = sum(each["workers"] for each in nginx["draining"])
-    if old:
-        yield f"draining    {len(nginx['draining'])} old generations with {old} workers"
-    for source in found["sources"]:
-        age = "never heard" if source["age"] is None else f"heard {_ago(source['age'])}"
-        trouble = f", failing: {source['last_error']}" if source["failing_since"] else ""
-        yield f"source      {source['name']}: {age}{trouble}"
-    for warning in found["warnings"]:
+        moved = f", planned {_moment(deadline['planned'])}" if deadline["extended_to"] else ""
+        left = format_span(round(deadline["remaining"]))
+        yield f"deadline    {_moment(deadline['at'])}, in {left} ({deadline['origin']}{moved})"
+    yield f"endpoints   {endpoints['serving']} of {endpoints['known']} serving"
+    yield f"nginx       {status['versions']['nginx']}, {nginx['health']}{_traffic(nginx)}"
+    workers = sum(generation["workers"] for generation in nginx["draining"])
+    if workers:
+        yield f"draining    {len(nginx['draining'])} old generations with {workers} workers"
+    for source in status["sources"]:
+        age = "no response yet" if source["age"] is None else f"responded {_ago(source['age'])}"
+        error = f", failing: {source['last_error']}" if source["failing_since"] else ""
+        yield f"source      {source['name']}: {age}{error}"
+    for warning in status["warnings"]:
         yield f"warning     {warning['text']}"
-    yield from _endpoints(places)
-    yield from _reloads(found["reloads"])
+    yield from _endpoints(endpoints)
+    yield from _reloads(status["reloads"])
 
 
-def _endpoints(places: dict[str, Any]) -> Iterator[str]:
+def _endpoints(endpoints: dict[str, Any]) -> Iterator[str]:
     rows = [
         (row["address"], row["health"], _moment(row["since"]), "yes" if row["serving"] else "no")
-        for row in places["rows"][:_ENDPOINTS]
+        for row in endpoints["rows"][:_MAX_ENDPOINTS]
     ]
     if rows:
         yield ""
-        yield from _aligned([("ENDPOINT", "HEALTH", "SINCE", "SERVES"), *rows])
-    more = places["known"] - len(rows)
+        yield from _aligned([("ENDPOINT", "HEALTH", "SINCE", "SERVING"), *rows])
+    more = endpoints["known"] - len(rows)
     if more:
-        yield f"and {more} more: --json has them"
+        yield f"and {more} more; use --json to list them"
 
 
 def _reloads(reloads: dict[str, Any]) -> Iterator[str]:
@@ -68,11 +68,11 @@ def _reloads(reloads: dict[str, Any]) -> Iterator[str]:
             f"{row['took']:.2f}s",
             row["why"] if row["reason"] is None else f"{row['why']}: {row['reason']}",
         )
-        for row in reloads["last"][:_RELOADS]
+        for row in reloads["last"][:_MAX_RELOADS]
     ]
     if rows:
         yield ""
-        yield from _aligned([("RELOAD", "RESULT", "TOOK", "WHY"), *rows])
+        yield from _aligned([("RELOAD", "RESULT", "DURATION", "WHY"), *rows])
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -82,16 +82,18 @@ def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def _padded(row: Iterable[str], widths: Iterable[int]) -> Iterator[str]:
-    return (word.ljust(width) for word, width in zip(row, widths, strict=True))
+    return (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
 
 
 def _traffic(nginx: dict[str, Any]) -> str:
-    found = nginx["connections"]
-    return "" if found is None else f", {found['active']} connections, {found['requests']} requests"
+    counters = nginx["connections"]
+    if counters is None:
+        return ""
+    return f", {counters['active']} connections, {counters['requests']} requests"
 
 
 def _moment(text: str | None) -> str:
-    """Shorten an instant to what is read: `2026-11-25 21:30:00Z`."""
+    """Shorten an instant to seconds: `2026-11-25 21:30:00Z`."""
     return "-" if text is None else f"{text[:10]} {text[11:19]}Z"
 
 

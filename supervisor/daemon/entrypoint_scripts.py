@@ -1,13 +1,13 @@
 """
 The operator's scripts: `*.sh` of `/docker-entrypoint.d`, run before the first start of nginx.
 
-The official image promises them: one after another in the order of their numbers, before nginx
-reads any file, with the environment as the container was given it.  Here they are children like any
-other: in a session of their own, with an end to their time, and a stop signal or the deadline ends
-the start with them.  A start that one of them spoils does not happen.
+As in the official image they run one after another in the order of their numbers, before nginx
+reads any file, with the container's environment.  Each runs in a session of its own with a time
+limit.  A stop signal or the deadline ends the running script and the start; so does a script that
+fails.
 
-It runs while signals are blocked and no thread waits for them yet, so it waits for them itself.
-Others than the stop signals stay pending, for whoever listens next.
+Signals are blocked here and no thread waits for them yet, so this module waits for them itself.
+Signals other than the stop signals stay pending until the program listens for them.
 """
 
 import os
@@ -24,19 +24,19 @@ from supervisor.core.model import ChildKind
 from supervisor.core.signal_sets import STOP_SIGNALS
 from supervisor.system import process
 
-#: How long a script may take to heed TERM, and its last lines to be read, in seconds.
-_GRACE = 1.0
-_LINES = 0.3
-_LONGEST_LINE = 16384
+#: How long a script may take to exit after TERM, and how long to read its last lines, in seconds.
+_TERM_TIMEOUT = 1.0
+_OUTPUT_TIMEOUT = 0.3
+_MAX_LINE = 16384
 
 _DEADLINE = "deadline"
-_ENVSH = "it would set variables for a shell that is not there: set them for the container"
+_ENVSH = "no shell reads its variables: set them for the container"
 
 
 @dataclass(frozen=True, slots=True)
 class Interrupted:
     """
-    The start is over before nginx began: a stop signal came, or the deadline.
+    The start ended before nginx was started: by a stop signal or by the deadline.
     """
 
     reason: str
@@ -44,7 +44,7 @@ class Interrupted:
 
     @property
     def is_deadline(self) -> bool:
-        """Whether nobody asked for it."""
+        """Whether the deadline ended the start."""
         return self.reason == _DEADLINE
 
 
@@ -52,19 +52,19 @@ def run_scripts(
     folder: Path,
     children: process.Children,
     log: Callable[..., None],
-    patience: float,
+    timeout: float,
     remaining: float,
 ) -> Interrupted | None:
     """
-    Run all scripts; return why no more is to be done, if so.
+    Run all scripts; return what interrupted them, or None.
 
-    Each may take `patience` seconds, all of them what remains until the deadline.  Raises Problem
-    when one fails.
+    Each may take `timeout` seconds, all together `remaining` seconds.  Raises Problem when one
+    fails.
     """
     deadline = time.monotonic() + remaining
-    for path in _found(folder, log):
+    for path in _executable_scripts(folder, log):
         began = time.monotonic()
-        outcome = _run(path, children, log, min(deadline, began + patience))
+        outcome = _run(path, children, log, min(deadline, began + timeout))
         duration = round(time.monotonic() - began, 3)
         if isinstance(outcome, int):
             log(
@@ -76,19 +76,19 @@ def run_scripts(
         if outcome == 0:
             continue
         if outcome is None and time.monotonic() < deadline:
-            error = f"it takes more than START_TIMEOUT={patience:g}s"
+            error = f"it ran longer than START_TIMEOUT={timeout:g}s"
         elif isinstance(outcome, int):
-            error = f"it ended with {outcome}"
+            error = f"it exited with code {outcome}"
         else:
             return Interrupted(outcome or _DEADLINE, str(path))
-        raise Problem(ExitCode.CONFIG, f"cannot start after {path}: {error}; giving up")
+        raise Problem(ExitCode.CONFIG, f"cannot start because of {path}: {error}; giving up")
     return None
 
 
-def _found(folder: Path, log: Callable[..., None]) -> Iterator[Path]:
-    """Yield what is to be run, and say what is not and why."""
+def _executable_scripts(folder: Path, log: Callable[..., None]) -> Iterator[Path]:
+    """Yield the scripts to run in their order, and log the ignored ones."""
     try:
-        paths = sorted(folder.iterdir(), key=_order)
+        paths = sorted(folder.iterdir(), key=_version_key)
     except FileNotFoundError:
         return
     except OSError as error:
@@ -104,39 +104,39 @@ def _found(folder: Path, log: Callable[..., None]) -> Iterator[Path]:
             log("entrypoint.ignored", "warning", script=path.name, reason=_ENVSH)
 
 
-def _order(path: Path) -> list[str | int]:
-    """Order as `sort -V` does: 9-a.sh before 10-b.sh."""
+def _version_key(path: Path) -> list[str | int]:
+    """Return a sort key for the order of `sort -V`: 9-a.sh before 10-b.sh."""
     parts = re.split(r"(\d+)", path.name)
-    return [int(part) if place % 2 else part for place, part in enumerate(parts)]
+    return [int(part) if index % 2 else part for index, part in enumerate(parts)]
 
 
 def _run(
     path: Path, children: process.Children, log: Callable[..., None], until: float
 ) -> int | str | None:
-    """Run one script: return its exit code, why it was ended, or None when its time was over."""
+    """Run one script: return its exit code, what interrupted it, or None after a timeout."""
     reader, writer = os.pipe()
     try:
         pid = children.spawn(ChildKind.SCRIPT, [str(path)], writer, environ=os.environ)
-    except OSError as error:  # no #! line, say
+    except OSError as error:  # for example, no #! line
         os.close(reader)
         raise Problem(
             ExitCode.CONFIG, f"cannot execute {path}: {error.strerror}; giving up"
         ) from error
     finally:
         os.close(writer)
-    pump = threading.Thread(target=_pump, args=(reader, path.name, log), daemon=True)
-    pump.start()
-    outcome = _await(children, pid, until)
+    output = threading.Thread(target=_log_output, args=(reader, path.name, log), daemon=True)
+    output.start()
+    outcome = _wait(children, pid, until)
     if not isinstance(outcome, int):
         process.send_signal(pid, signal.SIGTERM, group=True)
-        if not isinstance(_await(children, pid, time.monotonic() + _GRACE), int):
+        if not isinstance(_wait(children, pid, time.monotonic() + _TERM_TIMEOUT), int):
             process.send_signal(pid, signal.SIGKILL, group=True)
-    pump.join(_LINES)  # not for ever: what it left in the background may hold the pipe
+    output.join(_OUTPUT_TIMEOUT)  # its background processes may keep the pipe open
     return outcome
 
 
-def _await(children: process.Children, pid: int, until: float) -> int | str | None:
-    """Wait for a child, a stop signal, or an instant, whichever is first."""
+def _wait(children: process.Children, pid: int, until: float) -> int | str | None:
+    """Wait for a child's exit, a stop signal, or an instant, whichever comes first."""
     while True:
         for ended in children.reap():
             if ended.pid == pid:
@@ -144,15 +144,15 @@ def _await(children: process.Children, pid: int, until: float) -> int | str | No
         left = until - time.monotonic()
         if left <= 0:
             return None
-        # The system call takes no more than a time_t, and a deadline may be further away.
-        told = signal.sigtimedwait({signal.SIGCHLD, *STOP_SIGNALS}, min(left, 3600.0))
-        if told is not None and told.si_signo in STOP_SIGNALS:
+        # A deadline may exceed the system call's time_t.
+        received = signal.sigtimedwait({signal.SIGCHLD, *STOP_SIGNALS}, min(left, 3600.0))
+        if received is not None and received.si_signo in STOP_SIGNALS:
             return "stop signal"
 
 
-def _pump(reader: int, script: str, log: Callable[..., None]) -> None:
-    """Say each line that a script writes, as long as anybody holds its pipe."""
+def _log_output(reader: int, script: str, log: Callable[..., None]) -> None:
+    """Log each line of a script's output until the last writer closes the pipe."""
     with os.fdopen(reader, "rb") as lines:
-        while line := lines.readline(_LONGEST_LINE):
+        while line := lines.readline(_MAX_LINE):
             if text := line.decode(errors="replace").strip():
                 log("entrypoint.output", "info", script=script, text=text)

@@ -1,5 +1,5 @@
 """
-How a run is reported when it ends: `ended.json`, the last log line, the exit code.
+The report at the end of a run: `ended.json`, the last log line and the exit code.
 """
 
 import os
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from supervisor.nginx.access_log import AccessLog
 
 #: How long the exit may wait for the last file and the last log lines, in seconds.
-_FILES = 0.3
-_LINES = 0.3
+_FILE_TIMEOUT = 0.3
+_LOG_TIMEOUT = 0.3
 
 
 def crash(log: Log, error: threading.ExceptHookArgs) -> None:
-    """End the program when a thread of ours dies: half of it left running would be worse."""
+    """Exit when a thread fails: the program must not continue without it."""
     lines = traceback.format_exception(error.exc_type, error.exc_value, error.exc_traceback)
     name = error.thread.name if error.thread else "unknown"
     log.emit("internal_error", "error", thread=name, traceback="".join(lines))
-    log.finish(_LINES)
+    log.finish(_LOG_TIMEOUT)
     os._exit(ExitCode.SOFTWARE)
 
 
@@ -41,20 +41,20 @@ def report(
     writer: FileWriter | None = None,
     access_log: "AccessLog | None" = None,
 ) -> int:
-    """Say why it ended, where people and programs look, and return the code."""
+    """Write `ended.json` and the last log line, and return the exit code."""
     fields = dict(last.fields)
-    lost = log.dropped or None
+    dropped = log.dropped or None
     ended = {"reason": last.reason, "code": last.code, "at": format_instant(time.time()), **fields}
     ended["log_lines_dropped"] = log.dropped
     if writer is None:
         save_ended(Path(settings.state_dir), ended)
     else:
-        writer.finish(ended, _FILES)
+        writer.finish(ended, _FILE_TIMEOUT)
     if access_log is not None:
-        access_log.finish(_LINES)
+        access_log.finish(_LOG_TIMEOUT)
     level = "info" if last.code == ExitCode.OK else "error"
     log.emit(
-        "ended", level, reason=last.reason, code=int(last.code), log_lines_dropped=lost, **fields
+        "ended", level, reason=last.reason, code=int(last.code), log_lines_dropped=dropped, **fields
     )
-    log.finish(_LINES)
+    log.finish(_LOG_TIMEOUT)
     return int(last.code)

@@ -1,7 +1,7 @@
 """
-Everything that is written to disk, by one thread, in the order it was asked for.
+The file writer: one thread that performs all writes to disk, in the order of the tasks.
 
-A slow disk delays the clerk and nobody else; each errand is answered by an event.
+A slow disk delays only this thread; it posts an event with the result of each task.
 """
 
 import queue
@@ -24,74 +24,74 @@ from supervisor.discovery.cache import EndpointCache
 from supervisor.nginx.config_store import ConfigStore
 from supervisor.system.state_file import save_ended, save_record
 
-Errand = Stage | Swap | Restore | Discard | MarkLastGood | SaveCache | SaveState
+Task = Stage | Swap | Restore | Discard | MarkLastGood | SaveCache | SaveState
 
 
 class FileWriter:
     """
-    The thread that writes.
+    The writing thread and its queue.
     """
 
     def __init__(
         self,
         config_store: ConfigStore,
-        caches: EndpointCache,
+        cache: EndpointCache,
         state_dir: Path,
         post: Callable[[Event], None],
     ) -> None:
         self._configs = config_store
-        self._memories = caches
+        self._cache = cache
         self._state_dir = state_dir
         self._post = post
-        self._errands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
 
     def start(self) -> None:
-        """Start to work."""
-        threading.Thread(target=self._work, name="clerk", daemon=True).start()
+        """Start the thread."""
+        threading.Thread(target=self._work, name="file-writer", daemon=True).start()
 
-    def submit(self, errand: Errand) -> None:
-        """Queue an errand."""
-        self._errands.put(lambda: self._do(errand))
+    def submit(self, task: Task) -> None:
+        """Queue a task."""
+        self._tasks.put(lambda: self._perform(task))
 
     def finish(self, ended: dict[str, object], within: float) -> None:
-        """Write why it ended after all that is queued, waiting at most `within` seconds."""
+        """Write `ended.json` after all queued tasks, waiting at most `within` seconds."""
         done = threading.Event()
 
         def write() -> None:
             save_ended(self._state_dir, ended)
             done.set()
 
-        self._errands.put(write)
+        self._tasks.put(write)
         done.wait(within)
 
     def _work(self) -> None:
         while True:
-            self._errands.get()()
+            self._tasks.get()()
 
-    def _do(self, errand: Errand) -> None:
-        match errand:
+    def _perform(self, task: Task) -> None:
+        match task:
             case Stage(attempt, plan, rotation, reread_operator_files):
                 try:
                     bundle, intact = self._configs.stage(
                         attempt, plan, rotation, reread_operator_files=reread_operator_files
                     )
-                except Exception as error:  # noqa: BLE001 - a template may fail in any way; all is undone
+                except Exception as error:  # noqa: BLE001 - a template may raise anything
                     self._post(
                         StageFailed(attempt, f"cannot stage the configuration: {_text(error)}")
                     )
                 else:
                     self._post(Staged(attempt, bundle.digest, bundle.generation, intact))
             case Swap(attempt):
-                self._attempt(attempt, lambda: self._configs.swap(attempt))
+                self._report_swap(attempt, lambda: self._configs.swap(attempt))
             case Restore(live):
-                self._attempt(live.attempt, self._configs.restore)
+                self._report_swap(live.attempt, self._configs.restore)
             case MarkLastGood(live):
                 self._configs.keep(live.attempt)
             case Discard(attempt):
                 self._configs.discard(attempt)
             case SaveCache(caches):
-                with suppress(OSError):  # where no configuration can be written, that is told
-                    self._memories.save(caches)
+                with suppress(OSError):  # such a disk also fails Stage, which is reported
+                    self._cache.save(caches)
             case SaveState(record):
                 try:
                     save_record(self._state_dir, record)
@@ -104,7 +104,7 @@ class FileWriter:
                 else:
                     self._post(StateSaved(record=record))
 
-    def _attempt(self, attempt: int, act: Callable[[], None]) -> None:
+    def _report_swap(self, attempt: int, act: Callable[[], None]) -> None:
         try:
             act()
         except OSError as error:

@@ -1,10 +1,9 @@
 """
-The loop: takes events, asks the policy, performs its orders.
+The event loop: takes events, passes them to `decide`, performs the commands that it returns.
 
-Everything else that runs is a thread which posts.  The loop is the only reader of the clock, the
-only owner of the state, and never waits for anything but the next event or the next instant that
-the state names; it wakes every few seconds anyway, because a suspended machine stops the clock that
-waits are measured by.
+All other work runs in threads that post events.  Only the loop reads the clock and owns the state,
+and it waits only for the next event or for the state's `wake_at`.  It wakes every few seconds
+anyway, because waits are measured by a clock that stops while the machine is suspended.
 """
 
 import signal
@@ -43,12 +42,13 @@ from supervisor.nginx import workers
 from supervisor.system import process
 from supervisor.system.clock import boot_clock
 
-_LONGEST_NAP = 5.0
+#: Upper limit of one wait, in seconds.
+_MAX_SLEEP = 5.0
 
 
 class Loop:
     """
-    The single consumer.
+    The only consumer of the inbox.
     """
 
     def __init__(
@@ -60,17 +60,16 @@ class Loop:
 
     def run(self, state: State, commands: list[Command]) -> Exit:
         """
-        Perform the first orders, then whatever events lead to, until one of them is to leave.
+        Perform the first commands, then those of each event, until one of them is Exit.
         """
         while True:
-            # The state is frozen: readers look at it as it is, and never wait for the loop.
+            # The state is frozen, so readers use it without waiting for the loop.
             self._services.admin.publish(state, self._clock())
             for command in commands:
                 if isinstance(command, Exit):
                     return command
                 self._perform(command)
-            nap = min(_LONGEST_NAP, state.wake_at - self._clock())
-            event = self._inbox.next(nap)
+            event = self._inbox.next(min(_MAX_SLEEP, state.wake_at - self._clock()))
             if isinstance(event, ChildExited):
                 event = self._services.nginx.attach_output(event)
             state, commands = decide(state, event, self._clock())
@@ -105,7 +104,7 @@ class Loop:
             case CountWorkers(master):
                 self._inbox.post(workers.count(master, services.worker_count))
             case SignalWorkers(pids, signum):
-                if signum != signal.SIGKILL:  # who has to be told twice was counted the first time
+                if signum != signal.SIGKILL:  # those workers were counted at the first signal
                     self._inbox.post(workers.signalled(pids, services.port))
                 for pid in pids:
                     process.send_signal(pid, signum)
@@ -119,4 +118,4 @@ class Loop:
             case SetProbeTargets():
                 services.health.watch(command)
             case Exit():
-                raise AssertionError("internal error: leaving is for the loop itself")
+                raise AssertionError("internal error: run() handles Exit")

@@ -1,5 +1,5 @@
 """
-The services of a running supervisor: what acts for the loop, built and started together.
+The services that act for the loop, built and started together.
 """
 
 import signal
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Services:
     """
-    Everything that acts for the loop.
+    The services that the loop's commands use.
     """
 
     nginx: Nginx
@@ -54,14 +54,14 @@ class Services:
 def build_services(
     settings: Settings,
     folder: Path,
-    caches: EndpointCache,
+    cache: EndpointCache,
     *,
     log: Log,
     inbox: Inbox,
-    following: tuple[Source, ...],
+    sources: tuple[Source, ...],
     children: process.Children,
 ) -> Services:
-    """Build everything that acts, and start its threads."""
+    """Build the services and start their threads."""
     binary = find_binary(settings.nginx_binary)
     log.emit(
         "nginx.found",
@@ -90,19 +90,19 @@ def build_services(
     )
     services = Services(
         nginx=Nginx(binary, folder, children, log.emit, inbox.post),
-        writer=FileWriter(config_store, caches, Path(settings.state_dir), inbox.post),
+        writer=FileWriter(config_store, cache, Path(settings.state_dir), inbox.post),
         config_store=config_store,
         poller=poller,
         admin=Admin(context, inbox.post),
         log=log,
-        sources=following,
+        sources=sources,
         health=prober(settings, inbox.post, log.redact),
         job_stopper=JobStopper(settings, inbox.post, log.redact),
         port=settings.listen_port,
         worker_count=host_limits.worker_count(),
         access_log=_access_log(settings, folder, log),
     )
-    for part in (
+    for service in (
         services.nginx,
         services.writer,
         services.poller,
@@ -110,8 +110,8 @@ def build_services(
         services.health,
         services.access_log,
     ):
-        if part is not None:
-            part.start()
+        if service is not None:
+            service.start()
 
     def on_signal(signum: int) -> None:
         if signum == signal.SIGCHLD:
@@ -125,7 +125,7 @@ def build_services(
 
 
 def _access_log(settings: Settings, folder: Path, log: Log) -> "AccessLog | None":
-    """Build what follows the access log, where there is one: memory is a promise."""
+    """Build the reader of the access log if enabled; importing it costs memory."""
     if settings.access_log == "off":
         return None
     from supervisor.nginx.access_log import AccessLog  # noqa: PLC0415

@@ -1,7 +1,7 @@
 """
-The start and the last step of a run: put the parts together, then let the loop have it.
+The start and the end of a run: read the settings, build the services, run the loop, report.
 
-What is wrong is found here, before anything runs, and told all at once.
+Configuration errors are found here, before nginx runs, and reported all at once.
 """
 
 import os
@@ -10,10 +10,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from supervisor import __version__
+from supervisor import __version__, discovery
 from supervisor.core import lifecycle
 from supervisor.core.commands import Command, Exit, Note, RequestJobStop, exit_command
-from supervisor.core.config import load as table
+from supervisor.core.config import load
 from supervisor.core.config.settings import Settings
 from supervisor.core.errors import ExecutableMissing, ExitCode, Problem
 from supervisor.core.events import Event, TimePassed
@@ -25,7 +25,6 @@ from supervisor.daemon.entrypoint_scripts import run_scripts
 from supervisor.daemon.inbox import Inbox
 from supervisor.daemon.loop import Loop
 from supervisor.daemon.services import build_services
-from supervisor.discovery import sources
 from supervisor.discovery.cache import EndpointCache
 from supervisor.nomad.stop_job import JobStopper
 from supervisor.system import process
@@ -35,10 +34,6 @@ from supervisor.system.network import local_addresses
 from supervisor.system.runtime_dir import claim_runtime
 from supervisor.system.state_file import read_record
 
-#: How long the end may wait for the last file and the last log lines, in seconds.
-_FILES = 0.3
-_LINES = 0.3
-
 
 def serve(environ: Mapping[str, str]) -> int:
     """
@@ -46,8 +41,8 @@ def serve(environ: Mapping[str, str]) -> int:
 
     Raises Problem or ExecutableMissing when it cannot start.
     """
-    settings = table.read(environ, os.path.exists, local_addresses())
-    log = Log(Writer(), settings.log_level, _layout(settings))
+    settings = load.read(environ, os.path.exists, local_addresses())
+    log = Log(Writer(), settings.log_level, _log_format(settings))
     log.redact([settings.nomad_token])
     log.emit(
         "supervisor.started",
@@ -56,51 +51,52 @@ def serve(environ: Mapping[str, str]) -> int:
         serves=settings.served,
         nomad=settings.nomad_addr if settings.service_name or settings.stops_job else None,
     )
-    for given, meant in table.suspects(environ):
+    for given, meant in load.suspects(environ):
         log.emit("settings.suspect", "warning", variable=given, hint=f"did you mean {meant}?")
     record, error = read_record(Path(settings.state_dir))
     if error:
         log.emit("state.unusable", "warning", reason=error)
     resolved = lifecycle.resolve(settings, record, time.time())
     inbox, children = Inbox(), process.Children()
-    following = sources(settings, inbox.post, log.redact)
+    sources = discovery.sources(settings, inbox.post, log.redact)
     state, commands = decide.first_state(
-        settings, resolved, [source.name for source in following], boot_clock()
+        settings, resolved, [source.name for source in sources], boot_clock()
     )
     if state.lifetime.is_ending:
         return exit_report.report(settings, _finish_late(settings, commands, log), log)
-    for source in following:
-        source.start()  # first of all: while it asks, the rest is prepared
+    for source in sources:
+        source.start()  # first, so that the queries run while the rest is prepared
     try:
         folder = claim_runtime(environ)
         scripts = Path(settings.entrypoint_dir)
         remaining = state.lifetime.deadline - boot_clock()
-        over = run_scripts(scripts, children, log.emit, settings.start_timeout, remaining)
-        if over is not None:
-            last = exit_command(ExitCode.OK, over.reason, during=over.script)
-            asks = [RequestJobStop()] if over.is_deadline and settings.stops_job else []
-            return exit_report.report(settings, _finish_late(settings, [*asks, last], log), log)
-        caches = EndpointCache(folder, settings)
-        state, notes = decide.load_cache(state, caches.read(), boot_clock())
+        interrupted = run_scripts(scripts, children, log.emit, settings.start_timeout, remaining)
+        if interrupted is not None:
+            last = exit_command(ExitCode.OK, interrupted.reason, during=interrupted.script)
+            stops_job = interrupted.is_deadline and settings.stops_job
+            commands = [*([RequestJobStop()] if stops_job else []), last]
+            return exit_report.report(settings, _finish_late(settings, commands, log), log)
+        cache = EndpointCache(folder, settings)
+        state, notes = decide.load_cache(state, cache.read(), boot_clock())
         services = build_services(
             settings,
             folder,
-            caches,
+            cache,
             log=log,
             inbox=inbox,
-            following=tuple(following),
+            sources=tuple(sources),
             children=children,
         )
     except (Problem, ExecutableMissing) as error:
         exit_report.report(settings, exit_command(error.code, str(error)), log)
-        raise  # it is told on stderr too, one line for each mistake
+        raise  # also printed on stderr, one line for each mistake
     try:
         last = Loop(services, inbox).run(state, [*commands, *notes])
     except Exception as error:
-        why = f"internal error: {type(error).__name__}: {error}"
+        reason = f"internal error: {type(error).__name__}: {error}"
         exit_report.report(
             settings,
-            exit_command(ExitCode.SOFTWARE, why),
+            exit_command(ExitCode.SOFTWARE, reason),
             log,
             services.writer,
             services.access_log,
@@ -111,13 +107,13 @@ def serve(environ: Mapping[str, str]) -> int:
     return exit_report.report(settings, last, log, services.writer, services.access_log)
 
 
-def _layout(settings: Settings) -> str:
+def _log_format(settings: Settings) -> str:
     return settings.log_format or ("console" if os.isatty(1) else "json")
 
 
 def _finish_late(settings: Settings, commands: list[Command], log: Log) -> Exit:
     """
-    Perform the orders of such a start, and return the last of them.
+    Perform the commands of a start without nginx, and return the last one, which is Exit.
     """
     *first, last = commands
     assert isinstance(last, Exit)
@@ -125,8 +121,8 @@ def _finish_late(settings: Settings, commands: list[Command], log: Log) -> Exit:
         notes = [command] if isinstance(command, Note) else []
         if isinstance(command, RequestJobStop):
             notes = late_answer(settings, _request_stop(settings, log))
-        for line in notes:
-            log.emit(line.event, line.level, **line.fields)
+        for note in notes:
+            log.emit(note.event, note.level, **note.fields)
     return last
 
 

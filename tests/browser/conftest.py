@@ -41,7 +41,7 @@ def show(browser: "Browser") -> "Iterator[Callable[..., Shown]]":
         return window
 
     yield make
-    troubles = [trouble for window in windows for trouble in window.troubles]
+    errors = [error for window in windows for error in window.troubles]
     for window in windows:
         window.close()
-    assert [] == troubles
+    assert [] == errors

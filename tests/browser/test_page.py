@@ -27,9 +27,9 @@ pytestmark = pytest.mark.browser
 BEFORE, AFTER = (7, 16) if SCREENSHOTS else (0, 2)
 
 
-def test_it_tells_the_story_of_a_service(show: Show) -> None:
+def test_it_follows_the_changes_of_a_service(show: Show) -> None:
     """
-    It loads, counts down, shows endpoints that start and fail, and a moved deadline.
+    It loads, counts down, and shows starting and failing endpoints and a moved deadline.
     """
     with ExitStack() as stack:
         subject = stack.enter_context(administered("one", "two", "three", TTL="1h30m"))
@@ -46,8 +46,8 @@ def test_it_tells_the_story_of_a_service(show: Show) -> None:
         subject.offer(*subject.replicas, ("127.0.0.1", free_port()))
         window.says("traffic", "3 of 4 endpoints. 1 starting.")
         _wait_for_samples(subject, BEFORE)
-        for lasting in (0.7, 1.1, 1.7, 2.3, 3.1):
-            path = f"/slow?seconds={lasting}"
+        for duration in (0.7, 1.1, 1.7, 2.3, 3.1):
+            path = f"/slow?seconds={duration}"
             stack.enter_context(Traffic(subject.port, path, every=0.1, seconds=110))
         subject.replicas[1].stop()
         window.says("traffic", "2 of 4 endpoints. 1 failing, 1 starting.", 15)
@@ -94,13 +94,13 @@ def _photograph(show: Show, subject: Administered) -> None:
         show(subject.admin_port, **options).open().photograph(name)
 
 
-def test_it_shows_the_end(show: Show) -> None:
+def test_it_shows_the_shutdown(show: Show) -> None:
     """
     It shows the warning before the deadline, then the shutdown, and that it was planned.
     """
     with administered("one", TTL="10s", WARN_AT="30s") as subject:
         window = show(subject.admin_port).open()
-        window.says("notes", "The end begins in less than 30s")
+        window.says("notes", "Shutdown begins in less than 30s")
         assert "autoexit-nginx extend 1h" in window.text("notes")
         assert "under 1 min left" in window.page.title()
 

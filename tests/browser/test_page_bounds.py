@@ -61,8 +61,8 @@ def test_untrusted_text_is_only_text(show: Show, served: Administered) -> None:
     )
     window = show(served.admin_port, viewport={"width": 320, "height": 640})
     window.status(answer)
-    asked: list[str] = []
-    window.page.on("request", lambda request: asked.append(request.url))
+    requested: list[str] = []
+    window.page.on("request", lambda request: requested.append(request.url))
     window.open()
 
     for name in ("service", "notes", "rows", "sources", "reloads", "nginx", "versions"):
@@ -70,7 +70,7 @@ def test_untrusted_text_is_only_text(show: Show, served: Administered) -> None:
         assert "\u202e" not in window.text(name)
     assert 0 == window.page.locator("img, main script, main style").count()
     assert {"/", "/status"} == {
-        url.removeprefix(f"http://127.0.0.1:{served.admin_port}") for url in asked
+        url.removeprefix(f"http://127.0.0.1:{served.admin_port}") for url in requested
     }
     assert window.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
@@ -95,7 +95,7 @@ def test_the_browser_enforces_the_policy(show: Show, served: Administered) -> No
     window.troubles.clear()  # each refusal was logged
 
 
-def test_the_answer_is_guarded_by_headers(served: Administered) -> None:
+def test_the_response_has_security_headers(served: Administered) -> None:
     """
     The policy has no exceptions, and the page may be neither cached nor framed.
     """
@@ -125,7 +125,9 @@ def test_only_the_clock_of_the_supervisor_counts(
     assert f"your clock is 7 h {'ahead' if hours > 0 else 'behind'}" in window.text("link")
 
 
-def test_silence_long_before_the_deadline_is_not_the_end(show: Show, served: Administered) -> None:
+def test_no_response_long_before_the_deadline_is_not_a_shutdown(
+    show: Show, served: Administered
+) -> None:
     """
     After hours without a response the deadline may have been moved.
     """
@@ -166,26 +168,26 @@ def test_the_deadline_is_shown_in_both_zones(show: Show, served: Administered) -
     assert f"({local // 60:02}:{local % 60:02} here)" in window.text("end")
 
 
-def test_screen_readers_hear_only_changes(show: Show, served: Administered) -> None:
+def test_screen_readers_announce_only_changes(show: Show, served: Administered) -> None:
     """
     While only time passes nothing is announced; a failure is announced once.
     """
     window = show(served.admin_port).open()
     window.page.evaluate(
-        "window.heard = []; new MutationObserver(() => heard.push(announced.textContent))"
+        "window.spoken = []; new MutationObserver(() => spoken.push(announced.textContent))"
         ".observe(announced, {childList: true, characterData: true, subtree: true})"
     )
     before = seconds(window.text("left"))
     eventually(lambda: before - seconds(window.text("left")) >= 4)
-    assert [] == window.page.evaluate("heard")
+    assert [] == window.page.evaluate("spoken")
 
-    warning = {"kind": "discovery_failing", "text": "nomad:web has not answered for 3s: keeping 2"}
+    warning = {"kind": "discovery_failing", "text": "nomad:web has been failing for 3s; keeping 2"}
     for age in (3, 5, 7):
         warning["text"] = warning["text"].replace("3s", f"{age}s")
         window.status(changed(served, warnings=[warning]))
-        window.says("notes", "nomad:web has not answered")
-        eventually(lambda: window.page.evaluate("heard.length"))
-    assert 1 == window.page.evaluate("heard.length")
+        window.says("notes", "nomad:web has been failing")
+        eventually(lambda: window.page.evaluate("spoken.length"))
+    assert 1 == window.page.evaluate("spoken.length")
     assert "off" == (window["left"].get_attribute("aria-live") or "off")
 
 
@@ -257,7 +259,7 @@ def test_reduced_motion_is_respected(show: Show) -> None:
         ({"phase": "draining", "ready": False}, "Shutting down", "calm"),
     ],
 )
-def test_the_verdict_is_the_worst_that_is_true(
+def test_the_verdict_is_the_worst_state_that_applies(
     show: Show, served: Administered, parts: dict[str, Any], verdict: str, tone: str
 ) -> None:
     """

@@ -1,8 +1,8 @@
 """
-The one file's first instructions: signals are blocked before anything else is imported.
+The entry point of the one file: blocks signals before anything else is imported.
 
 `make onefile` puts this at the top of the archive.  `FILE COMMAND ...` and `FILE exec -- COMMAND`
-mean the same; a program that is itself called exec stands behind `--`.
+are equivalent; a program that is itself named exec needs `--` before it.
 """
 
 import signal
@@ -17,24 +17,24 @@ import sys
 
 def main() -> None:
     """
-    Run the command line, and leave at once.
+    Run the command line and exit at once.
     """
     from supervisor import __version__
     from supervisor.cli.exec import run
     from supervisor.core.errors import ExitCode, Problem
 
-    words = sys.argv[2:] if sys.argv[1:2] == ["exec"] else sys.argv[1:]
+    arguments = sys.argv[2:] if sys.argv[1:2] == ["exec"] else sys.argv[1:]
     code: int
     try:
-        if words == ["--version"]:
+        if arguments == ["--version"]:
             os.write(1, f"autoexit-nginx {__version__}\n".encode())
             code = ExitCode.OK
         else:
-            code = run.run_command(words, os.environ)
+            code = run.run_command(arguments, os.environ)
     except Problem as problem:
         code = problem.code
         os.write(2, "".join(f"{line}\n" for line in problem.lines).encode())
-    except Exception:  # noqa: BLE001 - the documented code for a defect, with all that helps to find it
+    except Exception:  # noqa: BLE001 - an internal error has its own exit code
         import traceback
 
         traceback.print_exc()

@@ -1,13 +1,12 @@
 """
-The wrapped command: started with a clean slate in a process group of its own, reaped with all that
-it leaves behind.
+The wrapped command: started with default signals in its own process group, reaped with all orphans.
 
-A signal goes to the command alone: a server with workers knows how to end them, and a TERM to the
-whole group would kill them under its hands.  The group and the orphans beside it are told only when
-the command itself has gone, or when nothing else helps.
+Only the command itself receives a signal: a server with workers stops its own workers, and TERM to
+the whole group would kill them too early.  The group and the orphans outside it are signalled only
+after the command has exited, or to kill them.
 
-It is started by fork and not by posix_spawn: the terminal and the death signal have to be settled
-between fork and exec.  No thread exists here, so that is safe.
+The command is started by fork, not by posix_spawn, because the terminal and the parent-death signal
+have to be set between fork and exec.  There are no threads here, so that is safe.
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ class Command:
     """
     One command and its descendants.
 
-    `code` is its exit code once it has ended; `is_alone` says that we have no child at all;
-    `was_suspended` that the keyboard stopped it (Ctrl-Z).
+    `code` is its exit code once it has exited; `is_alone` is true if this process has no child;
+    `was_suspended` is true if the keyboard stopped the command (Ctrl-Z).
     """
 
-    def __init__(self, words: Sequence[str], subreaper: Subreaper) -> None:
-        self._words = list(words)
+    def __init__(self, arguments: Sequence[str], subreaper: Subreaper) -> None:
+        self._arguments = list(arguments)
         self._subreaper = subreaper
         self._has_terminal = False
         self.pid = 0
@@ -47,38 +46,38 @@ class Command:
         """
         self._has_terminal = terminal.is_ours()
         parent = os.getpid()
-        hears, tells = os.pipe()  # a successful exec closes it
+        reader, writer = os.pipe()  # a successful exec closes the writer
         self.pid = os.fork()
         if self.pid == 0:
-            self._become(parent, tells)
-        os.close(tells)
-        trouble = os.read(hears, 16)
-        os.close(hears)
-        if trouble:
+            self._execute(parent, writer)
+        os.close(writer)
+        errno = os.read(reader, 16)
+        os.close(reader)
+        if errno:
             os.waitpid(self.pid, 0)
-            raise OSError(int(trouble), os.strerror(int(trouble)))
+            raise OSError(int(errno), os.strerror(int(errno)))
 
-    def _become(self, parent: int, tells: int) -> None:
+    def _execute(self, parent: int, writer: int) -> None:
         """
-        Be the child: settle what exec keeps, then become the command.
+        In the child: set the attributes that exec keeps, then execute the command.
         """
-        trouble = 0
+        errno = 0
         try:
             os.setpgid(0, 0)
             if self._has_terminal:
                 terminal.give(os.getpid())
-            self._subreaper.die_with(parent)
+            self._subreaper.set_parent_death_signal(parent)
             _clear_signals()
-            os.execvp(self._words[0], self._words)  # noqa: S606 - what we are for
+            os.execvp(self._arguments[0], self._arguments)  # noqa: S606 - the purpose of `exec`
         except OSError as error:
-            trouble = error.errno or 0
+            errno = error.errno or 0
         finally:
-            os.write(tells, str(trouble).encode())
+            os.write(writer, str(errno).encode())
             os._exit(1)
 
     def reap(self) -> None:
         """
-        Bury whoever has ended, adopted orphans included.
+        Reap all children that have exited, including adopted orphans.
         """
         while True:
             try:
@@ -96,14 +95,14 @@ class Command:
 
     def send_signal(self, signum: int) -> None:
         """
-        Send a signal to the command, and to nobody else.
+        Send a signal to the command only.
         """
         if self.code is None:
             _send(os.kill, self.pid, signum)
 
     def proceed(self) -> None:
         """
-        Let it run on where it was stopped, its group as well: who is stopped takes no TERM.
+        Continue the command and its group if stopped: a stopped process does not handle TERM.
         """
         self.was_suspended = False
         if self.code is None:
@@ -111,18 +110,18 @@ class Command:
 
     def signal_all(self, signum: int) -> int:
         """
-        Send a signal to its group and to the orphans beside it; return how many of ours there were.
+        Send a signal to its group and to the orphans outside it; return the number of children.
         """
-        ours = children()
+        pids = children()
         _send(os.killpg, self.pid, signum)
-        for pid in ours:
+        for pid in pids:
             if _group_of(pid) != self.pid:
                 _send(os.kill, pid, signum)
-        return len(ours)
+        return len(pids)
 
     def resume(self) -> None:
         """
-        Go on after SIGCONT: in the foreground, if the shell has put us there.
+        Continue after SIGCONT, in the foreground if the shell has put `exec` there.
         """
         if terminal.is_ours():
             self._has_terminal = True
@@ -131,7 +130,7 @@ class Command:
 
     def return_terminal(self) -> None:
         """
-        Be in the foreground again, as a script that goes on after us expects it.
+        Return to the foreground, as a script that continues after `exec` expects.
         """
         if self._has_terminal:
             terminal.give(os.getpgrp())
@@ -139,10 +138,10 @@ class Command:
 
 def _clear_signals() -> None:
     """
-    Give every signal its default, and block none.
+    Reset every signal to its default and unblock all.
 
-    Python ignores SIGPIPE and SIGXFSZ, and exec keeps that.  SIGHUP alone stays ignored where it
-    was: that is what nohup is for.
+    Python ignores SIGPIPE and SIGXFSZ, and exec would keep that.  Only SIGHUP stays ignored if it
+    was, as nohup requires.
     """
     for signum in signal.valid_signals() - {signal.SIGHUP}:
         if signal.getsignal(signum) is signal.SIG_IGN:
@@ -150,11 +149,11 @@ def _clear_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
-def _send(how: Callable[[int, int], None], pid: int, signum: int) -> None:
+def _send(kill: Callable[[int, int], None], pid: int, signum: int) -> None:
     try:
-        how(pid, signum)
+        kill(pid, signum)
     except (ProcessLookupError, PermissionError):
-        # PermissionError: nothing of ours is left under that number.
+        # PermissionError: that PID or group no longer belongs to this run.
         return
 
 

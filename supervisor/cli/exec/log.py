@@ -1,8 +1,8 @@
 """
-What `exec` says: JSON lines on stderr, of the shape of `logs`, so that stdout stays the command's.
+The log of `exec`: JSON lines on stderr, in the supervisor's format; stdout is the command's.
 
-We share stderr with the command and may not make it non-blocking.  So a line is only written where
-it fits: what nobody reads may hold up the command, but never the deadline.
+`exec` shares stderr with the command and must not make it non-blocking.  So a line is written only
+if it fits: a stderr that is not read may block the command, but never the deadline.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ import time
 
 _STDERR = 2
 
-#: How long the start or the end may wait for a reader, in milliseconds.
+#: How long one line may wait for a reader, in milliseconds.
 _STDERR_TIMEOUT_MS = 200
 
-#: What a pipe with room takes whole, and a text that leaves space for the rest of its line.
-_LONGEST_LINE = 4096
-_LONGEST_TEXT = 500
+#: What a writable pipe takes at once, and the longest text of one field, in bytes and characters.
+_MAX_LINE = 4096
+_MAX_TEXT = 500
 
 
 class StderrLog:
     """
-    The one who speaks, and how many lines were lost.
+    A log on stderr; `dropped` counts the lines that could not be written.
     """
 
     def __init__(self) -> None:
-        self.lost = 0
+        self.dropped = 0
 
     def emit(self, event: str, level: str = "info", **fields: object) -> None:
-        """Write one line; without a reader it is lost, and counted."""
+        """Write one line; without a reader it is dropped and counted."""
         now = time.time()
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
         line: dict[str, object] = {
@@ -42,15 +42,15 @@ class StderrLog:
         }
         for name, value in fields.items():
             if value is not None:
-                line[name] = value[:_LONGEST_TEXT] if isinstance(value, str) else value
+                line[name] = value[:_MAX_TEXT] if isinstance(value, str) else value
         text = json.dumps(line, default=str).encode() + b"\n"
-        if sys.stderr is None or len(text) > _LONGEST_LINE or not self._write(text):
-            self.lost += 1
+        if sys.stderr is None or len(text) > _MAX_LINE or not self._write(text):
+            self.dropped += 1
 
     def _write(self, text: bytes) -> bool:
-        waiting = select.poll()
-        waiting.register(_STDERR, select.POLLOUT)
+        poll = select.poll()
+        poll.register(_STDERR, select.POLLOUT)
         try:
-            return bool(waiting.poll(_STDERR_TIMEOUT_MS)) and os.write(_STDERR, text) == len(text)
-        except OSError:  # closed, or whoever shares it with us has made it non-blocking
+            return bool(poll.poll(_STDERR_TIMEOUT_MS)) and os.write(_STDERR, text) == len(text)
+        except OSError:  # closed, or made non-blocking by another process
             return False

@@ -1,8 +1,8 @@
 """
-What `exec` is told: a command on the command line, the rest in the environment.
+The input of `exec`: the command from the command line, the settings from the environment.
 
-Only the settings that concern a deadline are read.  The environment is the command's own: a
-LOG_LEVEL in it is none of ours, and not to be complained of.
+Only the settings of the deadline are read.  The environment belongs to the command: an invalid
+LOG_LEVEL in it, for example, is not an error here.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ _READERS = {
 
 class Options(NamedTuple):
     """
-    The deadline that is wished for, how long an end may take, and where the record is kept.
+    The deadline settings, the time limits of a shutdown in seconds, and the folder of the record.
 
-    Without a folder every start counts anew.
+    Without a folder (an empty string) every start begins a new lifetime.
     """
 
-    wish: DeadlineSettings
+    deadline: DeadlineSettings
     stop_timeout: float
     drain_timeout: float
     state_dir: str
 
 
-def command_in(words: Sequence[str]) -> list[str]:
+def command_in(arguments: Sequence[str]) -> list[str]:
     """
-    Return the command of `[--] COMMAND ...`.  Raises Problem with code 64 where there is none.
+    Return the command of `[--] COMMAND ...`.  Raises Problem with code 64 if there is none.
     """
-    if words and words[0].startswith("-") and words[0] != "--":
+    if arguments and arguments[0].startswith("-") and arguments[0] != "--":
         raise Problem(
             ExitCode.USAGE,
-            f"cannot read the command line: unknown option {words[0]!r}; see exec --help",
+            f"cannot read the command line: unknown option {arguments[0]!r}; see exec --help",
         )
-    command = list(words[1:] if words and words[0] == "--" else words)
+    command = list(arguments[1:] if arguments and arguments[0] == "--" else arguments)
     if not command:
         raise Problem(
             ExitCode.USAGE, "cannot read the command line: no command to run; see exec --help"
@@ -58,18 +58,18 @@ def command_in(words: Sequence[str]) -> list[str]:
 
 def read(environ: Mapping[str, str]) -> Options:
     """
-    Read the settings.  Raises Problem with code 78 and a line for every mistake.
+    Read the settings.  Raises Problem with code 78 and one line per invalid setting.
     """
     given = {name: value.strip() for name, value in environ.items() if value.strip()}
-    mistakes, values = apply_duration_alias(given), {}
+    errors, values = apply_duration_alias(given), {}
     for name, reader in _READERS.items():
         text = given.get(name) or _DEFAULTS.get(name)
         try:
             values[name] = None if text is None else reader(text)
         except ValueError as error:
-            mistakes.append(f"{name}={text!r}: {error}")
-    if mistakes:
-        raise Problem(ExitCode.CONFIG, *mistakes)
+            errors.append(f"{name}={text!r}: {error}")
+    if errors:
+        raise Problem(ExitCode.CONFIG, *errors)
     return Options(
         DeadlineSettings(values["TTL"], values["DEADLINE"], given.get("NOMAD_ALLOC_ID", "")),
         values["STOP_TIMEOUT"] or 0.0,
@@ -80,10 +80,10 @@ def read(environ: Mapping[str, str]) -> Options:
 
 def _state_dir(given: Mapping[str, str]) -> str:
     """
-    Find where the record belongs: as the supervisor does, but for one place.
+    Return the folder of the record, chosen as the supervisor does, with one exception.
 
-    /var/lib is only used where it is a container's own.  Elsewhere two commands would share one
-    record there, and the second would end with the first one's deadline.
+    /var/lib is used only as PID 1, in a container.  Elsewhere two commands would share one record
+    there, and the second would exit at the deadline of the first.
     """
     if "STATE_DIR" in given:
         return given["STATE_DIR"]

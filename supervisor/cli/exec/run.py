@@ -1,9 +1,9 @@
 """
-`exec`: the same PID 1 and the same deadline around any command, such as a replica.
+`exec`: run any command, such as a replica, with the balancer's PID 1 and deadline.
 
-Standard library only and good for Python 3.9, because it also ships as one file for images that
-are not ours (`make onefile`).  It ends with 0 when the deadline has come or a stop was asked for,
-and with the command's own code when the command ended by itself.
+Standard library only and Python 3.9, because it also ships as one file for other images
+(`make onefile`).  It exits with 0 after the deadline or a stop signal, and with the command's own
+code if the command exited by itself.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from typing import TYPE_CHECKING
 
 from supervisor import __version__
-from supervisor.cli.exec import options as table
+from supervisor.cli.exec import options as exec_options
 from supervisor.cli.exec.command import Command
 from supervisor.cli.exec.log import StderrLog
 from supervisor.cli.exec.subreaper import Subreaper
@@ -35,47 +35,47 @@ if TYPE_CHECKING:
 HELP = """\
 usage: exec [--] COMMAND [ARGUMENT ...]
 
-Run a command for a limited time, as PID 1 or not, and end cleanly.
+Run a command for a limited time, as PID 1 or not, and exit cleanly.
 
-At the deadline the command gets SIGTERM and DRAIN_TIMEOUT to end, and the exit code is 0.
-SIGTERM, SIGINT and SIGQUIT reach the command, which has STOP_TIMEOUT to end: exit code 0 too.
-A command that ends by itself: its own code, or 128+n for a death by signal n.
+At the deadline the command receives SIGTERM and has DRAIN_TIMEOUT to exit; the exit code is 0.
+SIGTERM, SIGINT and SIGQUIT are forwarded, and the command has STOP_TIMEOUT to exit: code 0 too.
+If the command exits by itself: its own code, or 128+n after a fatal signal n.
 
-TTL            lifetime: 90, 1.5h, 1h30m, 7d; 0 or never = no limit (24h); DURATION is the same
-DEADLINE       absolute end, RFC 3339 or epoch seconds; wins over TTL
-DRAIN_TIMEOUT  how long the command may take after the deadline, in all (30s)
+TTL            lifetime: 90, 1.5h, 1h30m, 7d; 0 or never = no limit (24h); DURATION is an alias
+DEADLINE       absolute deadline, RFC 3339 or epoch seconds; overrides TTL
+DRAIN_TIMEOUT  total time the command may take to exit after the deadline (30s)
 STOP_TIMEOUT   the same after a stop signal (4s)
-STATE_DIR      what must survive a restart: the deadline; in a Nomad task its own folder"""
+STATE_DIR      state that must survive a restart: the deadline; in a Nomad task its own folder"""
 
 
-#: The code of a command that somebody killed outright; if we did not, it was mostly the kernel.
+#: The code of a command that was killed by SIGKILL; if not by `exec`, then mostly by the kernel.
 _KILLED = 128 + signal.SIGKILL
 
 
-def run_command(words: Sequence[str], environ: Mapping[str, str]) -> int:
+def run_command(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """
-    Run the command until its end, the deadline or a stop, and return the exit code.
+    Run the command until it exits, the deadline or a stop signal, and return the exit code.
 
-    Raises Problem when it is told nonsense.
+    Raises Problem for an invalid command line or setting.
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, WAITED_FOR)
-    # Where a parent left it ignored, the kernel buries our children itself and no code is seen.
+    # If the parent ignored it, the kernel would reap the children, and their codes would be lost.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    if list(words) in (["--help"], ["-h"]):
+    if list(arguments) in (["--help"], ["-h"]):
         os.write(1, HELP.encode() + b"\n")
         return ExitCode.OK
-    command = table.command_in(words)
-    options = table.read(environ)
+    command = exec_options.command_in(arguments)
+    options = exec_options.read(environ)
     return _Run(command, options).run()
 
 
 class _Run:
     """
-    One run: where its deadline stands, and what is told of it at the end.
+    One run: its deadline, its command and its report.
     """
 
-    def __init__(self, words: Sequence[str], options: Options) -> None:
-        self._words = words
+    def __init__(self, arguments: Sequence[str], options: Options) -> None:
+        self._arguments = arguments
         self._options = options
         self._log = StderrLog()
         self._began_at = boot_clock()
@@ -83,17 +83,17 @@ class _Run:
     def run(self) -> int:
         resolved = self._resolve_deadline()
         if resolved.remaining is not None and resolved.remaining <= 0:
-            hint = f"remove {self._options.state_dir}/state.json to start anew"
-            return self._leave(ExitCode.OK, "deadline passed before this start", hint=hint)
+            hint = f"remove {self._options.state_dir}/state.json to start a new lifetime"
+            return self._report(ExitCode.OK, "deadline passed before this start", hint=hint)
         self._save(resolved)
         if STOP_SIGNALS & signal.sigpending():
-            return self._leave(ExitCode.OK, "stop signal before the start")
+            return self._report(ExitCode.OK, "stop signal before the start")
         subreaper = Subreaper()
         if not subreaper.adopts:
-            reason = "cannot adopt orphans: there is no ctypes, or prctl is refused"
-            hint = "what leaves the command's process group may outlive us"
+            reason = "cannot adopt orphans: ctypes is missing or prctl is denied"
+            hint = "processes that leave the command's process group may keep running"
             self._log.emit("exec.not_subreaper", "warning", reason=reason, hint=hint)
-        command = Command(self._words, subreaper)
+        command = Command(self._arguments, subreaper)
         try:
             command.start()
         except OSError as error:
@@ -102,7 +102,7 @@ class _Run:
         self._log.emit(
             "exec.started",
             version=__version__,
-            command=self._words[0],  # its arguments may hold secrets
+            command=self._arguments[0],  # its arguments may contain secrets
             pid=command.pid,
             deadline=None if end is None else format_instant(end),
             origin=resolved.record.origin,
@@ -118,13 +118,13 @@ class _Run:
         return self._finish(command, outcome)
 
     def _resolve_deadline(self) -> ResolvedDeadline:
-        """Find where the deadline stands, and say what was wrong with an earlier record."""
-        record, trouble = None, ""
+        """Resolve the deadline, and log what was wrong with an earlier record."""
+        record, error = None, ""
         if self._options.state_dir:
-            record, trouble = read_record(self._options.state_dir)
-        if trouble:
-            self._log.emit("state.unusable", "warning", reason=trouble)
-        resolved = resolve_deadline(self._options.wish, record, time.time())
+            record, error = read_record(self._options.state_dir)
+        if error:
+            self._log.emit("state.unusable", "warning", reason=error)
+        resolved = resolve_deadline(self._options.deadline, record, time.time())
         if resolved.warning:
             self._log.emit("deadline.anchored", "warning", reason=resolved.warning)
         return resolved
@@ -135,40 +135,45 @@ class _Run:
         try:
             save_record(self._options.state_dir, resolved.record)
         except OSError as error:
-            reason = f"cannot keep the deadline in {self._options.state_dir}: {error.strerror}"
-            hint = "a restart counts anew: set STATE_DIR, or a DEADLINE"
+            reason = f"cannot save the deadline in {self._options.state_dir}: {error.strerror}"
+            hint = "a restart would reset it: set STATE_DIR or DEADLINE"
             self._log.emit("state.unusable", "warning", reason=reason, hint=hint)
 
     def _cannot_start(self, error: OSError) -> int:
-        name = self._words[0]
-        code, trouble = ExitCode.NOT_EXECUTABLE, error.strerror
+        name = self._arguments[0]
+        code, reason = ExitCode.NOT_EXECUTABLE, error.strerror
         if isinstance(error, (FileNotFoundError, NotADirectoryError)):
             if _exists(name):
-                trouble = "the interpreter that it names does not exist"
+                reason = "the interpreter in its first line does not exist"
             else:
-                code, trouble = ExitCode.NOT_FOUND, "it does not exist"
-        return self._leave(code, f"cannot execute {name!r}: {trouble}; giving up")
+                code, reason = ExitCode.NOT_FOUND, "it does not exist"
+        return self._report(code, f"cannot execute {name!r}: {reason}; giving up")
 
     def _finish(self, command: Command, outcome: Outcome) -> int:
-        """Leave with the command's own code only where its end was its own."""
-        asked = outcome.duration is not None
+        """Return the command's own code only if it exited by itself."""
+        is_shutdown = outcome.duration is not None
         fields: dict[str, object] = {
             "command_code": command.code,
             "drained_in": None if outcome.duration is None else round(outcome.duration, 3),
             "killed": outcome.killed or None,
-            "hint": None if asked or command.code != _KILLED else "perhaps for its memory",
+            "hint": None if is_shutdown or command.code != _KILLED else "possibly out of memory",
         }
-        code = ExitCode.OK if asked or command.code is None else command.code
-        return self._leave(code, outcome.reason, **fields)
+        code = ExitCode.OK if is_shutdown or command.code is None else command.code
+        return self._report(code, outcome.reason, **fields)
 
-    def _leave(self, code: int, reason: str, **fields: object) -> int:
-        """Say why it ended, where people and programs look."""
-        told = {name: value for name, value in fields.items() if value is not None}
+    def _report(self, code: int, reason: str, **fields: object) -> int:
+        """Write the last log line and `ended.json`, and return the exit code."""
+        reported = {name: value for name, value in fields.items() if value is not None}
         level = "info" if code == ExitCode.OK else "error"
-        self._log.emit("ended", level, reason=reason, code=int(code), **told)
+        self._log.emit("ended", level, reason=reason, code=int(code), **reported)
         if self._options.state_dir:
-            ended = {"reason": reason, "code": int(code), "at": format_instant(time.time()), **told}
-            ended["log_lines_dropped"] = self._log.lost
+            ended = {
+                "reason": reason,
+                "code": int(code),
+                "at": format_instant(time.time()),
+                **reported,
+            }
+            ended["log_lines_dropped"] = self._log.dropped
             save_ended(self._options.state_dir, ended)
         return int(code)
 

@@ -1,8 +1,9 @@
 """
-What only the kernel can promise: orphans come to us, and nobody outlives us.
+Kernel guarantees: `exec` adopts orphans, and the command receives TERM if `exec` is killed.
 
-As PID 1 both are so by nature, and nothing is loaded.  Elsewhere by prctl, through ctypes because
-the standard library has nothing else; where ctypes is missing, only the process group is ours.
+PID 1 adopts orphans without further setup, and when it exits all processes are killed.  Otherwise
+this uses prctl, by ctypes because the standard library has no other way; without ctypes only the
+command's process group is controlled.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ _SET_CHILD_SUBREAPER = 36
 
 class Subreaper:
     """
-    The two promises, and whether they were given: loaded before the fork, so that it is safe after.
+    The prctl calls; libc is loaded before the fork, so that calling it after the fork is safe.
+
+    `adopts` tells whether this process adopts orphans.
     """
 
     def __init__(self) -> None:
@@ -33,27 +36,27 @@ class Subreaper:
         except (ImportError, OSError, AttributeError):
             return
 
-    def die_with(self, parent: int) -> None:
+    def set_parent_death_signal(self, parent: int) -> None:
         """
-        Have this child told to end when its parent is killed: TERM, so that it can end its workers.
+        Have this child receive TERM when its parent is killed, so that it can stop its workers.
         """
         if self._libc is None:
             return
         self._libc.prctl(_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
-        if os.getppid() != parent:  # it was killed before that
+        if os.getppid() != parent:  # the parent was killed before prctl took effect
             os._exit(128 + signal.SIGTERM)
 
 
 def children() -> list[int]:
     """
-    Return the children of this process, adopted ones included.
+    Return the children of this process, including adopted ones.
     """
-    us = os.getpid()
+    parent = os.getpid()
     try:
-        with open(f"/proc/self/task/{us}/children") as listed:
+        with open(f"/proc/self/task/{parent}/children") as listed:
             return [int(pid) for pid in listed.read().split()]
     except OSError:  # a kernel built without that list, or gVisor
-        return [pid for pid in _all_pids() if _parent_of(pid) == us]
+        return [pid for pid in _all_pids() if _parent_of(pid) == parent]
 
 
 def _all_pids() -> list[int]:
@@ -66,6 +69,6 @@ def _all_pids() -> list[int]:
 def _parent_of(pid: int) -> int:
     try:
         with open(f"/proc/{pid}/stat") as stat:
-            return int(stat.read().rpartition(")")[2].split()[1])  # the name may hold blanks
+            return int(stat.read().rpartition(")")[2].split()[1])  # the name may contain spaces
     except (OSError, ValueError, IndexError):
         return 0

@@ -1,9 +1,9 @@
 """
-The terminal belongs to the command, if it was ours to give.
+The terminal: the command's process group becomes its foreground group, if `exec` was in it.
 
-Then Ctrl-C goes from the keyboard to the command's group, once and not through us, and a shell
-under `docker run -it` has its job control.  Where we were not in the foreground (a pipe's first
-half, a background job), the keyboard's signals reach us, and the command through us, once as well.
+Ctrl-C then reaches the command's group directly and only once, and a shell under `docker run -it`
+has job control.  If `exec` was not in the foreground (the first half of a pipe, a background job),
+it receives the keyboard's signals and forwards them, also only once.
 """
 
 from __future__ import annotations
@@ -13,36 +13,36 @@ import signal
 
 _STDIN = 0
 
-#: What a terminal stops a process with; SIGSTOP is somebody's own will.
+#: The signals by which a terminal stops a process; SIGSTOP comes from another process.
 STOPS = frozenset({signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
 
 
 def is_there() -> bool:
     """
-    Tell whether stdin is a terminal that controls us.
+    Return whether stdin is the controlling terminal.
     """
     return _foreground() is not None
 
 
 def is_ours() -> bool:
     """
-    Tell whether we are in its foreground.
+    Return whether this process is in the terminal's foreground.
     """
     return _foreground() == os.getpgrp()
 
 
 def give(group: int) -> None:
     """
-    Put a process group into the foreground.  SIGTTOU is blocked here, or this would stop us.
+    Put a process group into the foreground.  SIGTTOU must be blocked, or it stops this process.
     """
     try:
         os.tcsetpgrp(_STDIN, group)
-    except OSError:  # hung up, or the group has gone
+    except OSError:  # hangup, or the group no longer exists
         return
 
 
 def _foreground() -> int | None:
     try:
         return os.tcgetpgrp(_STDIN)
-    except OSError:  # no terminal, or that of another session
+    except OSError:  # no terminal, or another session's terminal
         return None

@@ -1,9 +1,9 @@
 """
-The watch over a command: signals, its end, the deadline, the ladder.
+The supervision of a command: its exit, signals, the deadline and the drain ladder.
 
-No handler exists: everything is blocked and taken by `sigtimedwait`, so nothing is late and nothing
-is lost.  The deadline is a reading of the clock that counts while the machine is suspended; waits
-end every few seconds anyway, because that clock is not the one they are measured by.
+There are no signal handlers: all signals are blocked and received by `sigtimedwait`, so none is
+late or lost.  The deadline is on a clock that includes suspends; waits are measured by a clock that
+does not, so they end every few seconds.
 """
 
 from __future__ import annotations
@@ -21,21 +21,23 @@ from supervisor.core.durations import format_span
 from supervisor.core.signal_sets import STOP_SIGNALS, WAITED_FOR
 from supervisor.system.clock import boot_clock
 
-_LONGEST_NAP = 5.0
+#: Upper limit of one wait, in seconds.
+_MAX_SLEEP = 5.0
 
-#: How long the killed may take to go: the kernel needs a moment, a process in a dead mount needs
-#: for ever.
-_LAST_STEP = 0.3
+#: How long to wait for killed processes, in seconds; one that hangs in a dead mount never exits.
+_KILL_TIMEOUT = 0.3
 
-#: They are about us: our children, our own writing, our own place at a terminal.
-_OUR_OWN = frozenset(
+#: Signals that concern `exec` itself and are not forwarded: its children, writes and terminal.
+_NOT_FORWARDED = frozenset(
     {signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTTIN, signal.SIGTTOU}
 )
 
 
 class Outcome(NamedTuple):
     """
-    Why it is over, how long the end took, and how many processes had to be killed for it.
+    Why the run ended, how long the shutdown took, and how many processes were killed.
+
+    `duration` is in seconds, None if the command exited by itself.
     """
 
     reason: str
@@ -45,7 +47,7 @@ class Outcome(NamedTuple):
 
 class CommandSupervisor:
     """
-    From the start of the command until nothing of it is left.
+    Supervises a started command until all of its processes have exited.
     """
 
     def __init__(self, command: Command, options: Options, deadline: float, log: StderrLog) -> None:
@@ -55,15 +57,15 @@ class CommandSupervisor:
         self._log = log
         self._ladder = DrainLadder()
         self._is_termed = False
-        self._is_rest_termed = False
+        self._are_others_termed = False
 
     def run(self) -> Outcome:
         """
-        Watch until the end, and see to it that nothing is left.
+        Supervise until the end, then kill the remaining processes.
         """
         while True:
             self._command.reap()
-            wake_at = self._climbed(boot_clock())
+            wake_at = self._advance(boot_clock())
             if wake_at is None:
                 break
             self._wait(wake_at)
@@ -74,20 +76,20 @@ class CommandSupervisor:
 
     def kill_all(self) -> int:
         """
-        Kill whatever still runs, and return how many that were.
+        Kill all remaining processes and return their number.
         """
         killed = self._command.signal_all(signal.SIGKILL)
-        until = boot_clock() + _LAST_STEP
+        until = boot_clock() + _KILL_TIMEOUT
         self._command.reap()
         while not self._command.is_alone and boot_clock() < until:
             signal.sigtimedwait({signal.SIGCHLD}, 0.02)
-            self._command.signal_all(signal.SIGKILL)  # the children of the killed are ours now
+            self._command.signal_all(signal.SIGKILL)  # their children are adopted now
             self._command.reap()
         self._command.return_terminal()
         return killed
 
-    def _climbed(self, now: float) -> float | None:
-        """Do what is due by now, and return when more is; None when it is over."""
+    def _advance(self, now: float) -> float | None:
+        """Perform the steps that are due and return when the next one is; None at the end."""
         command = self._command
         if not self._ladder.has_begun:
             if command.code is not None:
@@ -99,8 +101,8 @@ class CommandSupervisor:
         ladder = self._ladder
         if command.is_alone or ladder.kill_at <= now:
             return None
-        if command.code is not None and not self._is_rest_termed:
-            self._is_rest_termed = True  # it did not take them with it: they may finish too
+        if command.code is not None and not self._are_others_termed:
+            self._are_others_termed = True  # processes that outlive the command may finish too
             command.signal_all(signal.SIGTERM)
         if ladder.term_at <= now:
             self._signal(signal.SIGTERM)
@@ -113,7 +115,7 @@ class CommandSupervisor:
         self._log.emit("draining", reason=ladder.reason, within=within)
 
     def _signal(self, signum: int) -> None:
-        """Tell the command to end: TERM once only, since many take a second one for "at once"."""
+        """Send a stop signal; TERM only once, because many programs abort at the second one."""
         if signum == signal.SIGTERM and self._is_termed:
             return
         self._is_termed = self._is_termed or signum == signal.SIGTERM
@@ -121,15 +123,15 @@ class CommandSupervisor:
         self._command.proceed()
 
     def _wait(self, until: float) -> None:
-        """Wait for a signal and do what it asks for."""
+        """Wait for a signal and handle it."""
         if self._command.was_suspended and os.getpid() != 1 and terminal.is_there():
             self._command.was_suspended = False
             os.kill(os.getpid(), signal.SIGSTOP)  # so that the shell notices; it sends SIGCONT
-        nap = min(_LONGEST_NAP, until - boot_clock())
-        arrived = signal.sigtimedwait(WAITED_FOR, max(0.0, nap))
-        if arrived is None or arrived.si_signo in _OUR_OWN:
+        seconds = min(_MAX_SLEEP, until - boot_clock())
+        arrived = signal.sigtimedwait(WAITED_FOR, max(0.0, seconds))
+        if arrived is None or arrived.si_signo in _NOT_FORWARDED:
             return
-        self._command.reap()  # it may have ended before it was asked to
+        self._command.reap()  # it may have exited before this signal
         if arrived.si_signo in STOP_SIGNALS:
             self._stop(arrived.si_signo, boot_clock())
         elif arrived.si_signo == signal.SIGCONT:
@@ -147,6 +149,6 @@ class CommandSupervisor:
             return
         self._ladder = ladder
         self._log.emit("stop.escalated", stops=ladder.stops)
-        if ladder.stops > 1:  # it has been told at the deadline; now it is told that it is urgent
-            self._is_termed = self._is_termed and signum != signal.SIGTERM  # a second, on purpose
+        if ladder.stops > 1:  # the first stop after the deadline sends no second signal
+            self._is_termed = self._is_termed and signum != signal.SIGTERM  # allow a second TERM
             self._signal(signum)

@@ -1,5 +1,5 @@
 """
-What an operator sees of a running supervisor, and may ask of it.
+Status, metrics and control of a running supervisor.
 """
 
 import json
@@ -28,14 +28,14 @@ nginxes = pytest.mark.parametrize("nginx", BOTH)
 @pytest.fixture(scope="module")
 def served() -> Iterator[Administered]:
     """
-    One program with two replicas, for the tests that leave it as they found it.
+    One program with two replicas, for tests that restore its state.
     """
     with administered("one", "two", TTL="5h") as subject:
         yield subject
 
 
 @nginxes
-def test_the_status_is_true_and_keeps_to_its_schema(nginx: str) -> None:
+def test_the_status_is_correct_and_matches_its_schema(nginx: str) -> None:
     """
     On both sockets, with an old and a current nginx: endpoints, deadline, reloads, connections.
     """
@@ -58,9 +58,9 @@ def _configured(nginx: str) -> str:
     return subprocess.run([nginx, "-V"], capture_output=True, text=True, check=True).stderr
 
 
-def test_an_endpoint_that_goes_down_is_seen(served: Administered) -> None:
+def test_an_endpoint_that_fails_and_recovers_is_reported(served: Administered) -> None:
     """
-    Its health, since when, and that it serves no more; and that it is back.
+    Its health and whether it serves follow the endpoint.
     """
     one = served.replicas[0]
     row = {"address": f"127.0.0.1:{one.port}"}
@@ -78,9 +78,9 @@ def test_an_endpoint_that_goes_down_is_seen(served: Administered) -> None:
 
 
 @nginxes
-def test_the_metrics_keep_the_rules_and_count_requests(nginx: str) -> None:
+def test_the_metrics_follow_the_rules_and_count_requests(nginx: str) -> None:
     """
-    On the port and on the socket; where nginx counts, its counters go up with the requests.
+    On the port and on the socket; with stub_status nginx's counters increase with the requests.
     """
     with administered("one", NGINX_BINARY=nginx) as subject:
         answer = get(subject.admin_port, "/metrics")
@@ -104,9 +104,9 @@ def test_the_metrics_keep_the_rules_and_count_requests(nginx: str) -> None:
         assert requests() >= before + 20
 
 
-def test_an_extension_moves_the_end_the_header_and_the_page(served: Administered) -> None:
+def test_an_extension_moves_the_deadline_the_header_and_the_status(served: Administered) -> None:
     """
-    All at once, by one line on the command line, and it is on disk.
+    One command moves them all, and the deadline is saved to disk.
     """
     before = served.status()["deadline"]
     done = served.typed("extend", "2h")
@@ -126,7 +126,7 @@ def test_an_extension_moves_the_end_the_header_and_the_page(served: Administered
 
 def test_an_extension_survives_a_restart() -> None:
     """
-    A supervisor that is killed and started again knows of it.
+    A supervisor that is killed and restarted keeps the extended deadline.
     """
     with administered(TTL="1h") as subject:
         subject.wait_for_log("nginx.ready")
@@ -139,9 +139,9 @@ def test_an_extension_survives_a_restart() -> None:
         assert 7100 < line["remaining"] < 7200
 
 
-def test_what_a_person_types_is_answered_plainly(served: Administered) -> None:
+def test_the_commands_print_results_and_return_exit_codes(served: Administered) -> None:
     """
-    A table for people, JSON for programs, reasons on stderr, and codes that scripts can use.
+    A table or JSON on stdout, reasons on stderr, and the documented exit codes.
     """
     table = served.typed("status")
     assert 0 == table.returncode
@@ -152,7 +152,7 @@ def test_what_a_person_types_is_answered_plainly(served: Administered) -> None:
     refused = served.typed("extend", "-30h")
     assert (1, "") == (refused.returncode, refused.stdout)
     assert refused.stderr.startswith("cannot move the deadline: ")
-    for words in (
+    for arguments in (
         ["extend"],
         ["extend", "soon"],
         ["extend", "1h", "--until", "2027-01-01T00:00Z"],
@@ -162,31 +162,31 @@ def test_what_a_person_types_is_answered_plainly(served: Administered) -> None:
         ["status", "--watch", "0"],
         ["stop", "it"],
     ):
-        wrong = served.typed(*words)
-        assert (64, "") == (wrong.returncode, wrong.stdout), words
-        assert wrong.stderr.startswith("cannot read the command line: ")
-        assert 1 == len(wrong.stderr.splitlines())
+        invalid = served.typed(*arguments)
+        assert (64, "") == (invalid.returncode, invalid.stdout), arguments
+        assert invalid.stderr.startswith("cannot read the command line: ")
+        assert 1 == len(invalid.stderr.splitlines())
 
 
-def test_where_no_supervisor_runs_it_is_said(served: Administered) -> None:
+def test_the_commands_report_that_no_supervisor_is_running(served: Administered) -> None:
     """
-    With code 1 and one line, by each command; also where a dead one left its socket behind.
+    Each command exits with 1 and one line, even if a killed supervisor left its socket.
     """
     with administered() as subject:
         subject.wait_for_log("nginx.ready")
         os.kill(subject.pid, signal.SIGKILL)
         subject.wait()
         assert subject.socket.exists()
-        for words in (["status"], ["extend", "1h"], ["stop"]):
-            done = subject.typed(*words)
+        for arguments in (["status"], ["extend", "1h"], ["stop"]):
+            done = subject.typed(*arguments)
             assert (1, "") == (done.returncode, done.stdout)
-            assert f"no supervisor runs in {subject.home}/run" in done.stderr
+            assert f"cannot find a running supervisor in {subject.home}/run" in done.stderr
             assert 1 == len(done.stderr.splitlines())
 
 
-def test_the_status_is_watched_until_nobody_is_there() -> None:
+def test_watch_repeats_until_the_supervisor_exits() -> None:
     """
-    `--watch` looks again and again, and ends when the supervisor does.
+    `--watch` repeats the status, and exits with 1 after the supervisor has exited.
     """
     with administered(TTL="5h") as subject:
         subject.wait_for_log("nginx.ready")
@@ -200,16 +200,16 @@ def test_the_status_is_watched_until_nobody_is_there() -> None:
             assert watching.stdout is not None
             lines = iter(watching.stdout.readline, "")
             assert 3 == sum(
-                1 for _ in zip(range(3), (x for x in lines if "ends" in x), strict=False)
+                1 for _ in zip(range(3), (x for x in lines if "deadline" in x), strict=False)
             )
             assert 0 == subject.typed("stop").returncode
             assert 0 == subject.wait()
             assert 1 == watching.wait(10)
 
 
-def test_a_stop_is_the_end_with_0() -> None:
+def test_a_stop_request_drains_and_exits_with_0() -> None:
     """
-    What is open is finished first, as at the deadline.
+    Open requests finish first, as at the deadline.
     """
     with administered("one", TTL="5h") as subject, Hold.slow(subject.port, 1.0) as held:
         eventually(lambda: subject.replicas[0].requests["GET /slow"])
@@ -227,9 +227,9 @@ def test_a_stop_is_the_end_with_0() -> None:
         assert "stop requested" == subject.ended["reason"]
 
 
-def test_the_configuration_is_told_on_the_socket_alone(served: Administered) -> None:
+def test_the_configuration_is_served_only_on_the_socket(served: Administered) -> None:
     """
-    As `nginx -T` writes it; the network gets none of it.
+    In the format of `nginx -T`; the admin port does not serve it.
     """
     answer = get(served.socket, "/config")
     assert 200 == answer.status
@@ -238,24 +238,24 @@ def test_the_configuration_is_told_on_the_socket_alone(served: Administered) -> 
     assert 404 == get(served.admin_port, "/config").status
 
 
-def test_the_warnings_before_the_end_are_in_the_log_and_in_the_status() -> None:
+def test_the_warnings_before_the_deadline_are_in_the_log_and_the_status() -> None:
     """
-    At each span of WARN_AT.
+    There is one at each span of WARN_AT.
     """
     with administered("one", TTL="8s", WARN_AT="5s,3s") as subject:
         subject.wait_for_log("deadline.near")
         (warning,) = [w for w in subject.status()["warnings"] if w["kind"] == "deadline_near"]
-        assert "the end begins in less than 5s" == warning["text"]
+        assert "shutdown begins in less than 5s" == warning["text"]
         assert 0 == subject.wait(20)
         assert [5, 3] == [round(each["remaining"]) for each in subject.logged("deadline.near")]
 
 
-def test_a_worker_that_dies_is_counted(served: Administered) -> None:
+def test_a_killed_worker_is_counted(served: Administered) -> None:
     """
-    It is replaced; that it happened is in the log, in the status and in the metrics.
+    The log, the status and the metrics report it.
     """
     before = served.status()["nginx"]["worker_deaths"]
-    # One that is leaving anyway, for a reload of another test, might be gone before the signal.
+    # A worker that drains after another test's reload might exit before the signal.
     (worker, *_) = eventually(lambda: not served.draining_workers() and served.nginx_workers())
     os.kill(worker, signal.SIGKILL)
     eventually(lambda: served.status()["nginx"]["worker_deaths"] > before)
@@ -268,7 +268,7 @@ def test_a_worker_that_dies_is_counted(served: Administered) -> None:
 @pytest.mark.slow
 def test_the_plots_have_samples() -> None:
     """
-    A sample every five seconds: who is ready, and the clients' requests without our own.
+    One sample every 5 s: ready endpoints, and requests without the supervisor's own.
     """
     with administered("one", "two") as subject:
         eventually(lambda: subject.status()["samples"]["at"], 10, 0.3)
@@ -280,42 +280,42 @@ def test_the_plots_have_samples() -> None:
 
         assert [2, 2] == samples["ready"][:2]
         assert samples["requests_per_second"][0] is None
-        told = samples["requests_per_second"][1] * (samples["at"][1] - samples["at"][0])
-        assert told == pytest.approx(50, abs=3)
+        counted = samples["requests_per_second"][1] * (samples["at"][1] - samples["at"][0])
+        assert counted == pytest.approx(50, abs=3)
         assert time.monotonic() - began < 20
 
 
-def test_silent_clients_keep_nobody_waiting(served: Administered) -> None:
+def test_silent_clients_do_not_block_others(served: Administered) -> None:
     """
-    Fifty who connect to the readers' socket, and fifty to the port, and say nothing: the operator's
-    own socket answers at once, and so does the port once the silent ones had their time.
+    With fifty silent connections to the readers' socket and to the port, the operator's socket
+    responds at once, and the port once the silent connections have timed out.
     """
     readers = served.home / "run" / "readers.sock"
     with ExitStack() as stack:
         for where in (readers, served.admin_port):
             for _ in range(50):
                 stack.enter_context(connect(where))
-        asked = time.monotonic()
+        began = time.monotonic()
         assert 200 == get(served.socket, "/healthz").status
-        assert time.monotonic() - asked < 1
+        assert time.monotonic() - began < 1
         eventually(lambda: 200 == get(served.admin_port, "/healthz").status, 5)
         assert 200 == served.get().status
 
 
-def test_a_client_that_drips_is_not_waited_for(served: Administered) -> None:
+def test_a_slow_client_is_disconnected(served: Administered) -> None:
     """
-    A request has to be whole within two seconds, however it is sent.
+    A request must be complete within two seconds, however slowly it is sent.
     """
-    with connect(served.socket, timeout=6) as dripping:
+    with connect(served.socket, timeout=6) as connection:
         began = time.monotonic()
-        eventually(lambda: _is_closed_after(dripping, b"GET"), 6, 0.1)
+        eventually(lambda: _is_closed_after(connection, b"GET"), 6, 0.1)
         assert 1.5 < time.monotonic() - began < 4
 
 
-def _is_closed_after(connection: socket.socket, drop: bytes) -> bool:
-    """Send a little more, and tell whether the other side has had enough."""
+def _is_closed_after(connection: socket.socket, data: bytes) -> bool:
+    """Send a little more, and return whether the server has closed the connection."""
     try:
-        connection.sendall(drop)
+        connection.sendall(data)
         return bool(select.select([connection], [], [], 0)[0]) and not connection.recv(1)
     except OSError:
         return True
@@ -339,9 +339,9 @@ def _is_closed_after(connection: socket.socket, drop: bytes) -> bool:
         (b"GET /status?x=y HTTP/1.1\r\n\r\n", 200),
     ],
 )
-def test_what_is_no_request_is_refused(served: Administered, request_: bytes, status: int) -> None:
+def test_an_invalid_request_is_refused(served: Administered, request_: bytes, status: int) -> None:
     """
-    In one line, and the supervisor is there for the next.
+    The response has the expected status.
     """
     with connect(served.socket) as connection:
         connection.sendall(request_)

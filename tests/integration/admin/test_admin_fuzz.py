@@ -1,5 +1,5 @@
 """
-Whatever is sent to the admin port and to the socket: no 5xx, and nothing changes unasked.
+Random input to the admin port and the socket: no 5xx, and only valid requests change anything.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ HEADERS = st.dictionaries(
     ),
     max_size=4,
 )  # fmt: skip
-WORDS = st.sampled_from(["by", "until", "ttl", "", "By", "deadline"])
+NAMES = st.sampled_from(["by", "until", "ttl", "", "By", "deadline"])
 VALUES = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20),
     st.sampled_from(["2h", "-1h", "never", "0", "1e9", "2h ", "1h1h1h", "\ud800", "9" * 500 + "d"]),
@@ -49,7 +49,7 @@ VALUES = st.one_of(
 )  # fmt: skip
 BODIES = st.one_of(
     st.binary(max_size=200),
-    st.dictionaries(WORDS, VALUES, max_size=3).map(lambda found: json.dumps(found).encode()),
+    st.dictionaries(NAMES, VALUES, max_size=3).map(lambda found: json.dumps(found).encode()),
     st.sampled_from([b"[" * 4000, b"{" * 4000, b'{"by": ' * 500, b"9" * 4000, b'"2h"', b"null"]),
 )
 
@@ -63,27 +63,27 @@ fuzz = hypothesis(
 @pytest.fixture(scope="module")
 def served() -> Iterator[Administered]:
     """
-    One program for all that is sent.
+    One program for all examples.
     """
     with administered("one", TTL="5h", DRAIN_TIMEOUT="1s") as subject:
         yield subject
 
 
-def essence(subject: Administered) -> dict[str, Any]:
+def protected_fields(subject: Administered) -> dict[str, Any]:
     """
-    Return of the status what nobody may change without the right to.
+    Return the parts of the status that only a valid request on the socket may change.
     """
-    found = subject.status(subject.socket)
-    kept = {name: found[name] for name in ("phase", "mode", "ready", "ending", "started_at")}
-    kept["started_at"] = kept["started_at"][:16]  # told anew by the clock of the moment
-    ends = {name: found["deadline"][name] for name in ("at", "extended_to", "saved")}
-    rows = [(row["address"], row["serving"]) for row in found["endpoints"]["rows"]]
-    return {**kept, **ends, "rows": rows}
+    status = subject.status(subject.socket)
+    fields = {name: status[name] for name in ("phase", "mode", "ready", "ending", "started_at")}
+    fields["started_at"] = fields["started_at"][:16]  # it varies with the wall clock
+    deadline = {name: status["deadline"][name] for name in ("at", "extended_to", "saved")}
+    rows = [(row["address"], row["serving"]) for row in status["endpoints"]["rows"]]
+    return {**fields, **deadline, "rows": rows}
 
 
 def status_of(where: int | Path, sent: bytes) -> int | None:
     """
-    Send bytes and return the status of what comes back; None where nothing does.
+    Send bytes and return the status of the response, or None without one.
     """
     with connect(where, timeout=8) as connection:
         with contextlib.suppress(OSError):
@@ -101,7 +101,7 @@ def status_of(where: int | Path, sent: bytes) -> int | None:
 
 def request(method: str, path: str, headers: dict[str, str], body: bytes) -> bytes:
     """
-    Write a request down, whatever it says.
+    Return the bytes of a request.
     """
     lines = [f"{method} {path} HTTP/1.1"]
     lines += [f"{name}: {value}" for name, value in {"Host": "x", **headers}.items()]
@@ -115,44 +115,43 @@ def test_nothing_changes_over_the_network(
     served: Administered, method: str, path: str, headers: dict[str, str], body: bytes
 ) -> None:
     """
-    Any method, path, header and body to the admin port: no 5xx but /readyz's and of nginx the one
-    for a method it does not know, and the status is as it was.
+    Any method, path, header and body to the admin port: no 5xx, and the status is unchanged.
     """
-    before = essence(served)
+    before = protected_fields(served)
     status = status_of(served.admin_port, request(method, path, headers, body))
 
     assert status is None or status < 500 or (status == 405)
-    assert before == essence(served)
+    assert before == protected_fields(served)
 
 
 @fuzz
 @given(METHODS, PATHS, HEADERS, BODIES)
-def test_the_socket_does_what_is_well_said_and_nothing_else(
+def test_the_socket_performs_only_valid_requests(
     served: Administered, method: str, path: str, headers: dict[str, str], body: bytes
 ) -> None:
     """
-    The same to the socket: what is no wish in the documented form changes nothing.
+    The same on the socket: a request that is not in the documented form changes nothing.
     """
     if method == "POST" and path.partition("?")[0] == "/stop":
-        path = "/stopp"  # this one has the right
-    before = essence(served)
+        path = "/stopp"  # on the socket it would be valid
+    before = protected_fields(served)
     status = status_of(served.socket, request(method, path, headers, body))
 
     assert status is None or status < 500
-    after = essence(served)
+    after = protected_fields(served)
     if status == 200 and method == "POST":
         assert "/deadline" == path.partition("?")[0]
-        wish = json.loads(body)
-        assert [str] == [type(value) for value in wish.values()]
+        fields = json.loads(body)
+        assert [str] == [type(value) for value in fields.values()]
         return
     assert before == after
 
 
 @fuzz
 @given(st.binary(max_size=400))
-def test_noise_is_survived(served: Administered, noise: bytes) -> None:
+def test_random_bytes_do_no_harm(served: Administered, noise: bytes) -> None:
     """
-    Bytes that are no request, to both: the next request is answered.
+    After random bytes to both, the next request is answered.
     """
     for where in (served.admin_port, served.socket):
         status = status_of(where, noise)
@@ -165,23 +164,23 @@ def test_noise_is_survived(served: Administered, noise: bytes) -> None:
     st.one_of(
         st.fixed_dictionaries({"by": VALUES}),
         st.fixed_dictionaries({"until": VALUES}),
-        st.dictionaries(WORDS, VALUES, max_size=3),
+        st.dictionaries(NAMES, VALUES, max_size=3),
     )
 )
-def test_a_wish_is_granted_or_answered_with_a_reason(
-    served: Administered, wish: dict[str, Any]
+def test_a_request_is_accepted_or_refused_with_a_reason(
+    served: Administered, fields: dict[str, Any]
 ) -> None:
     """
-    200 and the deadline is another, or 400 or 409 and it is the same; each with a text.
+    200 with a new deadline, or 400 or 409 with the old one; each with a text.
     """
-    before = essence(served)
-    body = json.dumps(wish).encode()
+    before = protected_fields(served)
+    body = json.dumps(fields).encode()
     answer = get(served.socket, "/deadline", method="POST", body=body, timeout=8)
-    told = json.loads(answer.text)
+    reply = json.loads(answer.text)
 
-    assert {"accepted", "text"} == told.keys()
-    assert told["text"]
+    assert {"accepted", "text"} == reply.keys()
+    assert reply["text"]
     assert answer.status in {200, 400, 409}
-    assert (answer.status == 200) == told["accepted"]
+    assert (answer.status == 200) == reply["accepted"]
     if answer.status != 200:
-        assert before == essence(served)
+        assert before == protected_fields(served)

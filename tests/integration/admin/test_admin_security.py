@@ -1,5 +1,5 @@
 """
-Who may see what, and from where.
+Access to the admin sockets, the token and the supervisor's files.
 """
 
 import os
@@ -27,7 +27,7 @@ NOBODY = 65534
 
 ROOT = os.geteuid() == 0
 
-#: Not for the image, whose files are elsewhere: it has tests of its own for these cases.
+#: Not for the image, whose files are elsewhere; it has its own tests for these cases.
 plain = pytest.mark.parametrize("pid1", [False], ids=["plain"])
 
 
@@ -43,8 +43,8 @@ def served(request: pytest.FixtureRequest) -> Iterator[Administered]:
 @plain
 def test_S05_the_token_is_nowhere(*, pid1: bool) -> None:
     """
-    Not in the log at its finest, not in nginx's environment, not in an error page, not in any file
-    below RUNTIME_DIR and STATE_DIR, and in nothing that the socket or the admin port tells.
+    Not in the debug log, nginx's environment, an error page, any file below RUNTIME_DIR and
+    STATE_DIR, or any response of the socket or the admin port.
     """
     with (
         FakeNomad(token=TOKEN) as nomad,
@@ -53,28 +53,28 @@ def test_S05_the_token_is_nowhere(*, pid1: bool) -> None:
         ) as subject,
     ):
         subject.wait_for_log("nginx.ready")
-        nomad.stop()  # what is said of failures neither
+        nomad.stop()  # for the error messages
         subject.wait_for_log("discovery.failed")
-        told = [subject.get().text, subject.get("/-/ready").text, subject.get("/\0").text]
+        texts = [subject.get().text, subject.get("/-/ready").text, subject.get("/\0").text]
         for path in ("/status", "/metrics", "/healthz", "/readyz", "/config", "/", "/stop"):
-            told += [get(subject.socket, path).text, get(subject.admin_port, path).text]
-        told.append(subject.typed("status").stdout)
-        told.append(subject.typed("check").stdout)
+            texts += [get(subject.socket, path).text, get(subject.admin_port, path).text]
+        texts.append(subject.typed("status").stdout)
+        texts.append(subject.typed("check").stdout)
         for pid in [subject.nginx_master(), *subject.nginx_workers()]:
-            told.append(Path(f"/proc/{pid}/environ").read_text())
-        told += [p.read_text() for p in subject.home.rglob("*") if p.is_file()]
-        told += [subject.said, *(str(line) for line in subject.logs)]
+            texts.append(Path(f"/proc/{pid}/environ").read_text())
+        texts += [p.read_text() for p in subject.home.rglob("*") if p.is_file()]
+        texts += [subject.said, *(str(line) for line in subject.logs)]
 
-        assert len(told) > 20
-        assert [] == [text for text in told if TOKEN in text]
+        assert len(texts) > 20
+        assert [] == [text for text in texts if TOKEN in text]
 
 
 @plain
-@pytest.mark.skipif(not ROOT, reason="becomes somebody else, which takes root")
-def test_S05_who_runs_as_we_do_does_not_read_our_environment(*, pid1: bool) -> None:
+@pytest.mark.skipif(not ROOT, reason="switching the user requires root")
+def test_S05_a_process_of_the_same_user_cannot_read_the_environment(*, pid1: bool) -> None:
     """
-    Where nginx's workers run as we do, as in a container without root, one that was taken over does
-    not find the token in our environment, nor in a core.
+    If nginx's workers run as the supervisor's user, as in a container without root, a compromised
+    worker cannot read the token from the supervisor's environment.
     """
     become = ["setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups"]
     with FakeNomad(token=TOKEN) as nomad:
@@ -90,8 +90,8 @@ def test_S05_who_runs_as_we_do_does_not_read_our_environment(*, pid1: bool) -> N
         try:
             subject.start()
             subject.wait_for_log("nginx.ready")
-            reads = [*become, "cat", f"/proc/{subject.pid}/environ"]
-            done = subprocess.run(reads, capture_output=True, text=True, check=False)
+            read_environ = [*become, "cat", f"/proc/{subject.pid}/environ"]
+            done = subprocess.run(read_environ, capture_output=True, text=True, check=False)
 
             assert NOBODY == Path(f"/proc/{subject.pid}").stat().st_uid or done.returncode
             assert (1, "") == (done.returncode, done.stdout)
@@ -101,7 +101,7 @@ def test_S05_who_runs_as_we_do_does_not_read_our_environment(*, pid1: bool) -> N
             subject.close()
 
 
-def _of_the_admin(text: str) -> bool:
+def _is_from_admin(text: str) -> bool:
     return any(
         mark in text for mark in ('"schema"', "autoexit_build", "healthy", "the deadline is")
     )
@@ -112,34 +112,34 @@ PATHS = ("/status", "/metrics", "/healthz", "/deadline", "/stop", "/config", "/-
 
 def test_S07_the_admin_is_not_on_the_public_port(served: Administered) -> None:
     """
-    By no path, encoding, absolute URI or Host: all that reaches the public port is the replicas'.
+    No path, encoding, absolute URI or Host on the public port reaches the admin routes.
     """
     admin = f"127.0.0.1:{served.admin_port}"
     before = served.status(served.socket)["deadline"]
     for path in PATHS:
         bare = path.removeprefix("/")
-        spelt = [
+        variants = [
             path, f"/{path}", f"/.{path}", f"/x/..{path}", f"/%2e{path}", f"/-/..{path}",
             f"/%{ord(bare[0]):02x}{bare[1:]}", path.upper(), f"{path}/", f"{path}%00", f"{path}?a",
             f"http://{admin}{path}", f"http://autoexit_readers{path}",
             f"unix:{served.socket}:{path}",
             f"/-/ready{path}", f"/-/ready/..{path}", f"/;{path}", f"{path};/", f"\\{bare}",
         ]  # fmt: skip
-        for target in spelt:
+        for target in variants:
             for host in ("x", admin, "autoexit_readers", "admin", "unix", f"{served.socket}", ""):
                 for method in ("GET", "POST"):
                     with connect(served.port) as connection:
                         sent = asking(target, method, headers={"Host": host})
                         connection.sendall(sent)
                         answer = read_answer(connection)
-                    assert not _of_the_admin(answer.text), (target, host, method, answer.text)
+                    assert not _is_from_admin(answer.text), (target, host, method, answer.text)
     assert before["at"] == served.status(served.socket)["deadline"]["at"]
     assert "running" == served.status(served.socket)["phase"]
 
 
-def test_S07_the_admin_port_is_no_way_to_the_replicas_nor_to_more(served: Administered) -> None:
+def test_S07_the_admin_port_serves_only_its_own_paths(served: Administered) -> None:
     """
-    It knows a handful of paths, GET and HEAD; wishes and the configuration are not among them.
+    It serves a few paths by GET and HEAD, but no changes, no configuration and no replicas.
     """
     for path in ("/deadline", "/stop", "/config", "/-/connections", "/-/generation", "/x"):
         for method in ("GET", "POST", "PUT"):
@@ -152,9 +152,9 @@ def test_S07_the_admin_port_is_no_way_to_the_replicas_nor_to_more(served: Admini
     assert [] == [key for key in served.replicas[0].requests if "status" in key]
 
 
-def test_S07_who_gets_past_nginx_still_only_reads(served: Administered) -> None:
+def test_S07_the_readers_socket_is_read_only(served: Administered) -> None:
     """
-    The readers' socket itself knows no wishes, whatever nginx lets through.
+    The readers' socket itself accepts no changes, whatever nginx passes on.
     """
     readers = served.home / "run" / "readers.sock"
     for path in ("/deadline", "/stop", "/config"):
@@ -165,10 +165,10 @@ def test_S07_who_gets_past_nginx_still_only_reads(served: Administered) -> None:
         assert (405, "GET, HEAD") == (answer.status, answer.headers["Allow"])
 
 
-def test_S07_our_own_admin_port_is_no_endpoint(nomad: FakeNomad) -> None:
+def test_S07_the_admin_port_is_never_an_endpoint(nomad: FakeNomad) -> None:
     """
-    Whoever registers it under the service's name would put it on the public port: it is left out,
-    at every address of ours, and said.
+    Registered under the service's name it would be reachable on the public port: it is skipped, at
+    every local address, and counted in the log.
     """
     with Administered(nomad, LISTEN_ADDRESS=None) as subject:
         subject.offer(
@@ -183,8 +183,8 @@ def test_S07_our_own_admin_port_is_no_endpoint(nomad: FakeNomad) -> None:
 @plain
 def test_S10_files_sockets_and_folders_have_their_modes(*, pid1: bool) -> None:
     """
-    Rendered files 0640, the record and our own socket 0600, the readers' socket for nginx's group
-    alone, folders 0700, or 0711 as root, where nginx's workers are somebody else.
+    Rendered files 0640, the record and the operator's socket 0600, the readers' socket only for
+    nginx's group, folders 0700, or 0711 as root, where nginx's workers have another user.
     """
     with administered("one", ACCESS_LOG="json", pid1=pid1) as subject:
         eventually(lambda: subject.state)
@@ -210,11 +210,10 @@ def test_S10_files_sockets_and_folders_have_their_modes(*, pid1: bool) -> None:
 
 
 @pytest.mark.slow
-def test_fifty_silent_connections_do_not_delay_the_end() -> None:
+def test_fifty_silent_connections_do_not_delay_the_shutdown() -> None:
     """
-    To the socket, to the readers' socket, to the admin port and to the public one, while the
-    deadline passes: nginx is told to QUIT within 50 ms of it, and the exit code is 0 once nginx has
-    had its patience with who says nothing (10 s).
+    With fifty silent connections to each socket and port at the deadline, nginx receives QUIT
+    within 50 ms of it, and the exit code is 0 once nginx has timed them out (10 s).
     """
     with administered("one", TTL="4s") as subject, ExitStack() as stack:
         readers = subject.home / "run" / "readers.sock"

@@ -19,7 +19,7 @@ from tests.support.waiting import eventually
 Supervise = Callable[..., Supervised]
 Replicas = Callable[..., list[Replica]]
 
-# Its own mounts are seen by nobody else: as PID 1 it has a mount namespace of its own.
+# As PID 1 the program has its own mount namespace, so this mount is invisible outside.
 ON_A_TINY_DISK = (
     "sh",
     "-ec",
@@ -28,26 +28,26 @@ ON_A_TINY_DISK = (
     *RUN,
 )
 
-# The same where the engine mounts it.
+# The same, mounted by the container engine.
 WITH_A_TINY_DISK = ("--tmpfs", "{RUNTIME_DIR}:size=96k,mode=1777")
 
-# Root may write anywhere, unless this is taken from it.
-AS_ONE_WHO_MUST_ASK = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--", *RUN)
+# Root may write anywhere unless these capabilities are dropped.
+WITHOUT_OVERRIDE = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--", *RUN)
 
 
 def why_no_mount() -> str:
     """
-    Return why a disk cannot be mounted here, or nothing where it can.
+    Return why no disk can be mounted here, or an empty string.
     """
     if why_no_unshare():
         return why_no_unshare()
-    tried = subprocess.run(
+    done = subprocess.run(
         ["unshare", "-m", "mount", "-t", "tmpfs", "tiny", "/mnt"],
         capture_output=True,
         text=True,
         check=False,
     )
-    return f"cannot mount: {tried.stderr.strip()}" if tried.returncode else ""
+    return f"cannot mount: {done.stderr.strip()}" if done.returncode else ""
 
 
 def started(
@@ -58,7 +58,7 @@ def started(
     options: tuple[str, ...] = (),
 ) -> tuple[Supervised, Callable[[], dict[str, bytes]]]:
     """
-    Return the program, serving one replica, and how to read its live files as it sees them.
+    Return the program, serving one replica, and a reader of its live files in its namespace.
     """
     subject = supervise(subject=subject_for(nomad, command, options))
     subject.offer(one)
@@ -75,21 +75,21 @@ def started(
     return subject, read
 
 
-def suffers(
-    subject: Supervised, read: Callable[[], dict[str, bytes]], two: Replica, complaint: str
+def assert_change_fails(
+    subject: Supervised, read: Callable[[], dict[str, bytes]], two: Replica, reason: str
 ) -> None:
     """
-    Offer another replica, and see that it is tried more than once and changes nothing meanwhile.
+    Offer another replica, and assert that the reload is retried and changes nothing.
     """
     before = read()
     subject.offer(two)
     eventually(
         lambda: len(subject.logged("reload.failed")) >= 2 or not subject.running,
-        what="a second try",
+        what="a second attempt",
     )
     assert subject.running
     for line in subject.logged("reload.failed"):
-        assert complaint in line["reason"]
+        assert reason in line["reason"]
         assert 1 == line["endpoints_kept"]
     assert before == read()
     assert "one" == subject.get().text
@@ -98,14 +98,14 @@ def suffers(
 @pytest.mark.skipif(bool(why_no_mount()), reason=why_no_mount())
 def test_F05_a_full_disk(supervise: Supervise, nomad: FakeNomad, replicas: Replicas) -> None:
     """
-    On a full disk the last good files stay whole and are served; the change is tried again and
-    taken up by itself once there is room.
+    On a full disk the last good files stay complete and are served; the change is retried and
+    applied once there is space.
     """
     one, two = replicas("one", "two")
     subject, read = started(supervise, nomad, one, ON_A_TINY_DISK, WITH_A_TINY_DISK)
     full = f"{subject.home}/run/full"
     subject.run_inside(f"dd if=/dev/zero of={full} bs=1k")
-    suffers(subject, read, two, "No space left on device")
+    assert_change_fails(subject, read, two, "No space left on device")
 
     subject.run_inside(f"rm {full}")
     eventually(lambda: "two" == subject.get().text)
@@ -117,33 +117,33 @@ def test_F05_a_disk_that_became_read_only(
 ) -> None:
     """
     On a disk that the kernel made read-only the last good files stay and are served; the change is
-    taken up by itself once the disk can be written to.
+    applied once the disk is writable.
     """
     one, two = replicas("one", "two")
     subject, read = started(supervise, nomad, one, RUN)
-    run = subject.home / "run"  # mounted upon itself: a disk in use cannot be made read-only
-    seal = f"mkdir -p {run}; mount --bind {run} {run} && mount -o remount,bind,ro {run}"
-    assert "" == subject.run_inside(seal)
-    suffers(subject, read, two, "Read-only file system")
+    run = subject.home / "run"  # a bind mount, because a disk in use cannot be made read-only
+    make_read_only = f"mkdir -p {run}; mount --bind {run} {run} && mount -o remount,bind,ro {run}"
+    assert "" == subject.run_inside(make_read_only)
+    assert_change_fails(subject, read, two, "Read-only file system")
 
     subject.run_inside(f"umount {run}")
     eventually(lambda: "two" == subject.get().text)
 
 
-def test_F05_a_folder_that_may_not_be_written_to(
+def test_F05_a_folder_without_write_permission(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas
 ) -> None:
     """
-    In a folder that may not be written to any more the last good files stay and are served; the
-    change is taken up by itself once it may.
+    In a folder that has become unwritable the last good files stay and are served; the change is
+    applied once the folder is writable.
     """
     one, two = replicas("one", "two")
-    subject, read = started(supervise, nomad, one, AS_ONE_WHO_MUST_ASK if is_root() else RUN)
+    subject, read = started(supervise, nomad, one, WITHOUT_OVERRIDE if is_root() else RUN)
     folder = subject.home / "run"
     mode = folder.stat().st_mode
     folder.chmod(0o511)
     try:
-        suffers(subject, read, two, "Permission denied")
+        assert_change_fails(subject, read, two, "Permission denied")
     finally:
         folder.chmod(mode)
     eventually(lambda: "two" == subject.get().text)
@@ -151,35 +151,33 @@ def test_F05_a_folder_that_may_not_be_written_to(
 
 def is_root() -> bool:
     """
-    Tell whether modes mean nothing to us.
+    Return whether this process ignores file modes.
     """
     return os.geteuid() == 0
 
 
-def test_F05_a_folder_that_is_gone(
-    supervise: Supervise, nomad: FakeNomad, replicas: Replicas
-) -> None:
+def test_F05_a_removed_folder(supervise: Supervise, nomad: FakeNomad, replicas: Replicas) -> None:
     """
-    When somebody removes the whole folder, what nginx has in memory serves on; the folder is made
-    anew with all that was in it, and the latest change is served without a restart of ours.
+    If the whole folder is removed, nginx keeps serving from memory; the supervisor creates the
+    folder and its contents again, and serves the latest change without restarting itself.
     """
     one, two = replicas("one", "two")
     subject, _ = started(supervise, nomad, one, RUN)
-    # Until nobody is writing there: the memory for a restart is written after each reload.
+    # Retried, because the endpoint cache is written there after each reload.
     eventually(lambda: shutil.rmtree(subject.home / "run") is None)
     assert "one" == subject.get().text
 
     subject.offer(two)
     eventually(lambda: "two" == subject.get().text, 10)
     eventually(lambda: subject.logged("reload.applied")[-1]["endpoints"] == 1, 1)
-    subject.wait_for_log("nginx.died", 20)  # its socket is gone with the folder: it must start anew
+    subject.wait_for_log("nginx.died", 20)  # its socket was in the folder: it must be restarted
     eventually(lambda: "two" == subject.get().text and live_files(subject), 10)
-    assert 0 == stopped(subject)
+    assert 0 == stop(subject)
 
 
-def stopped(subject: Supervised) -> int:
+def stop(subject: Supervised) -> int:
     """
-    Ask it to end, and return its code.
+    Stop the program and return its exit code.
     """
     subject.signal(signal.SIGTERM)
     return subject.wait()

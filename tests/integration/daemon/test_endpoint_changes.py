@@ -22,7 +22,7 @@ Replicas = Callable[..., list[Replica]]
 
 def why_no_ipv6() -> str:
     """
-    Return why nobody can listen on [::1], or nothing where one can.
+    Return why [::1] cannot be used here, or an empty string.
     """
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
@@ -33,7 +33,7 @@ def why_no_ipv6() -> str:
 
 def serving(supervise: Supervise, *endpoints: Replica, **options: Any) -> Supervised:
     """
-    Return the program, serving these, with the query for changes open.
+    Return the program, serving these, with a blocking query open.
     """
     subject = supervise(pid1=False, **{"START_WAIT": "5s", **options})
     subject.offer(*endpoints)
@@ -45,26 +45,26 @@ def serving(supervise: Supervise, *endpoints: Replica, **options: Any) -> Superv
 
 def servers(subject: Supervised) -> list[str]:
     """
-    Return what the live files hold as endpoints, in their order.
+    Return the endpoints in the live files, in their order.
     """
     lines = live_files(subject)["upstream.conf"].decode().splitlines()
-    found = [line.split() for line in lines]
-    return [words[1] for words in found if words[:1] == ["server"] and words[1] != "{"]
+    directives = [line.split() for line in lines]
+    return [words[1] for words in directives if words[:1] == ["server"] and words[1] != "{"]
 
 
 def test_E01_a_service_without_instances_answers_503(
     supervise: Supervise, nomad: FakeNomad
 ) -> None:
     """
-    With no instance at the start the port answers within a second of it: 503 with Retry-After and a
-    JSON body; once a second answer agrees the body says that there are no endpoints.
+    Without instances the port responds within a second of the start: 503 with Retry-After and a
+    JSON body, whose state is no_endpoints once a second response confirms it.
     """
     subject = supervise(pid1=False)
     first = subject.ready()
     began = subject.run.journal.times[0]
-    answered = subject.wait_for_log("nginx.ready")
-    assert answered["since_start"] < 1
-    assert subject.run.journal.times[subject.logs.index(answered)] - began < 2
+    ready = subject.wait_for_log("nginx.ready")
+    assert ready["since_start"] < 1
+    assert subject.run.journal.times[subject.logs.index(ready)] - began < 2
     assert (503, "1") == (first.status, first.headers["Retry-After"])
     assert "starting" == json.loads(first.text)["state"]
     assert 503 == subject.get("/-/ready").status
@@ -74,8 +74,8 @@ def test_E01_a_service_without_instances_answers_503(
     assert 503 == later.status
     assert 0 < int(later.headers["Retry-After"]) <= 5
     assert "application/json" == later.headers["Content-Type"]
-    confirmed = [later.at - earlier.at for earlier, later in pairwise(nomad.requests)]
-    assert confirmed[0] >= 1
+    intervals = [later.at - earlier.at for earlier, later in pairwise(nomad.requests)]
+    assert intervals[0] >= 1
 
 
 @pytest.mark.parametrize("over", ["tcp", "socket"])
@@ -87,8 +87,8 @@ def test_E02_a_service_that_became_empty_answers_503(
     over: str,
 ) -> None:
     """
-    An emptied service is 503 within 2.5 s, not before a second answer, asked at least one second
-    later, agrees.
+    A service that becomes empty is 503 within 2.5 s, but not before a second query, at least one
+    second later, confirms it.
     """
     (one,) = replicas("one")
     secrets = tmp_path_factory.mktemp("s")
@@ -98,36 +98,36 @@ def test_E02_a_service_that_became_empty_answers_503(
         by_socket = {"NOMAD_SECRETS_DIR": str(secrets), "NOMAD_ADDR": None}
         options = by_socket if over == "socket" else {}
         subject = serving(supervise, one, nomad=server, **options)
-        asked = len(server.requests)
+        queries = len(server.requests)
         subject.offer()
         refusal = subject.ready(5, status=503)
         emptied = time.monotonic()
-        once = subject.wait_for_log("discovery.empty_unconfirmed")
-        first_empty = subject.run.journal.times[subject.logs.index(once)]
+        line = subject.wait_for_log("discovery.empty_unconfirmed")
+        first_empty = subject.run.journal.times[subject.logs.index(line)]
         assert 1.0 <= emptied - first_empty < 2.5
-        assert "index" not in server.requests[asked].query
-        assert server.requests[asked].at - first_empty >= 0.95
+        assert "index" not in server.requests[queries].query
+        assert server.requests[queries].at - first_empty >= 0.95
         assert 0 < int(refusal.headers["Retry-After"]) <= 5
-        # For another 100 ms some connections are answered by old workers.
+        # Old workers handle some connections for another 100 ms.
         eventually(lambda: 503 == subject.get("/-/ready").status, 2)
 
 
-def test_E02_empty_for_a_moment_is_no_change(
+def test_E02_a_momentarily_empty_service_is_no_change(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas
 ) -> None:
     """
-    A service that is listed as empty for half a second, as at `nomad alloc restart` or after a
-    restored snapshot, is served all the while, without a reload.
+    A service that is empty for half a second, as at `nomad alloc restart` or after a restored
+    snapshot, stays served, without a reload.
     """
     (one,) = replicas("one")
     subject = serving(supervise, one)
     before, workers = live_files(subject), all_workers(subject)
     for times in (1, 2):
-        asked = len(nomad.requests)
-        nomad.fault(body("[]"), times=1)  # the answer after it, a second later, is the truth
+        queries = len(nomad.requests)
+        nomad.fault(body("[]"), times=1)  # the next response, a second later, is correct
         eventually(lambda n=times: len(subject.logged("discovery.empty_unconfirmed")) == n)
         assert "one" == subject.get().text
-        eventually(lambda n=asked: len(nomad.requests) >= n + 2 and nomad.blocked, 5)
+        eventually(lambda n=queries: len(nomad.requests) >= n + 2 and nomad.blocked, 5)
     assert before == live_files(subject)
     assert workers == subject.nginx_workers()
     assert 1 == len(subject.logged("reload.applied"))
@@ -137,17 +137,17 @@ def test_E03_duplicates_are_one_endpoint(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas
 ) -> None:
     """
-    One address and port under many IDs, or written in many ways, is one server: not twice the load.
+    One address and port under several IDs or spellings is one server, without a multiple share.
     """
     one, two = replicas("one", "two")
-    ways = ["fd00::5", "FD00::5", "fd00:0:0:0:0:0:0:5", "fd00::0.0.0.5"]
+    spellings = ["fd00::5", "FD00::5", "fd00:0:0:0:0:0:0:5", "fd00::0.0.0.5"]
     rows = [
         *(row("web", *one.endpoint, job=f"job-{n}") for n in range(5)),
         row("web", *two.endpoint),
-        *(row("web", way, 8000) for way in ways),
+        *(row("web", spelling, 8000) for spelling in spellings),
     ]
     nomad.rows("web", rows)
-    subject = supervise(pid1=False, HEALTH_CHECK="off")  # nobody listens on fd00::5
+    subject = supervise(pid1=False, HEALTH_CHECK="off")  # fd00::5 does not respond
     subject.ready(status=200)
     expected = [f"127.0.0.1:{one.port}", f"127.0.0.1:{two.port}", "[fd00::5]:8000"]
     assert sorted(expected) == sorted(servers(subject))
@@ -158,7 +158,7 @@ def test_E03_duplicates_are_one_endpoint(
 @pytest.mark.parametrize("nginx", BOTH)
 def test_E04_an_ipv6_endpoint_answers(supervise: Supervise, nomad: FakeNomad, nginx: str) -> None:
     """
-    An IPv6 literal is served for real; the same with a zone is refused, alone, and counted.
+    An IPv6 endpoint serves requests; addresses with a zone are refused individually and counted.
     """
     with Replica("six", "::1") as six:
         zoned = [
@@ -179,19 +179,19 @@ def test_E06_any_number_of_endpoints_is_applied_within_two_seconds(
     supervise: Supervise, replicas: Replicas, nginx: str, number: int
 ) -> None:
     """
-    A change to 1, 10, 1,000 or 10,000 endpoints is answered by the new generation within 2 s, and
-    every one of them is in the files.
+    After a change to 1, 10, 1,000 or 10,000 endpoints the new generation responds within 2 s, and
+    the files contain all of them.
     """
-    # Nobody listens there: what is measured is the way from the registry to nginx.
+    # These endpoints do not respond; the test measures the time from the registry to nginx.
     subject = serving(supervise, *replicas("one"), NGINX_BINARY=nginx, HEALTH_CHECK="off")
     many = [(f"127.{n // 65025 + 1}.{n // 255 % 255}.{n % 255 + 1}", 9000) for n in range(number)]
     assert number == len(set(many))
     subject.offer(*many)
     eventually(lambda: len(subject.logged("reload.applied")) == 2)
     line = subject.logged("reload.applied", endpoints=number, mode="serve")[-1]
-    heard = subject.wait_for_log("endpoints.changed", added=number, removed=1)
+    changed = subject.wait_for_log("endpoints.changed", added=number, removed=1)
     times, logs = subject.run.journal.times, subject.logs
-    assert times[logs.index(line)] - times[logs.index(heard)] < 2
+    assert times[logs.index(line)] - times[logs.index(changed)] < 2
     assert line["duration"] < 2
     assert {f"{address}:{port}" for address, port in many} == set(servers(subject))
     assert number == len(servers(subject))
@@ -201,11 +201,11 @@ def test_E05_invalid_entries_are_skipped_and_counted(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas
 ) -> None:
     """
-    Of an answer with wrong rows the valid ones are served, and the line that says what changed
-    counts the others.  When all are wrong, nothing is known, and nothing changes.
+    In a response with invalid rows the valid ones are served, and `endpoints.changed` counts the
+    others.  If all rows are invalid, the query counts as failed and nothing changes.
     """
     one, two = replicas("one", "two")
-    wrong: list[object] = [
+    invalid: list[object] = [
         row("web", "", 0),
         row("web", "replica.example", 8000),
         row("web", "10.0.0.1:80; } server { listen 1; } upstream z { server 10.0.0.2", 80),
@@ -214,27 +214,27 @@ def test_E05_invalid_entries_are_skipped_and_counted(
         row("web", "10.0.0.1", 8000) | {"Port": "8000"},
         *(None, 5, "10.0.0.1:80", [], {}),
     ]
-    nomad.rows("web", [*wrong, row("web", *one.endpoint), wrong[0]])
+    nomad.rows("web", [*invalid, row("web", *one.endpoint), invalid[0]])
     subject = supervise(pid1=False)
     assert "one" == subject.ready(status=200).text
     line = subject.wait_for_log("endpoints.changed")
-    assert ("warning", 1, len(wrong) + 1) == (line["level"], line["endpoints"], line["refused"])
+    assert ("warning", 1, len(invalid) + 1) == (line["level"], line["endpoints"], line["refused"])
 
-    nomad.rows("web", [*wrong, row("web", *one.endpoint), row("web", *two.endpoint)])
-    subject.wait_for_log("endpoints.changed", endpoints=2, added=1, refused=len(wrong))
+    nomad.rows("web", [*invalid, row("web", *one.endpoint), row("web", *two.endpoint)])
+    subject.wait_for_log("endpoints.changed", endpoints=2, added=1, refused=len(invalid))
     eventually(lambda: "two" == subject.get().text)
 
-    nomad.rows("web", wrong)
+    nomad.rows("web", invalid)
     failed = subject.wait_for_log("discovery.failed")
-    assert f"none of the {len(wrong)} listed instances may be served" == failed["reason"]
+    assert f"none of the {len(invalid)} listed instances may be served" == failed["reason"]
     assert 200 == subject.get().status
     expected = [f"127.0.0.1:{replica.port}" for replica in (one, two)]
     assert sorted(expected) == sorted(servers(subject))
 
 
-def test_E14_one_endpoint_too_many_is_left_out_and_said(supervise: Supervise) -> None:
+def test_E14_endpoints_beyond_the_limit_are_ignored_and_reported(supervise: Supervise) -> None:
     """
-    Of 10,001 endpoints 10,000 are served, and the one beyond the limit is told.
+    Of 10,001 endpoints 10,000 are served, and the one beyond the limit is counted in the log.
     """
     subject = supervise(pid1=False, HEALTH_CHECK="off")
     many = [(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", 9000) for n in range(10_001)]

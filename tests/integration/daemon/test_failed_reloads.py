@@ -38,14 +38,14 @@ def started(supervise: Supervise, replica: Replica, **options: str) -> Supervise
 
 
 @pytest.mark.parametrize("nginx", BOTH)
-def test_F01_what_nginx_refuses_leaves_the_last_good_files(
+def test_F01_a_refused_configuration_leaves_the_last_good_files(
     supervise: Supervise, replicas: Replicas, nginx: str
 ) -> None:
     """
-    A configuration that nginx refuses leaves the live files as they are, to the byte, and the old
-    generation serving; endpoints change all the same, and a mended file is taken up.
+    If nginx refuses a configuration, the live files are unchanged to the byte and the old
+    generation serves; endpoint changes still apply, and a corrected file is loaded.
 
-    The refusal is said with nginx's own reason, for every kind of mistake.
+    For each kind of error the log contains nginx's own reason.
     """
     one, two = replicas("one", "two")
     subject = started(supervise, one, NGINX_BINARY=nginx)
@@ -53,10 +53,10 @@ def test_F01_what_nginx_refuses_leaves_the_last_good_files(
     before, workers = live_files(subject), all_workers(subject)
     path = subject.write_in("conf.d", "mine.conf", "")
     with SetProbeTargets(live_folder(subject) / "upstream.conf", b"}\n") as watch:
-        for tried, text in enumerate(BROKEN.values(), 1):
+        for attempt, text in enumerate(BROKEN.values(), 1):
             path.write_text(text)
             subject.signal(signal.SIGHUP)
-            eventually(lambda n=tried: len(subject.logged("reload.failed")) >= n, 5)
+            eventually(lambda n=attempt: len(subject.logged("reload.failed")) >= n, 5)
         for line in subject.logged("reload.failed"):
             assert "mine.conf" in line["reason"] or "service" in line["reason"], line
         assert before == live_files(subject)
@@ -65,19 +65,19 @@ def test_F01_what_nginx_refuses_leaves_the_last_good_files(
 
         subject.offer(two)
         eventually(lambda: "two" == subject.get().text)
-        path.write_text("# mended\n")
+        path.write_text("# corrected\n")
         subject.signal(signal.SIGHUP)
-        eventually(lambda: b"# mended\n" == live_files(subject).get("conf.d/mine.conf"))
+        eventually(lambda: b"# corrected\n" == live_files(subject).get("conf.d/mine.conf"))
     assert [] == watch.odd
     assert watch.reads > 20
 
 
-def test_F01_what_the_registry_says_cannot_break_the_files(
+def test_F01_an_invalid_registered_address_cannot_break_the_files(
     supervise: Supervise, replicas: Replicas
 ) -> None:
     """
-    A registered address that nginx would choke on never reaches a file: the last good one stays,
-    to the byte, and the next good answer is served.
+    A registered address that would break nginx's configuration reaches no file: the files are
+    unchanged to the byte, and the next valid response is served.
     """
     one, two = replicas("one", "two")
     subject = started(supervise, one)
@@ -92,22 +92,22 @@ def test_F01_what_the_registry_says_cannot_break_the_files(
 
 
 @pytest.mark.parametrize("nginx", BOTH)
-def test_F02_a_port_that_is_taken_is_found_out_by_the_generation(
+def test_F02_a_port_in_use_fails_the_verification_of_the_generation(
     supervise: Supervise, replicas: Replicas, nginx: str
 ) -> None:
     """
-    A configuration that passes `nginx -t` and still cannot be used, because another process holds
-    a port, is found out: the new generation does not answer, the last good files come back, no
-    request is lost, no file is ever missing, and once the port is free it is taken up by itself.
+    If another process holds a port of a configuration that passes `nginx -t`, the new generation
+    does not respond: the last good files are restored, no request is lost, no file is ever missing,
+    and once the port is free the configuration is applied without further action.
     """
     (one,) = replicas("one")
     subject = started(supervise, one, NGINX_BINARY=nginx)
     subject.wait_for_log("reload.applied", mode="serve")
     before, applied = live_files(subject), len(subject.logged("reload.applied"))
     with socket.create_server(("127.0.0.1", 0)) as holder:
-        taken = holder.getsockname()[1]
+        port = holder.getsockname()[1]
         subject.write_in(
-            "conf.d", "mine.conf", f"server {{ listen 127.0.0.1:{taken}; return 204; }}"
+            "conf.d", "mine.conf", f"server {{ listen 127.0.0.1:{port}; return 204; }}"
         )
         with (
             Traffic(subject.port, every=0.02) as traffic,
@@ -117,41 +117,41 @@ def test_F02_a_port_that_is_taken_is_found_out_by_the_generation(
             line = subject.wait_for_log("reload.failed", 12)
             assert "did not respond" in line["reason"]
             eventually(lambda: before == live_files(subject), 2)
-            assert subject.logged("nginx.output", level="error"), "nginx's own reason is passed on"
+            assert subject.logged("nginx.output", level="error"), "nginx's own reason is logged"
     assert [] == traffic.failures
     assert [] == watch.odd
 
-    eventually(lambda: 204 == get(taken).status, 15)
+    eventually(lambda: 204 == get(port).status, 15)
     eventually(lambda: len(subject.logged("reload.applied")) > applied, 5)
     assert "conf.d/mine.conf" in live_files(subject)
 
 
-def test_F03_a_check_that_hangs_is_killed(
+def test_F03_a_hanging_nginx_t_is_killed(
     supervise: Supervise, replicas: Replicas, fake_nginx: FakeNginx
 ) -> None:
     """
-    An `nginx -t` that does not end is killed after START_TIMEOUT; the last good files stay and the
-    old generation serves on, until a check that ends lets the change in.
+    An `nginx -t` that hangs is killed after START_TIMEOUT; the last good files stay and the old
+    generation keeps serving until a later check succeeds.
     """
     one, two = replicas("one", "two")
     subject = started(supervise, one, NGINX_BINARY=str(fake_nginx), START_TIMEOUT="2s")
     before = live_files(subject)
     fake_nginx.now(check="hang")
     subject.offer(two)
-    eventually(lambda: hung(subject), 5, what="nginx -t that hangs")
+    eventually(lambda: running_checks(subject), 5, what="a hanging nginx -t")
     line = subject.wait_for_log("reload.failed", 6)
     assert "nginx -t did not exit within 2s" == line["reason"]
     fake_nginx.now(check="real")
     assert before == live_files(subject)
-    eventually(lambda: not hung(subject), 1, what="no nginx -t left")
+    eventually(lambda: not running_checks(subject), 1, what="no nginx -t left")
 
     assert subject.running
     eventually(lambda: "two" == subject.get().text)
 
 
-def hung(subject: Supervised) -> list[str]:
+def running_checks(subject: Supervised) -> list[str]:
     """
-    Return the checks that run now.
+    Return the titles of the running `nginx -t` processes.
     """
     return [p.title for p in subject.processes() if " -t " in p.title and not p.zombie]
 
@@ -160,34 +160,34 @@ def test_F04_the_same_endpoints_in_another_order_are_no_change(
     supervise: Supervise, replicas: Replicas, nomad: FakeNomad
 ) -> None:
     """
-    The same endpoints in another order, under another index, change nothing: no file is written,
-    not even beside the live ones, and nginx gets no signal.
+    The same endpoints in another order, with another index, change nothing: no file is written,
+    not even beside the live ones, and nginx receives no signal.
     """
     names = [replica.endpoint for replica in replicas(*"abcde")]
     subject = supervise()
     subject.offer(*names)
     subject.ready(status=200)
-    before, workers, stamps = live_files(subject), all_workers(subject), written(subject)
-    for turn in range(1, 5):
-        subject.offer(*names[turn:], *names[:turn])
+    before, workers, stamps = live_files(subject), all_workers(subject), change_times(subject)
+    for shift in range(1, 5):
+        subject.offer(*names[shift:], *names[:shift])
         rows = nomad._registry.rows(("default", "web"))
-        nomad.rows("web", [*rows[turn:], *rows[:turn]])
-        asked_from = str(nomad.index)
+        nomad.rows("web", [*rows[shift:], *rows[:shift]])
+        index = str(nomad.index)
         eventually(
-            lambda index=asked_from: nomad.blocked and nomad.requests[-1].query["index"] == index,
-            what="the next query, from the new index on",
+            lambda index=index: nomad.blocked and nomad.requests[-1].query["index"] == index,
+            what="the next query with the new index",
         )
-    assert stamps == written(subject)
+    assert stamps == change_times(subject)
     assert before == live_files(subject)
     assert workers == subject.nginx_workers()
     assert 1 == len(subject.logged("reload.applied"))
     assert [] == subject.logged("reload.unchanged")
 
 
-def written(subject: Supervised) -> dict[str, int]:
+def change_times(subject: Supervised) -> dict[str, int]:
     """
-    Return when each folder and file that the configuration lives in was changed last.
+    Return the change time of each folder and file of the configuration.
     """
-    places = [live_folder(subject).parent, live_folder(subject).resolve()]
-    paths = [path for place in places for path in (place, *place.glob("*.conf"))]
+    folders = [live_folder(subject).parent, live_folder(subject).resolve()]
+    paths = [path for folder in folders for path in (folder, *folder.glob("*.conf"))]
     return {str(path): path.lstat().st_ctime_ns for path in paths}

@@ -20,17 +20,17 @@ from tests.support.waiting import eventually
 Supervise = Callable[..., Supervised]
 Replicas = Callable[..., list[Replica]]
 
-#: What breaks a template, and what is then said.
-TEMPLATES = {
+#: Errors in a template, and the message that each produces.
+TEMPLATE_ERRORS = {
     "syntax": ("{% if %}", "Expected an expression"),
-    "a name that is not there": ("{{ nonsense }}", "'nonsense' is undefined"),
-    "what nginx does not know": ("no_such_directive on;", 'unknown directive "no_such_directive"'),
+    "an undefined name": ("{{ nonsense }}", "'nonsense' is undefined"),
+    "an unknown directive": ("no_such_directive on;", 'unknown directive "no_such_directive"'),
 }
 
 
-def ends(subject: Supervised, code: int, reason: str) -> None:
+def assert_exits(subject: Supervised, code: int, reason: str) -> None:
     """
-    See that it ends with this code, a reason in its last words, and without an nginx.
+    Assert that the program exits with this code and reason, and leaves no nginx.
     """
     assert code == subject.wait()
     last = subject.logs[-1] if subject.logs else {}
@@ -39,17 +39,17 @@ def ends(subject: Supervised, code: int, reason: str) -> None:
 
 
 @pytest.mark.parametrize("nginx", BOTH)
-def test_F07_a_mistake_of_the_operator_ends_the_first_start(
+def test_F07_an_error_in_an_operator_file_ends_the_first_start(
     supervise: Supervise, nomad: FakeNomad, nginx: str
 ) -> None:
     """
-    A first start with a file in conf.d that nginx refuses ends with 78 and nginx's own reason, file
-    and line; the same file mended, the next start serves.
+    If nginx refuses a file in conf.d at the first start, the program exits with 78 and nginx's own
+    reason, file and line; once the file is corrected, the next start serves.
     """
     subject = Supervised(nomad, NGINX_BINARY=nginx)
     try:
         path = subject.write_in("conf.d", "mine.conf", "# mine\nworld_domination on;\n")
-        ends(subject.start(), 78, 'unknown directive "world_domination" in ')
+        assert_exits(subject.start(), 78, 'unknown directive "world_domination" in ')
         assert "conf.d/mine.conf:2" in subject.logs[-1]["message"]
         assert 78 == subject.logs[-1]["code"]
         assert 78 == (subject.ended or {})["code"]
@@ -62,41 +62,40 @@ def test_F07_a_mistake_of_the_operator_ends_the_first_start(
 
 def test_F07_an_operator_file_that_cannot_be_read_ends_the_first_start(nomad: FakeNomad) -> None:
     """
-    A file in conf.d that cannot even be read ends the first start with 78 and says so.
+    If a file in conf.d cannot be read, the first start exits with 78 and that reason.
     """
     subject = Supervised(nomad)
     try:
         (subject.home / "operator" / "conf.d" / "mine.conf").mkdir()
-        ends(subject.start(), 78, "Is a directory")
+        assert_exits(subject.start(), 78, "Is a directory")
     finally:
         subject.close()
 
 
 @pytest.mark.skipif(chosen() == "old", reason="the old pattern has no templates")
-@pytest.mark.parametrize("kind", TEMPLATES)
+@pytest.mark.parametrize("kind", TEMPLATE_ERRORS)
 @pytest.mark.parametrize("name", ["nginx.conf.j2", "upstream.conf.j2"])
 def test_F07_a_broken_template_ends_the_first_start(
     supervise: Supervise, nomad: FakeNomad, tmp_path: Path, name: str, kind: str
 ) -> None:
     """
-    A template that is broken, in its own language or in nginx's, ends the first start with 78.
+    An error in a template, in its own syntax or in nginx's, ends the first start with 78.
     """
-    broken, reason = TEMPLATES[kind]
+    broken, reason = TEMPLATE_ERRORS[kind]
     for folder in ("supervisor", "nginx"):
         shutil.copytree(CHECKOUT / folder, tmp_path / folder)
     template = tmp_path / "nginx" / name
     template.write_text(f"{broken}\n{template.read_text()}")
-    here = ("env", "-C", str(tmp_path), sys.executable, "-m", "supervisor", "run")
-    ends(supervise(subject=Ours(nomad, command=here)), 78, reason)
+    command = ("env", "-C", str(tmp_path), sys.executable, "-m", "supervisor", "run")
+    assert_exits(supervise(subject=Ours(nomad, command=command)), 78, reason)
 
 
-def test_F08_what_a_killed_run_left_is_no_hindrance(
+def test_F08_the_files_of_a_killed_run_do_not_prevent_a_start(
     supervise: Supervise, replicas: Replicas
 ) -> None:
     """
-    Killed by SIGKILL with all it had started, it starts again in the same folders and serves.
-
-    The pattern being replaced does this too.
+    Killed by SIGKILL with all its processes, the program starts again in the same folders and
+    serves.  The pattern being replaced does this too.
     """
     one, two = replicas("one", "two")
     subject = supervise()
@@ -105,17 +104,17 @@ def test_F08_what_a_killed_run_left_is_no_hindrance(
     subject.signal(signal.SIGKILL)
     subject.wait()
     if chosen() == "ours":
-        assert (subject.home / "run" / "generation.sock").is_socket(), "as a dead nginx leaves it"
+        assert (subject.home / "run" / "generation.sock").is_socket(), "it is left behind"
     subject.offer(two)
     assert "two" == subject.start().ready(status=200).text
 
 
-def test_F08_stale_files_of_any_kind_are_no_hindrance(
+def test_F08_stale_files_of_any_kind_do_not_prevent_a_start(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas
 ) -> None:
     """
-    Sockets that nobody listens on, the pid of a process that is somebody else's, a lock nobody
-    holds, links to nowhere and half a configuration: it starts, serves, and harms nobody.
+    With stale sockets, the pid of another process, a free lock, dangling links and half a
+    configuration, the program starts, serves, and does not signal the other process.
     """
     (one,) = replicas("one")
     subject = Supervised(nomad)
@@ -123,8 +122,8 @@ def test_F08_stale_files_of_any_kind_are_no_hindrance(
         run = subject.home / "run"
         run.mkdir(mode=0o711)
         for name in ("generation.sock", "supervisor.sock"):
-            with socket.socket(socket.AF_UNIX) as left:
-                left.bind(str(run / name))
+            with socket.socket(socket.AF_UNIX) as stale:
+                stale.bind(str(run / name))
         bystander = os.getpid()
         for folder in (run, subject.home):
             (folder / "nginx.pid").write_text(f"{bystander}\n")

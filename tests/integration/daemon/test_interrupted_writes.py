@@ -14,11 +14,11 @@ from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
 
 
-def left_behind(what: str, folder: Path) -> list[Path]:
+def interrupted_folders(kind: str, folder: Path) -> list[Path]:
     """
-    Return the folders that each death left, in the order of the steps.
+    Return the folders that a kill at each step left, in the order of the steps.
     """
-    command = [sys.executable, "-m", "tests.support.interrupted", what, str(folder)]
+    command = [sys.executable, "-m", "tests.support.interrupted", kind, str(folder)]
     subprocess.run(command, cwd=CHECKOUT, check=True, timeout=60)
     return sorted(folder.iterdir())
 
@@ -36,74 +36,73 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def test_F06_killed_at_any_step_the_live_files_are_old_or_new(tmp_path: Path) -> None:
     """
-    Killed by `kill -9` between any two calls to the system, or in the middle of a write, while a
-    configuration is written, swapped in, kept, or taken back, the live files are those of one
-    whole configuration, and a new start from that folder writes its own.
+    After SIGKILL between any two system calls or in the middle of a write, while a configuration is
+    written, swapped in, marked as good or restored, the live files are one complete configuration,
+    and a new start from that folder writes its own.
     """
-    places = left_behind("configs", tmp_path)
-    assert len(places) > 40
+    folders = interrupted_folders("configs", tmp_path)
+    assert len(folders) > 40
     seen = set()
-    for place in places:
-        live = files(place / "conf")
-        whole = {number: dict(bundle.files) for number, bundle in enumerate(bundles(place), 1)}
+    for folder in folders:
+        live = files(folder / "conf")
+        whole = {number: dict(bundle.files) for number, bundle in enumerate(bundles(folder), 1)}
         found = [number for number, bundle in whole.items() if bundle == live]
-        assert found, f"the live files are partial after {place.name}: {sorted(live)}"
+        assert found, f"the live files are partial after {folder.name}: {sorted(live)}"
         seen.add(found[0])
 
-        anew = configs(place)
-        anew.clear()
-        anew.stage(1, plan(2), 0)
-        anew.swap(1)
-        anew.keep(1)
-        assert b"conf-1" == bytes((place / "conf").readlink())
-        assert {"conf", "conf-1", "temp"} == {path.name for path in place.iterdir()}
+        store = configs(folder)
+        store.clear()
+        store.stage(1, plan(2), 0)
+        store.swap(1)
+        store.keep(1)
+        assert b"conf-1" == bytes((folder / "conf").readlink())
+        assert {"conf", "conf-1", "temp"} == {path.name for path in folder.iterdir()}
     assert {1, 2, 3} == seen, "each was live at some step"
-    assert (
-        dict(bundles(places[-1])[1].files)["nginx.conf"] == files(places[-1] / "conf")["nginx.conf"]
-    )
+    last = folders[-1]
+    assert dict(bundles(last)[1].files)["nginx.conf"] == files(last / "conf")["nginx.conf"]
 
 
-def test_F06_a_start_from_what_a_kill_left_serves(
+def test_F06_a_start_from_an_interrupted_folder_serves(
     supervise: Callable[..., Supervised], replicas: Callable[..., list[Replica]], tmp_path: Path
 ) -> None:
     """
-    The program starts on a folder that a kill in the middle of a change left behind, and serves.
+    The program starts on a folder in which a change was interrupted by a kill, and serves.
     """
-    places = left_behind("configs", tmp_path)
+    folders = interrupted_folders("configs", tmp_path)
     one, *_ = replicas("one")
     for step in (0.2, 0.5, 0.8):
-        place = places[int(len(places) * step)]
-        subject = supervise(RUNTIME_DIR=str(place))
+        folder = folders[int(len(folders) * step)]
+        subject = supervise(RUNTIME_DIR=str(folder))
         subject.offer(one)
         eventually(lambda subject=subject: "one" == subject.get().text)
         subject.wait_for_log("reload.applied", mode="serve")
-        assert ["conf-1"] == sorted(path.name for path in place.glob("*conf-*"))
+        assert ["conf-1"] == sorted(path.name for path in folder.glob("*conf-*"))
 
 
 def test_F06_killed_at_any_step_the_record_is_old_or_new(tmp_path: Path) -> None:
     """
-    Killed at any step of saving the deadline's record, the record read at the next start is the
-    old or the new one, without a complaint, and can be saved again.
+    After a kill at any step of saving the deadline's record, the next start reads the old or the
+    new record without an error, and can save it again.
     """
-    places = left_behind("records", tmp_path)
-    assert len(places) > 8
+    folders = interrupted_folders("records", tmp_path)
+    assert len(folders) > 8
     found = []
-    for place in places:
-        record, trouble = read_record(place)
-        assert not trouble
+    for folder in folders:
+        record, error = read_record(folder)
+        assert not error
         found.append(record)
-        save_record(place, NEW)
-        assert (NEW, "") == read_record(place)
+        save_record(folder, NEW)
+        assert (NEW, "") == read_record(folder)
     assert OLD == found[0]
     assert NEW == found[-1]
     assert set(found) == {OLD, NEW}
-    assert found == sorted(found, key=[OLD, NEW].index), "new stays new"
+    assert found == sorted(found, key=[OLD, NEW].index), "no old record after a new one"
 
 
 def test_F06_a_record_that_does_not_fit_leaves_the_old_one(tmp_path: Path) -> None:
     """
-    Where only the beginning of the record can be written, as on a disk that becomes full, the old
-    record stays: half of one would be read as none, and the deadline counted anew.
+    If only the beginning of the record can be written, as on a full disk, the old record stays: a
+    partial one would be discarded at the next start, which would reset the deadline.
     """
     save_record(tmp_path, OLD)
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)

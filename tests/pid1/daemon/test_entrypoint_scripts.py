@@ -91,7 +91,7 @@ def test_a_failing_script_ends_the_start(prepare: Prepare, replicas: Replicas) -
 
     assert 78 == subject.wait()
     (line,) = subject.errors
-    assert "10-bad.sh: it ended with 3" in line
+    assert "10-bad.sh: it exited with code 3" in line
     assert subject.logged("entrypoint.output", text="no certificate here")
     assert ["10-bad.sh"] == [line["script"] for line in subject.logged("entrypoint.ran")]
     assert [] == subject.logged("nginx.started")

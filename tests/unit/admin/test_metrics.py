@@ -1,5 +1,5 @@
 """
-The metrics: what a scrape tells, by the rules of those who scrape.
+The metrics: their values, and Prometheus's rules for names and types.
 """
 
 import re
@@ -24,19 +24,19 @@ COUNTED = {
 
 def scraped(play: Simulation, *, counted: bool = True) -> str:
     """
-    Return what a scrape of this moment answers.
+    Return the text of a scrape at this moment.
     """
-    seen = Observation(
+    observation = Observation(
         now=play.now,
         wall=play.wall,
         current=True,
-        lives=lambda _: True,
+        is_running=lambda _: True,
         nginx="1.2.3",
         python="3.11.0",
         is_counting=counted,
         connections=COUNTED if counted else None,
     )
-    return exposition(play.state, seen).decode()
+    return exposition(play.state, observation).decode()
 
 
 def value(text: str, series: str) -> float:
@@ -50,7 +50,7 @@ def value(text: str, series: str) -> float:
 
 def eventful() -> Simulation:
     """
-    Play a life in which everything has happened that is counted.
+    Simulation a run in which every counted event has happened.
     """
     play = Simulation({"HEALTH_CHECK": "tcp", "MAX_DRAINING": "1"}).serve(1, 2)
     play.send(DiscoveryFailed(SOURCE, "it is away", 1.0))
@@ -67,9 +67,9 @@ def eventful() -> Simulation:
 @pytest.mark.parametrize(
     "play", [Simulation(), Simulation().serve(1, 2), eventful()], ids=["new", "up", "old"]
 )
-def test_a_scrape_keeps_the_rules(play: Simulation, counted: bool) -> None:  # noqa: FBT001
+def test_a_scrape_follows_the_rules(play: Simulation, counted: bool) -> None:  # noqa: FBT001
     """
-    Help, types, suffixes, units and labels as promtool wants them; no series is told twice.
+    Help, types, suffixes, units and labels as promtool requires; no series occurs twice.
     """
     assert [] == complaints(scraped(play, counted=counted))
 
@@ -88,16 +88,16 @@ def test_a_scrape_keeps_the_rules(play: Simulation, counted: bool) -> None:  # n
         '# HELP autoexit_x x\n# TYPE autoexit_x gauge\nautoexit_x{Ab="1"} 1\n',
     ],
 )
-def test_the_lint_of_metrics_sees_what_it_shall(bad: str) -> None:
+def test_the_metrics_lint_detects_violations(bad: str) -> None:
     """
-    Each rule fails on what breaks it.
+    The lint reports a violation of each rule.
     """
     assert complaints(bad)
 
 
-def test_nginx_is_named_as_the_official_exporter_names_it() -> None:
+def test_nginx_metrics_have_the_official_exporters_names() -> None:
     """
-    Its dashboards work where nginx counts; where it does not, none of its names is told.
+    Its dashboards work if nginx has counters; without counters none of its names occurs.
     """
     expected = {
         "nginx_up", "nginx_connections_accepted", "nginx_connections_active",
@@ -105,16 +105,16 @@ def test_nginx_is_named_as_the_official_exporter_names_it() -> None:
         "nginx_connections_writing", "nginx_http_requests_total",
     }  # fmt: skip
     play = Simulation().serve(1)
-    told = {sample.name for family in families(scraped(play)) for sample in family.samples}
+    names = {sample.name for family in families(scraped(play)) for sample in family.samples}
 
-    assert expected == {name for name in told if name.startswith("nginx_")}
+    assert expected == {name for name in names if name.startswith("nginx_")}
     assert OFFICIAL < expected
     assert "nginx_" not in scraped(play, counted=False).replace("nginx_version", "")
 
 
-def test_what_has_happened_is_counted() -> None:
+def test_events_are_counted() -> None:
     """
-    Failures, refusals and deaths are numbers, and so is what is going on.
+    Failures, refusals and unexpected exits are counters; the current state is gauges.
     """
     text = scraped(eventful())
 
@@ -134,7 +134,7 @@ def test_what_has_happened_is_counted() -> None:
 
 def test_the_deadline_is_a_number() -> None:
     """
-    Seconds that become fewer; without a deadline infinitely many.
+    The remaining seconds decrease; without a deadline they are infinite.
     """
     play = Simulation({"TTL": "1h"}).serve(1)
     first = value(scraped(play), "autoexit_deadline_remaining_seconds")
@@ -150,22 +150,22 @@ def test_the_deadline_is_a_number() -> None:
 
 def test_the_alert_rules_name_metrics_that_exist() -> None:
     """
-    Each name in docs/monitoring is told by a scrape, with the labels that are asked for.
+    Each name in docs/monitoring occurs in a scrape, with the labels of the rule.
     """
-    told = {
+    exported = {
         sample.name: set(sample.labels)
         for family in families(scraped(eventful()))
         for sample in family.samples
     }
-    address_policy = [
+    expressions = [
         line for line in ALERTS.read_text().splitlines() if line.strip().startswith("expr:")
     ]
-    asked = [
+    used = [
         (name, set(re.findall(r"([a-z]+)=~?\"", labels or "")))
-        for line in address_policy
+        for line in expressions
         for name, labels in re.findall(r"\b((?:autoexit|nginx)_[a-z_]+)(\{[^}]*\})?", line)
     ]
 
-    assert len(asked) >= len(address_policy) >= 8
-    assert [] == [name for name, labels in asked if not labels <= told.get(name, {"?"} ^ labels)]
-    assert {name for name, _ in asked} <= told.keys()
+    assert len(used) >= len(expressions) >= 8
+    assert [] == [name for name, labels in used if not labels <= exported.get(name, {"?"} ^ labels)]
+    assert {name for name, _ in used} <= exported.keys()

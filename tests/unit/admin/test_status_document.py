@@ -1,5 +1,5 @@
 """
-The document of /status, made of states that a life goes through.
+The document of /status, built from the states of simulated runs.
 """
 
 import json
@@ -12,7 +12,7 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from supervisor.admin.status_document import ROWS, Observation, document
+from supervisor.admin.status_document import MAX_ROWS, Observation, document
 from supervisor.core.events import (
     ChildExited,
     DeadlineRequested,
@@ -36,22 +36,22 @@ SAMPLES: dict[str, Any] = {
 }  # fmt: skip
 
 
-def told(play: Simulation, *, current: bool = True, lives: bool = True) -> dict[str, Any]:
+def status(play: Simulation, *, current: bool = True, is_running: bool = True) -> dict[str, Any]:
     """
-    Return what /status would answer now, having compared it with its schema.
+    Return the current status document after validating it against the schema.
     """
     wall = play.wall + play.now - 1000.0
-    seen = Observation(
-        play.now, wall, current, lambda _: lives, "1.2.3", "3.11.0", is_counting=False
+    observation = Observation(
+        play.now, wall, current, lambda _: is_running, "1.2.3", "3.11.0", is_counting=False
     )
-    found: dict[str, Any] = json.loads(json.dumps(document(play.state, seen, SAMPLES)))
+    found: dict[str, Any] = json.loads(json.dumps(document(play.state, observation, SAMPLES)))
     SCHEMA.validate(found)
     return found
 
 
 def kinds(found: dict[str, Any]) -> list[str]:
     """
-    Return which warnings are given.
+    Return the kinds of the warnings.
     """
     return [warning["kind"] for warning in found["warnings"]]
 
@@ -87,31 +87,31 @@ EVENTS = st.sampled_from(
     st.sampled_from(["tcp", "off"]),
     st.booleans(),
 )
-def test_whatever_happens_the_document_keeps_to_its_schema(
-    happening: list[tuple[Event, float]],
+def test_the_document_always_matches_its_schema(
+    events: list[tuple[Event, float]],
     ttl: str,
     check: str,
     broken: bool,  # noqa: FBT001
 ) -> None:
     """
-    At every moment of any life: starting, serving, failing, ending and ended.
+    In every phase of a run: starting, serving, failing, draining and ended.
     """
     world = FakeSystem(check_code=1, check_output="no such directive") if broken else FakeSystem()
     play = Simulation({"TTL": ttl, "HEALTH_CHECK": check, "MAX_TTL": "3h"}, system=world)
-    told(play)
-    for event, pause in happening:
+    status(play)
+    for event, pause in events:
         if play.exit is None:
             play.send(event)
-            told(play)
+            status(play)
             play.run(pause)
-            told(play, current=False, lives=False)
+            status(play, current=False, is_running=False)
 
 
-def test_a_calm_life_has_no_warnings() -> None:
+def test_a_healthy_run_has_no_warnings() -> None:
     """
-    What is told of a service that does what it should.
+    The document of a healthy service has these values.
     """
-    found = told(Simulation({"TTL": "3h", "HEALTH_CHECK": "tcp"}).serve(1, 2))
+    found = status(Simulation({"TTL": "3h", "HEALTH_CHECK": "tcp"}).serve(1, 2))
 
     assert [] == found["warnings"]
     assert ("running", "serve", True, True) == tuple(
@@ -138,26 +138,26 @@ def test_a_calm_life_has_no_warnings() -> None:
         (DeadlineRequested(1, 0.0, -2.5 * 3600), "deadline_near"),
     ],
 )
-def test_what_is_wrong_is_a_warning(event: Event, kind: str) -> None:
+def test_a_problem_is_a_warning(event: Event, kind: str) -> None:
     """
-    As long as it lasts.
+    Each problem is one warning of its kind while it lasts.
     """
     play = Simulation({"TTL": "3h", "HEALTH_CHECK": "tcp"}).serve(1, 2)
     play.send(event)
     play.run(2.0)
 
-    assert [kind] == kinds(told(play))
+    assert [kind] == kinds(status(play))
 
 
-def test_a_refused_configuration_is_told_with_its_reason() -> None:
+def test_a_refused_configuration_is_reported_with_its_reason() -> None:
     """
-    Until one is accepted.
+    The warning contains nginx's message and lasts until a configuration is accepted.
     """
     play = Simulation({"TTL": "3h"}).serve(1)
     play.system = FakeSystem(check_code=1, check_output="no such directive")
     play.send(snapshot(1, 2))
     play.run(0.5)
-    found = told(play)
+    found = status(play)
 
     assert ["reload_failed"] == kinds(found)
     assert "no such directive" in found["warnings"][0]["text"]
@@ -167,17 +167,17 @@ def test_a_refused_configuration_is_told_with_its_reason() -> None:
     )
     play.system = FakeSystem()
     play.run(60.0)
-    assert [] == kinds(told(play))
+    assert [] == kinds(status(play))
 
 
-def test_a_silent_nginx_is_told() -> None:
+def test_an_unresponsive_nginx_is_reported() -> None:
     """
-    Its death, and that it is back.
+    The warning appears when nginx's master exits and disappears when nginx responds again.
     """
     play = Simulation({"TTL": "3h"}).serve(1)
     play.system = FakeSystem(boot_time=0.5)
     play.send(ChildExited(play.state.master.pid, ChildKind.MASTER, 139))
-    found = told(play)
+    found = status(play)
 
     assert ["nginx_silent"] == kinds(found)
     assert (False, "down", None, 1) == (
@@ -187,75 +187,75 @@ def test_a_silent_nginx_is_told() -> None:
         found["nginx"]["restarts"],
     )
     play.run(3.0)
-    assert [] == kinds(told(play))
-    assert "nginx exited or stopped responding" == told(play)["reloads"]["last"][0]["why"]
+    assert [] == kinds(status(play))
+    assert "nginx exited or stopped responding" == status(play)["reloads"]["last"][0]["why"]
 
 
-def test_a_loop_that_stands_still_is_told_first() -> None:
+def test_a_stuck_loop_is_the_first_warning() -> None:
     """
-    What is shown then is old: neither healthy nor ready.
+    A stale status is neither healthy nor ready.
     """
-    found = told(Simulation({"TTL": "3h"}).serve(1), current=False)
+    found = status(Simulation({"TTL": "3h"}).serve(1), current=False)
 
     assert ["loop_stuck"] == kinds(found)
     assert (False, False, False) == (found["current"], found["healthy"], found["ready"])
 
 
-def test_a_reload_that_waits_and_who_drains_are_told() -> None:
+def test_a_waiting_reload_and_draining_generations_are_reported() -> None:
     """
-    Old generations as long as their processes live.
+    Old generations are listed while their processes run.
     """
     play = Simulation({"TTL": "3h", "MAX_DRAINING": "1"}).serve(1)
     for number, port in enumerate((2, 3, 4)):
         play.system.workers |= frozenset({10 * number + 1, 10 * number + 2})
         play.send(snapshot(1, *range(2, port + 1)))
         play.run(3.0)
-    found = told(play)
+    found = status(play)
 
     assert "reload_waits" in kinds(found)
     assert "MAX_DRAINING" in found["reloads"]["waiting"]
     assert [{"workers": 2, "told": False}] == found["nginx"]["draining"]
-    assert [] == told(play, lives=False)["nginx"]["draining"]
+    assert [] == status(play, is_running=False)["nginx"]["draining"]
 
 
-def test_the_end_is_told() -> None:
+def test_the_shutdown_is_reported() -> None:
     """
-    Why, since when, and within how long it is over.
+    Its reason, its start and the time until it completes.
     """
     play = Simulation({"TTL": "3h"}, system=FakeSystem(effective_signals=frozenset())).serve(1)
     play.send(SignalArrived(signal.SIGTERM))
     play.run(1.0)
-    found = told(play)
+    found = status(play)
 
     assert "draining" == found["phase"]
     assert ("stop signal", 3.0) == (found["ending"]["reason"], found["ending"]["gone_within"])
 
 
-def test_the_rows_have_a_bound_and_trouble_is_never_left_out() -> None:
+def test_the_rows_are_limited_and_failing_endpoints_come_first() -> None:
     """
-    With thousands of endpoints those that are not ready are listed first; the rest is counted.
+    With thousands of endpoints, those that are not ready are always listed; the rest is counted.
     """
-    many = tuple(Endpoint(f"10.1.{n // 250}.{n % 250 + 1}", 80) for n in range(ROWS + 500))
+    many = tuple(Endpoint(f"10.1.{n // 250}.{n % 250 + 1}", 80) for n in range(MAX_ROWS + 500))
     play = Simulation({"TTL": "3h", "HEALTH_CHECK": "tcp"})
     play.send(SnapshotArrived(SOURCE, many))
     play.run(1.0)
     play.send(HealthChanged({many[-1]: HealthState.FAILING}))
-    found = told(play)["endpoints"]
+    found = status(play)["endpoints"]
 
-    assert (ROWS + 500, ROWS, 500) == (found["known"], len(found["rows"]), found["omitted"])
+    assert (MAX_ROWS + 500, MAX_ROWS, 500) == (found["known"], len(found["rows"]), found["omitted"])
     (row,) = [row for row in found["rows"] if row["health"] != "ready"]
     assert (str(many[-1]), "failing") == (row["address"], row["health"])
 
 
-def test_the_last_reloads_are_kept_and_no_more() -> None:
+def test_only_the_last_reloads_are_kept() -> None:
     """
-    Newest first.
+    They are listed newest first.
     """
     play = Simulation({"TTL": "3h"}).serve(1)
     for port in range(2, MAX_RELOADS + 10):
         play.send(snapshot(1, port))
         play.run(5.0)
-    found = told(play)["reloads"]
+    found = status(play)["reloads"]
 
     assert MAX_RELOADS == len(found["last"])
     assert MAX_RELOADS + 9 == found["applied"]
@@ -271,18 +271,16 @@ def test_the_last_reloads_are_kept_and_no_more() -> None:
         ({"SERVICE_NAME": "", "ENDPOINTS_FILE": "/x"}, "/x"),
     ],
 )
-def test_what_is_served_is_told_in_the_words_of_the_settings(
-    settings: dict[str, str], served: str
-) -> None:
+def test_the_service_is_named_as_in_the_settings(settings: dict[str, str], served: str) -> None:
     """
-    Services, endpoints or a file.
+    By the service names, the endpoints or the file.
     """
-    assert served == told(Simulation(settings))["service"]
+    assert served == status(Simulation(settings))["service"]
 
 
-def test_shares_and_who_leaves_are_told() -> None:
+def test_server_options_and_leaving_endpoints_are_reported() -> None:
     """
-    What the tags ask for stands in the row; so does that an endpoint is listed no more.
+    A row contains the options from the tags, and whether the endpoint is no longer listed.
     """
     play = Simulation({"TTL": "3h", "HEALTH_CHECK": "tcp"}).serve(1)
     play.system.endpoints_ready = False
@@ -291,7 +289,7 @@ def test_shares_and_who_leaves_are_told() -> None:
         SnapshotArrived(SOURCE, (other,), server_options={other: ServerOptions(3, drain=True)})
     )
     play.run(1.0)
-    leaving, new = told(play)["endpoints"]["rows"]
+    leaving, new = status(play)["endpoints"]["rows"]
 
     assert (True, True) == (leaving["leaving"], leaving["serving"])
     assert (False, "starting", 3, True) == tuple(
@@ -301,8 +299,8 @@ def test_shares_and_who_leaves_are_told() -> None:
 
 def test_no_secret_is_in_the_document() -> None:
     """
-    S05: of the settings only what is served is told.
+    S05: the only setting in the document is the service.
     """
     play = Simulation({"NOMAD_TOKEN": "s3cr3t-t0ken", "TTL": "3h"}).serve(1)
 
-    assert "s3cr3t" not in json.dumps(told(play))
+    assert "s3cr3t" not in json.dumps(status(play))

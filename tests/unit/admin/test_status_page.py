@@ -18,13 +18,13 @@ def test_the_policy_allows_only_the_page_itself() -> None:
     It contains the hashes of one style and one script; a changed byte changes the policy.
     """
     (script,), (style,) = SCRIPT, STYLE
-    named = [b64encode(sha256(part.encode()).digest()).decode() for part in (script, style)]
-    found = policy(BODY.encode())
+    hashes = [b64encode(sha256(part.encode()).digest()).decode() for part in (script, style)]
+    current = policy(BODY.encode())
 
-    assert named == re.findall(r"'sha256-([^']+)'", found)
-    assert "unsafe" not in found
-    assert "require-trusted-types-for 'script'" in found
-    assert found != policy(BODY.replace("// -- formatting", "// -- Formatting").encode())
+    assert hashes == re.findall(r"'sha256-([^']+)'", current)
+    assert "unsafe" not in current
+    assert "require-trusted-types-for 'script'" in current
+    assert current != policy(BODY.replace("// -- formatting", "// -- Formatting").encode())
 
 
 def test_the_page_is_self_contained() -> None:
@@ -45,6 +45,6 @@ def test_no_text_is_ever_read_as_markup() -> None:
     """
     The script uses no API that parses text as markup.
     """
-    ways = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|\beval\b|Function\("
+    apis = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|\beval\b|Function\("
 
-    assert [] == re.findall(ways, SCRIPT[0])
+    assert [] == re.findall(apis, SCRIPT[0])

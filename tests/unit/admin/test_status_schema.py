@@ -1,5 +1,5 @@
 """
-The documented form of what /status answers.
+The documented schema of /status and its example.
 """
 
 import json
@@ -16,25 +16,25 @@ SCHEMA = json.loads((DOCS / "status.schema.json").read_text())
 
 def example() -> dict[str, Any]:
     """
-    Return the example that the documentation shows.
+    Return the documented example.
     """
-    found = json.loads((DOCS / "status.example.json").read_text())
-    assert isinstance(found, dict)
-    return found
+    document = json.loads((DOCS / "status.example.json").read_text())
+    assert isinstance(document, dict)
+    return document
 
 
-def test_the_schema_is_one_and_the_example_is_of_it() -> None:
+def test_the_example_matches_the_schema() -> None:
     """
-    What people copy from is right.
+    The schema itself is valid, and so is the documented example.
     """
     Draft202012Validator.check_schema(SCHEMA)
     Draft202012Validator(SCHEMA).validate(example())
 
 
 @pytest.mark.parametrize("name", SCHEMA["required"])
-def test_the_schema_sees_what_is_missing(name: str) -> None:
+def test_the_schema_requires_every_field(name: str) -> None:
     """
-    Every field of the document is there, always: a reader need not ask.
+    Every top-level field is required, so a reader need not check for it.
     """
     document = example()
     del document[name]
@@ -42,9 +42,9 @@ def test_the_schema_sees_what_is_missing(name: str) -> None:
         Draft202012Validator(SCHEMA).validate(document)
 
 
-def test_nothing_is_in_the_document_that_is_not_in_the_schema() -> None:
+def test_the_schema_allows_no_other_field() -> None:
     """
-    Whoever adds a field documents it.
+    A new field must be added to the schema.
     """
     with pytest.raises(ValidationError):
         Draft202012Validator(SCHEMA).validate({**example(), "more": 1})

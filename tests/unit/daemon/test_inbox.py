@@ -1,5 +1,5 @@
 """
-The one queue of the loop.
+The inbox of the loop.
 """
 
 import signal
@@ -8,9 +8,9 @@ from supervisor.core.events import SignalArrived, TimePassed
 from supervisor.daemon.inbox import Inbox
 
 
-def test_P22_equal_signals_that_wait_are_one() -> None:
+def test_P22_equal_pending_signals_are_queued_once() -> None:
     """
-    However many signals come while the loop is busy, one of each kind waits for it.
+    While the loop is busy, at most one signal of each kind is queued.
     """
     inbox = Inbox()
     for _ in range(50_000):
@@ -24,9 +24,9 @@ def test_P22_equal_signals_that_wait_are_one() -> None:
     ] == [inbox.next(0) for _ in range(3)]
 
 
-def test_P22_a_signal_after_one_that_was_taken_counts_again() -> None:
+def test_P22_a_signal_after_one_that_was_taken_is_queued_again() -> None:
     """
-    What comes after the loop took a signal is another one: the last state is never missed.
+    After the loop has taken a signal, the next one is queued: none after it is missed.
     """
     inbox = Inbox()
     for _ in range(3):

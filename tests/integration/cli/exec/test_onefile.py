@@ -1,5 +1,5 @@
 """
-The one file: small, the same whenever it is made, run by any Python from 3.9 on with nothing else.
+The one file: small, reproducible, and run by any Python from 3.9 on without dependencies.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 @pytest.fixture(scope="session")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
-    The file, made anew in a folder of its own, so that nothing of the checkout is beside it.
+    The file, built in its own folder, so that nothing of the checkout is beside it.
     """
     return onefile.make(tmp_path_factory.mktemp("onefile") / "autoexit.pyz")
 
@@ -30,7 +30,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(params=VERSIONS)
 def python(request: pytest.FixtureRequest) -> str:
     """
-    An interpreter of each version; skips where this machine has none.
+    An interpreter of each version; skips if this machine has none.
     """
     found = interpreter(f"python{request.param}")
     if found is None:
@@ -40,7 +40,7 @@ def python(request: pytest.FixtureRequest) -> str:
 
 def interpreter(name: str) -> str | None:
     """
-    Return one that works, from PATH or from beside our own, where pyenv keeps the others.
+    Return a working one from PATH or from pyenv's folder beside the current interpreter.
     """
     beside = sorted(Path(sys.base_prefix).parent.glob(f"*/bin/{name}"))
     for candidate in filter(None, [shutil.which(name), *map(str, beside)]):
@@ -49,18 +49,18 @@ def interpreter(name: str) -> str | None:
     return None
 
 
-def ran(*words: object, **settings: str) -> "subprocess.CompletedProcess[str]":
+def run(*arguments: object, **settings: str) -> "subprocess.CompletedProcess[str]":
     """
-    Run it somewhere else, with an environment of its own.
+    Run a command outside the checkout, with only these settings.
     """
     return subprocess.run(
-        [str(word) for word in words],
+        [str(argument) for argument in arguments],
         capture_output=True,
         text=True,
         check=False,
         cwd="/",
         env={"PATH": os.environ["PATH"], **settings},
-        input="what it reads\n",
+        input="input\n",
         timeout=30,
     )
 
@@ -77,27 +77,27 @@ def test_it_is_small_and_reproducible(file: Path, tmp_path: Path) -> None:
 
 def test_any_python_runs_it(file: Path, python: str) -> None:
     """
-    `python3 -I FILE COMMAND`: its code, its streams, its arguments as they are.
+    `python3 -I FILE COMMAND` passes on the exit code, the streams and the arguments unchanged.
     """
-    done = ran(python, "-I", file, "sh", "-c", 'cat; echo "$1" >&2; exit 7', "sh", "--  a b")
+    done = run(python, "-I", file, "sh", "-c", 'cat; echo "$1" >&2; exit 7', "sh", "--  a b")
 
-    assert (7, "what it reads\n") == (done.returncode, done.stdout)
+    assert (7, "input\n") == (done.returncode, done.stdout)
     assert "--  a b\n" in done.stderr
     assert '"event": "exec.started"' in done.stderr
 
 
-def test_any_python_ends_with_0_at_the_deadline(file: Path, python: str, tmp_path: Path) -> None:
+def test_any_python_exits_with_0_at_the_deadline(file: Path, python: str, tmp_path: Path) -> None:
     """
-    A second, then 0; started again it is over at once, and the command does not run.
+    It exits with 0 after a second; a second start exits at once without running the command.
     """
     settings = {"TTL": "1s", "STATE_DIR": str(tmp_path / "state")}
     began = time.monotonic()
-    first = ran(python, "-I", file, "sleep", "60", **settings)
-    took = time.monotonic() - began
-    second = ran(python, "-I", file, "touch", tmp_path / "ran", **settings)
+    first = run(python, "-I", file, "sleep", "60", **settings)
+    duration = time.monotonic() - began
+    second = run(python, "-I", file, "touch", tmp_path / "ran", **settings)
 
     assert [0, 0] == [first.returncode, second.returncode]
-    assert 0.9 <= took <= 2.5
+    assert 0.9 <= duration <= 2.5
     assert "deadline passed before this start" in second.stderr
     assert not (tmp_path / "ran").exists()
 
@@ -105,16 +105,16 @@ def test_any_python_ends_with_0_at_the_deadline(file: Path, python: str, tmp_pat
 @pytest.mark.parametrize("deadline", ["2027-01-15T08:00:00.5Z", "2027-01-15t09:00:00.50+01:00"])
 def test_any_python_reads_the_same_times(file: Path, python: str, deadline: str) -> None:
     """
-    Old Pythons know neither Z nor half of a second; the grammar does not depend on them.
+    Old Pythons cannot parse Z or fractions of a second; the parser does not depend on Python's.
     """
     code = "import sys; sys.path[:0] = sys.argv[1:2]; from supervisor.core.durations import *;"
-    done = ran(python, "-I", "-c", f"{code} print(parse_instant(sys.argv[2]))", file, deadline)
+    done = run(python, "-I", "-c", f"{code} print(parse_instant(sys.argv[2]))", file, deadline)
 
     assert ("1800000000.5\n", "") == (done.stdout, done.stderr)
 
 
 @pytest.mark.parametrize(
-    "words, code",
+    "arguments, code",
     [
         (("exec", "--", "sh", "-c", "exit 3"), 3),
         (("exec", "sh", "-c", "exit 3"), 3),
@@ -127,11 +127,11 @@ def test_any_python_reads_the_same_times(file: Path, python: str, deadline: str)
         (("no-such-command",), 127),
     ],
 )
-def test_its_command_line(file: Path, words: tuple[str, ...], code: int) -> None:
+def test_its_command_line(file: Path, arguments: tuple[str, ...], code: int) -> None:
     """
-    A job that changes from the image's command to the file changes the first word only.
+    All forms of the command line are equivalent to the image's `exec`.
     """
-    done = ran(sys.executable, "-I", file, *words)
+    done = run(sys.executable, "-I", file, *arguments)
 
     assert code == done.returncode
     assert "Traceback" not in done.stderr
@@ -139,38 +139,38 @@ def test_its_command_line(file: Path, words: tuple[str, ...], code: int) -> None
 
 def test_it_can_be_executed_itself(file: Path) -> None:
     """
-    It names its interpreter, for where a `python3` is on PATH.
+    Its first line names `python3` from PATH.
     """
-    done = ran(file, "sh", "-c", "exit 3")
+    done = run(file, "sh", "-c", "exit 3")
 
     assert 3 == done.returncode
 
 
 def test_a_broken_pythonpath_does_not_reach_it(file: Path, tmp_path: Path) -> None:
     """
-    With -I a module beside the replica that is called like one of Python's is not imported, and
-    the replica's own environment is as it was.
+    With -I a module of the replica with the name of one of Python's is not imported, and the
+    replica's environment is unchanged.
     """
     (tmp_path / "json.py").write_text("raise SystemExit(1)")
-    done = ran(sys.executable, "-I", file, "sh", "-c", "echo $PYTHONPATH", PYTHONPATH=str(tmp_path))
+    done = run(sys.executable, "-I", file, "sh", "-c", "echo $PYTHONPATH", PYTHONPATH=str(tmp_path))
 
     assert (0, f"{tmp_path}\n") == (done.returncode, done.stdout)
 
 
-def test_what_it_replaces_ends_with_143(file: Path) -> None:
+def test_timeout_exits_with_143_and_the_file_with_0(file: Path) -> None:
     """
-    Side by side: at the end of the time `timeout --preserve-status` gives 143, which Nomad calls
-    failed; the file gives 0.
+    At the deadline `timeout --preserve-status` exits with 143, which Nomad reports as failed; the
+    file exits with 0.
     """
-    old = ran("timeout", "--preserve-status", "1", "sleep", "60")
-    ours = ran(sys.executable, "-I", file, "sleep", "60", TTL="1s")
+    old = run("timeout", "--preserve-status", "1", "sleep", "60")
+    new = run(sys.executable, "-I", file, "sleep", "60", TTL="1s")
 
-    assert (143, 0) == (old.returncode, ours.returncode)
+    assert (143, 0) == (old.returncode, new.returncode)
 
 
-def test_asked_to_stop_it_ends_with_0(file: Path, python: str) -> None:
+def test_a_stop_signal_exits_with_0(file: Path, python: str) -> None:
     """
-    As every version of Python takes the signals: TERM reaches the command, and 0 follows.
+    With every version of Python TERM reaches the command, and the exit code is 0.
     """
     process = subprocess.Popen(
         [
@@ -194,13 +194,13 @@ def test_asked_to_stop_it_ends_with_0(file: Path, python: str) -> None:
 
 
 @pytest.mark.slow
-def test_every_code_passes_through(file: Path) -> None:
+def test_every_exit_code_is_passed_on(file: Path) -> None:
     """
-    All 256 codes of the command are ours.
+    The file exits with each of the command's 256 codes.
     """
 
     def code(wanted: int) -> int:
-        return ran(sys.executable, "-I", file, "sh", "-c", f"exit {wanted}").returncode
+        return run(sys.executable, "-I", file, "sh", "-c", f"exit {wanted}").returncode
 
     with ThreadPoolExecutor(4) as pool:
         assert list(range(256)) == list(pool.map(code, range(256)))
@@ -208,6 +208,6 @@ def test_every_code_passes_through(file: Path) -> None:
 
 def digest(file: Path) -> str:
     """
-    Return the checksum that a job file would hold.
+    Return the checksum that a job file would contain.
     """
     return hashlib.sha256(file.read_bytes()).hexdigest()

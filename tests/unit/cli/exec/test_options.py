@@ -1,5 +1,5 @@
 """
-What `exec` is told, and that it understands it as the supervisor does.
+The settings and the command line of `exec`; it parses settings as the supervisor does.
 """
 
 import os
@@ -7,7 +7,7 @@ import os
 import pytest
 
 from supervisor.cli.exec import options
-from supervisor.core.config import load as table
+from supervisor.core.config import load
 from supervisor.core.deadline_record import DeadlineSettings
 from supervisor.core.errors import Problem
 
@@ -40,40 +40,50 @@ WRONG: list[dict[str, str]] = [
 
 
 @pytest.mark.parametrize("environ", ENVIRONMENTS)
-def test_both_understand_the_same(environ: dict[str, str]) -> None:
+def test_both_parse_the_same_values(environ: dict[str, str]) -> None:
     """
-    The same words mean the same for nginx and for a wrapped command.
+    The supervisor and `exec` parse the same settings to the same values.
     """
-    theirs = table.read({"ENDPOINTS": "10.0.0.5:5000", **environ}, os.path.exists)
-    ours = options.read(environ)
+    expected = load.read({"ENDPOINTS": "10.0.0.5:5000", **environ}, os.path.exists)
+    actual = options.read(environ)
 
-    assert DeadlineSettings(theirs.ttl, theirs.deadline, theirs.nomad_alloc_id) == ours.wish
-    assert (theirs.stop_timeout, theirs.drain_timeout) == (ours.stop_timeout, ours.drain_timeout)
+    assert (
+        DeadlineSettings(
+            expected.ttl,
+            expected.deadline,
+            expected.nomad_alloc_id,
+        )
+        == actual.deadline
+    )
+    assert (expected.stop_timeout, expected.drain_timeout) == (
+        actual.stop_timeout,
+        actual.drain_timeout,
+    )
     if {"STATE_DIR", "NOMAD_ALLOC_DIR"} & environ.keys():
-        assert theirs.state_dir == ours.state_dir
+        assert expected.state_dir == actual.state_dir
 
 
 @pytest.mark.parametrize("environ", WRONG)
-def test_both_complain_of_the_same(environ: dict[str, str]) -> None:
+def test_both_report_the_same_errors(environ: dict[str, str]) -> None:
     """
-    The same mistakes are told in the same words, all at once.
+    Both report the same errors with the same text, all at once.
     """
-    with pytest.raises(Problem) as theirs:
-        table.read({"ENDPOINTS": "10.0.0.5:5000", **environ}, os.path.exists)
-    with pytest.raises(Problem) as ours:
+    with pytest.raises(Problem) as expected:
+        load.read({"ENDPOINTS": "10.0.0.5:5000", **environ}, os.path.exists)
+    with pytest.raises(Problem) as actual:
         options.read(environ)
 
-    assert sorted(theirs.value.lines) == sorted(ours.value.lines)
-    assert (78, 78) == (theirs.value.code, ours.value.code)
+    assert sorted(expected.value.lines) == sorted(actual.value.lines)
+    assert (78, 78) == (expected.value.code, actual.value.code)
 
 
 @pytest.mark.parametrize("pid, folder", [(1, "/var/lib/autoexit-nginx"), (2, "")])
-def test_without_an_allocation_only_a_container_keeps_a_record(
+def test_without_an_allocation_only_pid_1_keeps_a_record(
     monkeypatch: pytest.MonkeyPatch, pid: int, folder: str
 ) -> None:
     """
-    As PID 1 the folder is the container's own; on a laptop two commands would share it, so there
-    none is kept unless STATE_DIR says where.
+    As PID 1 the folder is the container's own; elsewhere two commands would share it, so no record
+    is kept unless STATE_DIR is set.
     """
     monkeypatch.setattr(os, "getpid", lambda: pid)
 
@@ -81,7 +91,7 @@ def test_without_an_allocation_only_a_container_keeps_a_record(
 
 
 @pytest.mark.parametrize(
-    "words, command",
+    "arguments, command",
     [
         (["ls"], ["ls"]),
         (["--", "ls", "-l"], ["ls", "-l"]),
@@ -89,19 +99,19 @@ def test_without_an_allocation_only_a_container_keeps_a_record(
         (["--", "--odd"], ["--odd"]),
     ],
 )
-def test_the_command_is_what_follows(words: list[str], command: list[str]) -> None:
+def test_the_command_is_the_rest_of_the_line(arguments: list[str], command: list[str]) -> None:
     """
-    With `--` before it or without; its own words are its own.
+    With or without `--` before it; its own arguments are unchanged.
     """
-    assert command == options.command_in(words)
+    assert command == options.command_in(arguments)
 
 
-@pytest.mark.parametrize("words", [[], ["--"], ["-k", "ls"], ["--foreground"]])
-def test_no_command_is_a_wrong_command_line(words: list[str]) -> None:
+@pytest.mark.parametrize("arguments", [[], ["--"], ["-k", "ls"], ["--foreground"]])
+def test_a_missing_command_or_unknown_option_is_a_usage_error(arguments: list[str]) -> None:
     """
-    Nothing to run, or an option that does not exist, is 64.
+    The exit code is 64.
     """
     with pytest.raises(Problem) as error:
-        options.command_in(words)
+        options.command_in(arguments)
 
     assert 64 == error.value.code
