@@ -7,7 +7,7 @@ import pytest
 from tests.support.client import get
 from tests.support.fake_nginx import FakeNginx
 from tests.support.fake_nomad import FakeNomad
-from tests.support.live_files import SetProbeTargets, all_workers, live_files, live_folder
+from tests.support.live_files import FileWatcher, all_workers, live_files, live_folder
 from tests.support.nginxes import BOTH
 from tests.support.replica import Replica
 from tests.support.supervised import Supervised
@@ -52,7 +52,7 @@ def test_F01_a_refused_configuration_leaves_the_last_good_files(
     subject.wait_for_log("reload.applied", mode="serve")
     before, workers = live_files(subject), all_workers(subject)
     path = subject.write_in("conf.d", "mine.conf", "")
-    with SetProbeTargets(live_folder(subject) / "upstream.conf", b"}\n") as watch:
+    with FileWatcher(live_folder(subject) / "upstream.conf", b"}\n") as watch:
         for attempt, text in enumerate(BROKEN.values(), 1):
             path.write_text(text)
             subject.signal(signal.SIGHUP)
@@ -111,7 +111,7 @@ def test_F02_a_port_in_use_fails_the_verification_of_the_generation(
         )
         with (
             Traffic(subject.port, every=0.02) as traffic,
-            SetProbeTargets(live_folder(subject) / "nginx.conf", b"}\n") as watch,
+            FileWatcher(live_folder(subject) / "nginx.conf", b"}\n") as watch,
         ):
             subject.signal(signal.SIGHUP)
             line = subject.wait_for_log("reload.failed", 12)
