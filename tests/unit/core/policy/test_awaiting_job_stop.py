@@ -25,8 +25,8 @@ from supervisor.core.policy.awaiting_job_stop import late_answer
 from tests.support.play import WALL, Play, World, arrives, endpoints
 
 GRANTED = JobStopAnswered()
-FORBIDDEN = JobStopAnswered("Nomad refuses the token (403)", 403)
-AWAY = JobStopAnswered("nobody listens at Nomad's address")
+FORBIDDEN = JobStopAnswered("Nomad rejected the token (403)", 403)
+AWAY = JobStopAnswered("connection to Nomad at http://127.0.0.1:4646 refused")
 STUBBORN = frozenset({signal.SIGKILL})
 
 #: When the deadline of these histories comes: they begin at 1000.
