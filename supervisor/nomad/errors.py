@@ -24,7 +24,7 @@ class NomadError(Exception):
     """
     A request without a usable response.
 
-    `refused`: the connection was refused.  `retry_after`: the seconds that Nomad asked to wait.
+    `refused`: the connection was refused.  `retry_after`: the seconds of Retry-After.
     `status`: the HTTP status, if there was a response.
     """
 
