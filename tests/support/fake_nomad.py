@@ -149,20 +149,24 @@ class FakeNomad(NomadState):
             fault = self._faults.take()
             if fault is not None:
                 return fault(self._exchange(request, connection))
-            reply = self._honest(request)
+            reply = self._correct_reply(request)
             if reply is not None:
                 return reply
         return None
 
     def _exchange(self, request: Request, connection: socket.socket) -> Exchange:
         def current() -> Reply:
-            return self._honest(request, block=False) or Reply(500)
+            return self._correct_reply(request, block=False) or Reply(500)
 
         return Exchange(
-            request, connection, current, lambda: self._honest(request) or current(), self._stopping
+            request,
+            connection,
+            current,
+            lambda: self._correct_reply(request) or current(),
+            self._stopping,
         )
 
-    def _honest(self, request: Request, *, block: bool = True) -> Reply | None:
+    def _correct_reply(self, request: Request, *, block: bool = True) -> Reply | None:
         tokens = self.tokens if self.acl else None
         reply = rejection(request, tokens)
         if reply is None:

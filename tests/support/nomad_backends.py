@@ -35,14 +35,14 @@ class FakeBackend:
         Keep the existing instances; remove or add instances up to the count.
         """
         rows: list[Any] = self._nomad._registry.rows(("default", job.service))
-        ours = [known for known in rows if known["JobID"] == job.id][: job.count]
+        existing = [known for known in rows if known["JobID"] == job.id][: job.count]
         kept = [known for known in rows if known["JobID"] != job.id]
         index = self._nomad.index + 1
         new = [
             row(job.service, "10.0.0.1", self._next_port(), job=job.id, tags=job.tags, index=index)
-            for _ in range(job.count - len(ours))
+            for _ in range(job.count - len(existing))
         ]
-        self._nomad.rows(job.service, [*kept, *ours, *new])
+        self._nomad.rows(job.service, [*kept, *existing, *new])
         for added in new:
             found = {CHECK: "pending"} if job.checked else None
             self._nomad.checks(str(added["AllocID"]), found)

@@ -23,13 +23,13 @@ class Exchange:
     """
     The input of a fault: the request, the correct replies, and the connection.
 
-    `current` returns the correct reply at once, `honest` the one after blocking.
+    `current` returns the correct reply at once, `after_wait` the one after blocking.
     """
 
     request: Request
     connection: socket.socket
     current: Callable[[], Reply]
-    honest: Callable[[], Reply]
+    after_wait: Callable[[], Reply]
     stopping: threading.Event
 
     def write(self, data: bytes) -> None:
@@ -220,7 +220,7 @@ def stale(last_contact: int = 60_000, *, leader: bool = False) -> Fault:
     """
 
     def play(exchange: Exchange) -> Reply:
-        reply = exchange.honest()
+        reply = exchange.after_wait()
         headers = {
             **reply.headers,
             "X-Nomad-LastContact": str(last_contact),

@@ -17,7 +17,7 @@ def test_a_query_cancelled_before_it_connects_is_never_sent(
     nomad: FakeNomad, over: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """
-    After a SIGHUP between two queries, when there is no connection to cancel, the next must not block.
+    After a SIGHUP between two queries, with no connection to cancel, the next must not block.
     """
     path = tmp_path_factory.mktemp("s") / "api.sock"
     with FakeNomad(socket_path=path) as fake:

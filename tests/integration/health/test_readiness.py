@@ -53,14 +53,6 @@ def start(
     return subject
 
 
-def state(subject: Supervised) -> str:
-    """
-    Return the body of a 503, or the status of another response.
-    """
-    answer = subject.get()
-    return answer.text if answer.status == 503 else str(answer.status)
-
-
 def test_E15_an_endpoint_that_accepts_and_closes_gets_no_traffic(
     supervise: Supervise, replicas: Replicas
 ) -> None:
