@@ -77,7 +77,7 @@ class NomadChecker:
         threading.Thread(target=self._run, name="checks", daemon=True).start()
 
     def watch(self, targets: SetProbeTargets) -> None:
-        """Check these from now on; the records of endpoints that stay are kept.  Any thread."""
+        """Check these from now on; the records of endpoints that stay are kept.  Thread-safe."""
         now = time.monotonic()
         with self._lock:
             self._targets = targets

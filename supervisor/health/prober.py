@@ -98,7 +98,7 @@ class Prober:
         threading.Thread(target=self._run, name="probes", daemon=True).start()
 
     def watch(self, targets: SetProbeTargets) -> None:
-        """Probe these from now on; the health of endpoints that stay is kept.  Any thread."""
+        """Probe these from now on; the health of endpoints that stay is kept.  Thread-safe."""
         self._commands.append(targets)
         self._pool.wake()
 

@@ -307,7 +307,8 @@ def test_a_restart_while_nomad_is_unreachable_serves_the_cache(
     """
     one, two = replicas("one", "two")
     gone = Replica("gone").start()
-    subject = start(supervise, one, two, gone)
+    # On a busy machine the probes may take longer than the default of START_WAIT.
+    subject = start(supervise, one, two, gone, START_WAIT="5s")
     subject.wait_for_log("reload.applied", endpoints=3)
     eventually(lambda: subject.find("endpoints.json"))
     subject.run.kill()
