@@ -10,7 +10,7 @@ from collections import Counter
 from benchmarks import scene
 from benchmarks.report import Finding, table
 from tests.support.fake_nomad import FakeNomad
-from tests.support.flapping import Client, judged, replicas, tell
+from tests.support.flapping import Client, classify, replicas, run_scenario
 
 _LOAD = 10.0
 _SERVE = 2.0
@@ -68,5 +68,5 @@ def _run(count: int, times: int) -> tuple[Counter[str], Counter[str]]:
         with scene.ours(nomad) as mine, scene.replaced(endpoints) as plain:
             mine.ready(30, status=503)
             with Client(mine.port) as seen, Client(plain.port) as seen_plain:
-                story = tell(loaders, times, _LOAD, _SERVE)
-    return judged(seen, story, _GRACE), judged(seen_plain, story, _GRACE)
+                timeline = run_scenario(loaders, times, _LOAD, _SERVE)
+    return classify(seen, timeline, _GRACE), classify(seen_plain, timeline, _GRACE)

@@ -1,7 +1,7 @@
 """
-Where endpoints are learned: one source for each service, or one for a list or a file.
+Sources of endpoints: one for each Nomad service, or one for a static list or file.
 
-A source is a thread that posts what it learns and never ends the program, whatever it meets.
+A source is a thread that posts its results and never ends the program, whatever error occurs.
 """
 
 from collections.abc import Callable
@@ -10,31 +10,31 @@ from typing import Protocol
 from supervisor.core.config.settings import Settings
 from supervisor.core.events import Event
 from supervisor.discovery.nomad import NomadSource
-from supervisor.discovery.static import StaticSource, fixed, from_file
+from supervisor.discovery.static import StaticSource, list_file, list_fixed
 
 
 class Source(Protocol):
     """
-    What the loop needs of a source.
+    The interface of a source, as used by the loop.
     """
 
     name: str
 
     def start(self) -> None:
-        """Begin to ask."""
+        """Start the thread."""
 
     def requery(self) -> None:
-        """Ask again now, as if nothing were known."""
+        """Query again now, ignoring what is cached."""
 
 
 def sources(
     settings: Settings, post: Callable[[Event], None], redact: Callable[[list[str]], None]
 ) -> list[Source]:
     """
-    Build the sources that the settings name; `redact` is told every token that is read.
+    Build the sources that the settings configure; each token read is passed to `redact`.
     """
     if settings.endpoints_file:
-        return [StaticSource("file", from_file(settings.endpoints_file), settings, post)]
+        return [StaticSource("file", list_file(settings.endpoints_file), settings, post)]
     if settings.endpoints:
-        return [StaticSource("static", fixed(settings.endpoints), settings, post)]
+        return [StaticSource("static", list_fixed(settings.endpoints), settings, post)]
     return [NomadSource(service, settings, post, redact) for service in settings.service_name]

@@ -1,8 +1,8 @@
 """
-What the sources knew, kept in RUNTIME_DIR for a restart while the registry is away.
+The sources' endpoints, stored in RUNTIME_DIR for a restart while the registry is unavailable.
 
-It is not forced to disk: it need not outlive the machine.  What is read back is vetted like an
-answer of the registry, and counts only when it is of the same question.
+The file is not synced to disk: it need not survive the machine.  Its content is validated like a
+response of the registry, and is used only if it belongs to the same query.
 """
 
 import json
@@ -16,18 +16,18 @@ from supervisor.core.model import CachedEndpoints, Endpoint, ServerOptions
 from supervisor.system.state_file import replace_json
 
 _FILE = "endpoints.json"
-_LARGEST = 64 * 1024 * 1024
+_MAX_BYTES = 64 * 1024 * 1024
 
 
 class EndpointCache:
     """
-    The file of what is remembered; its times are epoch seconds.
+    The cache file; its times are epoch seconds.
     """
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         self._folder = folder
         self._settings = settings
-        self._question = [
+        self._query = [
             settings.nomad_region,
             settings.nomad_namespace,
             settings.service_job,
@@ -35,11 +35,11 @@ class EndpointCache:
         ]
 
     def save(self, caches: Mapping[str, CachedEndpoints]) -> None:
-        """Write down what is known now.  Raises OSError."""
+        """Write the current endpoints of all sources.  Raises OSError."""
         now = time.time()
         sources = {
             name: {
-                "heard_at": now - cached.age,
+                "answered_at": now - cached.age,
                 "endpoints": [
                     [
                         *endpoint,
@@ -51,25 +51,25 @@ class EndpointCache:
             }
             for name, cached in caches.items()
         }
-        content: dict[str, object] = {"question": self._question, "sources": sources}
+        content: dict[str, object] = {"query": self._query, "sources": sources}
         replace_json(self._folder, _FILE, content, durable=False)
 
     def read(self) -> dict[str, CachedEndpoints]:
-        """Read what an earlier process wrote; nothing where it is missing, damaged or of others."""
+        """Read an earlier process's file; empty if it is missing, damaged or of another query."""
         try:
             with (self._folder / _FILE).open("rb") as file:
-                found = json.loads(file.read(_LARGEST))
-            if found["question"] != self._question:
+                found = json.loads(file.read(_MAX_BYTES))
+            if found["query"] != self._query:
                 return {}
             now = time.time()
             return {
-                str(name): self._memory(entry["endpoints"], now - float(entry["heard_at"]))
+                str(name): self._parse(entry["endpoints"], now - float(entry["answered_at"]))
                 for name, entry in found["sources"].items()
             }
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return {}
 
-    def _memory(self, rows: list[list[object]], age: float) -> CachedEndpoints:
+    def _parse(self, rows: list[list[object]], age: float) -> CachedEndpoints:
         server_options, ready, endpoints = {}, set(), list[Endpoint]()
         for host, port, weight, backup, drain, was_ready in rows:
             endpoint = validate(host, port, self._settings.address_policy)

@@ -1,7 +1,7 @@
 """
-One Nomad service, followed by blocking queries, for ever.
+One Nomad service, followed by blocking queries for the lifetime of the process.
 
-The rules of where and when to ask are in `schedule`; this is the thread that follows them.
+`query_schedule` decides the index and the time of each query; this module runs them in a thread.
 """
 
 import threading
@@ -18,8 +18,8 @@ from supervisor.nomad.api import ServiceList, ServiceQuery
 from supervisor.nomad.errors import NomadError
 from supervisor.system.jitter import chance
 
-#: How long a query may wait for a change.  Short, because a registry that was restored keeps a
-#: query from before on the old index until its wait is over.
+#: How long a query may wait for a change, in seconds.  Short, because after a restore of the
+#: registry an open query stays on the old index until its wait is over.
 _WAIT = 30.0
 
 
@@ -39,46 +39,46 @@ class NomadSource:
         self._service = service
         self._settings = settings
         self._post = post
-        self._again = threading.Event()
-        self._client = ServiceQuery(settings, redact, self._again.is_set)
-        self._known: Selection | None = None
+        self._requery_event = threading.Event()
+        self._client = ServiceQuery(settings, redact, self._requery_event.is_set)
+        self._selection: Selection | None = None
 
     def start(self) -> None:
-        """Begin to ask."""
-        threading.Thread(target=self._follow, name=self.name, daemon=True).start()
+        """Start the thread."""
+        threading.Thread(target=self._run, name=self.name, daemon=True).start()
 
     def requery(self) -> None:
-        """Ask again now, without an index."""
-        self._again.set()
+        """Query again now, without an index."""
+        self._requery_event.set()
         self._client.cancel()
 
-    def _follow(self) -> None:
-        place, pause = QuerySchedule(), 0.0
+    def _run(self) -> None:
+        schedule, pause = QuerySchedule(), 0.0
         while True:
-            if self._again.wait(pause):
-                self._again.clear()
-                place, pause = query_schedule.anew(place, time.monotonic())
+            if self._requery_event.wait(pause):
+                self._requery_event.clear()
+                schedule, pause = query_schedule.on_requery(schedule, time.monotonic())
                 continue
-            place = query_schedule.asking(place, time.monotonic())
+            schedule = query_schedule.on_start(schedule, time.monotonic())
             try:
-                answer = self._believed(
-                    self._client.list_instances(self._service, place.index, _WAIT)
+                response = self._check_stale(
+                    self._client.list_instances(self._service, schedule.index, _WAIT)
                 )
-                place, pause = self._learn(answer, place)
-            except NomadError as trouble:
-                if self._again.is_set():
-                    continue  # cut on purpose
-                place, pause = query_schedule.failed(
-                    place,
-                    refused=trouble.refused,
-                    retry_after=trouble.retry_after,
+                schedule, pause = self._apply(response, schedule)
+            except NomadError as error:
+                if self._requery_event.is_set():
+                    continue  # cancelled by requery()
+                schedule, pause = query_schedule.on_failure(
+                    schedule,
+                    refused=error.refused,
+                    retry_after=error.retry_after,
                     chance=chance(),
                     now=time.monotonic(),
                 )
-                self._post(DiscoveryFailed(self.name, trouble.reason, pause))
-            except Exception as error:  # noqa: BLE001 - a source must outlive what nobody foresaw
-                place, pause = query_schedule.failed(
-                    place,
+                self._post(DiscoveryFailed(self.name, error.reason, pause))
+            except Exception as error:  # noqa: BLE001 - a source must continue after any error
+                schedule, pause = query_schedule.on_failure(
+                    schedule,
                     refused=False,
                     retry_after=None,
                     chance=chance(),
@@ -88,31 +88,31 @@ class NomadSource:
                     DiscoveryFailed(self.name, f"internal error: {type(error).__name__}", pause)
                 )
 
-    def _believed(self, answer: ServiceList) -> ServiceList:
+    def _check_stale(self, response: ServiceList) -> ServiceList:
         """
-        Return the answer if it may be learned from.  Raises Unanswered.
+        Return the response if it may be used.  Raises NomadError.
 
-        A server that lost its leader is better than nothing, and than nothing only.
+        A stale response is used only while no endpoints are known, and only if it has rows.
         """
-        if not answer.stale:
-            return answer
-        if self._known is not None or not answer.rows:
-            raise NomadError(answer.stale)
-        return replace(answer, index=None)  # ask again soon, for everything
+        if not response.stale:
+            return response
+        if self._selection is not None or not response.rows:
+            raise NomadError(response.stale)
+        return replace(response, index=None)  # soon query again, for all rows
 
-    def _learn(self, answer: ServiceList, place: QuerySchedule) -> tuple[QuerySchedule, float]:
-        found = select(answer.rows, self._settings)
+    def _apply(self, response: ServiceList, schedule: QuerySchedule) -> tuple[QuerySchedule, float]:
+        found = select(response.rows, self._settings)
         if found.all_rejected:
             raise NomadError(f"none of the {found.refused} listed instances may be served")
-        following, pause, confirmed = query_schedule.answered(
-            place,
-            answer.index,
-            is_news=found != self._known,
+        next_schedule, pause, confirmed = query_schedule.on_response(
+            schedule,
+            response.index,
+            is_changed=found != self._selection,
             is_empty=not found.endpoints,
             now=time.monotonic(),
         )
         if confirmed:
-            self._known = found
+            self._selection = found
         self._post(
             SnapshotArrived(
                 self.name,
@@ -127,4 +127,4 @@ class NomadSource:
                 jobs=found.jobs,
             )
         )
-        return following, pause
+        return next_schedule, pause

@@ -1,106 +1,114 @@
 """
-Where to ask a registry from next, and when: the rules of blocking queries.
+The rules of blocking queries: from which index to query a registry next, and when.
 
-Theory: an index belongs to a whole table, so a query may return with nothing new; it can go back
-when the registry is restored; and it can be missing.  What is compared is the answer, never the
-index.  Every failure sends the next query back to the beginning, without an index, so that nothing
-remembered can hide what is true now; and queries that fail start at most 2 s apart where nobody
-listens, 5 s otherwise, so that a registry that comes back is heard soon.  An empty answer that
-follows a fuller one, or is the first, is believed when a second one, asked at least a second later,
-agrees.
+An index belongs to a whole table, so a query may return without a change; an index can go back when
+the registry is restored; and it can be missing.  So responses are compared, never indexes.  After
+every failure the next query has no index, so that no cached state can hide the current one.  Failed
+queries start at most 2 s apart if the connection was refused, 5 s otherwise, so that a recovered
+registry is noticed soon.  An empty response that follows a non-empty one, or is the first, is
+accepted when a second one, queried at least a second later, confirms it.
 
-Pure: all spans are in seconds, `chance` is a random number in [0, 1).
+Pure: all durations are in seconds, `chance` is a random number in [0, 1).
 """
 
 from dataclasses import dataclass, replace
 
-#: Quick answers without news that may follow each other freely, and how fast that credit returns.
+#: How many quick responses without a change may follow each other, and how fast that credit
+#: returns.
 _CREDIT = 4.0
 _CREDIT_PER_SECOND = 1.5
 
 #: Between the starts of any two queries, and between two that cannot block (no usable index).
-_FLOOR = 0.02
-_POLL = 1.0
+_MIN_INTERVAL = 0.02
+_POLL_INTERVAL = 1.0
 
-#: After a first empty answer.
-_DOUBT = 1.05
+#: From a first empty response to the query that confirms it.
+_EMPTY_CONFIRM_DELAY = 1.05
 
-#: Back-off after failures: the first pause, and its caps when refused and otherwise.
-_FIRST = 0.1
-_REFUSED_CAP = 2.0
-_SILENT_CAP = 5.0
-_RETRY_AFTER_CAP = 60.0
+#: Back-off after failures: the first pause, and its limits for a refused connection and otherwise.
+_FIRST_PAUSE = 0.1
+_MAX_PAUSE_REFUSED = 2.0
+_MAX_PAUSE = 5.0
+_MAX_RETRY_AFTER = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class QuerySchedule:
     """
-    Where one blocking query stands.  Index 0 asks without one, and is answered at once.
+    The state of one blocking query.
+
+    Index 0: query without an index, which returns at once.  `confirming_empty`: the last response
+    was empty and is not confirmed yet; `is_empty`: an empty response is the accepted state.
     """
 
     index: int = 0
     failures: int = 0
     credit: float = _CREDIT
-    asked_at: float = 0.0
-    doubts: bool = False
-    believes_empty: bool = False
+    started_at: float = 0.0
+    confirming_empty: bool = False
+    is_empty: bool = False
 
 
-def asking(schedule: QuerySchedule, now: float) -> QuerySchedule:
+def on_start(schedule: QuerySchedule, now: float) -> QuerySchedule:
     """
-    Note that a query starts.
+    Record that a query starts.
     """
-    gained = (now - schedule.asked_at) * _CREDIT_PER_SECOND
-    return replace(schedule, asked_at=now, credit=min(_CREDIT, schedule.credit + gained))
+    gained = (now - schedule.started_at) * _CREDIT_PER_SECOND
+    return replace(schedule, started_at=now, credit=min(_CREDIT, schedule.credit + gained))
 
 
-def answered(
-    schedule: QuerySchedule, index: int | None, *, is_news: bool, is_empty: bool, now: float
+def on_response(
+    schedule: QuerySchedule, index: int | None, *, is_changed: bool, is_empty: bool, now: float
 ) -> tuple[QuerySchedule, float, bool]:
     """
-    Take in an answer: the next cursor, how long to wait, and whether the answer is certain.
+    Process a response: return the next schedule, the pause, and whether the response is confirmed.
     """
-    if is_empty and not schedule.believes_empty and not schedule.doubts:
-        return replace(schedule, index=0, failures=0, doubts=True), _DOUBT, False
+    if is_empty and not schedule.is_empty and not schedule.confirming_empty:
+        unconfirmed = replace(schedule, index=0, failures=0, confirming_empty=True)
+        return unconfirmed, _EMPTY_CONFIRM_DELAY, False
     usable = index is not None and index > 0
-    credit = schedule.credit if is_news or schedule.doubts else max(0.0, schedule.credit - 1.0)
+    is_free = is_changed or schedule.confirming_empty
+    credit = schedule.credit if is_free else max(0.0, schedule.credit - 1.0)
     following = replace(
         schedule,
         index=index if index is not None and index >= max(1, schedule.index) else 0,
         failures=0,
         credit=credit,
-        doubts=False,
-        believes_empty=is_empty,
+        confirming_empty=False,
+        is_empty=is_empty,
     )
     if not usable:
-        return following, _POLL, True
-    pause = _FLOOR if is_news or credit >= 1.0 else 1.0 / _CREDIT_PER_SECOND
-    return following, max(0.0, schedule.asked_at + pause - now), True
+        return following, _POLL_INTERVAL, True
+    pause = _MIN_INTERVAL if is_changed or credit >= 1.0 else 1.0 / _CREDIT_PER_SECOND
+    return following, max(0.0, schedule.started_at + pause - now), True
 
 
-def anew(schedule: QuerySchedule, now: float) -> tuple[QuerySchedule, float]:
+def on_requery(schedule: QuerySchedule, now: float) -> tuple[QuerySchedule, float]:
     """
-    Ask again from the beginning, because somebody wants to know: the next cursor, and the wait.
+    Query again without an index, on request: return the next schedule and the pause.
 
-    It uses up credit like an answer without news, so that a storm of wishes is no storm of queries.
+    It uses up credit like a response without a change, so that many requests do not cause as many
+    queries.
     """
-    following = replace(schedule, index=0, doubts=False, credit=max(0.0, schedule.credit - 1.0))
-    pause = _FLOOR if schedule.credit >= 1.0 else 1.0 / _CREDIT_PER_SECOND
-    return following, max(0.0, schedule.asked_at + pause - now)
+    following = replace(
+        schedule, index=0, confirming_empty=False, credit=max(0.0, schedule.credit - 1.0)
+    )
+    pause = _MIN_INTERVAL if schedule.credit >= 1.0 else 1.0 / _CREDIT_PER_SECOND
+    return following, max(0.0, schedule.started_at + pause - now)
 
 
-def failed(
+def on_failure(
     schedule: QuerySchedule, *, refused: bool, retry_after: float | None, chance: float, now: float
 ) -> tuple[QuerySchedule, float]:
     """
-    Take in a failure: the next cursor, which asks without an index, and how long to wait.
+    Process a failure: return the next schedule, without an index, and the pause.
 
-    The cap bounds the time from one start of a query to the next: a query that failed only after
-    some seconds has waited already.
+    The limit bounds the time between the starts of two queries: the time that a query took to fail
+    counts as waiting.
     """
-    following = replace(schedule, index=0, failures=schedule.failures + 1, doubts=False)
-    cap = _REFUSED_CAP if refused else _SILENT_CAP
-    pause = min(cap, _FIRST * 2.0 ** min(schedule.failures, 16))
+    following = replace(schedule, index=0, failures=schedule.failures + 1, confirming_empty=False)
+    limit = _MAX_PAUSE_REFUSED if refused else _MAX_PAUSE
+    pause = min(limit, _FIRST_PAUSE * 2.0 ** min(schedule.failures, 16))
     if retry_after is not None and retry_after > 0:
-        return following, min(retry_after, _RETRY_AFTER_CAP)
-    return following, max(0.0, min(pause * (0.5 + chance / 2), schedule.asked_at + cap - now))
+        return following, min(retry_after, _MAX_RETRY_AFTER)
+    return following, max(0.0, min(pause * (0.5 + chance / 2), schedule.started_at + limit - now))

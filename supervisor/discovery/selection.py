@@ -1,12 +1,12 @@
 """
-Which rows of a service are ours to serve, and how: the registry's answer becomes knowledge here.
+Select the rows of a service that are served, and their options, from a response of the registry.
 
-Three things happen to a row.  It is *refused* when it makes no sense or names a place that must
-not get traffic; it is *passed over* when it makes sense and is not for us (another job's, without
-a tag that was asked for, or our own address); else it is an endpoint.  The difference matters: an
-answer whose rows are all refused teaches nothing, one whose rows are passed over does.
+A row is *refused* if it is malformed or its address must not get traffic.  It is *skipped* if it is
+well formed but not selected: another job's, without a required tag, or the balancer's own address.
+Otherwise it is an endpoint.  The difference matters: a response whose rows are all refused is
+treated as a failure, one whose rows are all skipped as valid and empty.
 
-Pure, and quick: ten thousand rows are an ordinary answer to a query that many changes end.
+Pure, and fast: ten thousand rows are an ordinary response, and changes can be frequent.
 """
 
 import re
@@ -20,19 +20,20 @@ from supervisor.discovery import tags
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
-#: Jobs that are named when a service has several, and how much of each name.
-_JOBS_NAMED = 5
-_JOB_LENGTH = 128
+#: How many jobs are reported when a service has several, and how much of each name.
+_MAX_JOBS = 5
+_MAX_JOB_LENGTH = 128
 
-_USUAL = ServerOptions()
+_DEFAULT = ServerOptions()
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
     """
-    What one answer says: the fields are those of `SnapshotArrived`.
+    The result of one response; the fields are those of `SnapshotArrived`.
 
-    Two are equal when they serve the same in the same way: that others come and go is no news.
+    Two selections are equal if they serve the same endpoints in the same way, whatever other rows
+    there were.
     """
 
     endpoints: tuple[Endpoint, ...] = ()
@@ -47,21 +48,21 @@ class Selection:
     @property
     def all_rejected(self) -> bool:
         """
-        Tell whether every row that may have been for us was refused.
+        Tell whether there were refused rows and no endpoints.
         """
         return bool(self.refused) and not self.endpoints
 
 
 def select(rows: Iterable[object], settings: Settings) -> Selection:
     """
-    Read the rows of a service, each by itself: a wrong one loses only itself.
+    Select from the rows of a service; an invalid row does not affect the others.
     """
-    address_policy, job, wanted = (
+    address_policy, job, required_tags = (
         settings.address_policy,
         settings.service_job,
         settings.service_tags,
     )
-    asks_nomad = settings.health_check == "nomad"
+    needs_allocations = settings.health_check == "nomad"
     found: dict[Endpoint, ServerOptions] = {}
     allocations: dict[Endpoint, tuple[int, str]] = {}
     jobs: set[str] = set()
@@ -70,10 +71,10 @@ def select(rows: Iterable[object], settings: Settings) -> Selection:
         if not isinstance(row, dict):
             refused += 1
             continue
-        ours = _is_wanted(row, job, wanted)
-        if not ours:
-            skipped += ours is False
-            refused += ours is None
+        is_selected = _is_selected(row, job, required_tags)
+        if not is_selected:
+            skipped += is_selected is False
+            refused += is_selected is None
             continue
         endpoint = validate(row.get("Address"), row.get("Port"), address_policy)
         if endpoint is None:
@@ -82,8 +83,8 @@ def select(rows: Iterable[object], settings: Settings) -> Selection:
         if endpoint is OURS:
             skipped += 1
             continue
-        options, odd = tags.parse(row.get("Tags"))
-        invalid_tags += odd
+        options, invalid = tags.parse(row.get("Tags"))
+        invalid_tags += invalid
         known = found.get(endpoint)
         found[endpoint] = (
             options if known is None or known == options else known.merged_with(options)
@@ -91,45 +92,47 @@ def select(rows: Iterable[object], settings: Settings) -> Selection:
         name = row.get("JobID")
         if name and isinstance(name, str):
             jobs.add(name)
-        if asks_nomad:
-            _note_allocation(allocations, endpoint, row)
+        if needs_allocations:
+            _record_allocation(allocations, endpoint, row)
     endpoints, over_limit = cap(found, settings.max_endpoints)
     return Selection(
         endpoints,
-        {endpoint: found[endpoint] for endpoint in endpoints if found[endpoint] != _USUAL},
+        {endpoint: found[endpoint] for endpoint in endpoints if found[endpoint] != _DEFAULT},
         {endpoint: allocations[endpoint][1] for endpoint in endpoints if endpoint in allocations},
         refused=refused,
         over_limit=over_limit,
         skipped=skipped,
         invalid_tags=invalid_tags,
-        jobs=() if job else tuple(name[:_JOB_LENGTH] for name in sorted(jobs)[:_JOBS_NAMED]),
+        jobs=() if job else tuple(name[:_MAX_JOB_LENGTH] for name in sorted(jobs)[:_MAX_JOBS]),
     )
 
 
-def _is_wanted(row: dict[object, object], job: str, wanted: tuple[str, ...]) -> bool | None:
-    """Tell whether a row is of our job and has all our tags; None when it cannot be told."""
+def _is_selected(
+    row: dict[object, object], job: str, required_tags: tuple[str, ...]
+) -> bool | None:
+    """Tell whether a row is of the job and has all the tags; None if the row is malformed."""
     if job:
         name = row.get("JobID")
         if not isinstance(name, str):
             return None
         if name != job:
             return False
-    if wanted:
-        given = row.get("Tags")
-        if given is None:  # what Nomad says of an instance without tags
+    if required_tags:
+        row_tags = row.get("Tags")
+        if row_tags is None:  # Nomad's value for an instance without tags
             return False
-        if not isinstance(given, list):
+        if not isinstance(row_tags, list):
             return None
-        for tag in wanted:
-            if tag not in given:
+        for tag in required_tags:
+            if tag not in row_tags:
                 return False
     return True
 
 
-def _note_allocation(
+def _record_allocation(
     allocations: dict[Endpoint, tuple[int, str]], endpoint: Endpoint, row: dict[object, object]
 ) -> None:
-    """Remember whose endpoint it is: where an address and port were taken over, the newer one's."""
+    """Record an endpoint's allocation: the newer one if an address and port were reused."""
     name, index = row.get("AllocID"), row.get("CreateIndex")
     if isinstance(name, str) and _UUID.fullmatch(name):
         claim = (index if type(index) is int else 0, name)

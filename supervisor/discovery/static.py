@@ -1,9 +1,9 @@
 """
-Endpoints that somebody lists: in the environment, or in a file that any tool may write.
+Endpoints from a list in the environment, or from a file that another tool may write.
 
 A file is read again when it changes and at SIGHUP.  Host names are resolved here and never by
-nginx, whose master would stand still for a dead name server; a name that cannot be resolved keeps
-the addresses it had.
+nginx, whose master would block on an unreachable name server; a name that cannot be resolved keeps
+its previous addresses.
 """
 
 import socket
@@ -17,14 +17,14 @@ from supervisor.core.config.settings import Settings
 from supervisor.core.events import DiscoveryFailed, Event, SnapshotArrived
 from supervisor.core.model import Endpoint
 
-#: How often the file's state is looked at, and names are resolved anew.  In seconds.
-_LOOK = 0.2
-_RESOLVE = 5.0
+#: How often the file is checked for changes, and names are resolved again.  In seconds.
+_CHECK_INTERVAL = 0.2
+_RESOLVE_INTERVAL = 5.0
 
-#: An empty list is believed when it still is empty after this long, in seconds.
-_DOUBT = 1.05
-_RETRY = 1.0
-_LARGEST = 8 * 1024 * 1024
+#: An empty list is accepted if it is still empty after this time, in seconds.
+_EMPTY_CONFIRM_DELAY = 1.05
+_RETRY_INTERVAL = 1.0
+_MAX_BYTES = 8 * 1024 * 1024
 
 
 class StaticSource:
@@ -33,68 +33,73 @@ class StaticSource:
     """
 
     def __init__(
-        self, name: str, read: "Listing", settings: Settings, post: Callable[[Event], None]
+        self, name: str, listing: "Listing", settings: Settings, post: Callable[[Event], None]
     ) -> None:
         self.name = name
-        self._listing = read
+        self._listing = listing
         self._settings = settings
         self._post = post
-        self._again = threading.Event()
+        self._requery_event = threading.Event()
         self._resolved: dict[str, list[str]] = {}
 
     def start(self) -> None:
-        """Begin to read."""
-        threading.Thread(target=self._follow, name=self.name, daemon=True).start()
+        """Start the thread."""
+        threading.Thread(target=self._run, name=self.name, daemon=True).start()
 
     def requery(self) -> None:
         """Read again now."""
-        self._again.set()
+        self._requery_event.set()
 
-    def _follow(self) -> None:
-        believes_empty = False
+    def _run(self) -> None:
+        confirmed_empty = False
         while True:
-            self._again.clear()
+            self._requery_event.clear()
             stamp = self._listing.stamp()
             try:
-                found, names = self._read()
+                found, has_names = self._read()
             except (OSError, ValueError) as error:
-                self._post(DiscoveryFailed(self.name, str(error), _RETRY))
-                self._await_change(stamp, _RETRY)
+                self._post(DiscoveryFailed(self.name, str(error), _RETRY_INTERVAL))
+                self._await_change(stamp, _RETRY_INTERVAL)
                 continue
-            believes_empty = not found.endpoints and believes_empty
-            if found.endpoints or believes_empty:
+            confirmed_empty = not found.endpoints and confirmed_empty
+            if found.endpoints or confirmed_empty:
                 self._post(found)
-                self._await_change(stamp, _RESOLVE if names else None)
+                self._await_change(stamp, _RESOLVE_INTERVAL if has_names else None)
             else:
                 self._post(replace(found, confirmed=False))
-                believes_empty = not self._await_change(stamp, _DOUBT)
+                confirmed_empty = not self._await_change(stamp, _EMPTY_CONFIRM_DELAY)
 
     def _read(self) -> tuple[SnapshotArrived, bool]:
-        """Read the list: what it says, and whether there are names in it.  Raises OSError too."""
-        sites, refused = self._listing.read()
+        """
+        Read the list: return its endpoints, and whether it contains names.
+
+        Raises OSError and ValueError.
+        """
+        entries, refused = self._listing.read()
         endpoints: set[Endpoint] = set()
-        skipped, names = 0, False
-        for site in sites:
-            is_name = read_address(site.host) is None
-            names = names or is_name
-            addresses = self._resolve(site.host) if is_name else [site.host]
-            admitted = {
-                validate(address, site.port, self._settings.address_policy) for address in addresses
+        skipped, has_names = 0, False
+        for entry in entries:
+            is_name = read_address(entry.host) is None
+            has_names = has_names or is_name
+            addresses = self._resolve(entry.host) if is_name else [entry.host]
+            validated = {
+                validate(address, entry.port, self._settings.address_policy)
+                for address in addresses
             }
-            found = {endpoint for endpoint in admitted if isinstance(endpoint, Endpoint)}
+            found = {endpoint for endpoint in validated if isinstance(endpoint, Endpoint)}
             endpoints |= found
             if not found:
-                skipped += OURS in admitted
-                refused += OURS not in admitted
+                skipped += OURS in validated
+                refused += OURS not in validated
         if refused and not endpoints and not skipped:
             raise ValueError(
                 f"none of the {refused} listed endpoints may be served or could be resolved"
             )
         kept, over_limit = cap(endpoints, self._settings.max_endpoints)
-        told = SnapshotArrived(
+        snapshot = SnapshotArrived(
             self.name, kept, refused=refused, over_limit=over_limit, skipped=skipped
         )
-        return told, names
+        return snapshot, has_names
 
     def _resolve(self, host: str) -> list[str]:
         try:
@@ -104,12 +109,14 @@ class StaticSource:
             pass
         return self._resolved.get(host, [])
 
-    def _await_change(self, stamp: object, at_most: float | None) -> bool:
-        """Wait until the list may have changed; tell whether it did before the time was over."""
+    def _await_change(self, stamp: object, timeout: float | None) -> bool:
+        """Wait until the list may have changed; return whether it did before the timeout."""
         waited = 0.0
-        while at_most is None or waited < at_most:
-            pause = _LOOK if at_most is None else min(_LOOK, at_most - waited)
-            if self._again.wait(pause if self._listing.can_change or at_most is not None else None):
+        while timeout is None or waited < timeout:
+            pause = _CHECK_INTERVAL if timeout is None else min(_CHECK_INTERVAL, timeout - waited)
+            if self._requery_event.wait(
+                pause if self._listing.can_change or timeout is not None else None
+            ):
                 return True
             if self._listing.stamp() != stamp:
                 return True
@@ -119,16 +126,16 @@ class StaticSource:
 
 class Listing:
     """
-    A list of sites: where it is read from, and whether it can change.
+    A list of endpoints, from a file or fixed.
     """
 
-    def __init__(self, path: str = "", sites: Iterable[HostPort] = ()) -> None:
+    def __init__(self, path: str = "", entries: Iterable[HostPort] = ()) -> None:
         self._path = path
-        self._sites = list(sites)
+        self._entries = list(entries)
         self.can_change = bool(path)
 
     def stamp(self) -> object:
-        """Return something that differs when the list may have changed."""
+        """Return a value that differs if the list may have changed."""
         if not self._path:
             return None
         try:
@@ -138,34 +145,36 @@ class Listing:
         return found.st_mtime_ns, found.st_ino, found.st_size
 
     def read(self) -> tuple[list[HostPort], int]:
-        """Return the sites, and how many lines are none.  Raises OSError."""
+        """Return the entries, and how many lines are invalid.  Raises OSError."""
         if not self._path:
-            return self._sites, 0
+            return self._entries, 0
         try:
             with Path(self._path).open("rb") as file:
-                text = file.read(_LARGEST + 1)
+                data = file.read(_MAX_BYTES + 1)
         except OSError as error:
             raise OSError(
-                f"cannot read ENDPOINTS_FILE={self._path!r}: {error.strerror}; trying again"
+                f"cannot read ENDPOINTS_FILE={self._path!r}: {error.strerror}; retrying"
             ) from None
-        if len(text) > _LARGEST:
-            raise OSError(f"cannot use ENDPOINTS_FILE={self._path!r}: longer than {_LARGEST} bytes")
-        sites, refused = [], 0
-        for line in text.decode(errors="replace").splitlines():
-            entry = line.partition("#")[0].strip()
-            if entry:
+        if len(data) > _MAX_BYTES:
+            raise OSError(
+                f"cannot use ENDPOINTS_FILE={self._path!r}: longer than {_MAX_BYTES} bytes"
+            )
+        entries, refused = [], 0
+        for line in data.decode(errors="replace").splitlines():
+            text = line.partition("#")[0].strip()
+            if text:
                 try:
-                    sites.append(parse_host_port(entry))
+                    entries.append(parse_host_port(text))
                 except ValueError:
                     refused += 1
-        return sites, refused
+        return entries, refused
 
 
-def from_file(path: str) -> Listing:
-    """List what a file holds, one `host:port` a line; `#` begins a comment."""
+def list_file(path: str) -> Listing:
+    """Build a list from a file: one `host:port` a line; `#` starts a comment."""
     return Listing(path=path)
 
 
-def fixed(sites: Iterable[HostPort]) -> Listing:
-    """List what the settings hold."""
-    return Listing(sites=sites)
+def list_fixed(entries: Iterable[HostPort]) -> Listing:
+    """Build a list from the settings."""
+    return Listing(entries=entries)

@@ -1,8 +1,9 @@
 """
-Probes: the sense that tells which endpoints are ready, whatever the registry says.
+Health checks: which endpoints are ready, whatever the registry lists.
 
-Nobody else does: Nomad lists instances before they listen, and a crashed one while it waits to be
-restarted.  A probe's own trouble is never the endpoint's, and nothing here acts on what it learns.
+Nomad lists instances before they listen, and crashed ones while they wait to be restarted.  A local
+error of a probe is never counted against the endpoint.  This package posts health changes and does
+not act on them.
 """
 
 from collections.abc import Callable
@@ -13,29 +14,29 @@ from supervisor.core.config.settings import Settings
 from supervisor.core.events import Event
 from supervisor.health.prober import Prober
 
-__all__ = ["Probing", "prober"]
+__all__ = ["HealthChecker", "prober"]
 
 
 class HealthChecker(Protocol):
     """
-    What the loop needs of the probes.
+    The interface of the health checks, as used by the loop.
     """
 
     def start(self) -> None:
-        """Begin to probe whatever is watched."""
+        """Start the threads."""
 
-    def watch(self, order: SetProbeTargets) -> None:
-        """Probe these from now on, and no others."""
+    def watch(self, targets: SetProbeTargets) -> None:
+        """Check these endpoints from now on, and no others."""
 
 
 def prober(
     settings: Settings, post: Callable[[Event], None], redact: Callable[[list[str]], None]
 ) -> HealthChecker:
     """
-    Build the probes that the settings name; `redact` is told every token that is read.
+    Build the health checks that the settings configure; each token read is passed to `redact`.
     """
     if settings.health_check == "nomad":
-        # Few ask for it, and memory is a promise to all.
+        # Imported on demand: it is rarely used, and memory use is bounded.
         from supervisor.health.nomad_checks import NomadChecker  # noqa: PLC0415
 
         return NomadChecker(settings, post, redact)

@@ -1,5 +1,5 @@
 """
-What Nomad's checks say of an allocation, and what is kept of it between two questions.
+The results of Nomad's checks for one allocation, and the state kept between two queries.
 """
 
 from collections.abc import Iterable
@@ -11,16 +11,16 @@ from supervisor.health.state import ProbeResult
 
 class CheckSummary(Enum):
     """
-    What all checks of an allocation say together; `nothing` is that there are none.
+    The combined result of all checks of an allocation; `NO_CHECKS`: there are none.
     """
 
     PASSED = "passed"
     FAILED = "failed"
     PENDING = "pending"
-    NOTHING = "nothing"
+    NO_CHECKS = "no_checks"
 
-    def verdict(self, *, was_ready: bool) -> ProbeResult | None:
-        """Judge: one that was ready once has not failed by a check that begins anew."""
+    def to_probe_result(self, *, was_ready: bool) -> ProbeResult | None:
+        """Convert to a probe result; pending checks do not fail an endpoint that was ready."""
         if self is CheckSummary.PASSED:
             return ProbeResult.PASSED
         if self is CheckSummary.FAILED or (self is CheckSummary.PENDING and not was_ready):
@@ -30,11 +30,11 @@ class CheckSummary(Enum):
 
 def summarize(rows: Iterable[tuple[str, str]], services: frozenset[str]) -> CheckSummary:
     """
-    Sum up the checks of these services: one failure is enough, and so is one that is to come.
+    Combine the checks of these services: one failed check fails all, then one pending check counts.
     """
     statuses = {status for service, status in rows if service in services}
     if not statuses:
-        return CheckSummary.NOTHING
+        return CheckSummary.NO_CHECKS
     if "failure" in statuses:
         return CheckSummary.FAILED
     return CheckSummary.PASSED if statuses == {"success"} else CheckSummary.PENDING
@@ -42,10 +42,10 @@ def summarize(rows: Iterable[tuple[str, str]], services: frozenset[str]) -> Chec
 
 class AllocationChecks:
     """
-    Its endpoints, when it is due, and since when nothing was learned of it.
+    The endpoints of an allocation, when its next query is due, and since when queries have failed.
 
-    It is bare while it has never had a check: then its service has none.  One that had some and
-    has none any more is stopping.
+    `has_no_checks` is true while no check has ever been reported: then its service defines none.
+    An allocation whose checks have disappeared is stopping.
     """
 
     __slots__ = ("due", "endpoints", "had_checks", "has_no_checks", "unanswered_since")
@@ -57,13 +57,13 @@ class AllocationChecks:
         self.has_no_checks = False
         self.unanswered_since: float | None = None
 
-    def on_answer(self, said: CheckSummary) -> None:
-        """Take in an answer."""
+    def on_response(self, summary: CheckSummary) -> None:
+        """Record a response."""
         self.unanswered_since = None
-        self.had_checks = self.had_checks or said is not CheckSummary.NOTHING
+        self.had_checks = self.had_checks or summary is not CheckSummary.NO_CHECKS
         self.has_no_checks = not self.had_checks
 
-    def on_no_answer(self, asked_at: float) -> None:
-        """Take in that a question was not answered."""
+    def on_failure(self, started_at: float) -> None:
+        """Record that a query failed."""
         if self.unanswered_since is None:
-            self.unanswered_since = asked_at
+            self.unanswered_since = started_at

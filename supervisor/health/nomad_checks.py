@@ -1,14 +1,15 @@
 """
-HEALTH_CHECK=nomad: what Nomad's own checks say, asked allocation by allocation.
+HEALTH_CHECK=nomad: the results of Nomad's own checks, queried for one allocation at a time.
 
-The answer is a call to the client node that holds it, so there is one question at a time.  Silence
-is no verdict: while Nomad is away, those that were ready once are probed by TCP, so that a dead one
-still leaves.  So is, always, whatever Nomad has no checks for, and what has left the registry: the
-checks of an allocation that is stopping are gone before it is.  Without the right to ask, all is
-probed by TCP, and that is said once.
+Nomad forwards each query to the client node of the allocation, so only one query is in progress at
+a time.  A failed query is not a result: while Nomad is unreachable, endpoints that were ready once
+are probed by TCP, so that a dead one is still removed.  Always probed by TCP are endpoints without
+checks in Nomad, and endpoints that have left the registry: the checks of a stopping allocation
+disappear before it does.  Without the permission to read checks, all endpoints are probed by TCP,
+which is reported once.
 
-The thread here and that of the prober both learn; a lock keeps what is known, and is never held
-while a question is under way.
+The thread of this module and that of the prober both update the records; a lock protects them, and
+is never held during a query.
 """
 
 import threading
@@ -27,21 +28,22 @@ from supervisor.nomad.api import ChecksQuery
 from supervisor.nomad.errors import NomadError
 from supervisor.system.jitter import chance
 
-#: Nomad is away when it has said nothing for so many intervals.
-_AWAY_AFTER = 3
+#: Nomad counts as unreachable after this many intervals without a response.
+_UNREACHABLE_AFTER = 3
 
-#: A right is missing when so many answers in a row say so: a server that lags knows no new token.
-_SURE = 2
-_UNSURE_PAUSE = 1.0
+#: The permission counts as missing after this many 403s in a row: a server that lags behind its
+#: leader does not have a new token yet.
+_MAX_REFUSALS = 2
+_REFUSAL_PAUSE = 1.0
 
-#: Back-off while Nomad does not answer, and how much of a `Retry-After` is followed.
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
-_LONGEST_RETRY_AFTER = 60.0
+#: Back-off while queries fail, and the limit for `Retry-After`, in seconds.
+_FIRST_PAUSE, _MAX_PAUSE = 0.1, 5.0
+_MAX_RETRY_AFTER = 60.0
 
 
 class NomadChecker:
     """
-    A thread that asks Nomad, beside a prober for what Nomad does not tell.
+    A thread that queries Nomad, and a TCP prober for the endpoints that Nomad does not check.
     """
 
     def __init__(
@@ -54,45 +56,47 @@ class NomadChecker:
         self._rise, self._fall = settings.health_rise, settings.health_fall
         self._interval = settings.health_interval
         self._post = post
-        self._checks = ChecksQuery(settings, redact)
-        self._prober = Prober(settings, self._heard)
+        self._client = ChecksQuery(settings, redact)
+        self._prober = Prober(settings, self._on_tcp_event)
         self._services = frozenset(settings.service_name)
         self._lock = threading.Lock()
         self._wake_event = threading.Event()
-        self._order = SetProbeTargets(frozenset())
-        self._probed = SetProbeTargets(frozenset())
-        self._known: dict[Endpoint, ProbeRecord] = {}
+        self._targets = SetProbeTargets(frozenset())
+        self._tcp_targets = SetProbeTargets(frozenset())
+        self._records: dict[Endpoint, ProbeRecord] = {}
         self._allocations: dict[str, AllocationChecks] = {}
         self._fell_back = False
         self._refusals = 0
         self._failures = 0
         self._unanswered_since: float | None = None
-        self._quiet_until = 0.0
+        self._paused_until = 0.0
 
     def start(self) -> None:
-        """Start both threads; they rest until they are told whom to watch."""
+        """Start both threads; they wait for the first targets."""
         self._prober.start()
         threading.Thread(target=self._run, name="checks", daemon=True).start()
 
-    def watch(self, order: SetProbeTargets) -> None:
-        """Follow these from now on; what is known of those that stay is kept.  From any thread."""
+    def watch(self, targets: SetProbeTargets) -> None:
+        """Check these from now on; the records of endpoints that stay are kept.  Thread-safe."""
         now = time.monotonic()
         with self._lock:
-            self._order = order
-            wanted = order.endpoints | order.leaving
-            for endpoint in self._known.keys() - wanted:
-                del self._known[endpoint]
-            for endpoint in wanted - self._known.keys():
-                self._known[endpoint] = state.new_record(now, was_ready=endpoint in order.was_ready)
+            self._targets = targets
+            wanted = targets.endpoints | targets.leaving
+            for endpoint in self._records.keys() - wanted:
+                del self._records[endpoint]
+            for endpoint in wanted - self._records.keys():
+                self._records[endpoint] = state.new_record(
+                    now, was_ready=endpoint in targets.was_ready
+                )
             before, self._allocations = self._allocations, {}
-            for endpoint in order.endpoints - order.leaving:
-                if name := order.allocations.get(endpoint, ""):
-                    known = self._allocations.get(name)
-                    if known is None:
-                        known = self._allocations[name] = before.get(name) or AllocationChecks(now)
-                        known.endpoints = []
-                    known.endpoints.append(endpoint)
-            self._share(now)
+            for endpoint in targets.endpoints - targets.leaving:
+                if name := targets.allocations.get(endpoint, ""):
+                    checks = self._allocations.get(name)
+                    if checks is None:
+                        checks = self._allocations[name] = before.get(name) or AllocationChecks(now)
+                        checks.endpoints = []
+                    checks.endpoints.append(endpoint)
+            self._update_tcp_targets(now)
         self._wake_event.set()
 
     def _run(self) -> None:
@@ -105,146 +109,150 @@ class NomadChecker:
                 self._wake_event.clear()
                 continue
             try:
-                said = summarize(self._checks.list_checks(name), self._services)
-            except NomadError as trouble:
-                self._fail(name, trouble, now)
+                summary = summarize(self._client.list_checks(name), self._services)
+            except NomadError as error:
+                self._on_failure(name, error, now)
             else:
-                self._learn(name, said)
+                self._on_response(name, summary)
 
     def _next(self) -> tuple[float, str]:
-        """Tell which allocation to ask next, and when."""
+        """Return when the next query is due, and for which allocation."""
         if self._fell_back or not self._allocations:
             return NEVER, ""
         due, name = min((each.due, name) for name, each in self._allocations.items())
-        return max(due, self._quiet_until), name
+        return max(due, self._paused_until), name
 
-    # ------------------------------------------------------------------------- what is learned
+    # -------------------------------------------------------------------------------- results
 
-    def _learn(self, name: str, said: CheckSummary) -> None:
-        """Take in an answer."""
+    def _on_response(self, name: str, summary: CheckSummary) -> None:
+        """Process a response."""
         now = time.monotonic()
         with self._lock:
             self._unanswered_since, self._failures, self._refusals = None, 0, 0
             allocation = self._allocations.get(name)
-            if allocation:  # it may have been dropped meanwhile
-                allocation.on_answer(said)
-                self._judge(allocation, said, now)
+            if allocation:  # it may have been removed during the query
+                allocation.on_response(summary)
+                self._apply_summary(allocation, summary, now)
                 allocation.due = now + self._pause(allocation, now)
-            self._share(now)
+            self._update_tcp_targets(now)
 
-    def _judge(self, allocation: AllocationChecks, said: CheckSummary, now: float) -> None:
-        news: dict[Endpoint, HealthState] = {}
+    def _apply_summary(
+        self, allocation: AllocationChecks, summary: CheckSummary, now: float
+    ) -> None:
+        changes: dict[Endpoint, HealthState] = {}
         for endpoint in allocation.endpoints:
-            before = self._known[endpoint]
-            verdict = said.verdict(was_ready=before.was_ready)
-            if verdict is None:
+            before = self._records[endpoint]
+            result = summary.to_probe_result(was_ready=before.was_ready)
+            if result is None:
                 continue
-            after = state.judge(before, verdict, now, self._rise, self._fall)
-            self._known[endpoint] = after
+            after = state.apply_result(before, result, now, self._rise, self._fall)
+            self._records[endpoint] = after
             if after.health_state is not before.health_state:
-                news[endpoint] = after.health_state
-        if news:
-            self._post(HealthChanged(news))
+                changes[endpoint] = after.health_state
+        if changes:
+            self._post(HealthChanged(changes))
 
     def _pause(self, allocation: AllocationChecks, now: float) -> float:
         if allocation.has_no_checks:
             return self._interval
         return min(
             state.pause(
-                self._known[endpoint],
+                self._records[endpoint],
                 now,
                 has_fast_slot=False,
                 is_leaving=False,
-                endpoints_total=len(self._known),
+                endpoints_total=len(self._records),
                 interval=self._interval,
                 chance=chance(),
             )
             for endpoint in allocation.endpoints
         )
 
-    def _fail(self, name: str, trouble: NomadError, asked_at: float) -> None:
-        """Take in that there was no answer; 404 is one, but of somebody else's trouble."""
+    def _on_failure(self, name: str, error: NomadError, started_at: float) -> None:
+        """Process a failed query; a 404 does not mean that Nomad is unreachable."""
         now = time.monotonic()
         with self._lock:
-            if _lacks_permission(trouble):
+            if _lacks_permission(error):
                 self._refusals += 1
-                self._quiet_until = now + _UNSURE_PAUSE
-                if self._refusals == _SURE:
+                self._paused_until = now + _REFUSAL_PAUSE
+                if self._refusals == _MAX_REFUSALS:
                     self._fell_back = True
-                    self._post(ProbesFellBack(trouble.reason, _policy_hint(self._settings)))
+                    self._post(ProbesFellBack(error.reason, _policy_hint(self._settings)))
             else:
                 allocation = self._allocations.get(name)
-                if allocation:  # others are asked before it is asked again
-                    allocation.on_no_answer(asked_at)
+                if allocation:  # the other allocations are queried first
+                    allocation.on_failure(started_at)
                     allocation.due = now + self._pause(allocation, now)
-                self._rest(trouble, asked_at, now)
-            self._share(now)
+                self._back_off(error, started_at, now)
+            self._update_tcp_targets(now)
 
-    def _rest(self, trouble: NomadError, asked_at: float, now: float) -> None:
-        """Leave Nomad alone for a while, longer each time."""
-        if trouble.status == 404:
+    def _back_off(self, error: NomadError, started_at: float, now: float) -> None:
+        """Send no query for a while, longer after each failure."""
+        if error.status == 404:
             self._unanswered_since, self._failures = None, 0
             return
         if self._unanswered_since is None:
-            self._unanswered_since = asked_at
-        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self._failures, 16))
+            self._unanswered_since = started_at
+        pause = min(_MAX_PAUSE, _FIRST_PAUSE * 2.0 ** min(self._failures, 16))
         self._failures += 1
-        told = min(trouble.retry_after or 0.0, _LONGEST_RETRY_AFTER)
-        self._quiet_until = now + max(told, pause * (0.5 + chance() / 2))
+        retry_after = min(error.retry_after or 0.0, _MAX_RETRY_AFTER)
+        self._paused_until = now + max(retry_after, pause * (0.5 + chance() / 2))
 
-    # ------------------------------------------------------------------- what is probed by TCP
+    # ------------------------------------------------------------------------------ TCP probes
 
-    def _share(self, now: float) -> None:
-        """Hand over to the prober what Nomad does not tell, and take back what it tells again."""
-        order, endpoints = self._order, self._order.endpoints
+    def _update_tcp_targets(self, now: float) -> None:
+        """Give the prober the endpoints without current results from Nomad, and only those."""
+        leaving, endpoints = self._targets.leaving, self._targets.endpoints
         if not self._fell_back:
             endpoints -= {
                 endpoint
                 for allocation in self._allocations.values()
                 if not allocation.has_no_checks
                 for endpoint in allocation.endpoints
-                if not (self._known[endpoint].was_ready and self._is_away(allocation, now))
+                if not (self._records[endpoint].was_ready and self._is_unreachable(allocation, now))
             }
-        if (endpoints, order.leaving) != (self._probed.endpoints, self._probed.leaving):
-            watched = endpoints | order.leaving
-            was_ready = frozenset(each for each in watched if self._known[each].was_ready)
-            self._probed = SetProbeTargets(endpoints, order.leaving, was_ready=was_ready)
-            self._prober.watch(self._probed)
+        if (endpoints, leaving) != (self._tcp_targets.endpoints, self._tcp_targets.leaving):
+            probed = endpoints | leaving
+            was_ready = frozenset(each for each in probed if self._records[each].was_ready)
+            self._tcp_targets = SetProbeTargets(endpoints, leaving, was_ready=was_ready)
+            self._prober.watch(self._tcp_targets)
 
-    def _is_away(self, allocation: AllocationChecks, now: float) -> bool:
-        limit = now - _AWAY_AFTER * self._interval
+    def _is_unreachable(self, allocation: AllocationChecks, now: float) -> bool:
+        limit = now - _UNREACHABLE_AFTER * self._interval
         return any(
             since is not None and since < limit
             for since in (self._unanswered_since, allocation.unanswered_since)
         )
 
-    def _heard(self, event: Event) -> None:
-        """Take in what the prober learned, in its thread."""
+    def _on_tcp_event(self, event: Event) -> None:
+        """Apply an event of the TCP prober, in its thread."""
         assert isinstance(event, HealthChanged)
         now = time.monotonic()
         with self._lock:
-            probed = self._probed.endpoints | self._probed.leaving
-            news = {
+            probed = self._tcp_targets.endpoints | self._tcp_targets.leaving
+            changes = {
                 endpoint: health_state
                 for endpoint, health_state in event.health_states.items()
-                if endpoint in probed and self._known[endpoint].health_state is not health_state
+                if endpoint in probed and self._records[endpoint].health_state is not health_state
             }
-            for endpoint, health_state in news.items():
-                self._known[endpoint] = state.adopted(self._known[endpoint], health_state, now)
-            if news:
-                self._post(HealthChanged(news))
+            for endpoint, health_state in changes.items():
+                self._records[endpoint] = state.replace_state(
+                    self._records[endpoint], health_state, now
+                )
+            if changes:
+                self._post(HealthChanged(changes))
 
 
-def _lacks_permission(trouble: NomadError) -> bool:
+def _lacks_permission(error: NomadError) -> bool:
     """
     Tell whether the token may not read jobs.
     """
-    return trouble.status == 403
+    return error.status == 403
 
 
 def _policy_hint(settings: Settings) -> str:
     """
-    Return the policy to apply, and how.
+    Return the policy that grants the permission, and the command to apply it.
     """
     namespace, job = settings.nomad_namespace, settings.nomad_job_id
     bound = f"-namespace {namespace} -job {job} " if job else ""

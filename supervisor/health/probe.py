@@ -1,9 +1,9 @@
 """
-One probe under way: a connection that turns events into a verdict.
+One probe in progress: a connection that turns events into a result.
 
-By TCP an endpoint passes when it is connected and still open after 25 ms: Docker's port proxy
-accepts before anyone listens, and closes within 0.4 ms.  What it says meanwhile does not matter.
-By HTTP only the status line is read.  Nothing here waits: silence until `until` is an answer too.
+A TCP probe passes when the connection is established and still open after 25 ms: Docker's port
+proxy accepts before the container listens, and closes within 0.4 ms.  Data that the server sends is
+ignored.  An HTTP probe reads only the status line.  Nothing blocks: the timeout is a result too.
 
 Events are edge-triggered and the mask is never changed: one registration for each probe.
 """
@@ -17,22 +17,22 @@ import struct
 from supervisor.core.model import Endpoint, HealthState
 from supervisor.health.state import ProbeRecord, ProbeResult
 
-#: How long a connection must stay open.
-_OPEN = 0.025
+#: How long a TCP connection must stay open, in seconds.
+_MIN_OPEN = 0.025
 
-#: What is read of an answer until its status line has come.
-_LONGEST = 4096
+#: How much of a response is read to find its status line, in bytes.
+_MAX_HEAD = 4096
 
 _TYPE = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
 _EVENTS = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 _BROKEN = select.EPOLLERR | select.EPOLLHUP
-_NEWS = _BROKEN | select.EPOLLIN | select.EPOLLRDHUP
+_READABLE = _BROKEN | select.EPOLLIN | select.EPOLLRDHUP
 
-#: Forget the connection at once: nothing is left to wait in TIME_WAIT.
-_AT_ONCE = struct.pack("ii", 1, 0)
+#: SO_LINGER with 0 s: close resets the connection, so none stays in TIME_WAIT.
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
-#: Trouble of this machine, which says nothing about the endpoint.
-_OURS = frozenset(
+#: Errors of this machine, which are not results for the endpoint.
+_LOCAL_ERRORS = frozenset(
     {
         errno.EMFILE,
         errno.ENFILE,
@@ -44,12 +44,12 @@ _OURS = frozenset(
 )
 
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: [^\r\n]*)?\r?\n")
-_BEGINNING = b"HTTP/1."
+_STATUS_PREFIX = b"HTTP/1."
 
 
 class LocalError(Exception):
     """
-    The probe could not be made; that is our own trouble and no verdict.
+    The probe failed because of this machine, so it has no result.
     """
 
 
@@ -57,71 +57,75 @@ class ProbeConnection:
     """
     The connection of one probe.
 
-    `until` is the instant at which silence becomes the verdict.
+    `timeout_at`: when the probe ends without further events.
     """
 
-    __slots__ = ("_is_connected", "_ranges", "_received", "_request", "_socket", "number", "until")
+    __slots__ = ("_is_connected", "_ranges", "_received", "_request", "_socket", "fd", "timeout_at")
 
     def __init__(
-        self, endpoint: Endpoint, until: float, request: bytes, ranges: tuple[tuple[int, int], ...]
+        self,
+        endpoint: Endpoint,
+        timeout_at: float,
+        request: bytes,
+        ranges: tuple[tuple[int, int], ...],
     ) -> None:
-        """Open the connection; without a request it is a probe by TCP.  Raises OSError."""
-        self.until = until
+        """Open the connection; without a request it is a TCP probe.  Raises OSError."""
+        self.timeout_at = timeout_at
         self._request = request
         self._ranges = ranges
         self._received = b""
         self._is_connected = False
         family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
         self._socket = socket.socket(family, _TYPE)
-        failed = self._socket.connect_ex(endpoint)
-        if failed not in {0, errno.EINPROGRESS}:
+        number = self._socket.connect_ex(endpoint)
+        if number not in {0, errno.EINPROGRESS}:
             self._socket.close()
-            raise OSError(failed, "cannot connect")
-        self.number = self._socket.fileno()
+            raise OSError(number, "cannot connect")
+        self.fd = self._socket.fileno()
 
-    def enter(self, epoll: select.epoll) -> None:
-        """Have the events of this connection reported until it is closed.  Raises OursError."""
+    def register(self, epoll: select.epoll) -> None:
+        """Register for events until the connection is closed.  Raises LocalError."""
         try:
-            epoll.register(self.number, _EVENTS)
+            epoll.register(self.fd, _EVENTS)
         except OSError as error:
             self._socket.close()
             raise LocalError(error.strerror) from None
 
     def on_events(self, mask: int, now: float) -> ProbeResult | None:
-        """Take in events: the verdict, if there is one by now.  Raises OursError."""
+        """Process events; return the result if the probe has ended.  Raises LocalError."""
         if not self._is_connected:
             if mask & _BROKEN:
                 return result_of_error(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
             self._is_connected = True
             if not self._request:
-                self.until = now + _OPEN
-            elif not self._ask():
+                self.timeout_at = now + _MIN_OPEN
+            elif not self._send_request():
                 return ProbeResult.FAILED
         if not self._request:
             return ProbeResult.FAILED if mask & (_BROKEN | select.EPOLLRDHUP) else None
-        return self._read() if mask & _NEWS else None
+        return self._read() if mask & _READABLE else None
 
     def on_timeout(self) -> ProbeResult:
-        """Judge that nothing more was heard until the time was over."""
+        """Return the result after the timeout."""
         passed = self._is_connected and not self._request
         return ProbeResult.PASSED if passed else ProbeResult.TIMED_OUT
 
     def close(self) -> None:
         """
-        Let go of the connection.
+        Close the connection.
 
-        One that was only opened is ended and then reset: the server reads a plain end, and
-        no side keeps it for a minute, which at 2,000 probes a second would fill tables.
+        A TCP probe is shut down and then reset: the server reads a normal end, and neither side
+        keeps the connection for a minute, which at 2,000 probes a second would fill tables.
         """
         if not self._request:
             try:
-                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
                 self._socket.shutdown(socket.SHUT_WR)
             except OSError:
-                pass  # there is no connection, or the other side was quicker
+                pass  # not connected, or already closed by the peer
         self._socket.close()
 
-    def _ask(self) -> bool:
+    def _send_request(self) -> bool:
         try:
             return self._socket.send(self._request) == len(self._request)
         except OSError:
@@ -130,7 +134,7 @@ class ProbeConnection:
     def _read(self) -> ProbeResult | None:
         while True:
             try:
-                chunk = self._socket.recv(_LONGEST - len(self._received))
+                chunk = self._socket.recv(_MAX_HEAD - len(self._received))
             except BlockingIOError:
                 return None
             except OSError:
@@ -141,17 +145,17 @@ class ProbeConnection:
             except ValueError:
                 return ProbeResult.FAILED
             if status:
-                fits = any(low <= status <= high for low, high in self._ranges)
-                return ProbeResult.PASSED if fits else ProbeResult.FAILED
-            if not chunk or len(self._received) >= _LONGEST:
+                is_good = any(low <= status <= high for low, high in self._ranges)
+                return ProbeResult.PASSED if is_good else ProbeResult.FAILED
+            if not chunk or len(self._received) >= _MAX_HEAD:
                 return ProbeResult.FAILED
 
 
 def result_of_error(number: int) -> ProbeResult:
     """
-    Judge why a connection failed.  Raises OursError.
+    Return the result for the errno of a failed connection.  Raises LocalError.
     """
-    if number in _OURS:
+    if number in _LOCAL_ERRORS:
         raise LocalError(errno.errorcode[number])
     if number == errno.ECONNREFUSED:
         return ProbeResult.REFUSED
@@ -160,19 +164,19 @@ def result_of_error(number: int) -> ProbeResult:
 
 def status_of(received: bytes) -> int | None:
     """
-    Find the status of an answer, None where more must come; interim answers are passed over.
+    Return the status of a response, None if it is incomplete; interim responses are skipped.
 
-    Raises ValueError when it is no HTTP.
+    Raises ValueError if it is not HTTP.
     """
     while True:
-        if not _BEGINNING.startswith(received[: len(_BEGINNING)]):
+        if not _STATUS_PREFIX.startswith(received[: len(_STATUS_PREFIX)]):
             raise ValueError("no status line")
-        connection = _STATUS.match(received)
-        if not connection:
+        match = _STATUS.match(received)
+        if not match:
             if b"\n" in received:
                 raise ValueError("no status line")
             return None
-        status = int(connection[1])
+        status = int(match[1])
         if status >= 200 or status == 101:
             return status
         end = received.find(b"\r\n\r\n")
@@ -183,10 +187,10 @@ def status_of(received: bytes) -> int | None:
 
 class ProbeTarget:
     """
-    An endpoint, what is known of it, when it is due, and the probe that is under way.
+    An endpoint, its health, when its next probe is due, and its probe in progress.
 
-    `has_fast_slot` is one of the few places for brisk probes; `is_silent` marks a probe under way of
-    an endpoint that was silent the last time.
+    `has_fast_slot`: it is probed at the fast interval.  `may_time_out`: the probe in progress is of
+    an endpoint that timed out the last time.
     """
 
     __slots__ = (
@@ -196,7 +200,7 @@ class ProbeTarget:
         "has_fast_slot",
         "health",
         "is_leaving",
-        "is_silent",
+        "may_time_out",
     )
 
     def __init__(self, endpoint: Endpoint, health: ProbeRecord) -> None:
@@ -206,15 +210,15 @@ class ProbeTarget:
         self.connection: ProbeConnection | None = None
         self.has_fast_slot = False
         self.is_leaving = False
-        self.is_silent = False
+        self.may_time_out = False
 
     @property
-    def is_awaited(self) -> bool:
-        """Whether somebody may be waiting for it to serve."""
+    def is_urgent(self) -> bool:
+        """Whether traffic may be waiting for it to become ready."""
         return self.has_fast_slot or self.health.health_state is HealthState.UNKNOWN
 
     @property
-    def is_well(self) -> bool:
-        """Whether nothing is wrong with it: it does not matter to the instant when it is asked."""
+    def is_stable(self) -> bool:
+        """Whether it is ready without failures, so that its next probe may be delayed."""
         is_ready = self.health.health_state is HealthState.READY
         return is_ready and not self.health.failures and not self.is_leaving

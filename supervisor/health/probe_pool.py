@@ -1,8 +1,8 @@
 """
-All probes under way: how many there may be, what they hear, and when their time is over.
+All probes in progress: their limit, their events and their timeouts.
 
-The selector is the kernel's own, without the layer of `selectors`, which costs 8 us for a probe.
-An instant in the heap counts only as long as it is still the one that stands on its line.
+Uses epoll directly, without the layer of `selectors`, which costs 8 us per probe.  A timeout in the
+heap is valid only while it equals the one of its connection.
 """
 
 import math
@@ -21,20 +21,22 @@ from supervisor.health import state
 from supervisor.health.probe import LocalError, ProbeConnection, ProbeTarget, result_of_error
 from supervisor.health.state import ProbeResult
 
-#: So many at once; half as many of endpoints that were silent the last time, each of which may
-#: hold its line for the whole of HEALTH_TIMEOUT while others wait.
-_LIMIT = 256
+#: The most probes at once; half as many for endpoints that timed out the last time, each of which
+#: may occupy its connection for the whole of HEALTH_TIMEOUT while others wait.
+_MAX_PROBES = 256
 
-#: Instants of endpoints that nobody waits for fall on beats: a wake-up costs more than a probe.
-_BEAT = 0.03
+#: Times that are not urgent are rounded up to a multiple of this, in seconds, so that probes share
+#: wake-ups: a wake-up costs more than a probe.
+_ALIGNMENT = 0.03
 
-#: Having overslept by so much, we were stopped: the answers are there, and nobody was late.
-_OVERSLEPT = 0.1
+#: After a wait that was longer than requested by this much, in seconds, the process was suspended:
+#: events are pending, and no endpoint was late.
+_SUSPENDED_AFTER = 0.1
 
 
 class ProbePool:
     """
-    The lines that are open, by the number of their descriptor, and the bell that ends a wait.
+    The open connections, by file descriptor, and the event that ends a wait.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -45,118 +47,118 @@ class ProbePool:
         self._wake_event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll = select.epoll()
         self._epoll.register(self._wake_event, select.EPOLLIN)
-        self._open: dict[int, ProbeTarget] = {}
-        self._silent = 0
+        self._by_fd: dict[int, ProbeTarget] = {}
+        self._slow_probes = 0
         self._sequence = count()
-        self._until: list[tuple[float, int, ProbeConnection, ProbeTarget]] = []
+        self._timeouts: list[tuple[float, int, ProbeConnection, ProbeTarget]] = []
 
     def wake(self) -> None:
         """End the wait, from any thread."""
         os.eventfd_write(self._wake_event, 1)
 
     @property
-    def has_room(self) -> bool:
-        """Whether one more may be opened."""
-        return len(self._open) < self._limit
+    def has_capacity(self) -> bool:
+        """Whether one more probe may be started."""
+        return len(self._by_fd) < self._limit
 
-    def may_open(self, record: ProbeTarget) -> bool:
-        """Tell whether one that may be silent again leaves room enough for the others."""
-        return not state.is_silent(record.health) or self._silent * 2 < self._limit
+    def may_open(self, target: ProbeTarget) -> bool:
+        """Tell whether a probe that may time out again leaves enough capacity for the others."""
+        return not state.only_times_out(target.health) or self._slow_probes * 2 < self._limit
 
-    def open(self, record: ProbeTarget, now: float) -> ProbeResult | None:
-        """Begin a probe: the verdict, if there is one at once.  Raises OursError."""
+    def open(self, target: ProbeTarget, now: float) -> ProbeResult | None:
+        """Start a probe; return the result if it ended immediately.  Raises LocalError."""
         request = b""
         if self._path:
             request = (
-                f"GET {self._path} HTTP/1.1\r\nHost: {record.endpoint}\r\nConnection: close\r\n"
+                f"GET {self._path} HTTP/1.1\r\nHost: {target.endpoint}\r\nConnection: close\r\n"
                 f"User-Agent: autoexit-nginx/{__version__}\r\nAccept: */*\r\n\r\n"
             ).encode()
         try:
             connection = ProbeConnection(
-                record.endpoint, now + self._timeout, request, self._ranges
+                target.endpoint, now + self._timeout, request, self._ranges
             )
         except OSError as error:
             return result_of_error(error.errno or 0)
-        connection.enter(self._epoll)
-        record.connection = connection
-        record.is_silent = state.is_silent(record.health)
-        self._silent += record.is_silent
-        self._open[connection.number] = record
-        self._schedule_timeout(record, connection)
+        connection.register(self._epoll)
+        target.connection = connection
+        target.may_time_out = state.only_times_out(target.health)
+        self._slow_probes += target.may_time_out
+        self._by_fd[connection.fd] = target
+        self._schedule_timeout(target, connection)
         return None
 
-    def close(self, record: ProbeTarget) -> None:
-        """End its probe, if there is one."""
-        connection, record.connection = record.connection, None
+    def close(self, target: ProbeTarget) -> None:
+        """End its probe, if one is in progress."""
+        connection, target.connection = target.connection, None
         if connection:
-            del self._open[connection.number]
-            # Closing is not enough: while a child of ours is being born it holds the line too, and
-            # until its exec the kernel would go on telling about a number that is free by then.
-            self._epoll.unregister(connection.number)
+            del self._by_fd[connection.fd]
+            # Closing is not enough: between a fork and its exec the child holds a copy, and the
+            # kernel would continue to report events for a descriptor that is free by then.
+            self._epoll.unregister(connection.fd)
             connection.close()
-            self._silent -= record.is_silent
+            self._slow_probes -= target.may_time_out
 
     def wait(self, wake_at: float) -> tuple[float, list[tuple[ProbeTarget, ProbeResult | None]]]:
         """
-        Wait for news: the time by then, and all probes that ended, None for those that were ours.
+        Wait for events; return the time and the ended probes, with None after a local error.
         """
-        if self._until:
-            wake_at = min(wake_at, self._until[0][0])
-        nap = -1.0 if wake_at == NEVER else max(0.0, wake_at - time.monotonic())
-        events = self._epoll.poll(nap)
+        if self._timeouts:
+            wake_at = min(wake_at, self._timeouts[0][0])
+        timeout = -1.0 if wake_at == NEVER else max(0.0, wake_at - time.monotonic())
+        events = self._epoll.poll(timeout)
         now = time.monotonic()
-        if not events and now > wake_at + _OVERSLEPT:
+        if not events and now > wake_at + _SUSPENDED_AFTER:
             events = self._epoll.poll(0.0)
         ended: list[tuple[ProbeTarget, ProbeResult | None]] = []
-        for number, mask in events:
-            if number == self._wake_event:
+        for fd, mask in events:
+            if fd == self._wake_event:
                 os.eventfd_read(self._wake_event)
             else:
-                ended.extend(self._on_events(self._open[number], mask, now))
+                ended.extend(self._on_events(self._by_fd[fd], mask, now))
         ended.extend(self._expired(now))
         return now, ended
 
     def _on_events(
-        self, record: ProbeTarget, mask: int, now: float
+        self, target: ProbeTarget, mask: int, now: float
     ) -> Iterator[tuple[ProbeTarget, ProbeResult | None]]:
-        connection = record.connection
+        connection = target.connection
         assert connection is not None
-        until = connection.until
+        timeout_at = connection.timeout_at
         try:
-            verdict = connection.on_events(mask, now)
+            result = connection.on_events(mask, now)
         except LocalError:
-            self.close(record)
-            yield record, None
+            self.close(target)
+            yield target, None
             return
-        if verdict:
-            self.close(record)
-            yield record, verdict
-        elif connection.until != until:
-            self._schedule_timeout(record, connection)
+        if result:
+            self.close(target)
+            yield target, result
+        elif connection.timeout_at != timeout_at:
+            self._schedule_timeout(target, connection)
 
     def _expired(self, now: float) -> Iterator[tuple[ProbeTarget, ProbeResult | None]]:
-        while self._until and self._until[0][0] <= now:
-            until, _, connection, record = heappop(self._until)
-            if record.connection is connection and connection.until == until:
-                self.close(record)
-                yield record, connection.on_timeout()
+        while self._timeouts and self._timeouts[0][0] <= now:
+            timeout_at, _, connection, target = heappop(self._timeouts)
+            if target.connection is connection and connection.timeout_at == timeout_at:
+                self.close(target)
+                yield target, connection.on_timeout()
 
-    def _schedule_timeout(self, record: ProbeTarget, connection: ProbeConnection) -> None:
-        connection.until = until = on_beat(record, connection.until)
-        heappush(self._until, (until, next(self._sequence), connection, record))
+    def _schedule_timeout(self, target: ProbeTarget, connection: ProbeConnection) -> None:
+        connection.timeout_at = timeout_at = align(target, connection.timeout_at)
+        heappush(self._timeouts, (timeout_at, next(self._sequence), connection, target))
 
 
-def on_beat(record: ProbeTarget, instant: float, beat: float = _BEAT) -> float:
+def align(target: ProbeTarget, instant: float, alignment: float = _ALIGNMENT) -> float:
     """
-    Put off to the next beat what nobody waits for.
+    Round a time up to a multiple of `alignment`, unless the target is urgent.
     """
-    if record.is_awaited:
+    if target.is_urgent:
         return instant
-    return math.ceil(instant / beat) * beat
+    return math.ceil(instant / alignment) * alignment
 
 
 def _limit() -> int:
     open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if open_files == resource.RLIM_INFINITY:
-        return _LIMIT
-    return max(1, min(_LIMIT, open_files // 2))
+        return _MAX_PROBES
+    return max(1, min(_MAX_PROBES, open_files // 2))

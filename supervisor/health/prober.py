@@ -1,11 +1,11 @@
 """
-The prober: one thread that asks every endpoint, each at its pace, and posts what changed.
+The prober: one thread that probes every endpoint at its interval, and posts the changes.
 
-What follows from a verdict is decided in `health`; here is who is asked when.  Whoever is not being
-asked has one instant at which it is due; an entry of the heap counts only as long as its instant is
-still the one that stands on the record.
+`state` turns results into health states; this module schedules the probes.  An endpoint without a
+probe in progress has one time at which it is due; an entry of the heap is valid only while it
+equals the one of its target.
 
-Nothing of an internal error is caught: a prober that is dead or blind would be worse than none.
+Internal errors are not caught: a prober that has stopped unnoticed would be worse than an exit.
 """
 
 import threading
@@ -20,167 +20,170 @@ from supervisor.core.events import Event, HealthChanged
 from supervisor.core.model import NEVER, Endpoint, HealthState
 from supervisor.health import state
 from supervisor.health.probe import LocalError, ProbeTarget
-from supervisor.health.probe_pool import ProbePool, on_beat
+from supervisor.health.probe_pool import ProbePool, align
 from supervisor.health.state import ProbeResult
 from supervisor.system.jitter import chance
 
-#: Between two events, at least, and for each endpoint.
-_GAP = 0.005
-_GAP_EACH = 5e-6
+#: Minimum time between two events, in seconds, and per endpoint.
+_MIN_GAP = 0.005
+_GAP_PER_ENDPOINT = 5e-6
 
 
 class HealthChanges:
     """
-    The conditions to be told with the next event.
+    The health changes to post with the next event.
     """
 
     def __init__(self, post: Callable[[Event], None]) -> None:
         self._post = post
-        self._conditions: dict[Endpoint, HealthState] = {}
+        self._changes: dict[Endpoint, HealthState] = {}
         self._next = 0.0
 
     @property
     def due(self) -> float:
-        """When there is something to be told."""
-        return self._next if self._conditions else NEVER
+        """When the next event is due."""
+        return self._next if self._changes else NEVER
 
-    def note(self, endpoint: Endpoint, health_state: HealthState) -> None:
-        """Take in that an endpoint has another condition."""
-        self._conditions[endpoint] = health_state
+    def add(self, endpoint: Endpoint, health_state: HealthState) -> None:
+        """Record the new state of an endpoint."""
+        self._changes[endpoint] = health_state
 
-    def drop(self, endpoint: Endpoint) -> None:
-        """Say nothing of an endpoint that is gone."""
-        self._conditions.pop(endpoint, None)
+    def discard(self, endpoint: Endpoint) -> None:
+        """Remove the change of an endpoint that is gone."""
+        self._changes.pop(endpoint, None)
 
     def post(self, now: float, endpoints_total: int) -> None:
-        """Post what is due, of so many endpoints in all."""
+        """Post the changes if they are due; the gap depends on the number of all endpoints."""
         if now >= self.due:
-            self._post(HealthChanged(self._conditions))
-            self._conditions = {}
-            self._next = now + max(_GAP, _GAP_EACH * endpoints_total)
+            self._post(HealthChanged(self._changes))
+            self._changes = {}
+            self._next = now + max(_MIN_GAP, _GAP_PER_ENDPOINT * endpoints_total)
 
 
-#: So many endpoints that do not serve are asked briskly at once.
-_PLACES = 100
+#: How many endpoints that are not ready are probed at the fast interval at once.
+_MAX_FAST_SLOTS = 100
 
-#: A few endpoints share their wake-ups: a lonely probe costs four times one among many.  They are
-#: asked on beats of this part of the interval.
-_FEW = 100
-_SHARED = 0.1
-_LEAST_SHARED = 0.03
+#: Up to this many endpoints share wake-ups: a single probe costs four times as much as one among
+#: many.  Their times are rounded up to a multiple of this fraction of the interval, and of at least
+#: `_MIN_ALIGNMENT` seconds.
+_MAX_ALIGNED = 100
+_ALIGNED_FRACTION = 0.1
+_MIN_ALIGNMENT = 0.03
 
-#: When to try again what failed here, and not there.
-_OURS_LATER = 0.5
+#: When to probe again after a local error, in seconds.
+_LOCAL_ERROR_PAUSE = 0.5
 
 
 class Prober:
     """
-    A thread that probes by TCP or HTTP whatever it is told to watch.
+    A thread that probes the current targets by TCP or HTTP.
     """
 
     def __init__(self, settings: Settings, post: Callable[[Event], None]) -> None:
         self._rise, self._fall = settings.health_rise, settings.health_fall
         self._interval, self._timeout = settings.health_interval, settings.health_timeout
-        # None is skipped: who goes by one and comes by the next has been forgotten in between by
-        # who gave them, and has to be told anew.
+        # No command may be skipped: for an endpoint that one removes and the next adds again, the
+        # loop has dropped the state and needs a new event.
         self._commands: deque[SetProbeTargets] = deque()
-        self._lines = ProbePool(settings)
-        self._news = HealthChanges(post)
-        self._records: dict[Endpoint, ProbeTarget] = {}
+        self._pool = ProbePool(settings)
+        self._changes = HealthChanges(post)
+        self._targets: dict[Endpoint, ProbeTarget] = {}
         self._leaving: frozenset[Endpoint] = frozenset()
         self._fast_slots = 0
         self._sequence = count()
         self._due: list[tuple[float, int, ProbeTarget]] = []
 
     def start(self) -> None:
-        """Start the thread; it rests until it is told whom to watch."""
+        """Start the thread; it waits for the first targets."""
         threading.Thread(target=self._run, name="probes", daemon=True).start()
 
-    def watch(self, order: SetProbeTargets) -> None:
-        """Probe these from now on; what is known of those that stay is kept.  From any thread."""
-        self._commands.append(order)
-        self._lines.wake()
+    def watch(self, targets: SetProbeTargets) -> None:
+        """Probe these from now on; the health of endpoints that stay is kept.  Thread-safe."""
+        self._commands.append(targets)
+        self._pool.wake()
 
     def _run(self) -> None:
         while True:
-            launch_at = self._due[0][0] if self._due and self._lines.has_room else NEVER
-            now, ended = self._lines.wait(min(launch_at, self._news.due))
-            for record, verdict in ended:
-                self._judge(record, verdict, now)
+            next_due = self._due[0][0] if self._due and self._pool.has_capacity else NEVER
+            now, ended = self._pool.wait(min(next_due, self._changes.due))
+            for target, result in ended:
+                self._on_result(target, result, now)
             while self._commands:
                 self._apply(self._commands.popleft(), now)
-            self._news.post(now, len(self._records))
+            self._changes.post(now, len(self._targets))
             self._start_due(now)
 
-    def _apply(self, order: SetProbeTargets, now: float) -> None:
-        wanted = order.endpoints | order.leaving
-        for endpoint in self._records.keys() - wanted:
-            self._forget(self._records.pop(endpoint))
-        for endpoint in wanted - self._records.keys():
-            record = ProbeTarget(
-                endpoint, state.new_record(now, was_ready=endpoint in order.was_ready)
+    def _apply(self, command: SetProbeTargets, now: float) -> None:
+        wanted = command.endpoints | command.leaving
+        for endpoint in self._targets.keys() - wanted:
+            self._remove(self._targets.pop(endpoint))
+        for endpoint in wanted - self._targets.keys():
+            target = ProbeTarget(
+                endpoint, state.new_record(now, was_ready=endpoint in command.was_ready)
             )
-            self._records[endpoint] = record
-            self._plan(record, now)
-        for endpoint in (order.leaving ^ self._leaving) & wanted:
-            record = self._records[endpoint]
-            record.is_leaving = endpoint in order.leaving
-            if record.is_leaving and not record.connection:
-                self._plan(record, min(record.due, now + self._pause(record, now)))
-        self._leaving = order.leaving
+            self._targets[endpoint] = target
+            self._schedule(target, now)
+        for endpoint in (command.leaving ^ self._leaving) & wanted:
+            target = self._targets[endpoint]
+            target.is_leaving = endpoint in command.leaving
+            if target.is_leaving and not target.connection:
+                self._schedule(target, min(target.due, now + self._pause(target, now)))
+        self._leaving = command.leaving
 
-    def _forget(self, record: ProbeTarget) -> None:
-        self._lines.close(record)
-        self._news.drop(record.endpoint)
-        self._fast_slots -= record.has_fast_slot
-        record.due = NEVER
+    def _remove(self, target: ProbeTarget) -> None:
+        self._pool.close(target)
+        self._changes.discard(target.endpoint)
+        self._fast_slots -= target.has_fast_slot
+        target.due = NEVER
 
     def _start_due(self, now: float) -> None:
-        """Ask all that are due, as far as there is room for more."""
-        while self._due and self._due[0][0] <= now and self._lines.has_room:
-            due, _, record = heappop(self._due)
-            if due != record.due or record.connection:
-                continue  # it was planned anew since
-            if not self._lines.may_open(record):
-                self._plan(record, now + self._timeout / 2)
+        """Start the probes that are due, as far as there is capacity."""
+        while self._due and self._due[0][0] <= now and self._pool.has_capacity:
+            due, _, target = heappop(self._due)
+            if due != target.due or target.connection:
+                continue  # it was rescheduled
+            if not self._pool.may_open(target):
+                self._schedule(target, now + self._timeout / 2)
                 continue
             try:
-                verdict = self._lines.open(record, now)
+                result = self._pool.open(target, now)
             except LocalError:
-                self._judge(record, None, now)
+                self._on_result(target, None, now)
                 continue
-            if verdict:
-                self._judge(record, verdict, now)
+            if result:
+                self._on_result(target, result, now)
 
-    def _judge(self, record: ProbeTarget, verdict: ProbeResult | None, now: float) -> None:
-        """Take in what a probe found, and plan the next; None is that it was our own trouble."""
-        if verdict is None:
-            self._plan(record, now + _OURS_LATER)
+    def _on_result(self, target: ProbeTarget, result: ProbeResult | None, now: float) -> None:
+        """Process a result, and schedule the next probe; None means a local error."""
+        if result is None:
+            self._schedule(target, now + _LOCAL_ERROR_PAUSE)
             return
-        before = record.health
-        after = state.judge(before, verdict, now, self._rise, self._fall)
-        record.health = after
+        before = target.health
+        after = state.apply_result(before, result, now, self._rise, self._fall)
+        target.health = after
         if after.health_state is not before.health_state:
-            self._news.note(record.endpoint, after.health_state)
-        wants = not record.is_leaving and state.wants_fast_slot(after, now)
-        if record.has_fast_slot != wants and (record.has_fast_slot or self._fast_slots < _PLACES):
-            record.has_fast_slot = wants
+            self._changes.add(target.endpoint, after.health_state)
+        wants = not target.is_leaving and state.wants_fast_slot(after, now)
+        if target.has_fast_slot != wants and (
+            target.has_fast_slot or self._fast_slots < _MAX_FAST_SLOTS
+        ):
+            target.has_fast_slot = wants
             self._fast_slots += 1 if wants else -1
-        self._plan(record, now + self._pause(record, now))
+        self._schedule(target, now + self._pause(target, now))
 
-    def _plan(self, record: ProbeTarget, due: float) -> None:
-        if record.is_well and len(self._records) <= _FEW:
-            due = on_beat(record, due, max(_SHARED * self._interval, _LEAST_SHARED))
-        record.due = due = on_beat(record, due)
-        heappush(self._due, (due, next(self._sequence), record))
+    def _schedule(self, target: ProbeTarget, due: float) -> None:
+        if target.is_stable and len(self._targets) <= _MAX_ALIGNED:
+            due = align(target, due, max(_ALIGNED_FRACTION * self._interval, _MIN_ALIGNMENT))
+        target.due = due = align(target, due)
+        heappush(self._due, (due, next(self._sequence), target))
 
-    def _pause(self, record: ProbeTarget, now: float) -> float:
+    def _pause(self, target: ProbeTarget, now: float) -> float:
         return state.pause(
-            record.health,
+            target.health,
             now,
-            has_fast_slot=record.has_fast_slot,
-            is_leaving=record.is_leaving,
-            endpoints_total=len(self._records),
+            has_fast_slot=target.has_fast_slot,
+            is_leaving=target.is_leaving,
+            endpoints_total=len(self._targets),
             interval=self._interval,
             chance=chance(),
         )

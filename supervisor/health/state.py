@@ -1,15 +1,15 @@
 """
-From what probes find to what is known of an endpoint, and how soon to ask it again.
+State machine from probe results to an endpoint's health state, and the pause to its next probe.
 
-Theory: being listed is not being ready.  Whoever was never ready is `starting` until it has
-passed; whoever was ready once (seen by us, or remembered) is lost only after failures in a row, of
-which a refused connection counts double: nobody listens there.  Timeouts alone make it `slow`,
-because that is what a busy replica looks like.  Whoever does not serve is asked briskly for a
-while, so that it serves soon after it can; the places for that are few, and whoever waits for one
-is asked calmly.
+Being listed is not being ready.  An endpoint that was never ready is `starting` until it has
+passed; one that was ready once (observed, or read from the cache) leaves `ready` only after
+failures in a row, of which a refused connection counts double: no process listens there.  Timeouts
+alone make it `slow`, because a busy replica times out as well.  An endpoint that is not ready is
+probed at the fast interval for a while, so that it serves soon after it can; the slots for that are
+limited, and endpoints without one are probed at the slow interval.
 
-Pure: all spans are in seconds, `chance` is a random number in [0, 1).  A record is a tuple and is
-returned unchanged where nothing changed, because there may be ten thousand of them.
+Pure: all durations are in seconds, `chance` is a random number in [0, 1).  A record is a tuple and
+is returned unchanged if nothing changed, because there may be ten thousand of them.
 """
 
 from enum import Enum
@@ -17,26 +17,26 @@ from typing import NamedTuple
 
 from supervisor.core.model import HealthState
 
-#: How often one that has a brisk place is asked, for how long, and what that grows to afterwards.
-_BRISK = 0.05
-_BRISK_FOR = 60.0
-_CALM = 1.0
+#: The interval in a fast slot, how long it lasts, and the interval that it grows to afterwards.
+_FAST_INTERVAL = 0.05
+_FAST_DURATION = 60.0
+_SLOW_INTERVAL = 1.0
 
-#: The pace grows with the age, which is half as much again from one probe to the next.
+#: The interval then grows with the time, by half from one probe to the next.
 _GROWTH = 0.5
-_GROWN_AFTER = _BRISK_FOR + (_CALM - _BRISK) / _GROWTH
+_FAST_SLOT_DURATION = _FAST_DURATION + (_SLOW_INTERVAL - _FAST_INTERVAL) / _GROWTH
 
-#: How often one that left the registry, and serves only as long as it answers, is asked.
-_LEAVING = 0.2
+#: The interval of an endpoint that left the registry, and serves only while its probes pass.
+_LEAVING_INTERVAL = 0.2
 
-#: So many probes a second are enough, without the brisk ones: with more endpoints, all calm
-#: paces are slower.
-_CROWD = 2500
+#: The most probes per second, without those in fast slots: with more endpoints, all slow intervals
+#: are longer.
+_MAX_RATE = 2500
 
 
 class ProbeResult(Enum):
     """
-    What one probe found.
+    The result of one probe.
     """
 
     PASSED = "passed"
@@ -47,35 +47,36 @@ class ProbeResult(Enum):
 
 class ProbeRecord(NamedTuple):
     """
-    What is known of one endpoint.
+    The health of one endpoint.
 
-    `was_ready` means ready once; `failures` and the `hard` ones among them, which were no timeouts,
-    are counted since the last pass; `since` is when its condition began, as far as paces care.
+    `was_ready`: it was ready once.  `failures`, and those among them that were not timeouts
+    (`hard_failures`), are counted since the last pass.  `since`: when its state began, as far as
+    intervals depend on it.
     """
 
     health_state: HealthState
     was_ready: bool
     passes: int
     failures: int
-    hard: int
+    hard_failures: int
     since: float
 
 
 def new_record(now: float, *, was_ready: bool) -> ProbeRecord:
     """
-    Begin to know an endpoint; a proven one was ready before we were started.
+    Create the record of a new endpoint; `was_ready`: it was ready before this process started.
     """
     return ProbeRecord(HealthState.UNKNOWN, was_ready, 0, 0, 0, now)
 
 
-def judge(
-    health: ProbeRecord, verdict: ProbeResult, now: float, rise: int, fall: int
+def apply_result(
+    health: ProbeRecord, result: ProbeResult, now: float, rise: int, fall: int
 ) -> ProbeRecord:
     """
-    Take in a verdict: `rise` passes make ready, `fall` failures lose what was ready.
+    Return the record after a result: `rise` passes make it ready, `fall` failures not ready.
     """
-    health_state, was_ready, passes, failures, hard, since = health
-    if verdict is ProbeResult.PASSED:
+    health_state, was_ready, passes, failures, hard_failures, since = health
+    if result is ProbeResult.PASSED:
         if health_state is HealthState.READY:
             if passes and not failures:
                 return health
@@ -84,44 +85,45 @@ def judge(
             return ProbeRecord(HealthState.READY, True, 0, 0, 0, now)
         waiting = health_state if was_ready else HealthState.STARTING
         return ProbeRecord(waiting, was_ready, passes + 1, 0, 0, since)
-    weight = 2 if verdict is ProbeResult.REFUSED else 1
+    weight = 2 if result is ProbeResult.REFUSED else 1
     failures = min(fall, failures + weight)
-    if verdict is not ProbeResult.TIMED_OUT:
-        hard = min(fall, hard + weight)
+    if result is not ProbeResult.TIMED_OUT:
+        hard_failures = min(fall, hard_failures + weight)
     if not was_ready:
-        return ProbeRecord(HealthState.STARTING, False, 0, failures, hard, since)
-    after = _lost(health_state, hard, fall) if failures == fall else health_state
-    return ProbeRecord(after, True, 0, failures, hard, since if after is health_state else now)
+        return ProbeRecord(HealthState.STARTING, False, 0, failures, hard_failures, since)
+    after = _failed_state(health_state, hard_failures, fall) if failures == fall else health_state
+    since = since if after is health_state else now
+    return ProbeRecord(after, True, 0, failures, hard_failures, since)
 
 
-def _lost(health_state: HealthState, hard: int, fall: int) -> HealthState:
-    """Tell slow from failing, of one that has failed often enough."""
+def _failed_state(health_state: HealthState, hard_failures: int, fall: int) -> HealthState:
+    """Return slow or failing, for an endpoint with `fall` failures."""
     if health_state is HealthState.SLOW:
-        return HealthState.FAILING if hard == fall else HealthState.SLOW
-    is_hard = hard or health_state is HealthState.FAILING
+        return HealthState.FAILING if hard_failures == fall else HealthState.SLOW
+    is_hard = hard_failures or health_state is HealthState.FAILING
     return HealthState.FAILING if is_hard else HealthState.SLOW
 
 
-def adopted(health: ProbeRecord, health_state: HealthState, now: float) -> ProbeRecord:
+def replace_state(health: ProbeRecord, health_state: HealthState, now: float) -> ProbeRecord:
     """
-    Take over what somebody else has found.
+    Return the record with a state that another checker found; all counts start again.
     """
     was_ready = health.was_ready or health_state is HealthState.READY
     return ProbeRecord(health_state, was_ready, 0, 0, 0, now)
 
 
-def is_silent(health: ProbeRecord) -> bool:
+def only_times_out(health: ProbeRecord) -> bool:
     """
-    Tell whether it has only timed out since it last passed: asking it again may cost as much.
+    Tell whether it has only timed out since it last passed: its next probe may take as long.
     """
-    return bool(health.failures) and not health.hard
+    return bool(health.failures) and not health.hard_failures
 
 
 def wants_fast_slot(health: ProbeRecord, now: float) -> bool:
     """
-    Tell whether it should be asked briskly, if there is a place.
+    Tell whether it should be probed at the fast interval, if a slot is free.
     """
-    return health.health_state is not HealthState.READY and now - health.since < _GROWN_AFTER
+    return health.health_state is not HealthState.READY and now - health.since < _FAST_SLOT_DURATION
 
 
 def pause(
@@ -135,19 +137,19 @@ def pause(
     chance: float,
 ) -> float:
     """
-    How long to wait before asking again; `endpoints_total` is how many endpoints there are.
+    Return the seconds to the next probe of an endpoint, one of `endpoints_total`.
 
-    The first pause of one that has just become ready is any part of the interval, so that those
-    that come together are not asked together for ever.
+    The first pause of an endpoint that has just become ready is any part of the interval, so that
+    endpoints that became ready together are not always probed together.
     """
     if is_leaving:
-        return max(_LEAVING, endpoints_total / _CROWD)
+        return max(_LEAVING_INTERVAL, endpoints_total / _MAX_RATE)
     if health.health_state is HealthState.READY:
-        if health.hard:
-            return min(interval, _CALM)
-        buckets = 0.2 if health.passes or health.failures else 1.0
-        return interval * (1.1 - buckets * (1.0 - chance))
+        if health.hard_failures:
+            return min(interval, _SLOW_INTERVAL)
+        jitter = 0.2 if health.passes or health.failures else 1.0
+        return interval * (1.1 - jitter * (1.0 - chance))
     if has_fast_slot:
-        over = now - health.since - _BRISK_FOR
-        return min(_CALM, _BRISK + max(0.0, over) * _GROWTH)
-    return max(_CALM, endpoints_total / _CROWD)
+        over = now - health.since - _FAST_DURATION
+        return min(_SLOW_INTERVAL, _FAST_INTERVAL + max(0.0, over) * _GROWTH)
+    return max(_SLOW_INTERVAL, endpoints_total / _MAX_RATE)

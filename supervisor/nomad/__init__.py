@@ -1,8 +1,8 @@
 """
 Client of Nomad's HTTP API.
 
-Built on python-nomad's `Requester`, which offers neither services nor checks, no unix socket, no
+Built on python-nomad's `Requester`, which supports neither services nor checks, no unix socket, no
 TLS server name and no total deadline.  Every failure becomes one exception, whose reason is safe to
-log: it holds no header, no token and no body.  Nothing here caches an answer or waits between two
-requests; callers do.
+log: it contains no header, no token and no body.  This package caches no response and does not wait
+between requests; callers do both.
 """

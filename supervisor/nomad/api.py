@@ -1,5 +1,5 @@
 """
-The three requests of Nomad's HTTP API that the supervisor makes.
+The three requests to Nomad's HTTP API that the supervisor makes.
 
 `GET /v1/service/:name` lists the instances of a service, `GET /v1/client/allocation/:id/checks`
 the results of Nomad's own checks, and `DELETE /v1/job/:id` stops a job: all of its groups; the job
@@ -18,19 +18,21 @@ from supervisor.nomad.errors import NomadError
 #: Nomad adds up to a sixteenth to the wait.
 _JITTER = 17 / 16
 
-_LEAST_CAP = 8 * 1024 * 1024
-_CAP_PER_ENDPOINT = 2048
+_MIN_SERVICE_BYTES = 8 * 1024 * 1024
+_BYTES_PER_ENDPOINT = 2048
 
-#: How long a server may have been without word from its leader, in milliseconds.
-_LONGEST_SILENCE = 5000
+#: A response is stale when its server has had no contact with its leader for longer, in
+#: milliseconds.
+_MAX_LEADER_SILENCE = 5000
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceList:
     """
-    The rows that Nomad listed, unvetted, and the index it gave, if it is one.
+    The rows that Nomad listed, not validated, and the index of the response, None if unusable.
 
-    `stale` says why a server that has lost its leader does not know better, else it is empty.
+    `stale` is the reason why the response may be out of date: its server has lost its leader.  It
+    is empty otherwise.
     """
 
     rows: list[object]
@@ -40,23 +42,25 @@ class ServiceList:
 
 class ServiceQuery(NomadClient):
     """
-    The question for the instances of a service, used by one thread; `cancel` may be called by any.
+    Client for the instances of a service, used by one thread; any thread may call `cancel`.
     """
 
     ENDPOINT = "service"
 
     def list_instances(self, name: str, index: int, wait: float) -> ServiceList:
         """
-        Ask for the instances of a service; with an index, wait up to `wait` s for a change.
+        Query the instances of a service; with an index, wait up to `wait` s for a change.
 
-        Raises Unanswered.
+        Raises NomadError.
         """
         params = {"index": str(index), "wait": f"{wait:.0f}s"} if index else {}
-        blocks = wait * _JITTER if index else 0.0
-        cap = max(_LEAST_CAP, _CAP_PER_ENDPOINT * self._settings.max_endpoints)
-        response = self.call(quote(name, safe=""), params=params, blocks=blocks, cap=cap)
+        max_wait = wait * _JITTER if index else 0.0
+        max_bytes = max(_MIN_SERVICE_BYTES, _BYTES_PER_ENDPOINT * self._settings.max_endpoints)
+        response = self.call(
+            quote(name, safe=""), params=params, max_wait=max_wait, max_bytes=max_bytes
+        )
         if not isinstance(response.value, list):
-            raise NomadError("the answer is not a list")
+            raise NomadError("the response is not a list")
         return ServiceList(
             response.value, _index(response.headers, "X-Nomad-Index"), _stale(response.headers)
         )
@@ -64,10 +68,10 @@ class ServiceQuery(NomadClient):
 
 def _stale(headers: Mapping[str, str]) -> str:
     if headers.get("X-Nomad-KnownLeader", "true").lower() == "false":
-        return "the answer is of a Nomad server without a leader"
+        return "the Nomad server that responded has no leader"
     silence = _index(headers, "X-Nomad-LastContact")
-    if silence is not None and silence > _LONGEST_SILENCE:
-        return f"the answer is of a Nomad server that has not heard its leader for {silence} ms"
+    if silence is not None and silence > _MAX_LEADER_SILENCE:
+        return f"the Nomad server that responded lost contact with its leader {silence} ms ago"
     return ""
 
 
@@ -76,31 +80,35 @@ def _index(headers: Mapping[str, str], name: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
-_CHECKS_CAP = 1024 * 1024
+_MAX_CHECKS_BYTES = 1024 * 1024
 
 
 class ChecksQuery(NomadClient):
     """
-    The question for the checks of an allocation, used by one thread; `cancel` may be called by any.
+    Client for the checks of an allocation, used by one thread; any thread may call `cancel`.
     """
 
     ENDPOINT = "client"
 
     def list_checks(self, allocation: str) -> list[tuple[str, str]]:
         """
-        Return the service and the status of every check, none before the first one ran.
+        Return the service and the status of every check; empty before the first check ran.
 
-        The status is `success`, `failure` or `pending`, or whatever Nomad may say one day.
-        Raises Unanswered: with status 403 the token lacks `read-job`, with 404 the allocation is
-        unknown, or its node is away.
+        The status is `success`, `failure` or `pending`; future versions of Nomad may add others.
+        Raises NomadError: status 403 means that the token lacks `read-job`, 404 that the allocation
+        is unknown or its node is unreachable.
         """
         response = self.call(
-            "allocation", quote(allocation, safe=""), "checks", params={}, cap=_CHECKS_CAP
+            "allocation",
+            quote(allocation, safe=""),
+            "checks",
+            params={},
+            max_bytes=_MAX_CHECKS_BYTES,
         )
         if response.value is None:
             return []
         if not isinstance(response.value, dict):
-            raise NomadError("the answer is not a map of checks")
+            raise NomadError("the response is not a map of checks")
         return sorted(_row(check) for check in response.value.values())
 
 
@@ -109,15 +117,15 @@ def _row(check: object) -> tuple[str, str]:
         service, status = check.get("Service"), check.get("Status")
         if isinstance(service, str) and isinstance(status, str):
             return service, status
-    raise NomadError("the answer holds a check without a service and a status")
+    raise NomadError("the response contains a check without a service or status")
 
 
-_JOB_CAP = 65536
+_MAX_JOB_BYTES = 65536
 
 
 class JobStopRequest(NomadClient):
     """
-    The question to stop a job, used by one thread; `cancel` may be called by any.
+    Client that stops a job, used by one thread; any thread may call `cancel`.
     """
 
     ENDPOINT = "job"
@@ -125,16 +133,18 @@ class JobStopRequest(NomadClient):
 
     def stop(self, job: str) -> None:
         """
-        Return once Nomad has agreed to stop a job; its tasks are told 40 ms later, or more.
+        Stop a job; return once Nomad has accepted it.  Its tasks are signalled 40 ms later or more.
 
-        Raises Unanswered: with status 403 the token has no right to it.  A job that Nomad does not
-        know is answered like any other, but for the ID of the evaluation that never will be.
+        Raises NomadError: status 403 means that the token lacks the permission.  For an unknown job
+        Nomad also responds with 200, but with an empty evaluation ID.
         """
-        response = self.call(quote(job, safe=""), params={}, cap=_JOB_CAP)
+        response = self.call(quote(job, safe=""), params={}, max_bytes=_MAX_JOB_BYTES)
         if not isinstance(response.value, dict) or not isinstance(
             response.value.get("EvalID"), str
         ):
-            raise NomadError("the answer does not say that the job is stopped")
+            raise NomadError("the response does not confirm that the job stops")
         if not response.value["EvalID"]:
-            told = f"Nomad knows no job {job!r} in namespace {self._settings.nomad_namespace!r}"
-            raise NomadError(told, status=requests.codes.ok)
+            namespace = self._settings.nomad_namespace
+            raise NomadError(
+                f"job {job!r} not found in namespace {namespace!r}", status=requests.codes.ok
+            )

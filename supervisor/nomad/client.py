@@ -1,5 +1,6 @@
 """
-One question to Nomad: sent with the token of this moment, answered whole and in time or not at all.
+One request to Nomad, sent with the current token, whose response is complete and in time or an
+error.
 """
 
 import json
@@ -17,22 +18,23 @@ from supervisor.nomad.errors import NomadError, TokenRefused, find_tls_error, ht
 from supervisor.nomad.token import Token
 from supervisor.nomad.transport import CancellableTransport, Watchdog, session
 
-#: How long an answer that need not wait may take to begin, and to be whole.  A Nomad that hangs is
-#: asked again after the first, and so is heard within 5 s of coming back.
-_HEAD = 5.0
-_WHOLE = 15.0
+#: How long a response to a non-blocking request may take to start, and to be complete, in seconds.
+#: A Nomad that hangs is queried again after the first, so its recovery is noticed within 5 s.
+_HEAD_TIMEOUT = 5.0
+_RESPONSE_TIMEOUT = 15.0
 
 _CHUNK = 65536
 
-#: Bytes that an answer has at least for each of its values; many small values are a bomb in memory.
+#: A response has at least this many bytes per JSON value: many small values use a multiple of their
+#: size in memory.
 _BYTES_PER_VALUE = 16
-_FEW = 65536
+_MIN_VALUES_LIMIT = 65536
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
     """
-    What came back, as JSON reads it, and the headers it came with.
+    The parsed JSON body of a response, and its headers.
     """
 
     value: object
@@ -41,7 +43,7 @@ class Response:
 
 class NomadClient(Requester):  # type: ignore[misc]
     """
-    GET of JSON, or another METHOD, by one thread; `cancel` may be called by any.
+    GET of JSON, or another METHOD, by one thread; any thread may call `cancel`.
     """
 
     METHOD = "get"
@@ -50,121 +52,128 @@ class NomadClient(Requester):  # type: ignore[misc]
         self,
         settings: Settings,
         redact: Callable[[list[str]], None],
-        is_unwanted: Callable[[], bool] = lambda: False,
+        is_cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
-        place = Connector(settings)
-        self._wire = CancellableTransport(place, is_unwanted)
+        connector = Connector(settings)
+        self._transport = CancellableTransport(connector, is_cancelled)
         super().__init__(
-            address=place.address,
+            address=connector.address,
             region=settings.nomad_region or None,
-            session=session(self._wire),
+            session=session(self._transport),
         )
         self._settings = settings
         self._token = Token(settings, redact)
-        self._patience = _WHOLE
+        self._read_timeout = _RESPONSE_TIMEOUT
         self._is_secure = settings.nomad_addr.startswith("https:")
-        self._was_heard = False
+        self._had_response = False
 
     def cancel(self) -> None:
-        """End the question under way."""
-        self._wire.cancel()
+        """Cancel the request in progress."""
+        self._transport.cancel()
 
     def close(self) -> None:
-        """Leave no connection open."""
+        """Close all connections."""
         self.session.close()
 
     def call(
-        self, *path: str, params: Mapping[str, str], blocks: float = 0.0, cap: int
+        self, *path: str, params: Mapping[str, str], max_wait: float = 0.0, max_bytes: int
     ) -> Response:
         """
-        Ask for a path, of which every part is escaped; the answer may begin `blocks` s later.
+        Request a path, whose parts are escaped; the response may start up to `max_wait` s later.
 
-        A token that is refused is read again, and the question posed again if it was replaced.
-        Raises Unanswered.
+        After a rejected token the token is read again, and the request is repeated once if the
+        token has changed.  Raises NomadError.
         """
-        self._wire.begin()
+        self._transport.begin()
         self.token = self._token.read()
-        self._patience = blocks + _WHOLE
-        with Watchdog(self._wire, self._patience if blocks else _HEAD, self._patience) as alarm:
+        self._read_timeout = max_wait + _RESPONSE_TIMEOUT
+        head_timeout = self._read_timeout if max_wait else _HEAD_TIMEOUT
+        with Watchdog(self._transport, head_timeout, self._read_timeout) as watchdog:
             try:
-                return self._once(path, params, cap, alarm)
+                return self._call_once(path, params, max_bytes, watchdog)
             except TokenRefused:
                 sent, self.token = self.token, self._token.read()
                 if self.token == sent:
                     raise
-                return self._once(path, params, cap, alarm)
+                return self._call_once(path, params, max_bytes, watchdog)
 
-    def _once(
-        self, path: tuple[str, ...], params: Mapping[str, str], cap: int, alarm: Watchdog
+    def _call_once(
+        self,
+        path: tuple[str, ...],
+        params: Mapping[str, str],
+        max_bytes: int,
+        watchdog: Watchdog,
     ) -> Response:
-        everything = {"namespace": self._settings.nomad_namespace, **params}
+        all_params = {"namespace": self._settings.nomad_namespace, **params}
         try:
-            with self._response(path, everything) as response:
-                alarm.heard()
-                self._was_heard = True
+            with self._open_response(path, all_params) as response:
+                watchdog.on_response_started()
+                self._had_response = True
                 if response.status_code != requests.codes.ok:
                     raise http_error(response, has_token=bool(self.token))
-                return Response(_read(response, cap), response.headers)
-        except NomadError as trouble:
-            self._wire.drop()
-            raise _late() if alarm.rang else trouble from None
+                return Response(_read(response, max_bytes), response.headers)
+        except NomadError as error:
+            self._transport.drop()
+            raise _timeout_error() if watchdog.expired else error from None
         except (requests.RequestException, OSError) as error:
-            self._wire.drop()
-            raise _late() if alarm.rang else self._explained(error) from None
+            self._transport.drop()
+            raise _timeout_error() if watchdog.expired else self._nomad_error(error) from None
 
-    def _response(self, path: tuple[str, ...], params: dict[str, str]) -> requests.Response:
+    def _open_response(self, path: tuple[str, ...], params: dict[str, str]) -> requests.Response:
         try:
-            answer = self.request(
+            response = self.request(
                 *path,
                 method=self.METHOD,
                 params=params,
-                timeout=(_HEAD, self._patience),
+                timeout=(_HEAD_TIMEOUT, self._read_timeout),
                 stream=True,
             )
-        except BaseNomadException as error:  # an answer with a bad status, or a failure
-            answer = error.nomad_resp
-        except TimeoutNomadException as error:  # its name for any failure while streaming
-            answer = error.args[0] if error.args else error
-        if isinstance(answer, requests.Response):
-            return answer
-        raise answer if isinstance(answer, Exception) else OSError("nothing")
+        except BaseNomadException as error:  # a response with an error status, or a failure
+            response = error.nomad_resp
+        except TimeoutNomadException as error:  # python-nomad's name for any streaming failure
+            response = error.args[0] if error.args else error
+        if isinstance(response, requests.Response):
+            return response
+        raise response if isinstance(response, Exception) else OSError("nothing")
 
-    def _explained(self, error: Exception) -> NomadError:
+    def _nomad_error(self, error: Exception) -> NomadError:
         tls, certificate = find_tls_error(error), self._settings.nomad_client_cert
         if tls is not None and not isinstance(tls, ssl.SSLEOFError):
             return tls_error(
                 tls, self._settings.nomad_tls_server_name, has_certificate=bool(certificate)
             )
-        reason = f"the connection failed ({type(error).__name__})"
-        if self._is_secure and not self._was_heard:
-            # A server that does not like our certificate, or misses it, says so after TLS began,
-            # and what it says is lost when it hangs up on the question that we sent meanwhile.
+        reason = f"connection to Nomad failed ({type(error).__name__})"
+        if self._is_secure and not self._had_response:
+            # A server that rejects or misses our certificate sends its alert after TLS started.
+            # The alert is lost when the server closes the connection while our request is in
+            # flight.
             reason += (
-                "; maybe Nomad refuses the certificate of NOMAD_CLIENT_CERT"
+                "; Nomad may have rejected the certificate in NOMAD_CLIENT_CERT"
                 if certificate
-                else "; if Nomad wants a certificate, set NOMAD_CLIENT_CERT and NOMAD_CLIENT_KEY"
+                else "; if Nomad requires a client certificate, set NOMAD_CLIENT_CERT and"
+                " NOMAD_CLIENT_KEY"
             )
         return NomadError(reason)
 
 
-def _late() -> NomadError:
-    return NomadError("no whole answer in time")
+def _timeout_error() -> NomadError:
+    return NomadError("timed out before the response was complete")
 
 
-def _read(response: requests.Response, cap: int) -> object:
+def _read(response: requests.Response, max_bytes: int) -> object:
     if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise NomadError("the answer is compressed, though that was not asked for")
+        raise NomadError("the response is compressed although the request did not accept that")
     body = bytearray()
     for chunk in response.iter_content(_CHUNK):
         body += chunk
-        if len(body) > cap:
-            raise NomadError(f"the answer is longer than {cap} bytes")
+        if len(body) > max_bytes:
+            raise NomadError(f"the response is longer than {max_bytes} bytes")
     values = body.count(b",") + body.count(b"[") + body.count(b"{")
-    most = max(_FEW, cap // _BYTES_PER_VALUE)
-    if values > most:
-        raise NomadError(f"the answer holds more than {most} values")
+    max_values = max(_MIN_VALUES_LIMIT, max_bytes // _BYTES_PER_VALUE)
+    if values > max_values:
+        raise NomadError(f"the response contains more than {max_values} values")
     try:
         value: object = json.loads(body)
     except (ValueError, RecursionError):
-        raise NomadError("the answer is not JSON") from None
+        raise NomadError("the response is not valid JSON") from None
     return value

@@ -1,8 +1,8 @@
 """
 A connection to Nomad: resolve the name, connect, do the TLS handshake, each step with a timeout.
 
-Certificate files are read for every connection, so that renewed files count from the next
-connection on; nothing is loaded where no TLS is used.
+Certificate files are read for every connection, so renewed files are used from the next connection
+on; nothing is loaded if TLS is not used.
 """
 
 import queue
@@ -19,9 +19,9 @@ from supervisor.nomad.errors import NomadError, tls_error
 
 def secure(connection: socket.socket, settings: Settings, host: str) -> ssl.SSLSocket:
     """
-    Make a TLS line of a connected one, which is given away.  Raises Unanswered.
+    Start TLS on a connected socket, which must not be used afterwards.  Raises NomadError.
 
-    Whoever holds a duplicate of the line can cut it while hands are shaken.
+    A thread with a duplicate of the descriptor can shut the connection down during the handshake.
     """
     name = settings.nomad_tls_server_name or host
     try:
@@ -29,17 +29,17 @@ def secure(connection: socket.socket, settings: Settings, host: str) -> ssl.SSLS
             connection, server_hostname=name, do_handshake_on_connect=False
         )
     except ssl.SSLError as error:
-        raise NomadError(f"cannot begin TLS ({error.reason})") from None
-    except ValueError:  # a name that can stand in no certificate
-        raise NomadError(f"cannot begin TLS with {name}: not a name") from None
+        raise NomadError(f"cannot start TLS ({error.reason})") from None
+    except ValueError:  # not a name that a certificate can contain
+        raise NomadError(f"cannot start TLS: invalid server name {name!r}") from None
     try:
         secured.do_handshake()
     except ssl.SSLError as error:
         secured.close()
         raise tls_error(error, name, has_certificate=bool(settings.nomad_client_cert)) from None
-    except TimeoutError:  # over the whole handshake, however steadily it drips
+    except TimeoutError:  # the limit covers the whole handshake, even with steady progress
         secured.close()
-        raise NomadError("the TLS handshake was not over in time") from None
+        raise NomadError("the TLS handshake timed out") from None
     except OSError:
         secured.close()
         raise
@@ -57,32 +57,32 @@ def _context(settings: Settings) -> ssl.SSLContext:
                 settings.nomad_cacert or None, settings.nomad_capath or None
             )
         except OSError as error:
-            raise _unusable("NOMAD_CACERT", settings.nomad_cacert, error) from None
+            raise _certificate_error("NOMAD_CACERT", settings.nomad_cacert, error) from None
     else:
         context.load_default_certs()
     if settings.nomad_client_cert:
         try:
-            # A key with a password must not make PID 1 ask a terminal for it.
+            # Without a password given, OpenSSL would prompt on the terminal for an encrypted key.
             context.load_cert_chain(
                 settings.nomad_client_cert, settings.nomad_client_key, password=""
             )
         except OSError as error:
-            raise _unusable(
+            raise _certificate_error(
                 "NOMAD_CLIENT_CERT and its key", settings.nomad_client_cert, error
             ) from None
     return context
 
 
-def _unusable(variable: str, path: str, error: OSError) -> NomadError:
-    told = error.reason if isinstance(error, ssl.SSLError) else error.strerror
-    return NomadError(f"cannot use {variable} {path!r}: {told or type(error).__name__}")
+def _certificate_error(variable: str, path: str, error: OSError) -> NomadError:
+    detail = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+    return NomadError(f"cannot use {variable} {path!r}: {detail or type(error).__name__}")
 
 
-#: For a name to be found, for one address to take the connection, for one step of a handshake.
+#: Limit for resolving the name, for connecting to one address, and for the handshake, in seconds.
 _CONNECT_TIMEOUT = 3.0
 
-#: A host that is gone says nothing.  The kernel asks after 5 s of silence and gives up in 11 s, so
-#: that a query which waits for a change does not wait for it on a dead line.
+#: A host that is gone closes no connection.  The kernel probes after 5 s of silence and gives up
+#: after 11 s, so a blocking query does not wait on a dead connection.
 _KEEP_ALIVE = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 5),
@@ -92,12 +92,12 @@ _KEEP_ALIVE = (
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
 )
 
-_Found = list[tuple[Any, ...]]
+_Addresses = list[tuple[Any, ...]]
 
 
 class Connector:
     """
-    Where Nomad answers, and how a line is brought there.
+    Nomad's address, and how to connect to it.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -108,21 +108,27 @@ class Connector:
         self._path = parts.path
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if self._is_secure else 80)
-        self._looking: queue.SimpleQueue[_Found | OSError] | None = None
-        shown = f"[{self._host}]" if ":" in self._host else self._host
-        #: What python-nomad asks.  The scheme is always http: the line below it is ours.
-        self.address = "http://localhost" if self._is_socket else f"http://{shown}:{self._port}"
+        self._lookup: queue.SimpleQueue[_Addresses | OSError] | None = None
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        #: The base URL for python-nomad.  The scheme is always http: this class does the TLS.
+        self.address = "http://localhost" if self._is_socket else f"http://{host}:{self._port}"
+        #: The address in error messages, without any user name or password.
+        self._shown = (
+            f"unix://{parts.path}" if self._is_socket else f"{parts.scheme}://{host}:{self._port}"
+        )
 
-    def connect(self, hold: Callable[[socket.socket], None]) -> socket.socket:
+    def connect(self, attach: Callable[[socket.socket], None]) -> socket.socket:
         """
-        Return a connected line; `hold` gets every socket before it can block.  Raises Unanswered.
+        Return a connected socket; `attach` gets each socket before it can block.
+
+        Raises NomadError.
         """
-        trouble = OSError()
+        last_error = OSError()
         for family, address in self._addresses():
             connection = socket.socket(family, socket.SOCK_STREAM)
             try:
                 connection.settimeout(_CONNECT_TIMEOUT)
-                hold(connection)
+                attach(connection)
                 if family != socket.AF_UNIX:
                     for option in _KEEP_ALIVE:
                         connection.setsockopt(*option)
@@ -134,52 +140,52 @@ class Connector:
                 )
             except OSError as error:
                 connection.close()
-                trouble = error
+                last_error = error
             except NomadError:
                 connection.close()
                 raise
-        raise _unreached(trouble)
+        raise self._connect_error(last_error)
 
-    def _addresses(self) -> _Found:
+    def _addresses(self) -> _Addresses:
         if self._is_socket:
             return [(socket.AF_UNIX, self._path)]
         try:
-            found = _look_up(self._host, self._port, socket.AI_NUMERICHOST)
+            found = _getaddrinfo(self._host, self._port, socket.AI_NUMERICHOST)
         except OSError:
             found = self._resolved()
         return found
 
-    def _resolved(self) -> _Found:
-        """Look the name up in a thread of its own, since nothing else can end a slow resolver."""
-        if self._looking is None:
-            looking = self._looking = queue.SimpleQueue()
+    def _resolved(self) -> _Addresses:
+        """Resolve the name in a thread of its own, since a slow resolver cannot be cancelled."""
+        if self._lookup is None:
+            lookup = self._lookup = queue.SimpleQueue()
             host, port = self._host, self._port
 
-            def look() -> None:
+            def resolve() -> None:
                 try:
-                    looking.put(_look_up(host, port))
+                    lookup.put(_getaddrinfo(host, port))
                 except (OSError, UnicodeError) as error:
-                    looking.put(OSError(str(error)))
+                    lookup.put(OSError(str(error)))
 
-            threading.Thread(target=look, name="resolver", daemon=True).start()
+            threading.Thread(target=resolve, name="resolver", daemon=True).start()
         try:
-            found = self._looking.get(timeout=_CONNECT_TIMEOUT)
-        except queue.Empty:  # the thread goes on; the next question waits for its answer
-            raise NomadError(f"the name {self._host} was not resolved in time") from None
-        self._looking = None
+            found = self._lookup.get(timeout=_CONNECT_TIMEOUT)
+        except queue.Empty:  # the thread continues; the next request waits for its result
+            raise NomadError(f"timed out resolving the name {self._host}") from None
+        self._lookup = None
         if isinstance(found, OSError):
-            raise NomadError(f"the name {self._host} cannot be resolved")
+            raise NomadError(f"cannot resolve the name {self._host}")
         return found
 
+    def _connect_error(self, error: OSError) -> NomadError:
+        if isinstance(error, ConnectionRefusedError | FileNotFoundError):
+            return NomadError(f"connection to Nomad at {self._shown} refused", refused=True)
+        if isinstance(error, TimeoutError):
+            return NomadError(f"connection to Nomad at {self._shown} timed out")
+        detail = error.strerror or type(error).__name__
+        return NomadError(f"cannot connect to Nomad at {self._shown} ({detail})")
 
-def _look_up(host: str, port: int, flags: int = 0) -> _Found:
+
+def _getaddrinfo(host: str, port: int, flags: int = 0) -> _Addresses:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
     return [(entry[0], entry[4]) for entry in found]
-
-
-def _unreached(error: OSError) -> NomadError:
-    if isinstance(error, ConnectionRefusedError | FileNotFoundError):
-        return NomadError("nobody listens at Nomad's address", refused=True)
-    if isinstance(error, TimeoutError):
-        return NomadError("Nomad's address does not answer")
-    return NomadError(f"cannot connect to Nomad ({error.strerror or type(error).__name__})")

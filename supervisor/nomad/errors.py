@@ -1,5 +1,5 @@
 """
-What can go wrong with a question, told so that a person knows what to do about it.
+Errors of a request to Nomad, each with a reason that names the cause and the fix.
 """
 
 import ssl
@@ -7,24 +7,25 @@ import ssl
 import requests
 
 _IDENTITY = (
-    "Nomad's socket wants a token (401): add the two lines `env = true` and `file = true` to the"
-    " task's `identity` block"
+    "Nomad's Task API requires a token (401): add `env = true` and `file = true` to the task's"
+    " `identity` block"
 )
 _NOT_AUTHENTIC = b"Server error authenticating request"
-_WANTS_TLS = b"Client sent an HTTP request to an HTTPS server"
+_REQUIRES_TLS = b"Client sent an HTTP request to an HTTPS server"
 
-#: How much of an error's text is looked at, in bytes.
-_GLANCE = 512
+#: How much of an error response's body is inspected, in bytes.
+_MAX_ERROR_TEXT = 512
 
-#: What OpenSSL says when the other side does not speak TLS.
-_PLAIN = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"})
+#: OpenSSL's error reasons when the peer does not use TLS.
+_PLAINTEXT_REASONS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"})
 
 
 class NomadError(Exception):
     """
-    A question that taught nothing: why, whether nobody listened, and when to ask again, if told.
+    A request without a usable response.
 
-    The status is that of the HTTP answer, where there was one.
+    `refused`: the connection was refused.  `retry_after`: the seconds of Retry-After.
+    `status`: the HTTP status, if there was a response.
     """
 
     def __init__(
@@ -44,66 +45,69 @@ class NomadError(Exception):
 
 class TokenRefused(NomadError):
     """
-    The question was answered with a no to its token, which may have been replaced meanwhile.
+    Nomad rejected the token, which may have been replaced in the meantime.
     """
 
 
 def http_error(response: requests.Response, *, has_token: bool) -> NomadError:
     """
-    Explain an answer that is none, by its status and the first words of its text.
+    Build the error for a response by its status and the beginning of its body.
     """
     status = response.status_code
-    told = response.headers.get("Retry-After", "")
-    retry_after = float(told) if told.isascii() and told.isdigit() and len(told) < 9 else None
-    text = next(iter(response.iter_content(_GLANCE)), b"") if status in {400, 500} else b""
+    header = response.headers.get("Retry-After", "")
+    retry_after = (
+        float(header) if header.isascii() and header.isdigit() and len(header) < 9 else None
+    )
+    text = next(iter(response.iter_content(_MAX_ERROR_TEXT)), b"") if status in {400, 500} else b""
     if status == requests.codes.unauthorized:
         return TokenRefused(_IDENTITY, status=status)
     if status == requests.codes.forbidden:
-        says = "refuses the token" if has_token else "wants a token"
-        return TokenRefused(f"Nomad {says} (403)", status=status)
+        verb = "rejected the" if has_token else "requires a"
+        return TokenRefused(f"Nomad {verb} token (403)", status=status)
     if text.startswith(_NOT_AUTHENTIC):
-        hint = "no server is in reach, the token is damaged, or NOMAD_REGION is unknown"
-        return TokenRefused(f"Nomad cannot tell whose token this is (500): {hint}", status=status)
-    if text.startswith(_WANTS_TLS):
-        return NomadError("Nomad speaks TLS (400): NOMAD_ADDR has to be https://", status=status)
-    reason = f"Nomad answered {status}"
+        hint = "no server is reachable, the token is malformed, or NOMAD_REGION is unknown"
+        return TokenRefused(f"Nomad cannot authenticate the token (500): {hint}", status=status)
+    if text.startswith(_REQUIRES_TLS):
+        return NomadError(
+            "Nomad requires TLS (400): set NOMAD_ADDR to an https:// address", status=status
+        )
+    reason = f"Nomad returned status {status}"
     if status < requests.codes.bad_request:
-        reason += ", which is no answer to this question"
+        reason += ", which is not valid for this request"
     if status == requests.codes.too_many_requests:
-        reason = "Nomad has too many connections from here (429)"
+        reason = "too many connections from this address to Nomad (429)"
     return NomadError(reason, retry_after=retry_after, status=status)
 
 
 def tls_error(error: ssl.SSLError, name: str, *, has_certificate: bool) -> NomadError:
     """
-    Explain why a TLS line to a server of this name did not come to be, or was ended.
+    Build the error for a failed TLS connection to a server of this name.
     """
     reason = error.reason or ""
     if isinstance(error, ssl.SSLCertVerificationError):
-        if "mismatch" in error.verify_message:
-            told = f"is not for {name}: NOMAD_TLS_SERVER_NAME says which name it has"
-        elif "expired" in error.verify_message or "not yet valid" in error.verify_message:
-            told = f"cannot be used now: {error.verify_message}"
+        message = error.verify_message
+        if "mismatch" in message:
+            problem = f"is not valid for {name}; set NOMAD_TLS_SERVER_NAME to a name that it has"
+        elif "expired" in message or "not yet valid" in message:
+            problem = f"is not valid now: {message}"
         else:
-            told = (
-                f"is of no authority that we trust: NOMAD_CACERT names its file"
-                f" ({error.verify_message})"
-            )
-        return NomadError(f"Nomad's certificate {told}")
-    if reason in _PLAIN:
-        return NomadError("Nomad does not speak TLS: NOMAD_ADDR has to be http://")
+            problem = f"is signed by an unknown CA; set NOMAD_CACERT ({message})"
+        return NomadError(f"Nomad's certificate {problem}")
+    if reason in _PLAINTEXT_REASONS:
+        return NomadError("Nomad does not use TLS: set NOMAD_ADDR to an http:// address")
     if "ALERT" in reason and has_certificate:
-        return NomadError(f"Nomad refuses the certificate of NOMAD_CLIENT_CERT ({reason})")
+        return NomadError(f"Nomad rejected the certificate in NOMAD_CLIENT_CERT ({reason})")
     if "ALERT" in reason:
         return NomadError(
-            f"Nomad wants a certificate: set NOMAD_CLIENT_CERT and NOMAD_CLIENT_KEY ({reason})"
+            "Nomad requires a client certificate: set NOMAD_CLIENT_CERT and NOMAD_CLIENT_KEY"
+            f" ({reason})"
         )
-    return NomadError(f"the TLS line failed ({reason or type(error).__name__})")
+    return NomadError(f"the TLS connection failed ({reason or type(error).__name__})")
 
 
 def find_tls_error(error: BaseException | None) -> ssl.SSLError | None:
     """
-    Find the TLS error that another one was raised for, however deep.
+    Return the TLS error in the chain of causes of an exception, None if there is none.
     """
     seen: list[BaseException] = []
     while error is not None and error not in seen:

@@ -1,8 +1,8 @@
 """
-The hand that asks Nomad to stop the job around us.
+The request that stops the supervisor's own job.
 
-Each question has a thread of its own, because the loop waits for nobody; the client bounds how long
-it takes.  Whatever happens to it is an answer: at the deadline a defect must not change the end.
+Each request has a thread of its own, because the loop must not block; the client bounds its
+duration.  Every outcome is posted as an event: an internal error must not disturb the shutdown.
 """
 
 import threading
@@ -16,7 +16,7 @@ from supervisor.nomad.errors import NomadError
 
 class JobStopper:
     """
-    Asks when it is told to, and posts what became of it; it costs nothing before.
+    Sends a job stop on request and posts the outcome; it uses no resources before.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class JobStopper:
     ) -> None:
         self._settings = settings
         self._post = post
-        self._hide = redact
+        self._redact = redact
 
     def request(self) -> None:
         """Request the stop now.  Answered by JobStopAnswered."""
@@ -35,14 +35,14 @@ class JobStopper:
 
     def _request(self) -> None:
         try:
-            jobs = JobStopRequest(self._settings, self._hide)
+            client = JobStopRequest(self._settings, self._redact)
             try:
-                jobs.stop(self._settings.nomad_job_id)
+                client.stop(self._settings.nomad_job_id)
             finally:
-                jobs.close()
-            answer = JobStopAnswered()
-        except NomadError as trouble:
-            answer = JobStopAnswered(trouble.reason, trouble.status, trouble.retry_after)
-        except Exception as error:  # noqa: BLE001 - the end goes on, whatever nobody foresaw
-            answer = JobStopAnswered(f"internal error: {type(error).__name__}")
-        self._post(answer)
+                client.close()
+            outcome = JobStopAnswered()
+        except NomadError as error:
+            outcome = JobStopAnswered(error.reason, error.status, error.retry_after)
+        except Exception as error:  # noqa: BLE001 - the shutdown continues after any error
+            outcome = JobStopAnswered(f"internal error: {type(error).__name__}")
+        self._post(outcome)

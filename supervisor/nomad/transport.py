@@ -1,10 +1,10 @@
 """
-The wire to Nomad: HTTP over a line that another thread can cut.
+HTTP transport to Nomad whose connection another thread can cancel.
 
-A socket's timeout bounds one `recv` and not an answer: a server that drips a byte a second holds a
-client for ever.  So the line can be cut from outside, by a timer or by whoever wants to ask anew.
-What is cut is a duplicate of our own: the socket itself changes hands when TLS begins, and may be
-closed, and its number given to another file, at the very moment somebody wants to end it.
+A socket's timeout bounds one `recv`, not a response: a server that sends one byte a second would
+block a client forever.  So the connection can be shut down from outside, by a timer or by a new
+query.  The shutdown uses a duplicate of the descriptor: when TLS starts the original moves to
+another object, and it may be closed, and its number reused, at the moment of the cancellation.
 """
 
 import os
@@ -28,25 +28,25 @@ class CancellableTransport(HTTPAdapter):
     """
     A transport with one connection.
 
-    `is_unwanted` tells whether a call that is about to connect was cut before it could be.
+    `is_cancelled` tells whether a call that is about to connect has been cancelled already.
     """
 
-    def __init__(self, place: Connector, is_unwanted: Callable[[], bool]) -> None:
-        self._place = place
-        self._is_unwanted = is_unwanted
+    def __init__(self, connector: Connector, is_cancelled: Callable[[], bool]) -> None:
+        self._connector = connector
+        self._is_cancelled = is_cancelled
         self._lock = threading.Lock()
-        self._held: int | None = None
-        self._is_cut = False
+        self._fd: int | None = None
+        self._was_cancelled = False
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Make pools whose connections let go of their socket when they are told to."""
+        """Create pools whose connections can be cancelled."""
         super().init_poolmanager(*args, **kwargs)
-        wire = self
+        transport = self
 
         class Connection(HTTPConnection):
             def _new_conn(self) -> socket.socket:
-                return wire._place.connect(wire._hold)
+                return transport._connector.connect(transport._attach)
 
         class Pool(HTTPConnectionPool):
             ConnectionCls = Connection
@@ -54,44 +54,45 @@ class CancellableTransport(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": Pool}
 
     def begin(self) -> None:
-        """Let a call follow one that was cut."""
-        self._is_cut = False
+        """Allow a new call after a cancelled one."""
+        self._was_cancelled = False
 
     def cancel(self) -> None:
-        """End the call under way at once, from any thread."""
+        """Cancel the call in progress immediately, from any thread."""
         with self._lock:
-            self._is_cut = True
-            self._shut()
+            self._was_cancelled = True
+            self._shut_down()
 
     def drop(self) -> None:
-        """Forget the line, of which nothing more will come; the call may go on with another."""
+        """Close the connection after an error; the call may continue on another one."""
         with self._lock:
-            self._shut()
+            self._shut_down()
         self._release()
 
-    def _shut(self) -> None:
-        if self._held is not None:
-            connection = socket.socket(fileno=self._held)
+    def _shut_down(self) -> None:
+        if self._fd is not None:
+            connection = socket.socket(fileno=self._fd)
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
             connection.detach()
 
-    def _hold(self, connection: socket.socket) -> None:
+    def _attach(self, connection: socket.socket) -> None:
         self._release()
         with self._lock:
-            self._held = os.dup(connection.fileno())
-            # Who cuts sets the wish first and looks for the line then: one of us sees both.
-            if self._is_cut or self._is_unwanted():
-                raise NomadError("cut before it began")
+            self._fd = os.dup(connection.fileno())
+            # A cancellation sets its flag first and looks for the descriptor then: one of the two
+            # threads sees both.
+            if self._was_cancelled or self._is_cancelled():
+                raise NomadError("cancelled before it started")
 
     def _release(self) -> None:
         with self._lock:
-            held, self._held = self._held, None
-            if held is not None:
-                os.close(held)
+            fd, self._fd = self._fd, None
+            if fd is not None:
+                os.close(fd)
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Release the descriptor and close the pools."""
         self._release()
         super().close()
 
@@ -99,13 +100,13 @@ class CancellableTransport(HTTPAdapter):
         self._release()
 
 
-def session(wire: CancellableTransport) -> requests.Session:
+def session(transport: CancellableTransport) -> requests.Session:
     """
-    Build a session that speaks over one wire and takes nothing from the environment.
+    Build a session over one transport that uses nothing from the environment.
 
-    No proxy is asked, no netrc read; bodies come as they are, so that no small answer can grow
-    into a large one.  Nobody is followed elsewhere with our token, and no body is read before its
-    length is watched: python-nomad sees to both for GET only.
+    No proxy and no netrc is used; bodies are not compressed, so that no small response can expand
+    into a large one.  Redirects are not followed, so the token is sent nowhere else, and no body is
+    read before its length is checked: python-nomad ensures both for GET only.
     """
     made = requests.Session()
     made.trust_env = False
@@ -114,37 +115,37 @@ def session(wire: CancellableTransport) -> requests.Session:
     made.headers["Accept-Encoding"] = "identity"
     for scheme in list(made.adapters):
         del made.adapters[scheme]
-    made.mount("http://", wire)
+    made.mount("http://", transport)
     return made
 
 
 class Watchdog:
     """
-    Cuts a wire when a call takes longer than it may, all of it together.
+    Cancels a transport when a call exceeds its time limit, which covers the whole call.
 
-    It may take `head` seconds to begin its answer, and `whole` seconds to have it whole.
+    The response may take `head` seconds to start and `total` seconds to be complete.
     """
 
-    def __init__(self, wire: CancellableTransport, head: float, whole: float) -> None:
-        self._wire = wire
-        self._until = time.monotonic() + whole
-        self._timer = self._set(head)
-        self.rang = False
+    def __init__(self, transport: CancellableTransport, head: float, total: float) -> None:
+        self._transport = transport
+        self._deadline = time.monotonic() + total
+        self._timer = self._new_timer(head)
+        self.expired = False
 
-    def heard(self) -> None:
-        """An answer has begun: the rest of it may take what is left."""
+    def on_response_started(self) -> None:
+        """Allow the rest of the response the remaining time."""
         self._timer.cancel()
-        self._timer = self._set(max(0.0, self._until - time.monotonic()))
+        self._timer = self._new_timer(max(0.0, self._deadline - time.monotonic()))
         self._timer.start()
 
-    def _set(self, seconds: float) -> threading.Timer:
-        timer = threading.Timer(seconds, self._ring)
+    def _new_timer(self, seconds: float) -> threading.Timer:
+        timer = threading.Timer(seconds, self._expire)
         timer.daemon = True
         return timer
 
-    def _ring(self) -> None:
-        self.rang = True
-        self._wire.cancel()
+    def _expire(self) -> None:
+        self.expired = True
+        self._transport.cancel()
 
     def __enter__(self) -> Self:
         self._timer.start()

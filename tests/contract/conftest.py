@@ -1,5 +1,5 @@
 """
-The two that have to agree: the fake, and a real agent where there is one.
+The two that must agree: the fake, and a real agent if available.
 """
 
 import uuid
@@ -9,14 +9,14 @@ from contextlib import ExitStack
 import pytest
 
 from tests.support.nomad_api import Api
-from tests.support.nomad_sides import fake_api, real_api
-from tests.support.nomads import EVERY
+from tests.support.nomad_backends import fake_api, real_api
+from tests.support.nomad_params import ALL
 
 
 @pytest.fixture(scope="session")
 def nomads() -> Iterator[Callable[[str], Api]]:
     """
-    Each Nomad by its name, started when it is first asked for, and shared by all tests.
+    Return each Nomad by its name, started on first use, and shared by all tests.
     """
     started: dict[str, Api] = {}
     with ExitStack() as stack:
@@ -30,10 +30,10 @@ def nomads() -> Iterator[Callable[[str], Api]]:
         yield find
 
 
-@pytest.fixture(params=EVERY)
+@pytest.fixture(params=ALL)
 def api(request: pytest.FixtureRequest, nomads: Callable[[str], Api]) -> Api:
     """
-    A Nomad as a workload has it.
+    A Nomad as a workload sees it.
     """
     return nomads(request.param)
 
@@ -41,6 +41,6 @@ def api(request: pytest.FixtureRequest, nomads: Callable[[str], Api]) -> Api:
 @pytest.fixture
 def web() -> str:
     """
-    A service that nobody has registered yet.
+    The name of a service that is not registered yet.
     """
     return f"web-{uuid.uuid4().hex[:8]}"

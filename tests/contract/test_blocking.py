@@ -1,100 +1,100 @@
 """
-What a query with an index gets: when it waits, what ends the wait, and what that proves.
+Queries with an index: when they block, and what ends the wait.
 """
 
-from tests.support.nomad_api import Api, Asked, index_of, rows_of
+from tests.support.nomad_api import Api, BlockingQuery, index_of, rows_of
 
 
-def test_it_blocks_until_the_change(api: Api, web: str) -> None:
+def test_a_query_blocks_until_the_change(api: Api, web: str) -> None:
     """
-    A change of the service answers a waiting query.
+    A change of the service ends a blocked query.
     """
-    api.offer(web)
-    asked = Asked(api, web, index=index_of(api.ask(web)), wait="60s")
-    assert asked.blocks()
+    api.register(web)
+    query = BlockingQuery(api, web, index=index_of(api.get_service(web)), wait="60s")
+    assert query.is_blocked()
 
-    api.offer(web, 2)
+    api.register(web, 2)
 
-    assert 2 == len(rows_of(asked.result(2)))
+    assert 2 == len(rows_of(query.result(2)))
 
 
-def test_an_old_index_is_answered_at_once(api: Api, web: str) -> None:
+def test_a_query_with_an_old_index_returns_at_once(api: Api, web: str) -> None:
     """
-    A query from before the last change does not wait.
+    A query with an index from before the last change does not block.
     """
-    before = index_of(api.ask(web))
-    api.offer(web)
+    before = index_of(api.get_service(web))
+    api.register(web)
 
-    asked = Asked(api, web, index=before, wait="60s")
+    query = BlockingQuery(api, web, index=before, wait="60s")
 
-    assert 1 == len(rows_of(asked.result(2)))
+    assert 1 == len(rows_of(query.result(2)))
 
 
-def test_the_wait_runs_out(api: Api, web: str) -> None:
+def test_a_query_returns_after_its_wait(api: Api, web: str) -> None:
     """
-    With no change the same answer comes after the wait and at most a sixteenth more.
+    Without a change the same response arrives after the wait and at most a sixteenth more.
     """
-    api.offer(web)
-    index = index_of(api.ask(web))
+    api.register(web)
+    index = index_of(api.get_service(web))
 
-    asked = Asked(api, web, index=index, wait="1600ms")
-    answer = asked.result()
+    query = BlockingQuery(api, web, index=index, wait="1600ms")
+    answer = query.result()
 
     assert (1, index) == (len(rows_of(answer)), index_of(answer))
-    assert 1.6 <= asked.took < 1.7 + 0.5
+    assert 1.6 <= query.duration < 1.7 + 0.5
 
 
-def test_an_index_to_come(api: Api, web: str) -> None:
+def test_a_query_with_a_future_index_blocks(api: Api, web: str) -> None:
     """
-    An index that was never reached is waited for, and a lower one comes back.
+    A query with an index higher than the current one blocks, and returns the lower one.
     """
-    api.offer(web)
+    api.register(web)
 
-    asked = Asked(api, web, index=999_999, wait="1s")
-    answer = asked.result()
+    query = BlockingQuery(api, web, index=999_999, wait="1s")
+    answer = query.result()
 
     assert index_of(answer) < 999_999
-    assert asked.took >= 1.0
+    assert query.duration >= 1.0
 
 
-def test_a_missing_service_blocks(api: Api, web: str) -> None:
+def test_a_query_of_a_missing_service_blocks(api: Api, web: str) -> None:
     """
-    Nothing there is no reason to answer at once; the first instance is.
+    A service without instances does not end the query; the first instance does.
     """
-    asked = Asked(api, web, index=index_of(api.ask(web)), wait="60s")
-    assert asked.blocks()
+    query = BlockingQuery(api, web, index=index_of(api.get_service(web)), wait="60s")
+    assert query.is_blocked()
 
-    api.offer(web)
+    api.register(web)
 
-    assert 1 == len(rows_of(asked.result(2)))
+    assert 1 == len(rows_of(query.result(2)))
 
 
 def test_a_change_elsewhere_does_not_wake(api: Api, web: str) -> None:
     """
-    With instances of its own a query sleeps through another service's change.
+    A query of a service with instances is not ended by a change of another service.
     """
-    api.offer(web)
-    before = index_of(api.ask(web))
-    asked = Asked(api, web, index=before, wait="2s")
-    assert asked.blocks(0.1)
+    api.register(web)
+    before = index_of(api.get_service(web))
+    query = BlockingQuery(api, web, index=before, wait="2s")
+    assert query.is_blocked(0.1)
 
-    api.offer(f"other-{web}")
-    answer = asked.result()
+    api.register(f"other-{web}")
+    answer = query.result()
 
-    assert asked.took >= 2.0
+    assert query.duration >= 2.0
     assert (1, before) == (len(rows_of(answer)), index_of(answer))
 
 
 def test_a_change_elsewhere_is_seen_by_the_next_query(api: Api, web: str) -> None:
     """
-    The index belongs to the table: the next query returns at once with nothing new.
+    The index belongs to the table: the next query returns at once without a change.
     """
-    api.offer(web)
-    before = api.ask(web)
-    api.offer(f"other-{web}")
+    api.register(web)
+    before = api.get_service(web)
+    api.register(f"other-{web}")
 
-    asked = Asked(api, web, index=index_of(before), wait="60s")
-    answer = asked.result(2)
+    query = BlockingQuery(api, web, index=index_of(before), wait="60s")
+    answer = query.result(2)
 
     assert before.body == answer.body
     assert index_of(answer) > index_of(before)
@@ -102,48 +102,48 @@ def test_a_change_elsewhere_is_seen_by_the_next_query(api: Api, web: str) -> Non
 
 def test_a_change_elsewhere_wakes_an_empty_service(api: Api, web: str) -> None:
     """
-    With no instance a change elsewhere can answer the query: that of a name like it does.
+    A query of a service without instances ends when a service with a similar name changes.
     """
-    asked = Asked(api, web, index=index_of(api.ask(web)), wait="60s")
-    assert asked.blocks()
+    query = BlockingQuery(api, web, index=index_of(api.get_service(web)), wait="60s")
+    assert query.is_blocked()
 
-    api.offer(f"{web}-other")
+    api.register(f"{web}-other")
 
-    assert 0 == len(rows_of(asked.result(2)))
+    assert 0 == len(rows_of(query.result(2)))
 
 
-def test_the_socket_blocks_too(api: Api, web: str) -> None:
+def test_a_query_on_the_socket_blocks(api: Api, web: str) -> None:
     """
-    A query waits on the Task API as it does over TCP.
+    A query blocks on the Task API as over TCP.
     """
-    api.offer(web)
-    asked = Asked(api, web, on=api.socket, index=index_of(api.ask(web)), wait="60s")
-    assert asked.blocks()
+    api.register(web)
+    query = BlockingQuery(api, web, on=api.socket, index=index_of(api.get_service(web)), wait="60s")
+    assert query.is_blocked()
 
-    api.offer(web, 2)
+    api.register(web, 2)
 
-    assert 2 == len(rows_of(asked.result(2)))
+    assert 2 == len(rows_of(query.result(2)))
 
 
-def test_without_an_index_nothing_waits(api: Api, web: str) -> None:
+def test_a_query_without_an_index_does_not_block(api: Api, web: str) -> None:
     """
-    A wait alone, or an index of 0, is no reason to wait.
+    A query with a wait but without an index, or with index 0, returns at once.
     """
     for index in ({}, {"index": 0}):
-        assert [] == rows_of(Asked(api, web, wait="60s", **index).result(2))
+        assert [] == rows_of(BlockingQuery(api, web, wait="60s", **index).result(2))
 
 
 def test_a_smaller_service_is_a_change(api: Api, web: str) -> None:
     """
-    An instance that leaves answers the query, under a higher index.
+    The removal of an instance ends the query, with a higher index.
     """
-    api.offer(web, 2)
-    before = index_of(api.ask(web))
-    asked = Asked(api, web, index=before, wait="60s")
-    assert asked.blocks()
+    api.register(web, 2)
+    before = index_of(api.get_service(web))
+    query = BlockingQuery(api, web, index=before, wait="60s")
+    assert query.is_blocked()
 
-    api.offer(web, 1)
-    answer = asked.result(2)
+    api.register(web, 1)
+    answer = query.result(2)
 
     assert 1 == len(rows_of(answer))
     assert index_of(answer) > before

@@ -1,5 +1,5 @@
 """
-What Nomad's own checks are said to have found: what HEALTH_CHECK=nomad goes by.
+The results of Nomad's own checks, on which HEALTH_CHECK=nomad is based.
 """
 
 import json
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.nomad_api import UNKNOWN, Api, rows_of
-from tests.support.nomads import agents, guarded
+from tests.support.nomad_params import real_agents, with_acl
 from tests.support.waiting import eventually
 
 COLUMNS = {
@@ -20,22 +20,22 @@ COLUMNS = {
 @pytest.fixture
 def reader(api: Api) -> Iterator[Api]:
     """
-    A Nomad whose checks our workload may read.
+    A Nomad whose checks the workload may read.
     """
     with api.allowed("read-job"):
         yield api
 
 
-class TestAnswers:
+class TestResponses:
     """
-    What is said to those who may read it.
+    Responses to a request with the permission to read checks.
     """
 
     def test_a_check(self, reader: Api, web: str) -> None:
         """
-        A map of what was found by an ID of the check, with the service it is for; at first pending.
+        The response maps check IDs to results with their service; the first status is pending.
         """
-        (row,) = reader.offer(web, checked=20, name=f"{web}-job")
+        (row,) = reader.register(web, checked=20, name=f"{web}-job")
 
         ((name, check),) = json.loads(reader.checks(row["AllocID"]).body).items()
 
@@ -45,35 +45,35 @@ class TestAnswers:
 
     def test_its_status(self, reader: Api, web: str) -> None:
         """
-        It fails until something listens, succeeds while it does, and fails again.
+        The check fails until the port is open, succeeds while it is, and fails again.
         """
-        (row,) = reader.offer(web, checked=1)
+        (row,) = reader.register(web, checked=1)
         allocation = row["AllocID"]
-        assert reader.comes_to(allocation, "pending")
-        reader.side.listen(web, listening=False)
-        failed = reader.comes_to(allocation, "failure")
+        assert reader.wait_for_check(allocation, "pending")
+        reader.backend.set_listening(web, listening=False)
+        failed = reader.wait_for_check(allocation, "failure")
 
-        reader.side.listen(web, listening=True)
-        succeeded = reader.comes_to(allocation, "success")
-        reader.side.listen(web, listening=False)
+        reader.backend.set_listening(web, listening=True)
+        succeeded = reader.wait_for_check(allocation, "success")
+        reader.backend.set_listening(web, listening=False)
 
-        assert [*failed] == [*succeeded] == [*reader.comes_to(allocation, "failure")]
+        assert [*failed] == [*succeeded] == [*reader.wait_for_check(allocation, "failure")]
 
     def test_a_failing_instance_stays_listed(self, reader: Api, web: str) -> None:
         """
-        The registry has it as before, under the same index.
+        The registry row is unchanged, with the same index.
         """
-        (row,) = reader.offer(web, checked=1)
-        reader.side.listen(web, listening=False)
-        reader.comes_to(row["AllocID"], "failure")
+        (row,) = reader.register(web, checked=1)
+        reader.backend.set_listening(web, listening=False)
+        reader.wait_for_check(row["AllocID"], "failure")
 
-        assert [row] == rows_of(reader.ask(web))
+        assert [row] == rows_of(reader.get_service(web))
 
-    def test_none(self, reader: Api, web: str) -> None:
+    def test_no_checks(self, reader: Api, web: str) -> None:
         """
-        An allocation without checks has null, and no empty map.
+        For an allocation without checks the response is null, not an empty map.
         """
-        (row,) = reader.offer(web)
+        (row,) = reader.register(web)
 
         answer = reader.checks(row["AllocID"])
 
@@ -81,19 +81,19 @@ class TestAnswers:
 
     def test_headers(self, reader: Api, web: str) -> None:
         """
-        The answer has no index, whether or not there are checks.
+        The response has no index, with checks and without.
         """
-        for (row,) in (reader.offer(web), reader.offer(f"{web}-checked", checked=20)):
+        for (row,) in (reader.register(web), reader.register(f"{web}-checked", checked=20)):
             headers = reader.checks(row["AllocID"]).headers
 
             assert "application/json" == headers["Content-Type"]
             assert (None, None) == (headers["X-Nomad-Index"], headers["X-Nomad-KnownLeader"])
 
-    def test_nothing_blocks(self, reader: Api, web: str) -> None:
+    def test_the_query_does_not_block(self, reader: Api, web: str) -> None:
         """
-        An index is ignored, so who wants to know has to ask again.
+        An index is ignored, so clients must poll.
         """
-        (row,) = reader.offer(web)
+        (row,) = reader.register(web)
 
         answer = reader.call(
             f"/v1/client/allocation/{row['AllocID']}/checks?index=999999&wait=60s", timeout=2
@@ -104,9 +104,9 @@ class TestAnswers:
     @pytest.mark.parametrize("query", ["namespace=nowhere", "region=mars"])
     def test_namespace_and_region(self, reader: Api, web: str, query: str) -> None:
         """
-        The ID is enough: what else the query says is not looked at.
+        The ID is enough: namespace and region are ignored.
         """
-        (row,) = reader.offer(web)
+        (row,) = reader.register(web)
 
         answer = reader.call(f"/v1/client/allocation/{row['AllocID']}/checks?{query}")
 
@@ -114,9 +114,9 @@ class TestAnswers:
 
     def test_either_path(self, reader: Api, web: str) -> None:
         """
-        The path with `client` and the one without are one, on either listener.
+        The paths with and without `client` are equivalent, on either listener.
         """
-        (row,) = reader.offer(web, checked=20)
+        (row,) = reader.register(web, checked=20)
         paths = [f"/v1/{kind}allocation/{row['AllocID']}/checks" for kind in ("client/", "")]
 
         bodies = {
@@ -130,77 +130,77 @@ class TestAnswers:
 
     def test_a_stopped_allocation(self, api: Api, web: str) -> None:
         """
-        The checks of an allocation that was stopped are null, and no error.
+        For a stopped allocation the response is null, not an error.
         """
-        (row,) = api.offer(web, checked=20)
+        (row,) = api.register(web, checked=20)
         with api.allowed("read-job", "submit-job"):
             api.stop(web)
 
             eventually(lambda: b"null" == api.checks(row["AllocID"]).body)
-            assert [] == rows_of(api.ask(web))
+            assert [] == rows_of(api.get_service(web))
 
-    @agents
+    @real_agents
     def test_checks_go_on_during_a_delay(self, api: Api, web: str) -> None:
         """
-        Gone from the registry, it is still checked in its shutdown_delay; null comes with the end.
+        After its removal from the registry an allocation is checked until its shutdown_delay ends.
         """
-        (row,) = api.offer(web, checked=20, delay=1.0)
+        (row,) = api.register(web, checked=20, delay=1.0)
         with api.allowed("read-job", "submit-job"):
             api.stop(web)
-            eventually(lambda: [] == rows_of(api.ask(web)), every=0.001)
+            eventually(lambda: [] == rows_of(api.get_service(web)), every=0.001)
 
-            assert api.comes_to(row["AllocID"], "pending")
+            assert api.wait_for_check(row["AllocID"], "pending")
             eventually(lambda: b"null" == api.checks(row["AllocID"]).body)
 
     @pytest.mark.parametrize(
-        "allocation,said",
+        "allocation,expected",
         [
             (UNKNOWN, (404, f'Unknown allocation "{UNKNOWN}"')),
             (UNKNOWN[:8], (500, "alloc lookup failed: index error: UUID must be 36 characters")),
         ],
     )
     def test_an_unknown_allocation(
-        self, reader: Api, allocation: str, said: tuple[int, str]
+        self, reader: Api, allocation: str, expected: tuple[int, str]
     ) -> None:
         """
-        It is a 404 that names it; what is no ID at all is a 500.
+        The response is a 404 with the ID; for an invalid ID it is a 500.
         """
         for where in (reader.port, reader.socket):
             answer = reader.checks(allocation, on=where)
 
-            assert said == (answer.status, answer.text)
+            assert expected == (answer.status, answer.text)
 
 
-@guarded
+@with_acl
 class TestRights:
     """
-    Who may read checks where ACLs are on.
+    The permission to read checks with ACLs on.
     """
 
     def test_read_job_is_enough(self, api: Api, web: str) -> None:
         """
-        A policy with read-job, bound to the job that asks, works at once and as long as it stands.
+        A policy with read-job, bound to the job of the client, has effect at once, until deleted.
         """
-        (row,) = api.offer(web)
-        ask = [(row["AllocID"], where) for where in (api.port, api.socket)]
+        (row,) = api.register(web)
+        requests = [(row["AllocID"], where) for where in (api.port, api.socket)]
 
         with api.allowed("read-job"):
-            allowed = [api.checks(allocation, on=where).status for allocation, where in ask]
-        denied = [api.checks(allocation, on=where).status for allocation, where in ask]
+            allowed = [api.checks(allocation, on=where).status for allocation, where in requests]
+        denied = [api.checks(allocation, on=where).status for allocation, where in requests]
 
         assert ([200, 200], [403, 403]) == (allowed, denied)
 
-    def test_other_rights_are_not(self, api: Api, web: str) -> None:
+    def test_other_capabilities_are_not_enough(self, api: Api, web: str) -> None:
         """
-        Who may stop a job may not read what its checks found.
+        The permission to stop a job does not include its checks.
         """
-        (row,) = api.offer(web)
+        (row,) = api.register(web)
 
         with api.allowed("submit-job"):
             assert 403 == api.checks(row["AllocID"]).status
 
     def test_an_unknown_allocation_comes_first(self, api: Api) -> None:
         """
-        That an allocation is unknown is said even to who may not read of those that are known.
+        An unknown allocation is reported even without the permission to read known ones.
         """
         assert 404 == api.checks(UNKNOWN).status

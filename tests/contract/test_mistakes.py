@@ -1,5 +1,5 @@
 """
-What Nomad says to what it does not understand, or has too much of: always in plain text.
+Nomad's responses to invalid requests and to too many connections: always in plain text.
 """
 
 from contextlib import ExitStack
@@ -8,12 +8,12 @@ import pytest
 
 from tests.support.client import connect, read_answer
 from tests.support.nomad_api import Api
-from tests.support.nomads import agents
+from tests.support.nomad_params import real_agents
 from tests.support.waiting import eventually
 
 
 @pytest.mark.parametrize(
-    "method,target,said",
+    "method,target,expected",
     [
         ("GET", "/v1/service/x?index=x", (400, "Invalid index")),
         ("GET", "/v1/service/x?index=-1", (400, "Invalid index")),
@@ -26,19 +26,19 @@ from tests.support.waiting import eventually
 )
 @pytest.mark.parametrize("token", [None, "junk"])
 def test_over_tcp(
-    api: Api, token: str | None, method: str, target: str, said: tuple[int, str]
+    api: Api, token: str | None, method: str, target: str, expected: tuple[int, str]
 ) -> None:
     """
-    Over TCP a mistake is found before a wrong token is.
+    Over TCP an invalid request is detected before a wrong token.
     """
     answer = api.call(target, method=method, token=token)
 
-    assert said == (answer.status, answer.text)
+    assert expected == (answer.status, answer.text)
     assert answer.headers["Content-Type"].startswith("text/plain")
 
 
 @pytest.mark.parametrize(
-    "method,target,said",
+    "method,target,expected",
     [
         ("GET", "/v1/service/x?index=x", (400, "Invalid indexBad Request")),
         ("GET", "/v1/service/x?wait=60", (400, "Invalid wait timeBad Request")),
@@ -47,19 +47,19 @@ def test_over_tcp(
         ("PUT", "/v1/service/x", (405, "Invalid method")),
     ],
 )
-def test_on_the_socket(api: Api, method: str, target: str, said: tuple[int, str]) -> None:
+def test_on_the_socket(api: Api, method: str, target: str, expected: tuple[int, str]) -> None:
     """
-    On the Task API a region that does not exist looks like a token that cannot be verified.
+    On the Task API an unknown region gets the same response as a malformed token.
     """
     answer = api.call(target, method=method, on=api.socket)
 
-    assert said == (answer.status, answer.text)
+    assert expected == (answer.status, answer.text)
 
 
 @pytest.mark.parametrize("token", ["", "junk"])
 def test_numbers_come_first_on_the_socket(api: Api, token: str) -> None:
     """
-    On the Task API a wrong number is found before a wrong token is.
+    On the Task API an invalid number is detected before a wrong token.
     """
     statuses = [
         api.call(f"/v1/service/{rest}", token=token, on=api.socket).status
@@ -71,9 +71,9 @@ def test_numbers_come_first_on_the_socket(api: Api, token: str) -> None:
 
 def test_a_filter(api: Api, web: str) -> None:
     """
-    A filter that cannot be read is a 400, and never all rows.
+    An invalid filter gets a 400, and never all rows.
     """
-    answer = api.ask(web, filter="zzz")
+    answer = api.get_service(web, filter="zzz")
 
     assert 400 == answer.status
     assert answer.text.startswith("failed to create result paginator")
@@ -81,7 +81,7 @@ def test_a_filter(api: Api, web: str) -> None:
 
 def test_a_double_slash(api: Api) -> None:
     """
-    An address that ends in a slash leads to a redirect, and no answer.
+    A path with a double slash gets a redirect.
     """
     for where in (api.port, api.socket):
         answer = api.call("//v1/service/x", on=where)
@@ -89,19 +89,19 @@ def test_a_double_slash(api: Api) -> None:
         assert (307, "/v1/service/x") == (answer.status, answer.headers["Location"])
 
 
-def test_a_stranger(api: Api) -> None:
+def test_an_unknown_path(api: Api) -> None:
     """
-    What Nomad has never heard of is a 404 without a word.
+    An unknown path gets a 404 with an empty body.
     """
     answer = api.call("/v1/nothing")
 
     assert (404, "") == (answer.status, answer.text)
 
 
-@agents
+@real_agents
 def test_too_many_connections(api: Api) -> None:
     """
-    A hundred at once are the most from one address over TCP: a 429 without a time to come back.
+    More than 100 connections from one address over TCP get a 429 without Retry-After.
     """
     with ExitStack() as stack:
         for _ in range(101):
@@ -111,4 +111,4 @@ def test_too_many_connections(api: Api) -> None:
     assert 429 == answer.status
     assert answer.text.startswith("Your IP is issuing too many concurrent connections")
     assert (None, "close") == (answer.headers["Retry-After"], answer.headers["Connection"])
-    eventually(lambda: 200 == api.ask("x").status)
+    eventually(lambda: 200 == api.get_service("x").status)

@@ -1,7 +1,7 @@
 """
-What Nomad's registry answers to a plain query, as far as the supervisor relies on it.
+Responses of Nomad's registry to a plain query, as far as the supervisor relies on them.
 
-A test uses services of its own, since the Nomads are shared.
+Each test uses services of its own, since the Nomads are shared.
 """
 
 import gzip
@@ -22,14 +22,14 @@ COLUMNS = {
 
 class TestRows:
     """
-    What is said of an instance.
+    The row of an instance.
     """
 
     def test_its_columns(self, api: Api, web: str) -> None:
         """
-        An instance is a row of twelve columns, none of which tells its health.
+        An instance is a row of twelve columns, none of which contains its health.
         """
-        (row,) = api.offer(web)
+        (row,) = api.register(web)
 
         assert COLUMNS == {name: type(value) for name, value in row.items()}
         assert (web, "default", web) == (row["ServiceName"], row["Namespace"], row["JobID"])
@@ -37,9 +37,9 @@ class TestRows:
 
     def test_its_names(self, api: Api, web: str) -> None:
         """
-        Its allocation is a UUID in lower case, and the heart of its own ID.
+        Its allocation is a UUID in lower case, and part of its own ID.
         """
-        (row,) = api.offer(web)
+        (row,) = api.register(web)
 
         assert str(UUID(row["AllocID"])) == row["AllocID"]
         assert row["ID"].startswith(f"_nomad-task-{row['AllocID']}-group-")
@@ -47,57 +47,57 @@ class TestRows:
 
     def test_its_tags(self, api: Api, web: str) -> None:
         """
-        Tags are a list in the job's order, whatever stands in them, and an empty one for none.
+        Tags are a list in the job's order, with any text in them; without tags it is empty.
         """
         tags = ("lb.weight=3", "b", 'a"; return 200')
 
-        (row,) = api.offer(web, tags=tags)
-        (bare,) = api.offer(f"{web}-bare")
+        (row,) = api.register(web, tags=tags)
+        (untagged,) = api.register(f"{web}-untagged")
 
-        assert (list(tags), []) == (row["Tags"], bare["Tags"])
+        assert (list(tags), []) == (row["Tags"], untagged["Tags"])
 
     def test_its_indexes(self, api: Api, web: str) -> None:
         """
-        It says when it was written, which is not after the index of the answer.
+        Its indexes are not higher than the index of the response.
         """
-        (row,) = api.offer(web)
+        (row,) = api.register(web)
 
-        assert row["CreateIndex"] == row["ModifyIndex"] <= index_of(api.ask(web))
+        assert row["CreateIndex"] == row["ModifyIndex"] <= index_of(api.get_service(web))
 
     def test_another_instance_leaves_it_alone(self, api: Api, web: str) -> None:
         """
-        When a service grows, the row that was there stays as it was.
+        When an instance is added, the existing rows do not change.
         """
-        (old,) = api.offer(web)
+        (old,) = api.register(web)
 
-        rows = api.offer(web, 2)
+        rows = api.register(web, 2)
 
         assert 2 == len({row["AllocID"] for row in rows})
         assert old in rows
 
     def test_two_jobs_of_one_service(self, api: Api, web: str) -> None:
         """
-        Two jobs may register one service; the rows of both are listed, each under its job.
+        Two jobs may register one service; the rows of both are listed, each with its job.
         """
-        api.offer(web, 2, name=f"{web}-one")
-        rows = api.offer(web, name=f"{web}-two")
+        api.register(web, 2, name=f"{web}-one")
+        rows = api.register(web, name=f"{web}-two")
 
         jobs = sorted(row["JobID"] for row in rows)
 
         assert [f"{web}-one", f"{web}-one", f"{web}-two"] == jobs
 
 
-class TestAnswers:
+class TestResponses:
     """
-    What all answers have in common.
+    Properties of all responses.
     """
 
     def test_headers(self, api: Api, web: str) -> None:
         """
-        Index, last contact and known leader are on every answer, which is JSON.
+        Every response is JSON, with the headers for index, last contact and known leader.
         """
         for where in (api.port, api.socket):
-            headers = api.ask(web, on=where).headers
+            headers = api.get_service(web, on=where).headers
 
             assert headers["X-Nomad-Index"].isdigit()
             assert ("0", "true", "application/json") == (
@@ -110,50 +110,52 @@ class TestAnswers:
         """
         It is 200 and [], never 404, with an index of at least 1.
         """
-        answer = api.ask(web)
+        answer = api.get_service(web)
 
         assert (200, b"[]") == (answer.status, answer.body)
         assert index_of(answer) >= 1
 
     def test_names_are_literal(self, api: Api, web: str) -> None:
         """
-        Another case, or a name that no service can have, is a service that is missing.
+        A name in another case, or an invalid one, is a missing service.
         """
-        api.offer(web)
+        api.register(web)
 
-        assert [[], []] == [rows_of(api.ask(name)) for name in (web.upper(), f"{web}_x")]
+        assert [[], []] == [rows_of(api.get_service(name)) for name in (web.upper(), f"{web}_x")]
 
     @pytest.mark.parametrize("space,count", [("default", 1), ("", 1), ("*", 0), ("nowhere", 0)])
     def test_namespaces_are_literal(self, api: Api, web: str, space: str, count: int) -> None:
         """
-        A service is seen in its own namespace only; * is a name, as is one that does not exist.
+        A service is listed in its own namespace only; * is a literal name.
         """
-        api.offer(web)
+        api.register(web)
 
-        assert count == len(rows_of(api.ask(web, namespace=space)))
+        assert count == len(rows_of(api.get_service(web, namespace=space)))
 
-    def test_our_region(self, api: Api, web: str) -> None:
+    def test_the_own_region(self, api: Api, web: str) -> None:
         """
-        The region that is asked, by its name or by none, is the one that answers.
+        The own region can be given by its name or left empty.
         """
-        api.offer(web)
+        api.register(web)
 
-        assert [1, 1] == [len(rows_of(api.ask(web, region=name))) for name in ("global", "")]
+        assert [1, 1] == [
+            len(rows_of(api.get_service(web, region=name))) for name in ("global", "")
+        ]
 
     def test_the_same_on_the_socket(self, api: Api, web: str) -> None:
         """
-        The Task API answers as TCP does.
+        The Task API responds like TCP.
         """
-        api.offer(web, 2)
+        api.register(web, 2)
 
-        assert api.ask(web).body == api.ask(web, on=api.socket).body
+        assert api.get_service(web).body == api.get_service(web, on=api.socket).body
 
     def test_filters(self, api: Api, web: str) -> None:
         """
-        A filter chooses rows by tag and job, and leaves the index alone.
+        A filter selects rows by tag and job, and does not change the index.
         """
-        api.offer(web, tags=("a", "b"), name=f"{web}-one")
-        api.offer(web, tags=("a",), name=f"{web}-two")
+        api.register(web, tags=("a", "b"), name=f"{web}-one")
+        api.register(web, tags=("a",), name=f"{web}-two")
         filters = {
             "Tags%20contains%20%22a%22": 2,
             "Tags%20contains%20%22b%22": 1,
@@ -161,16 +163,16 @@ class TestAnswers:
             f"JobID%20%3D%3D%20%22{web}-two%22": 1,
         }
 
-        answers = [api.ask(web, filter=words) for words in filters]
+        answers = [api.get_service(web, filter=expression) for expression in filters]
 
         assert [*filters.values()] == [len(rows_of(answer)) for answer in answers]
-        assert {index_of(api.ask(web))} == {index_of(answer) for answer in answers}
+        assert {index_of(api.get_service(web))} == {index_of(answer) for answer in answers}
 
     def test_compression(self, api: Api, web: str) -> None:
         """
-        TCP compresses where the client accepts it, errors too; the Task API never does.
+        TCP compresses if the client accepts it, errors too; the Task API never does.
         """
-        api.offer(web)
+        api.register(web)
         token = {"X-Nomad-Token": api.token}
         accepting = {"Accept-Encoding": "gzip", **token}
         path = f"/v1/service/{web}"

@@ -1,12 +1,12 @@
 """
-Who may ask what: tokens that are none, identities without a policy, and Nomads without ACLs.
+Authorization: invalid tokens, identities without a policy, and Nomad without ACLs.
 """
 
 import pytest
 
 from tests.support.client import get
 from tests.support.nomad_api import UNKNOWN, Api
-from tests.support.nomads import guarded, unguarded
+from tests.support.nomad_params import with_acl, without_acl
 
 FORBIDDEN = (403, "Forbidden")
 DENIED = (403, "Permission denied")
@@ -14,28 +14,28 @@ UNAUTHORIZED = (401, "Unauthorized")
 NOT_AUTHENTIC = (500, "Server error authenticating request\n")
 
 
-@guarded
+@with_acl
 class TestTaskApi:
     """
-    What the socket says where ACLs are on.
+    Responses of the socket with ACLs on.
     """
 
     @pytest.mark.parametrize(
-        "token,said",
+        "token,expected",
         [("", UNAUTHORIZED), (UNKNOWN, FORBIDDEN), ("junk", NOT_AUTHENTIC)],
     )
     @pytest.mark.parametrize("path", ["/v1/service/x", "/v1/allocation/x/checks", "/v1/nothing"])
-    def test_tokens(self, api: Api, path: str, token: str, said: tuple[int, str]) -> None:
+    def test_tokens(self, api: Api, path: str, token: str, expected: tuple[int, str]) -> None:
         """
-        An empty token is a 401, an unknown UUID a 403, any other nonsense a 500, wherever it asks.
+        An empty token gets a 401, an unknown UUID a 403, any other token a 500, for every path.
         """
         answer = api.call(path, token=token, on=api.socket)
 
-        assert said == (answer.status, answer.text)
+        assert expected == (answer.status, answer.text)
 
     def test_no_token(self, api: Api) -> None:
         """
-        No token at all is a 401.
+        A request without a token gets a 401.
         """
         answer = get(api.socket, "/v1/service/x")
 
@@ -43,7 +43,7 @@ class TestTaskApi:
 
     def test_a_tampered_identity(self, api: Api) -> None:
         """
-        A token whose signature is wrong, or that is cut short, is a 500 and not a 403.
+        A token with a wrong signature, or a truncated one, gets a 500 and not a 403.
         """
         for token in (api.token + "x", api.token[:40]):
             answer = api.call("/v1/service/x", token=token, on=api.socket)
@@ -52,14 +52,14 @@ class TestTaskApi:
 
     def test_its_identity_is_enough(self, api: Api) -> None:
         """
-        A workload may read services by its identity alone, in either header, without a policy.
+        A workload may read services with its identity, in either header, without a policy.
         """
         bearer = {"Authorization": f"Bearer {api.token}"}
 
         answers = [
-            api.ask("x", on=api.socket),
+            api.get_service("x", on=api.socket),
             get(api.socket, "/v1/service/x", headers=bearer),
-            api.ask("x"),
+            api.get_service("x"),
             get(api.port, "/v1/service/x", headers=bearer),
         ]
 
@@ -67,34 +67,34 @@ class TestTaskApi:
 
     def test_any_namespace_may_be_read(self, api: Api, web: str) -> None:
         """
-        Its identity asks in a namespace of others, and even in one that nobody has.
+        An identity may query other namespaces, even one that does not exist.
         """
-        assert 200 == api.ask(web, on=api.socket, namespace="nowhere").status
+        assert 200 == api.get_service(web, on=api.socket, namespace="nowhere").status
 
-    def test_a_missing_right_is_no_wrong_token(self, api: Api, web: str) -> None:
+    def test_a_missing_capability_differs_from_a_wrong_token(self, api: Api, web: str) -> None:
         """
-        What an identity may not do is a 403 in other words than those for an unknown token.
+        A missing capability gets a 403 with another text than an unknown token.
         """
-        (row,) = api.offer(web)
+        (row,) = api.register(web)
 
         for answer in (
             api.checks(row["AllocID"], on=api.socket),
             api.stop(web, on=api.socket),
-            api.stop("nobody", on=api.socket),
+            api.stop("unknown", on=api.socket),
         ):
             assert DENIED == (answer.status, answer.text)
 
 
-@guarded
+@with_acl
 class TestTcp:
     """
-    What the port says where ACLs are on.
+    Responses of the TCP port with ACLs on.
     """
 
     @pytest.mark.parametrize("token", ["", UNKNOWN, "junk"])
     def test_tokens(self, api: Api, token: str) -> None:
         """
-        Every wrong token is the same 403, for services and for jobs.
+        Every wrong token gets the same 403, for services and for jobs.
         """
         for answer in (api.call("/v1/service/x", token=token), api.stop("x", token=token)):
             assert DENIED == (answer.status, answer.text)
@@ -102,9 +102,9 @@ class TestTcp:
     @pytest.mark.parametrize("token", ["", UNKNOWN])
     def test_tokens_for_checks(self, api: Api, web: str, token: str) -> None:
         """
-        So it is for checks, with a token that is none or unknown.
+        An empty or unknown token gets the same 403 for checks.
         """
-        (row,) = api.offer(web)
+        (row,) = api.register(web)
 
         answer = api.checks(row["AllocID"], token=token)
 
@@ -112,34 +112,34 @@ class TestTcp:
 
     def test_junk_for_checks(self, api: Api, web: str) -> None:
         """
-        A token that cannot be verified is a 500 where the node itself is asked for checks.
+        A malformed token gets a 500 for checks, because the client node parses it.
         """
-        (row,) = api.offer(web)
+        (row,) = api.register(web)
 
         answer = api.checks(row["AllocID"], token="junk")
 
         assert 500 == answer.status
         assert answer.text.startswith("rpc error: failed to parse signed token")
 
-    def test_a_missing_right(self, api: Api, web: str) -> None:
+    def test_a_missing_capability(self, api: Api, web: str) -> None:
         """
-        An identity without a policy hears the same as a wrong token.
+        An identity without a policy gets the same response as a wrong token.
         """
-        (row,) = api.offer(web)
+        (row,) = api.register(web)
 
         for answer in (api.checks(row["AllocID"]), api.stop(web)):
             assert DENIED == (answer.status, answer.text)
 
 
-@unguarded
+@without_acl
 class TestWithoutAcls:
     """
-    What changes where ACLs are off.
+    Responses with ACLs off.
     """
 
     def test_task_api(self, api: Api) -> None:
         """
-        The Task API wants a token all the same, and takes any.
+        The Task API still requires a token, and accepts any.
         """
         statuses = [
             api.call("/v1/service/x", token=token, on=api.socket).status
@@ -150,9 +150,9 @@ class TestWithoutAcls:
 
     def test_tcp(self, api: Api, web: str) -> None:
         """
-        Nobody is asked for a token over TCP, whatever is wanted.
+        No request over TCP needs a token.
         """
-        (row,) = api.offer(web)
+        (row,) = api.register(web)
         path = f"/v1/client/allocation/{row['AllocID']}/checks"
 
         answers = [

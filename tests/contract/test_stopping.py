@@ -1,5 +1,5 @@
 """
-What happens when a job is stopped, or its tasks restarted: what AT_DEADLINE=stop-job goes by.
+Stopping a job, on which AT_DEADLINE=stop-job is based, and restarting its tasks.
 """
 
 import json
@@ -9,25 +9,25 @@ from uuid import UUID
 
 import pytest
 
-from tests.support.nomad_api import Api, Asked, index_of, rows_of
-from tests.support.nomads import agents, guarded
+from tests.support.nomad_api import Api, BlockingQuery, index_of, rows_of
+from tests.support.nomad_params import real_agents, with_acl
 from tests.support.waiting import eventually
 
-RIGHTS = ["submit-job", "deregister-job"]
+CAPABILITIES = ["submit-job", "deregister-job"]
 
 
 @pytest.fixture
 def stopper(api: Api) -> Iterator[Api]:
     """
-    A Nomad whose jobs our workload may stop.
+    A Nomad whose jobs the workload may stop.
     """
     with api.allowed("submit-job"):
         yield api
 
 
-def said(api: Api, job: str, **options: Any) -> dict[str, Any]:
+def stop_job(api: Api, job: str, **options: Any) -> dict[str, Any]:
     """
-    Stop a job and return what was answered.
+    Stop a job and return the response.
     """
     answer = api.stop(job, **options)
     assert (200, "application/json") == (answer.status, answer.headers["Content-Type"])
@@ -38,173 +38,175 @@ def said(api: Api, job: str, **options: Any) -> dict[str, Any]:
 
 class TestStop:
     """
-    `DELETE /v1/job/:id`, by who may.
+    `DELETE /v1/job/:id` with the permission.
     """
 
     def test_it_is_evaluated(self, stopper: Api, web: str) -> None:
         """
-        The answer has the ID of an evaluation, on either listener, the second time too.
+        The response has the ID of an evaluation, on either listener, the second time too.
         """
-        stopper.offer(web)
+        stopper.register(web)
 
         for where in (stopper.socket, stopper.port):
-            found = said(stopper, web, on=where)
+            found = stop_job(stopper, web, on=where)
 
             assert UUID(found["EvalID"])
             assert found["Index"] > 0
 
     def test_an_unknown_job(self, stopper: Api, web: str) -> None:
         """
-        Stopping nothing is a 200 too: only the empty EvalID tells.
+        Stopping an unknown job gets a 200 too, with an empty EvalID.
         """
-        for job in ("nobody", "a%2Fb"):
-            assert ("", 0) == (said(stopper, job)["EvalID"], said(stopper, job)["Index"])
+        for job in ("unknown", "a%2Fb"):
+            assert ("", 0) == (stop_job(stopper, job)["EvalID"], stop_job(stopper, job)["Index"])
 
     def test_an_id_with_a_slash(self, stopper: Api, web: str) -> None:
         """
-        A dispatched or periodic job has one in its ID: escaped, it is found.
+        The ID of a dispatched or periodic job contains a slash, which must be escaped.
         """
-        stopper.offer(web, name=f"{web}/dispatch-1")
+        stopper.register(web, name=f"{web}/dispatch-1")
 
-        assert UUID(said(stopper, f"{web}%2Fdispatch-1")["EvalID"])
+        assert UUID(stop_job(stopper, f"{web}%2Fdispatch-1")["EvalID"])
 
-        eventually(lambda: [] == rows_of(stopper.ask(web)))
+        eventually(lambda: [] == rows_of(stopper.get_service(web)))
 
     def test_another_namespace(self, stopper: Api, web: str) -> None:
         """
-        A job is stopped in the namespace that is named; a policy is for one namespace.
+        A job is stopped in the given namespace; a policy is for one namespace.
         """
-        stopper.offer(web)
+        stopper.register(web)
 
         answer = stopper.stop(f"{web}?namespace=nowhere")
 
         assert (403 if stopper.acl else 200) == answer.status
-        assert 1 == len(rows_of(stopper.ask(web)))
+        assert 1 == len(rows_of(stopper.get_service(web)))
 
     def test_an_unknown_region(self, stopper: Api, web: str) -> None:
         """
-        A region that does not exist is an error, and stops nothing.
+        An unknown region is an error, and no job is stopped.
         """
-        stopper.offer(web)
+        stopper.register(web)
 
         answer = stopper.stop(f"{web}?region=mars")
 
         assert (500, "No path to region") == (answer.status, answer.text)
-        assert 1 == len(rows_of(stopper.ask(web)))
+        assert 1 == len(rows_of(stopper.get_service(web)))
 
-    def test_all_its_instances_leave(self, stopper: Api, web: str) -> None:
+    def test_all_its_instances_are_removed(self, stopper: Api, web: str) -> None:
         """
-        Those of other jobs stay, in the same service too, and a query that waits hears of it.
+        Instances of other jobs stay, also of the same service, and a blocked query returns.
         """
-        stopper.offer(web, 2, name=f"{web}-one")
-        stopper.offer(web, 1, name=f"{web}-two")
-        asked = Asked(stopper, web, index=index_of(stopper.ask(web)), wait="60s")
-        assert asked.blocks()
+        stopper.register(web, 2, name=f"{web}-one")
+        stopper.register(web, 1, name=f"{web}-two")
+        query = BlockingQuery(stopper, web, index=index_of(stopper.get_service(web)), wait="60s")
+        assert query.is_blocked()
 
-        said(stopper, f"{web}-one")
+        stop_job(stopper, f"{web}-one")
 
-        assert len(rows_of(asked.result(2))) < 3
-        eventually(lambda: [f"{web}-two"] == [row["JobID"] for row in rows_of(stopper.ask(web))])
+        assert len(rows_of(query.result(2))) < 3
+        eventually(
+            lambda: [f"{web}-two"] == [row["JobID"] for row in rows_of(stopper.get_service(web))]
+        )
 
-    def test_a_query_hears_of_it(self, stopper: Api, web: str) -> None:
+    def test_a_blocked_query_returns(self, stopper: Api, web: str) -> None:
         """
-        A query that waits is answered with an empty list, under a higher index.
+        A blocked query returns an empty list, with a higher index.
         """
-        stopper.offer(web)
-        before = index_of(stopper.ask(web))
-        asked = Asked(stopper, web, index=before, wait="60s")
-        assert asked.blocks()
+        stopper.register(web)
+        before = index_of(stopper.get_service(web))
+        query = BlockingQuery(stopper, web, index=before, wait="60s")
+        assert query.is_blocked()
 
-        said(stopper, web)
-        answer = asked.result(2)
+        stop_job(stopper, web)
+        answer = query.result(2)
 
         assert [] == rows_of(answer)
         assert index_of(answer) > before
 
-    @agents
-    def test_its_instance_leaves_before_the_signal(self, stopper: Api, web: str) -> None:
+    @real_agents
+    def test_its_instance_is_removed_before_the_signal(self, stopper: Api, web: str) -> None:
         """
-        When the registry answers without it, the task was not told yet; that comes a delay later.
+        The task is signalled only after the shutdown delay, when its instance is already removed.
         """
-        (row,) = stopper.offer(web, delay=1.0)
-        asked = Asked(stopper, web, index=index_of(stopper.ask(web)), wait="60s")
-        assert asked.blocks()
+        (row,) = stopper.register(web, delay=1.0)
+        query = BlockingQuery(stopper, web, index=index_of(stopper.get_service(web)), wait="60s")
+        assert query.is_blocked()
 
-        said(stopper, web)
-        assert [] == rows_of(asked.result(2))
-        early = stopper.side.was_signalled(row["AllocID"])
+        stop_job(stopper, web)
+        assert [] == rows_of(query.result(2))
+        early = stopper.backend.was_signalled(row["AllocID"])
 
         assert not early
-        eventually(lambda: stopper.side.was_signalled(row["AllocID"]), 5)
+        eventually(lambda: stopper.backend.was_signalled(row["AllocID"]), 5)
 
 
-@guarded
+@with_acl
 class TestRights:
     """
-    Who may stop a job where ACLs are on.
+    The permission to stop a job with ACLs on.
     """
 
-    @pytest.mark.parametrize("right", RIGHTS)
-    def test_either_is_enough(self, api: Api, web: str, right: str) -> None:
+    @pytest.mark.parametrize("capability", CAPABILITIES)
+    def test_either_is_enough(self, api: Api, web: str, capability: str) -> None:
         """
-        A policy with submit-job, or with deregister-job where Nomad has it, at once.
+        A policy with submit-job, or deregister-job if Nomad has it, has effect at once.
         """
-        if not api.side.knows(right):
-            pytest.skip(f"this Nomad has no {right}")
-        api.offer(web)
+        if not api.backend.supports(capability):
+            pytest.skip(f"this Nomad has no {capability}")
+        api.register(web)
 
-        with api.allowed(right):
-            assert said(api, web, on=api.socket)["EvalID"]
+        with api.allowed(capability):
+            assert stop_job(api, web, on=api.socket)["EvalID"]
 
-        eventually(lambda: [] == rows_of(api.ask(web)))
+        eventually(lambda: [] == rows_of(api.get_service(web)))
 
-    def test_reading_is_not(self, api: Api, web: str) -> None:
+    def test_reading_is_not_enough(self, api: Api, web: str) -> None:
         """
-        Who may read jobs may not stop them, nor learn which there are.
+        The permission to read jobs is not enough to stop one, or to find out which exist.
         """
-        api.offer(web)
+        api.register(web)
 
         with api.allowed("read-job"):
-            statuses = [api.stop(job).status for job in (web, "nobody")]
+            statuses = [api.stop(job).status for job in (web, "unknown")]
 
         assert [403, 403] == statuses
-        assert 1 == len(rows_of(api.ask(web)))
+        assert 1 == len(rows_of(api.get_service(web)))
 
-    def test_the_right_is_for_all_jobs(self, api: Api, web: str) -> None:
+    def test_the_permission_is_for_all_jobs(self, api: Api, web: str) -> None:
         """
-        A policy bound to our job is a right over every job of the namespace.
+        A policy bound to one job permits stopping every job of the namespace.
         """
-        api.offer(web, name=f"{web}-of-others")
+        api.register(web, name=f"{web}-other")
 
         with api.allowed("submit-job"):
-            assert said(api, f"{web}-of-others")["EvalID"]
+            assert stop_job(api, f"{web}-other")["EvalID"]
 
 
 def test_a_restart(api: Api, web: str) -> None:
     """
-    A restart of its tasks takes an instance away and brings it back as it was, written anew.
+    A restart of its tasks removes an instance and registers it again with new indexes only.
     """
-    (before,) = api.offer(web)
+    (before,) = api.register(web)
 
-    api.side.restart(before["AllocID"])
+    api.backend.restart(before["AllocID"])
     index = before["CreateIndex"]
-    eventually(lambda: rows_of(api.ask(web))[0]["CreateIndex"] > index)
+    eventually(lambda: rows_of(api.get_service(web))[0]["CreateIndex"] > index)
 
-    (after,) = rows_of(api.ask(web))
-    written = {"CreateIndex", "ModifyIndex"}
-    assert {column for column in after if after[column] != before[column]} == written
+    (after,) = rows_of(api.get_service(web))
+    changed = {"CreateIndex", "ModifyIndex"}
+    assert {column for column in after if after[column] != before[column]} == changed
 
 
-def test_a_restart_is_seen(api: Api, web: str) -> None:
+def test_a_restart_ends_a_blocked_query(api: Api, web: str) -> None:
     """
-    A query that waits hears of it: without the instance, or with the new one, 2 ms later.
+    A blocked query returns without the instance, or with the new one, 2 ms later.
     """
-    (row,) = api.offer(web)
-    asked = Asked(api, web, index=index_of(api.ask(web)), wait="60s")
-    assert asked.blocks()
+    (row,) = api.register(web)
+    query = BlockingQuery(api, web, index=index_of(api.get_service(web)), wait="60s")
+    assert query.is_blocked()
 
-    api.side.restart(row["AllocID"])
-    answer = asked.result(5)
+    api.backend.restart(row["AllocID"])
+    answer = query.result(5)
 
     assert row not in rows_of(answer)
     assert index_of(answer) > row["CreateIndex"]

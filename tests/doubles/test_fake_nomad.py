@@ -562,7 +562,7 @@ class TestFaults:
         The header says anything, or is missing, and nothing blocks.
         """
         nomad.set("web", [("10.0.0.1", 1)])
-        nomad.fault(faults.index_says(value))
+        nomad.fault(faults.with_index(value))
 
         answer = ask(nomad, index=nomad.index, wait="60s").result(1)
 
@@ -573,7 +573,7 @@ class TestFaults:
         The same index comes back without a wait.
         """
         nomad.set("web", [("10.0.0.1", 1)])
-        nomad.fault(faults.at_once())
+        nomad.fault(faults.without_blocking())
 
         answer = ask(nomad, index=nomad.index, wait="60s").result(1)
 

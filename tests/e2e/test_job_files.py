@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.given import JOBS
-from tests.support.nomad_agent import checked, why_no_nomad
+from tests.support.nomad_agent import run_nomad, why_no_nomad
 
 FILES = sorted(JOBS.glob("*.hcl"))
 DOCKER = [file for file in sorted(JOBS.glob("*.nomad.hcl")) if "demo" not in file.name]
@@ -102,7 +102,7 @@ class TestRead:
         """
         `nomad fmt -check` has nothing to change.
         """
-        assert "" == checked("fmt", "-check", str(file))
+        assert "" == run_nomad("fmt", "-check", str(file))
 
     @pytest.mark.parametrize("deadline", ["", "2099-01-31T18:00:00Z"], ids=["ttl", "deadline"])
     @pytest.mark.parametrize("file", DOCKER, ids=lambda file: file.name)
@@ -112,7 +112,7 @@ class TestRead:
         """
         given = ("-var=image=a:1", "-var=replica_image=b:1", f"-var=deadline={deadline}")
 
-        said = checked("job", "validate", *given, str(file))
+        said = run_nomad("job", "validate", *given, str(file))
 
         assert "Job validation successful" in said
         assert "arning" not in said
@@ -125,10 +125,10 @@ class TestRead:
         file = JOBS / "load-balancer-multi-group.nomad.hcl"
         given = ("-var=image=a:1", "-var=replica_image=b:1", f"-var=exec_from={source}")
 
-        assert "successful" in checked("job", "validate", *given, str(file))
+        assert "successful" in run_nomad("job", "validate", *given, str(file))
 
     def test_the_demo_is_valid(self) -> None:
         """
         It has no image, and so nothing has to be given.
         """
-        assert "successful" in checked("job", "validate", str(JOBS / "demo.nomad.hcl"))
+        assert "successful" in run_nomad("job", "validate", str(JOBS / "demo.nomad.hcl"))

@@ -198,7 +198,7 @@ def test_without_the_right_it_ends_alone_and_says_what_is_missing(guarded: Clust
         running = [row["TaskGroup"] for row in job.allocations if row["ClientStatus"] == "running"]
         assert ["replicas", "replicas"] == running
         assert "complete" == job.balancer["ClientStatus"]
-        assert "Nomad refuses the token (403)" == said["reason"]
+        assert "Nomad rejected the token (403)" == said["reason"]
         assert True is ended["ended_alone"]
         assert said.items() >= SAID.items()
 

@@ -142,7 +142,7 @@ class Cluster:
         Wait until there is a leader, and with ACLs for the one token that may do everything.
         """
         eventually(lambda: not self.server.running or self._is_led(), 40, 0.05, "a leader")
-        assert self.server.running, self.server.last_words
+        assert self.server.running, self.server.log_tail
 
     def await_client(self) -> None:
         """

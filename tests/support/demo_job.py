@@ -42,7 +42,7 @@ class DemoJob:
             eventually(lambda: job.serving() == {"replica 0", "replica 1"}, 25, 0.05)
             eventually(partial(job._reload, 0, 2), what="its own word that both are served")
         except AssertionError as error:
-            raise AssertionError(f"{error}\n{job.log}\n{cluster.agents[-1].last_words}") from error
+            raise AssertionError(f"{error}\n{job.log}\n{cluster.agents[-1].log_tail}") from error
         show(f"submitted -> both replicas answer: {time.monotonic() - began:.2f} s")
         return job
 

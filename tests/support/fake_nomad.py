@@ -1,8 +1,8 @@
 """
-A Nomad agent, as far as service discovery sees it: over TCP and as the Task API.
+A fake Nomad agent for service discovery: over TCP and as the Task API.
 
-It is held to what was measured on real agents, so that a client that works here works
-there: blocking queries, a table-wide index, the two different ways of refusing a token.
+It behaves as measured on real agents: blocking queries, a table-wide index, and the two different
+ways of rejecting a token.
 """
 
 import itertools
@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Self
 
 from tests.support.listening import Listener
+from tests.support.nomad_fault_queue import FaultQueue
 from tests.support.nomad_faults import Exchange, Fault
-from tests.support.nomad_holding import NAMESPACE, Endpoint, Holding
 from tests.support.nomad_registry import go_duration
-from tests.support.nomad_rules import answered, packed, refused, service_of, token_of
-from tests.support.nomad_script import Script
+from tests.support.nomad_rules import compressed, rejection, service_of, service_reply, token_of
+from tests.support.nomad_state import NAMESPACE, Endpoint, NomadState
 from tests.support.wire import Reply, Request, read_request
 
 __all__ = ["TOKEN", "Endpoint", "FakeNomad"]
@@ -26,12 +26,12 @@ __all__ = ["TOKEN", "Endpoint", "FakeNomad"]
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJnbG9iYWw6ZGVmYXVsdDpsYiJ9.c2lnbmF0dXJl"
 
 
-class FakeNomad(Holding):
+class FakeNomad(NomadState):
     """
-    Serves `GET /v1/service/:name`, checks, the stop of a job, and whatever faults are asked of it.
+    Serves `GET /v1/service/:name`, checks, the stop of a job, and configured faults.
 
-    `rights` are the capabilities that a policy gives to its tokens, none at first: whoever is known
-    may read services, and with ACLs off everyone may do everything.
+    `rights` are the capabilities that a policy gives to its tokens, none at first: a valid token is
+    enough to read services, and with ACLs off every request is allowed.
     """
 
     def __init__(
@@ -50,16 +50,16 @@ class FakeNomad(Holding):
         self.requests: list[Request] = []
         self.socket_path = socket_path
         super().__init__()
-        self._script = Script()
+        self._faults = FaultQueue()
         self._stopping = threading.Event()
-        self._tcp = Listener(("127.0.0.1", port), lambda sock: self._attend(sock, "tcp"), tls)
+        self._tcp = Listener(("127.0.0.1", port), lambda sock: self._serve(sock, "tcp"), tls)
         self._unix: Listener | None = None
         if socket_path is not None:
-            self._unix = Listener(socket_path, lambda sock: self._attend(sock, "unix"))
+            self._unix = Listener(socket_path, lambda sock: self._serve(sock, "unix"))
 
     def start(self) -> Self:
         """
-        Listen, the second time where it listened before.
+        Listen; after a stop on the same port and path.
         """
         self._stopping.clear()
         self._tcp.open()
@@ -69,15 +69,15 @@ class FakeNomad(Holding):
 
     def stop(self, *, leave_file: bool = False) -> None:
         """
-        Vanish: open queries end without an answer, new ones are refused.
+        Stop: open queries end without a response, new ones are refused.
 
-        The socket's file goes (SIGTERM), or stays behind with `leave_file` (kill -9).
+        The socket's file is removed (SIGTERM), or stays with `leave_file` (kill -9).
         """
         self._stopping.set()
         self._tcp.close()
         if self._unix is not None:
             self._unix.close(leave_file=leave_file)
-        self._registry.kick()
+        self._registry.interrupt()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -96,44 +96,44 @@ class FakeNomad(Holding):
     @property
     def address(self) -> str:
         """
-        What NOMAD_ADDR would say.
+        The value for NOMAD_ADDR.
         """
         return f"{'https' if self._is_secure else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def unix_address(self) -> str:
         """
-        What NOMAD_UNIX_ADDR would say.
+        The address of the socket for NOMAD_ADDR.
         """
         return f"unix://{self.socket_path}"
 
     @property
     def blocked(self) -> int:
         """
-        How many queries wait for a change at this moment.
+        How many queries are blocked now.
         """
         return self._registry.blocked
 
     def fault(self, *faults: Fault, times: int | None = None, now: bool = True) -> None:
         """
-        Play the faults, each on `times` requests or on all from now on.
+        Play the faults, each for `times` requests or for all further ones.
 
-        Queries that block already are broken into, unless `now` is false.
+        Blocked queries are interrupted, unless `now` is false.
         """
         for fault in faults:
-            self._script.add(
+            self._faults.add(
                 itertools.repeat(fault) if times is None else itertools.repeat(fault, times)
             )
         if now:
-            self._registry.kick()
+            self._registry.interrupt()
 
     def heal(self) -> None:
         """
-        Be honest again from the next request on.
+        Respond correctly from the next request on.
         """
-        self._script.clear()
+        self._faults.clear()
 
-    def _attend(self, connection: socket.socket, via: str) -> None:
+    def _serve(self, connection: socket.socket, via: str) -> None:
         with connection.makefile("rb") as stream:
             while request := read_request(stream, via):
                 self.requests.append(request)
@@ -146,35 +146,39 @@ class FakeNomad(Holding):
 
     def _reply(self, request: Request, connection: socket.socket) -> Reply | None:
         while not self._stopping.is_set():
-            fault = self._script.take()
+            fault = self._faults.take()
             if fault is not None:
                 return fault(self._exchange(request, connection))
-            reply = self._honest(request)
+            reply = self._correct_reply(request)
             if reply is not None:
                 return reply
         return None
 
     def _exchange(self, request: Request, connection: socket.socket) -> Exchange:
         def current() -> Reply:
-            return self._honest(request, block=False) or Reply(500)
+            return self._correct_reply(request, block=False) or Reply(500)
 
         return Exchange(
-            request, connection, current, lambda: self._honest(request) or current(), self._stopping
+            request,
+            connection,
+            current,
+            lambda: self._correct_reply(request) or current(),
+            self._stopping,
         )
 
-    def _honest(self, request: Request, *, block: bool = True) -> Reply | None:
+    def _correct_reply(self, request: Request, *, block: bool = True) -> Reply | None:
         tokens = self.tokens if self.acl else None
-        reply = refused(request, tokens)
+        reply = rejection(request, tokens)
         if reply is None:
-            known = tokens is None or token_of(request) in tokens
-            rights = None if tokens is None else self.rights if known else ()
-            reply = self._work.answer(request, rights)
+            is_valid = tokens is None or token_of(request) in tokens
+            rights = None if tokens is None else self.rights if is_valid else ()
+            reply = self._workloads.reply(request, rights)
         if reply is not None:
-            return packed(request, reply)
+            return compressed(request, reply)
         query = request.query
         key = (query.get("namespace") or NAMESPACE, service_of(request))
         if not block:
-            return answered(request, self._registry.read(key))
+            return service_reply(request, self._registry.read(key))
         wait = go_duration(query.get("wait") or "0")
-        result = self._registry.ask(key, int(query.get("index") or 0), wait)
-        return None if result.kicked else answered(request, result)
+        result = self._registry.query(key, int(query.get("index") or 0), wait)
+        return None if result.interrupted else service_reply(request, result)

@@ -1,8 +1,8 @@
 """
-A service whose replicas are listed before they listen, and one of which dies and comes back.
+A service whose replicas are listed before they listen, and one of which crashes and restarts.
 
-The same script for whoever balances: what clients saw is counted by what they could expect at that
-moment, which is known because the replicas are ours.
+The same scenario runs against any balancer: the responses are classified by what a client can
+expect at that moment, which is known because this module controls the replicas.
 """
 
 import subprocess
@@ -22,13 +22,13 @@ from tests.support.waiting import eventually, free_port
 
 _LOADING = Path(__file__).parent / "loading.py"
 
-#: The last bytes of who died may be on their way this long after its death was seen.
+#: The last bytes of a killed replica may arrive this long after its death was observed.
 _LAST_BYTES = 0.02
 
 
-class Loader:
+class LoadingReplica:
     """
-    One replica: a process that may be killed and started again on the port of the first time.
+    One replica: a process that can be killed and started again on the same port.
     """
 
     def __init__(self, name: str, load: float) -> None:
@@ -38,14 +38,14 @@ class Loader:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:
-        """Begin to load; it listens later."""
+        """Start the process; it listens after its load time."""
         command = [sys.executable, "-I", "-S", str(_LOADING)]
         command += [str(self.endpoint[1]), self.name, str(self._load)]
         self._process = subprocess.Popen(command)
         return self
 
     def kill(self) -> None:
-        """Die at once."""
+        """Kill the process."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -53,7 +53,7 @@ class Loader:
 
     @property
     def listens(self) -> bool:
-        """Whether it answers a question of its own."""
+        """Whether it answers a request."""
         try:
             return get(self.endpoint[1], timeout=1.0).text == self.name
         except (OSError, HTTPException):
@@ -61,9 +61,9 @@ class Loader:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class RequestRecord:
     """
-    One request of a client: when, and what came back; the status 0 is no answer.
+    One request of a client: its times and its response; status 0 means no response.
     """
 
     at: float
@@ -76,11 +76,11 @@ class Seen:
 @dataclass
 class Client:
     """
-    GET and POST on new connections, ten a second of each, until told to stop.
+    Sends GET and POST on new connections, ten a second of each, until the block ends.
     """
 
     port: int
-    seen: list[Seen] = field(default_factory=list)
+    records: list[RequestRecord] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._stopping = threading.Event()
@@ -107,71 +107,71 @@ class Client:
                 status, text = answer.status, answer.text
             except (OSError, HTTPException) as error:
                 status, text = 0, repr(error)
-            self.seen.append(Seen(at, time.monotonic(), method, status, text))
+            self.records.append(RequestRecord(at, time.monotonic(), method, status, text))
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class Timeline:
     """
-    What happened: when the first replica was seen to listen, and each death from kill to burial.
+    When the first replica was observed to listen, and the kill and end of each crash.
     """
 
     first_ready: float
-    deaths: tuple[tuple[float, float], ...]
+    crashes: tuple[tuple[float, float], ...]
 
 
 @contextmanager
-def replicas(count: int, load: float) -> Iterator[list[Loader]]:
+def replicas(count: int, load: float) -> Iterator[list[LoadingReplica]]:
     """
-    Make so many; the story starts them, when they are listed already.
+    Create replicas; the scenario starts them, after they are listed.
     """
     with ExitStack() as stack:
-        made = [Loader(f"replica-{number}", load) for number in range(count)]
+        made = [LoadingReplica(f"replica-{number}", load) for number in range(count)]
         for each in made:
             stack.callback(each.kill)
         yield made
 
 
-def tell(loaders: list[Loader], times: int, load: float, serve: float) -> Story:
+def run_scenario(loaders: list[LoadingReplica], times: int, load: float, serve: float) -> Timeline:
     """
-    Let all come up, then the first die and come back, so many times.
+    Start all replicas, then kill and restart the first one `times` times.
     """
     for each in loaders:
         each.start()
     eventually(lambda: any(each.listens for each in loaders), load + 30)
     first_ready = time.monotonic()
     eventually(lambda: all(each.listens for each in loaders), load + 30)
-    victim, deaths = loaders[0], []
+    victim, crashes = loaders[0], []
     for _ in range(times):
-        time.sleep(serve)  # it serves for a while: that is the story
+        time.sleep(serve)  # let it serve for a while
         at = time.monotonic()
         victim.kill()
-        deaths.append((at, time.monotonic()))
+        crashes.append((at, time.monotonic()))
         victim.start()
         eventually(lambda: victim.listens, load + 30)
     time.sleep(serve)
-    return Story(first_ready, tuple(deaths))
+    return Timeline(first_ready, tuple(crashes))
 
 
-def judged(client: Client, story: Story, grace: float) -> Counter[str]:
+def classify(client: Client, timeline: Timeline, grace: float) -> Counter[str]:
     """
-    Sort what a client saw: `served`, `starting` (a 503 that says so), `in flight` (on its way to
-    who was killed), and everything else by its status, `early` before `grace` after the first
-    replica listened and `late` from then on.
+    Classify the responses: `served`, `starting` (a 503 with that state), `in flight` (sent to the
+    killed replica), and all others by status, `early` up to `grace` after the first replica
+    listened and `late` from then on.
     """
     found: Counter[str] = Counter()
-    for seen in client.seen:
-        dying = any(
-            seen.at <= buried + _LAST_BYTES and killed <= seen.ended
-            for killed, buried in story.deaths
+    for record in client.records:
+        is_in_flight = any(
+            record.at <= ended + _LAST_BYTES and killed <= record.ended
+            for killed, ended in timeline.crashes
         )
-        if seen.status == 200:
+        if record.status == 200:
             found["served"] += 1
-        elif seen.at < story.first_ready + grace:
-            starting = seen.status == 503 and "starting" in seen.text
-            found["starting" if starting else f"early {seen.status}"] += 1
-        elif dying:
+        elif record.at < timeline.first_ready + grace:
+            starting = record.status == 503 and "starting" in record.text
+            found["starting" if starting else f"early {record.status}"] += 1
+        elif is_in_flight:
             found["in flight"] += 1
         else:
-            found[f"late {seen.status}"] += 1
+            found[f"late {record.status}"] += 1
     return found

@@ -1,9 +1,9 @@
 """
-A real Nomad agent, on ports and in a folder of its own.
+A real Nomad agent, with its own ports and folder.
 
-It is kept from everything else on the machine: it listens on loopback, asks no cloud who it is,
-runs no driver but raw_exec and, where it is asked to, docker; it takes no one else's containers for
-lost ones of its own, and deletes no image.
+It is isolated from the rest of the machine: it listens on loopback, queries no cloud metadata, runs
+only the raw_exec driver and, on request, docker; it does not remove foreign containers as dangling
+ones, and deletes no image.
 """
 
 import os
@@ -32,7 +32,7 @@ disable_update_check = true
 log_level = "INFO"
 """
 
-APART = """\
+SEPARATE = """\
 data_dir = "{data}"
 advertise {{
   http = "127.0.0.1"
@@ -75,42 +75,42 @@ plugin "docker" {{
 
 def why_no_nomad() -> str:
     """
-    Return why no agent can run here, empty when one can.
+    Return why no agent can run here, empty if one can.
     """
-    given = os.environ.get("NOMAD", "")
-    if given:
-        return "" if shutil.which(given) else f"NOMAD={given!r} is no program"
-    return "" if shutil.which("nomad") else "no nomad on PATH; NOMAD=FILE picks one"
+    path = os.environ.get("NOMAD", "")
+    if path:
+        return "" if shutil.which(path) else f"NOMAD={path!r} is not a program"
+    return "" if shutil.which("nomad") else "no nomad on PATH; set NOMAD=FILE"
 
 
 def binary() -> str:
     """
-    Return the nomad that was picked, or the one on PATH.
+    Return the path in NOMAD, or the nomad on PATH.
     """
     found = shutil.which(os.environ.get("NOMAD") or "nomad")
     assert found, why_no_nomad()
     return found
 
 
-def checked(*words: str) -> str:
+def run_nomad(*args: str) -> str:
     """
-    Run a `nomad` command that needs no agent, and return what it printed.
+    Run a `nomad` command that needs no agent, and return its output.
     """
     done = subprocess.run(
-        [binary(), *words],
+        [binary(), *args],
         check=False,
         capture_output=True,
         text=True,
         timeout=30,
         env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "NOMAD_ADDR": "http://127.0.0.1:1"},
     )
-    assert done.returncode == 0, f"nomad {words}: {done.stdout}{done.stderr}"
+    assert done.returncode == 0, f"nomad {args}: {done.stdout}{done.stderr}"
     return done.stdout
 
 
 def environ(home: Path) -> dict[str, str]:
     """
-    Return all that agents, and so their tasks, are told: nothing of who runs the tests.
+    Return the environment of agents, and so of their tasks: nothing of the test run.
     """
     path = os.environ.get("PATH", "/usr/bin:/bin")
     return {"PATH": f"{path}:/usr/sbin:/sbin", "HOME": str(home), "TMPDIR": str(home)}
@@ -118,7 +118,7 @@ def environ(home: Path) -> dict[str, str]:
 
 class Agent:
     """
-    One `nomad agent` process; it may be stopped and started again, with what it remembers.
+    One `nomad agent` process; it can be stopped and started again with its data.
     """
 
     def __init__(self, name: str, home: Path, *, dev: bool = False, acl: bool = False) -> None:
@@ -127,15 +127,15 @@ class Agent:
         self.log = home / f"{name}.log"
         self._home = home
         self._file = home / f"{name}.hcl"
-        self._words = [binary(), "agent", *(["-dev"] if dev else []), "-config", str(self._file)]
+        self._command = [binary(), "agent", *(["-dev"] if dev else []), "-config", str(self._file)]
         self._config = COMMON.format(name=name, acl=str(acl).lower(), **self.ports)
         if not dev:
-            self._config += APART.format(data=home / name)
+            self._config += SEPARATE.format(data=home / name)
         self._process: subprocess.Popen[bytes] | None = None
 
     def as_server(self) -> Self:
         """
-        Let it be the one server of its cluster.
+        Make it the only server of its cluster.
         """
         self._config += SERVER
         return self
@@ -144,10 +144,10 @@ class Agent:
         self, allocations: Path, server: "Agent | None" = None, *, docker: bool = False
     ) -> Self:
         """
-        Let it run jobs; `allocations` is short, since each holds a unix socket.
+        Make it run jobs; `allocations` must be a short path, since each contains a unix socket.
 
-        With docker its tasks have the bridge's address: the one at which containers, too, can reach
-        what other containers publish.
+        With docker its tasks have the bridge's address, at which containers can reach the published
+        ports of other containers.
         """
         self._config += CLIENT.format(
             allocations=allocations,
@@ -160,29 +160,29 @@ class Agent:
     @property
     def port(self) -> int:
         """
-        Where its API listens, over TCP.
+        The TCP port of its API.
         """
         return self.ports["http"]
 
     def start(self) -> None:
         """
-        Start the process; it takes a while until it answers.
+        Start the process; its API responds only later.
         """
         self._file.write_text(self._config)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", *self._words],
+                ["setpriv", "--pdeathsig", "KILL", *self._command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=self._home,
                 env=environ(self._home),
-                start_new_session=True,  # Ctrl-C is for the tests, which then stop it
+                start_new_session=True,  # Ctrl-C interrupts the tests, which then stop it
             )
 
     def stop(self, within: float = 15.0) -> None:
         """
-        Ask it to end, then make it.
+        Send SIGTERM, then SIGKILL after the timeout.
         """
         process, self._process = self._process, None
         if process is None:
@@ -197,23 +197,23 @@ class Agent:
     @property
     def running(self) -> bool:
         """
-        Whether its process is there.
+        Whether its process is running.
         """
         return self._process is not None and self._process.poll() is None
 
     @property
-    def last_words(self) -> str:
+    def log_tail(self) -> str:
         """
         The end of its log, for messages.
         """
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
 
-    def command(self, *words: str, extra: Mapping[str, str], folder: Path) -> str:
+    def command(self, *args: str, extra: Mapping[str, str], folder: Path) -> str:
         """
-        Run a `nomad` command against it and return what it printed.
+        Run a `nomad` command against it and return its output.
         """
         done = subprocess.run(
-            [binary(), *words],
+            [binary(), *args],
             check=False,
             capture_output=True,
             text=True,
@@ -221,5 +221,5 @@ class Agent:
             cwd=folder,
             env={**environ(self._home), "NOMAD_ADDR": f"http://{LOOPBACK}:{self.port}", **extra},
         )
-        assert done.returncode == 0, f"nomad {words}: {done.stdout}{done.stderr}"
+        assert done.returncode == 0, f"nomad {args}: {done.stdout}{done.stderr}"
         return done.stdout

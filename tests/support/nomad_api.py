@@ -1,8 +1,8 @@
 """
-Nomad's API as a workload has it, whether a fake or a real agent answers.
+Nomad's API as a workload sees it, provided by the fake or by a real agent.
 
-What the contract suite states is asked here; what has to happen behind the API, so that there is
-something to ask about, is done by one of two sides.
+The contract tests send their requests through this module; one of two backends creates and changes
+the state behind the API.
 """
 
 import json
@@ -18,25 +18,25 @@ from tests.support.client import Answer, get
 from tests.support.nomad_job import Job
 from tests.support.waiting import eventually
 
-#: An allocation, or a token, that nobody has.
+#: The ID of no allocation, and of no token.
 UNKNOWN = "7f0c1b9e-3d52-4a8e-9a51-0d6a4f6f2c11"
 
 Row = dict[str, Any]
 
 
-class Side(Protocol):
+class Backend(Protocol):
     """
-    What is done behind the API, by whoever is in charge there.
+    Changes the state behind the API.
     """
 
     def run(self, job: Job) -> None:
         """
-        Run it, and wait until its instances are listed.
+        Run a job, and wait until its instances are listed.
         """
 
-    def listen(self, service: str, *, listening: bool) -> None:
+    def set_listening(self, service: str, *, listening: bool) -> None:
         """
-        Let something listen where the service's one instance is said to, or nothing any more.
+        Start or stop a listener at the address of the service's only instance.
         """
 
     def restart(self, allocation: str) -> None:
@@ -44,32 +44,32 @@ class Side(Protocol):
         Restart an allocation's tasks.
         """
 
-    def knows(self, right: str) -> bool:
+    def supports(self, capability: str) -> bool:
         """
-        Whether this release of Nomad has such a capability.
+        Whether this version of Nomad has the capability.
         """
 
-    def grant(self, *rights: str) -> None:
+    def grant(self, *capabilities: str) -> None:
         """
-        Give the workload that asks a policy with these capabilities.
+        Give the workload a policy with these capabilities.
         """
 
     def revoke(self) -> None:
         """
-        Take the policy away.
+        Delete the policy.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Api:
     """
-    A port, a task's socket, its token, and the side that changes things; `acl`: who may do what.
+    A port, a task's socket and token, and the backend; `acl`: whether ACLs are enabled.
     """
 
     port: int
     socket: Path
     token: str
-    side: Side
+    backend: Backend
     acl: bool
 
     def call(
@@ -82,68 +82,68 @@ class Api:
         timeout: float = 15.0,
     ) -> Answer:
         """
-        Ask over TCP, or wherever else, as the workload or with another token.
+        Send a request over TCP, or to `on`, with the token of the workload or another one.
         """
         headers = {"X-Nomad-Token": self.token if token is None else token}
-        where = on or self.port
-        return get(where, target, method=method, headers=headers, timeout=timeout)
+        address = on or self.port
+        return get(address, target, method=method, headers=headers, timeout=timeout)
 
-    def ask(self, service: str, *, on: int | Path | None = None, **query: object) -> Answer:
+    def get_service(self, service: str, *, on: int | Path | None = None, **query: object) -> Answer:
         """
-        Ask for a service, as the workload.
+        Query a service as the workload.
         """
-        words = "&".join(f"{name}={value}" for name, value in query.items())
-        return self.call(f"/v1/service/{service}?{words}", on=on)
+        params = "&".join(f"{name}={value}" for name, value in query.items())
+        return self.call(f"/v1/service/{service}?{params}", on=on)
 
-    def offer(self, service: str, count: int = 1, **job: Any) -> list[Row]:
+    def register(self, service: str, count: int = 1, **job: Any) -> list[Row]:
         """
-        Run a job with so many instances of a service; return all rows of the service.
+        Run a job with `count` instances of a service; return all rows of the service.
         """
-        self.side.run(Job(service, count, **job))
-        return rows_of(self.ask(service))
+        self.backend.run(Job(service, count, **job))
+        return rows_of(self.get_service(service))
 
     def checks(self, allocation: str, **options: Any) -> Answer:
         """
-        Ask for an allocation's checks.
+        Query an allocation's checks.
         """
         return self.call(f"/v1/client/allocation/{allocation}/checks", **options)
 
-    def comes_to(self, allocation: str, status: str) -> Row:
+    def wait_for_check(self, allocation: str, status: str) -> Row:
         """
-        Wait until the one check of an allocation has this status; return all that is said of it.
+        Wait until the only check of an allocation has this status; return the response.
         """
 
-        def said() -> Row | None:
+        def response() -> Row | None:
             found: Row = json.loads(self.checks(allocation).body)
             (check,) = found.values()
             return found if check["Status"] == status else None
 
-        return eventually(said, 10, 0.02) or {}
+        return eventually(response, 10, 0.02) or {}
 
     def stop(self, job: str, **options: Any) -> Answer:
         """
-        Ask for a job to be stopped.
+        Stop a job.
         """
         return self.call(f"/v1/job/{job}", method="DELETE", **options)
 
     @contextmanager
-    def allowed(self, *rights: str) -> Iterator[None]:
+    def allowed(self, *capabilities: str) -> Iterator[None]:
         """
-        Let the workload have these capabilities meanwhile, which it has anyhow with ACLs off.
+        Grant the workload these capabilities for the block; without ACLs it always has them.
         """
         if not self.acl:
             yield
             return
-        self.side.grant(*rights)
+        self.backend.grant(*capabilities)
         try:
             yield
         finally:
-            self.side.revoke()
+            self.backend.revoke()
 
 
 def rows_of(answer: Answer) -> list[Row]:
     """
-    The instances that an answer lists.
+    Return the instances in a response.
     """
     assert answer.status == 200, f"{answer.status} {answer.text}"
     rows: list[Row] = json.loads(answer.body)
@@ -152,37 +152,37 @@ def rows_of(answer: Answer) -> list[Row]:
 
 def index_of(answer: Answer) -> int:
     """
-    The index an answer was given under.
+    Return the index of a response.
     """
     return int(answer.headers["X-Nomad-Index"])
 
 
-class Asked:
+class BlockingQuery:
     """
-    A query under way, once it is on its way: its answer, and how long that took.
+    A query in progress, in a thread; its response, and how long that took.
     """
 
     def __init__(self, api: Api, service: str, **query: Any) -> None:
-        self._began = time.monotonic()
+        self._started_at = time.monotonic()
         pool = ThreadPoolExecutor(1)
-        self._answer: Future[Answer] = pool.submit(api.ask, service, **query)
+        self._response: Future[Answer] = pool.submit(api.get_service, service, **query)
         pool.shutdown(wait=False)
-        self.took = 0.0
+        self.duration = 0.0
 
-    def blocks(self, seconds: float = 0.3) -> bool:
+    def is_blocked(self, seconds: float = 0.3) -> bool:
         """
-        Whether there is no answer for this long.
+        Whether there is no response for this long.
         """
         try:
-            self._answer.exception(seconds)
+            self._response.exception(seconds)
         except TimeoutError:
             return True
         return False
 
     def result(self, within: float = 10.0) -> Answer:
         """
-        Wait for the answer.
+        Wait for the response.
         """
-        answer = self._answer.result(within)
-        self.took = time.monotonic() - self._began
-        return answer
+        response = self._response.result(within)
+        self.duration = time.monotonic() - self._started_at
+        return response

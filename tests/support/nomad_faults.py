@@ -1,9 +1,9 @@
 """
-The ways in which a Nomad that answers can still be wrong, each a small callable.
+Faults of a Nomad that responds incorrectly, each a callable.
 
-A fault takes the exchange over: it returns the reply to send, or writes what it likes
-and returns None, after which the connection is closed.  None of them blocks as an
-honest query does, unless its words say so.
+A fault handles the whole exchange: it returns the reply to send, or writes to the connection itself
+and returns None, after which the connection is closed.  A fault does not block like a normal query,
+unless its docstring says so.
 """
 
 import gzip
@@ -21,26 +21,26 @@ MEGABYTE = 1024 * 1024
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """
-    What a fault gets: the request, the truth, and the bare connection.
+    The input of a fault: the request, the correct replies, and the connection.
 
-    `current` is the honest reply at this moment, `honest` the one that blocks first.
+    `current` returns the correct reply at once, `after_wait` the one after blocking.
     """
 
     request: Request
     connection: socket.socket
     current: Callable[[], Reply]
-    honest: Callable[[], Reply]
+    after_wait: Callable[[], Reply]
     stopping: threading.Event
 
     def write(self, data: bytes) -> None:
         """
-        Send bytes as they are.
+        Send bytes unchanged.
         """
         self.connection.sendall(data)
 
     def drip(self, data: bytes, every: float) -> None:
         """
-        Send one byte at a time until all is sent or the server stops.
+        Send one byte at a time until all are sent or the server stops.
         """
         for position in range(len(data)):
             self.write(data[position : position + 1])
@@ -53,7 +53,7 @@ Fault = Callable[[Exchange], Reply | None]
 
 def status(code: int, body: str = "", headers: Mapping[str, str] | None = None) -> Fault:
     """
-    Answer with this status, as plain text, as all of Nomad's errors are.
+    Respond with this status, in plain text like all of Nomad's errors.
     """
     head = {"Content-Type": "text/plain; charset=utf-8", **(headers or {})}
     return lambda _: Reply(code, body.encode(), head)
@@ -61,7 +61,7 @@ def status(code: int, body: str = "", headers: Mapping[str, str] | None = None) 
 
 def too_many(retry_after: str | None = None) -> Fault:
     """
-    429, and the connection closed; `retry_after` seconds or a date.
+    Respond with 429 and close the connection; `retry_after`: seconds or a date.
     """
     headers = {"Connection": "close"}
     if retry_after is not None:
@@ -72,14 +72,14 @@ def too_many(retry_after: str | None = None) -> Fault:
 
 def redirect(location: str, code: int = 301) -> Fault:
     """
-    Send the client elsewhere; a token must not travel along.
+    Redirect the client; it must not send its token along.
     """
     return status(code, "", {"Location": location})
 
 
 def hang(seconds: float | None = None) -> Fault:
     """
-    Take the request and say nothing, until the server stops or `seconds` are over.
+    Send no response, until the server stops or `seconds` are over.
     """
 
     def play(exchange: Exchange) -> None:
@@ -90,7 +90,7 @@ def hang(seconds: float | None = None) -> Fault:
 
 def cut() -> Fault:
     """
-    Close at once.
+    Close the connection without a response.
     """
     return lambda _: None
 
@@ -104,7 +104,7 @@ def raw(data: bytes) -> Fault:
 
 def truncated() -> Fault:
     """
-    Promise the whole body and send half of it.
+    Announce the whole body and send half of it.
     """
 
     def play(exchange: Exchange) -> None:
@@ -116,14 +116,14 @@ def truncated() -> Fault:
 
 def header_drip(every: float = 0.2) -> Fault:
     """
-    The honest reply, a byte at a time from the status line on.
+    Send the correct reply a byte at a time, from the status line on.
     """
     return lambda exchange: exchange.drip(exchange.current().encode(), every)
 
 
 def body_drip(every: float = 0.2) -> Fault:
     """
-    Honest headers at once, then the body a byte at a time.
+    Send the correct headers at once, then the body a byte at a time.
     """
 
     def play(exchange: Exchange) -> None:
@@ -136,7 +136,7 @@ def body_drip(every: float = 0.2) -> Fault:
 
 def huge(size: int = 100 * MEGABYTE) -> Fault:
     """
-    A valid JSON list of `size` bytes, streamed; made of blanks, closed at its end.
+    Stream a valid JSON list of `size` bytes, made of blanks.
     """
 
     def play(exchange: Exchange) -> None:
@@ -151,7 +151,7 @@ def huge(size: int = 100 * MEGABYTE) -> Fault:
 
 def gzip_bomb(size: int = 1024 * MEGABYTE) -> Fault:
     """
-    A body that unpacks to `size` bytes of JSON blanks from a thousandth of that.
+    Send a compressed body of `size` bytes of JSON blanks, a thousandth of that on the wire.
     """
     mega = gzip.compress(b" " * MEGABYTE)
 
@@ -164,14 +164,14 @@ def gzip_bomb(size: int = 1024 * MEGABYTE) -> Fault:
 
 def body(text: str | bytes) -> Fault:
     """
-    Honest status and index, but this body.
+    Respond with the correct index, but this body.
     """
     data = text.encode() if isinstance(text, str) else text
     return lambda exchange: replace(exchange.current(), status=200, body=data)
 
 
 GARBAGE: Mapping[str, bytes] = {
-    "nothing": b"",
+    "empty": b"",
     "null": b"null",
     "nan": b"NaN",
     "infinity": b'[{"Address": "10.0.0.1", "Port": Infinity}]',
@@ -182,9 +182,9 @@ GARBAGE: Mapping[str, bytes] = {
     "a string": b'"10.0.0.1:80"',
     "a number": b"7",
     "true": b"true",
-    "rows that are none": b'[null, 1, "x", [], true]',
+    "rows that are no objects": b'[null, 1, "x", [], true]',
     "rows of wrong types": b'[{"Address": 10, "Port": "80"}, {"Address": null, "Port": true}]',
-    "rows without a thing": b"[{}, {}]",
+    "rows without fields": b"[{}, {}]",
     "half": b'[{"Address": "10.0.0.1", "Po',
     "html": b"<html><body>503 Service Unavailable</body></html>",
     "not utf-8": b"\xff\xfe\x00[\xc3\x28]",
@@ -192,9 +192,9 @@ GARBAGE: Mapping[str, bytes] = {
 }
 
 
-def index_says(value: str | None) -> Fault:
+def with_index(value: str | None) -> Fault:
     """
-    The honest rows at once under another X-Nomad-Index, or under none.
+    Respond with the correct rows at once, with another X-Nomad-Index or without one.
     """
 
     def play(exchange: Exchange) -> Reply:
@@ -207,20 +207,20 @@ def index_says(value: str | None) -> Fault:
     return play
 
 
-def at_once() -> Fault:
+def without_blocking() -> Fault:
     """
-    The honest rows and index without ever blocking: a client that trusts it spins.
+    Respond with the correct rows and index without blocking: a client that trusts it spins.
     """
     return lambda exchange: exchange.current()
 
 
 def stale(last_contact: int = 60_000, *, leader: bool = False) -> Fault:
     """
-    An answer that blocked as usual, from a server that lost its leader a while ago.
+    Block as usual, and respond like a server that has lost its leader.
     """
 
     def play(exchange: Exchange) -> Reply:
-        reply = exchange.honest()
+        reply = exchange.after_wait()
         headers = {
             **reply.headers,
             "X-Nomad-LastContact": str(last_contact),
@@ -233,6 +233,6 @@ def stale(last_contact: int = 60_000, *, leader: bool = False) -> Fault:
 
 def empty() -> Fault:
     """
-    No rows, under the honest index: what a restored snapshot says for a moment.
+    Respond without rows, with the correct index, like a registry during a restore.
     """
     return body("[]")

@@ -1,5 +1,5 @@
 """
-A job whose instances only exist, for the contract: what a test asks for, and as Nomad reads it.
+A job whose instances only sleep, for the contract tests, and its Nomad job description.
 """
 
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ _SCRIPT = """trap 'touch "$NOMAD_ALLOC_DIR/signalled"; exit' INT TERM; sleep 600
 @dataclass(frozen=True, slots=True)
 class Job:
     """
-    A job with `count` instances of a service, whose checks, if any, run every `checked` seconds.
+    A job with `count` instances of a service.
 
-    It is named after the service unless a name is given.  `delay`: so long Nomad waits before the
-    signal, in seconds, once it stops one.
+    `name` defaults to the service.  `checked`: the interval of its check in seconds, 0 without one.
+    `delay`: the shutdown delay, in seconds, from deregistration to the signal.
     """
 
     service: str
@@ -32,14 +32,14 @@ class Job:
     @property
     def id(self) -> str:
         """
-        What the registry calls it.
+        The job ID in the registry.
         """
         return self.name or self.service
 
 
 def description(job: Job, port: int) -> dict[str, Any]:
     """
-    Return the job for a real agent; a checked one says that it listens at this port.
+    Return the job for a real agent; `port` is the reserved port of a job with checks.
     """
     task = {
         "Name": TASK,

@@ -1,10 +1,10 @@
 """
 Nomad's table of service registrations, and the blocking query over it.
 
-The index belongs to the whole table, the watch only to one service: hence a query
-may return with nothing changed, and a change elsewhere goes unnoticed while it
-blocks.  An empty service watches the whole table; the real one wakes less often, only
-for names that begin like its own, but then also where it has instances.
+The index belongs to the whole table, a watch to one service: so a query may return without a
+change, and a blocked one does not notice changes of other services.  A query of an empty service
+watches the whole table; real Nomad wakes it less often, only for services whose names start with
+its own, but then also if it has instances.
 """
 
 import random
@@ -15,11 +15,11 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-#: Of its own: the one that is shared is not to be turned by a thread.
-_DICE = random.SystemRandom()
+#: Separate from the shared generator, whose state threads must not change.
+_RANDOM = random.SystemRandom()
 
 
-LONGEST = 300.0
+MAX_WAIT = 300.0
 UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 Row = object
@@ -29,12 +29,12 @@ Key = tuple[str, str]
 @dataclass(frozen=True, slots=True)
 class Result:
     """
-    What one run of the query saw; `kicked` when the server broke it off.
+    The result of one query; `interrupted`: the server ended it early.
     """
 
     rows: Sequence[Row]
     index: int
-    kicked: bool = False
+    interrupted: bool = False
 
 
 def go_duration(text: str) -> float:
@@ -50,17 +50,17 @@ def go_duration(text: str) -> float:
 
 class Registry:
     """
-    The rows by namespace and service, one index, one condition for all who wait.
+    The rows by namespace and service, with one index and one condition variable.
     """
 
     def __init__(self, index: int = 17) -> None:
         self._changed = threading.Condition()
         self._rows: dict[Key, list[Row]] = {}
-        self._touched: dict[Key, int] = {}
+        self._last_write: dict[Key, int] = {}
         self._index = index
-        self._writes = 0  # to the table, whatever the index became
+        self._writes = 0  # to the table, independent of the index
         self._restores = 0
-        self._kicks = 0
+        self._interrupts = 0
         self.blocked = 0
 
     @property
@@ -72,7 +72,7 @@ class Registry:
 
     def restore(self, index: int) -> None:
         """
-        Set the index, also backwards: a restored snapshot or a rebuilt cluster.
+        Set the index, also to a lower one, like a restored snapshot or a rebuilt cluster.
         """
         with self._changed:
             self._index = index
@@ -86,85 +86,85 @@ class Registry:
         with self._changed:
             self._index += 1
             self._writes += 1
-            self._touched[key] = self._writes
+            self._last_write[key] = self._writes
             self._rows[key] = list(rows)
             self._changed.notify_all()
 
-    def withdraw(self, is_theirs: Callable[[Row], bool], namespace: str) -> dict[Key, list[Row]]:
+    def withdraw(self, is_removed: Callable[[Row], bool], namespace: str) -> dict[Key, list[Row]]:
         """
-        Take rows out of all services of a namespace, in one change; return what was there before.
+        Remove rows from all services of a namespace, in one change; return the previous rows.
         """
         with self._changed:
             before = {
                 key: rows
                 for key, rows in self._rows.items()
-                if key[0] == namespace and any(map(is_theirs, rows))
+                if key[0] == namespace and any(map(is_removed, rows))
             }
             self._index += bool(before)
             self._writes += bool(before)
             for key, rows in before.items():
-                self._touched[key] = self._writes
-                self._rows[key] = [row for row in rows if not is_theirs(row)]
+                self._last_write[key] = self._writes
+                self._rows[key] = [row for row in rows if not is_removed(row)]
             self._changed.notify_all()
             return before
 
     def bump(self) -> None:
         """
-        Another service changed: the index moves, our rows do not.
+        Increase the index without changing rows, like a change of another service.
         """
         with self._changed:
             self._index += 1
             self._writes += 1
             self._changed.notify_all()
 
-    def kick(self) -> None:
+    def interrupt(self) -> None:
         """
-        Break off every blocked query.
+        Interrupt every blocked query.
         """
         with self._changed:
-            self._kicks += 1
+            self._interrupts += 1
             self._changed.notify_all()
 
     def read(self, key: Key) -> Result:
         """
-        Return what is there now, without waiting.
+        Return the current rows, without waiting.
         """
         with self._changed:
-            return self._seen(key)
+            return self._result(key)
 
-    def ask(self, key: Key, index: int, wait: float) -> Result:
+    def query(self, key: Key, index: int, wait: float) -> Result:
         """
-        Answer as Nomad does: at once if the index moved past `index`, else wait.
+        Return like Nomad: at once if the index is higher than `index`, else after a change.
         """
-        wait = LONGEST if wait <= 0 else min(wait, LONGEST)
-        end = time.monotonic() + wait + _DICE.uniform(0, wait / 16)
+        wait = MAX_WAIT if wait <= 0 else min(wait, MAX_WAIT)
+        end = time.monotonic() + wait + _RANDOM.uniform(0, wait / 16)
         with self._changed:
-            kicks = self._kicks
-            seen = self._seen(key)
-            while 0 < index and seen.index <= index:
-                if not self._wait_for_a_wake(key, kicks, end):
-                    return seen  # the last run, even if the table moved elsewhere
-                if self._kicks != kicks:
-                    return Result(seen.rows, seen.index, kicked=True)
-                seen = self._seen(key)
-            return seen
+            interrupts = self._interrupts
+            result = self._result(key)
+            while 0 < index and result.index <= index:
+                if not self._wait_for_change(key, interrupts, end):
+                    return result  # the last result, even if other services have changed
+                if self._interrupts != interrupts:
+                    return Result(result.rows, result.index, interrupted=True)
+                result = self._result(key)
+            return result
 
-    def _wait_for_a_wake(self, key: Key, kicks: int, end: float) -> bool:
+    def _wait_for_change(self, key: Key, interrupts: int, end: float) -> bool:
         before = self._watched(key)
         self.blocked += 1
         try:
             return self._changed.wait_for(
-                lambda: self._watched(key) != before or self._kicks != kicks,
+                lambda: self._watched(key) != before or self._interrupts != interrupts,
                 end - time.monotonic(),
             )
         finally:
             self.blocked -= 1
 
     def _watched(self, key: Key) -> tuple[int, int]:
-        own = self._touched.get(key, 0) if self._rows.get(key) else self._writes
+        own = self._last_write.get(key, 0) if self._rows.get(key) else self._writes
         return own, self._restores
 
-    def _seen(self, key: Key) -> Result:
+    def _result(self, key: Key) -> Result:
         return Result(tuple(self._rows.get(key, ())), self.index)
 
     def rows(self, key: Key) -> list[Row]:
@@ -194,10 +194,9 @@ def row(
     index: int = 1,
 ) -> dict[str, object]:
     """
-    Return a registration in the shape of Nomad's ServiceRegistration.
+    Return a row like Nomad's ServiceRegistration.
 
-    Unless given, its allocation is made from the address, so that the same instance is the same
-    row.
+    The default allocation ID is derived from the address, so the same instance is the same row.
     """
     alloc = alloc or str(uuid.uuid5(uuid.NAMESPACE_URL, f"{service}/{address}/{port}"))
     return {

@@ -1,9 +1,9 @@
 """
-How Nomad says no over HTTP, in its own order, and in what shape it says anything.
+Nomad's HTTP responses: which requests it rejects, in which order, and the format of its replies.
 
-The two listeners differ.  The Task API reads the numbers, then wants a token, even with ACLs off,
-and tells a missing one from an unknown one from nonsense; only then does it look at the path.  The
-TCP listener looks at the path first and says the same to every wrong token.
+The two listeners differ.  The Task API parses the numbers, then requires a token, even with ACLs
+off, with different errors for a missing, an unknown and a malformed one; then it checks the path.
+The TCP listener checks the path first, and has one error for all wrong tokens.
 """
 
 import gzip
@@ -26,19 +26,19 @@ _CHECKS = re.compile("/v1/(?:client/)?allocation/([^/]+)/checks")
 _CLAUSE = re.compile(r'\s*(?:Tags contains "(?P<tag>[^"]*)"|JobID == "(?P<job>[^"]*)")\s*')
 
 
-def refused(request: Request, tokens: Collection[str] | None) -> Reply | None:
+def rejection(request: Request, tokens: Collection[str] | None) -> Reply | None:
     """
-    Return the refusal of this request, whoever may do what; `tokens` None means ACLs are off.
+    Return the rejection of a request, if any; `tokens` is None with ACLs off.
     """
     if request.via == "unix":
-        misread = _misread(request, "Bad Request")
-        return misread or _refused_by_socket(request, tokens) or _misrouted(request)
-    return _misrouted(request) or _misread(request) or _refused_by_port(request, tokens)
+        invalid = _invalid_number(request, "Bad Request")
+        return invalid or _rejected_by_socket(request, tokens) or _wrong_route(request)
+    return _wrong_route(request) or _invalid_number(request) or _rejected_by_port(request, tokens)
 
 
 def token_of(request: Request) -> str:
     """
-    Return the token that a request carries, in either header.
+    Return the token of a request, from either header.
     """
     bearer = (request.headers["Authorization"] or "").removeprefix("Bearer ")
     return request.headers["X-Nomad-Token"] or bearer
@@ -46,7 +46,7 @@ def token_of(request: Request) -> str:
 
 def allocation_of(request: Request) -> str:
     """
-    Return the allocation whose checks are asked for, empty when it is not for checks.
+    Return the allocation whose checks are requested, empty for another request.
     """
     found = _CHECKS.fullmatch(request.path)
     return found[1] if found else ""
@@ -54,44 +54,44 @@ def allocation_of(request: Request) -> str:
 
 def job_of(request: Request) -> str:
     """
-    Return the job that is to be stopped, empty when none is.
+    Return the job to stop, empty for another request.
     """
     return request.path.removeprefix(_JOB) if request.path.startswith(_JOB) else ""
 
 
 def service_of(request: Request) -> str:
     """
-    Return the service that is asked for.
+    Return the requested service.
     """
     return request.path.removeprefix(_SERVICE)
 
 
-def _refused_by_socket(request: Request, tokens: Collection[str] | None) -> Reply | None:
+def _rejected_by_socket(request: Request, tokens: Collection[str] | None) -> Reply | None:
     token = token_of(request)
     if not token:
         return error(401, "Unauthorized")
-    if not _is_here(request):  # it asks the other region whose token this is
+    if not _is_own_region(request):  # it asks the other region to verify the token
         return error(500, NOT_AUTHENTIC)
     if tokens is None or token in tokens:
         return None
     return error(403, "Forbidden") if is_uuid(token) else error(500, NOT_AUTHENTIC)
 
 
-def _refused_by_port(request: Request, tokens: Collection[str] | None) -> Reply | None:
+def _rejected_by_port(request: Request, tokens: Collection[str] | None) -> Reply | None:
     checks = bool(allocation_of(request))
-    if not checks and not _is_here(request):
+    if not checks and not _is_own_region(request):
         return error(500, NO_SUCH_REGION)
     token = token_of(request)
     if tokens is None or token in tokens:
         return None
     if checks and not token:
-        return None  # nobody in particular, who has no right
-    if checks and not is_uuid(token):  # the node itself says so, a server would say 403
+        return None  # an anonymous request, without permissions
+    if checks and not is_uuid(token):  # from the node itself; a server would respond with 403
         return error(500, "rpc error: failed to parse signed token: it must have three parts")
     return error(403, DENIED)
 
 
-def _misrouted(request: Request) -> Reply | None:
+def _wrong_route(request: Request) -> Reply | None:
     if request.target.startswith("//"):
         return Reply(307, b"", {"Location": re.sub("/+", "/", request.target)})
     if allocation_of(request):
@@ -105,54 +105,54 @@ def _misrouted(request: Request) -> Reply | None:
     return None if service_of(request) else error(400, "missing service name")
 
 
-def _misread(request: Request, more: str = "") -> Reply | None:
+def _invalid_number(request: Request, suffix: str = "") -> Reply | None:
     index = request.query.get("index") or "0"
     if not re.fullmatch("[0-9]{1,20}", index) or int(index) >= 2**64:
-        return error(400, f"Invalid index{more}")
+        return error(400, f"Invalid index{suffix}")
     try:
         go_duration(request.query.get("wait") or "0")
     except ValueError:
-        return error(400, f"Invalid wait time{more}")
+        return error(400, f"Invalid wait time{suffix}")
     return None
 
 
-def _is_here(request: Request) -> bool:
+def _is_own_region(request: Request) -> bool:
     return (request.query.get("region") or "global") == "global"
 
 
 def error(status: int, text: str) -> Reply:
     """
-    Return an error, which is plain text.
+    Return an error, in plain text.
     """
     return Reply(status, text.encode(), {"Content-Type": "text/plain; charset=utf-8"})
 
 
-def value(what: object, index: int | None = None) -> Reply:
+def json_reply(value: object, index: int | None = None) -> Reply:
     """
-    Return JSON as Nomad writes it, under an index where there is one.
+    Return JSON as Nomad writes it, with an optional index.
     """
     headers = {"Content-Type": "application/json"}
     if index is not None:
         headers["X-Nomad-Index"] = str(index)
-    return Reply(200, json.dumps(what, separators=(",", ":")).encode(), headers)
+    return Reply(200, json.dumps(value, separators=(",", ":")).encode(), headers)
 
 
-def answered(request: Request, result: Result) -> Reply:
+def service_reply(request: Request, result: Result) -> Reply:
     """
-    Return the rows that were asked for.
+    Return the requested rows.
     """
-    rows = _chosen(result.rows, request.query.get("filter") or "")
+    rows = _filtered(result.rows, request.query.get("filter") or "")
     if rows is None:
         text = "failed to create result paginator: failed to read filter expression: no match found"
-        return packed(request, error(400, text))
-    reply = value(rows, result.index)
+        return compressed(request, error(400, text))
+    reply = json_reply(rows, result.index)
     headers = {**reply.headers, "X-Nomad-LastContact": "0", "X-Nomad-KnownLeader": "true"}
-    return packed(request, replace(reply, headers=headers))
+    return compressed(request, replace(reply, headers=headers))
 
 
-def packed(request: Request, reply: Reply) -> Reply:
+def compressed(request: Request, reply: Reply) -> Reply:
     """
-    Compress over TCP where the client accepts it, errors too; the Task API never does.
+    Compress over TCP if the client accepts it, errors too; the Task API never does.
     """
     if request.via != "tcp":
         return reply
@@ -163,22 +163,22 @@ def packed(request: Request, reply: Reply) -> Reply:
     return replace(reply, headers=headers, body=gzip.compress(reply.body, 1))
 
 
-def _chosen(rows: Sequence[Row], expression: str) -> Sequence[Row] | None:
+def _filtered(rows: Sequence[Row], expression: str) -> Sequence[Row] | None:
     """
-    Return the rows that a filter leaves, None for one that is not understood.
+    Return the rows that match a filter, None for an unsupported one.
 
-    Nomad knows a whole language; this knows `Tags contains "x"`, `JobID == "x"` and `and`.
+    Nomad supports a whole language; this supports `Tags contains "x"`, `JobID == "x"` and `and`.
     """
     clauses = [_CLAUSE.fullmatch(part) for part in expression.split(" and ")] if expression else []
     if not all(clauses):
         return None
     for clause in filter(None, clauses):
-        wanted = clause["tag"]
+        tag = clause["tag"]
         rows = [
             row
             for row in rows
             if isinstance(row, dict)
-            and (row["JobID"] == clause["job"] if wanted is None else wanted in row["Tags"])
+            and (row["JobID"] == clause["job"] if tag is None else tag in row["Tags"])
         ]
     return rows
 

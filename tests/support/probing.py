@@ -1,5 +1,5 @@
 """
-Probes that run by themselves, and what they posted.
+The health checks without the rest of the program, and the events they posted.
 """
 
 import time
@@ -13,16 +13,16 @@ from supervisor.health import prober
 from tests.support.waiting import eventually
 
 
-class Probed:
+class ProbeRecorder:
     """
-    What the probes said of whom, and when; give settings by their names.
+    Runs the health checks with the given settings and records their events with the time.
     """
 
     def __init__(self, **environ: str) -> None:
         self.events: list[tuple[float, HealthChanged]] = []
         self.fell_back: list[ProbesFellBack] = []
-        found = load.read({"SERVICE_NAME": "web", **environ}, lambda _: False)
-        self.probes = prober(found, self._post, lambda _: None)
+        settings = load.read({"SERVICE_NAME": "web", **environ}, lambda _: False)
+        self.probes = prober(settings, self._post, lambda _: None)
         self.probes.start()
 
     def _post(self, event: Event) -> None:
@@ -39,7 +39,7 @@ class Probed:
         allocations: Mapping[tuple[str, int], str] | None = None,
     ) -> None:
         """
-        Probe these and no others.
+        Set the targets.
         """
         self.probes.watch(
             SetProbeTargets(
@@ -52,7 +52,7 @@ class Probed:
 
     def history(self, endpoint: tuple[str, int]) -> list[str]:
         """
-        Return all that was said of an endpoint, in order.
+        Return all reported states of an endpoint, in order.
         """
         return [
             event.health_states[Endpoint(*endpoint)].value
@@ -60,27 +60,25 @@ class Probed:
             if endpoint in event.health_states
         ]
 
-    def becomes(
-        self, endpoint: tuple[str, int], condition: HealthState, within: float = 10.0
+    def wait_for(
+        self, endpoint: tuple[str, int], state: HealthState, within: float = 10.0
     ) -> list[str]:
         """
-        Wait until this is what was said last of an endpoint, and return all that was said.
+        Wait until this is the last reported state of an endpoint; return all of them.
         """
 
-        def said() -> list[str]:
+        def reported() -> list[str]:
             history = self.history(endpoint)
             assert history
-            assert history[-1] == condition.value, history
+            assert history[-1] == state.value, history
             return history
 
-        return eventually(said, within, every=0.002)
+        return eventually(reported, within, every=0.002)
 
-    def told_at(self, endpoint: tuple[str, int], condition: HealthState) -> float:
+    def reported_at(self, endpoint: tuple[str, int], state: HealthState) -> float:
         """
-        Return when a condition was told first.
+        Return when a state was first reported.
         """
         return next(
-            at
-            for at, event in self.events
-            if event.health_states.get(Endpoint(*endpoint)) is condition
+            at for at, event in self.events if event.health_states.get(Endpoint(*endpoint)) is state
         )

@@ -1,5 +1,5 @@
 """
-Asking anew: a wish to know never waits behind a query that is about to block.
+Requeries: a request for one never waits for a query that is about to block.
 """
 
 import time
@@ -13,11 +13,11 @@ from tests.support.fake_nomad import FakeNomad
 
 
 @pytest.mark.parametrize("over", ["tcp", "socket"])
-def test_a_query_that_is_unwanted_before_it_connects_is_never_asked(
+def test_a_query_cancelled_before_it_connects_is_never_sent(
     nomad: FakeNomad, over: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """
-    SIGHUP between two queries finds no connection to cut: the next one must not block then.
+    After a SIGHUP between two queries, with no connection to cancel, the next must not block.
     """
     path = tmp_path_factory.mktemp("s") / "api.sock"
     with FakeNomad(socket_path=path) as fake:
@@ -25,10 +25,10 @@ def test_a_query_that_is_unwanted_before_it_connects_is_never_asked(
         address = fake.address if over == "tcp" else fake.unix_address
         environ = {"SERVICE_NAME": "web", "NOMAD_ADDR": address, "NOMAD_TOKEN": "token"}
         client = ServiceQuery(load.read(environ, lambda _: False), lambda _: None, lambda: True)
-        began = time.monotonic()
+        started_at = time.monotonic()
 
         with pytest.raises(NomadError):
             client.list_instances("web", fake.index, 30.0)
 
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - started_at < 5
         assert [] == fake.requests

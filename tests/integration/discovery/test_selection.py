@@ -18,16 +18,16 @@ Replicas = Callable[..., list[Replica]]
 
 def servers(subject: Supervised) -> dict[str, list[str]]:
     """
-    Return what the live files hold as endpoints, and the words behind each.
+    Return the servers in the live files, and the parameters of each.
     """
     lines = live_files(subject)["upstream.conf"].decode().splitlines()
     found = [line.strip().rstrip(";").split() for line in lines]
     return {words[1]: words[2:] for words in found if words[:1] == ["server"] and words[1] != "{"}
 
 
-def place_of(replica: Replica) -> str:
+def address_of(replica: Replica) -> str:
     """
-    Return where a replica listens, as nginx is told.
+    Return a replica's address as in nginx's configuration.
     """
     return "{}:{}".format(*replica.endpoint)
 
@@ -36,8 +36,8 @@ def test_S03_another_job_of_the_same_name_gets_nothing(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas
 ) -> None:
     """
-    With SERVICE_JOB=self an instance that another job registered under our name gets no request:
-    not beside ours, not when it is there first, and not when ours are gone, which is 503.
+    With SERVICE_JOB=self an instance that another job registered under the same name gets no
+    request: not next to ours, not before them, and not after they are gone, which is a 503.
     """
     ours, theirs = replicas("ours", "theirs")
     foreign = row("web", *theirs.endpoint, job="intruder", tags=["lb.weight=1000"])
@@ -50,8 +50,8 @@ def test_S03_another_job_of_the_same_name_gets_nothing(
     assert "ours" == subject.ready(status=200).text
     line = subject.wait_for_log("endpoints.changed", endpoints=1)
     assert ("info", 1, 0) == (line["level"], line["skipped"], line["refused"])
-    assert [place_of(ours)] == list(servers(subject))
-    # For another 100 ms some connections are answered by old workers.
+    assert [address_of(ours)] == list(servers(subject))
+    # For up to 100 ms old workers still accept connections.
     eventually(lambda: {"ours"} == {subject.get().text for _ in range(20)})
 
     nomad.rows("web", [foreign])
@@ -61,7 +61,7 @@ def test_S03_another_job_of_the_same_name_gets_nothing(
     assert 0 == len(theirs.seen)
 
 
-def test_S03_by_default_all_jobs_are_served_and_that_is_said_once(
+def test_S03_by_default_all_jobs_are_served_and_one_warning_is_logged(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas
 ) -> None:
     """
@@ -84,8 +84,8 @@ def test_only_instances_with_all_the_tags_are_served(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas
 ) -> None:
     """
-    An instance is served from when it has the tags until it has not; that the last one lost them
-    is knowledge, and 503.
+    An instance is served while it has the tags; after the last one lost them the response is
+    503.
     """
     one, two = replicas("one", "two")
 
@@ -97,16 +97,16 @@ def test_only_instances_with_all_the_tags_are_served(
     subject.wait_for_log("reload.applied", mode="no_endpoints")
     tagged("v2", "x", "gpu")
     assert "two" == subject.ready(status=200).text
-    assert [place_of(two)] == list(servers(subject))
+    assert [address_of(two)] == list(servers(subject))
     tagged("v2", "gpu2")
     assert "no_endpoints" in subject.ready(status=503).text
 
 
-def test_a_weight_is_applied_as_a_number_and_a_slip_is_counted(
+def test_a_weight_is_applied_and_an_invalid_tag_is_counted(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas
 ) -> None:
     """
-    What the tags ask for reaches nginx when nothing else changed; their text never does.
+    A change of tags alone is applied to nginx; their text never is.
     """
     one, two = replicas("one", "two")
 
@@ -118,11 +118,11 @@ def test_a_weight_is_applied_as_a_number_and_a_slip_is_counted(
     subject.ready(status=200)
     assert 2 == subject.wait_for_log("endpoints.changed", level="warning")["invalid_tags"]
     assert b"evil" not in b"".join(live_files(subject).values())
-    assert servers(subject)[place_of(one)] == servers(subject)[place_of(two)]
+    assert servers(subject)[address_of(one)] == servers(subject)[address_of(two)]
 
     tagged("lb.weight=3")
-    eventually(lambda: "weight=3" in servers(subject)[place_of(two)])
-    assert "weight=3" not in servers(subject)[place_of(one)]
+    eventually(lambda: "weight=3" in servers(subject)[address_of(two)])
+    assert "weight=3" not in servers(subject)[address_of(one)]
     line = subject.wait_for_log("endpoints.changed", added=0, removed=0)
     assert ("info", 2, 0) == (line["level"], line["endpoints"], line["invalid_tags"])
 
@@ -131,8 +131,8 @@ def test_E12_the_balancer_never_serves_itself(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas
 ) -> None:
     """
-    Registered under the name that it follows, at every address of this machine and where Nomad
-    publishes it, it is not in its own set: passed over, not refused, and never asked by itself.
+    Registered under its own SERVICE_NAME, at every address of this machine and the one that Nomad
+    publishes, it is skipped, not refused, and gets no request from itself.
     """
     (one,) = replicas("one")
     subject = Supervised(
@@ -143,22 +143,22 @@ def test_E12_the_balancer_never_serves_itself(
         NOMAD_HOST_PORT_http="21000",
         HEALTH_CHECK="off",
     )
-    mine = {("127.0.0.1", subject.port), ("127.9.9.9", subject.port), ("192.0.2.77", 21000)}
-    mine |= {(address, subject.port) for address in local_addresses()}
-    mine |= {(address, 21000) for address in local_addresses()}
+    own = {("127.0.0.1", subject.port), ("127.9.9.9", subject.port), ("192.0.2.77", 21000)}
+    own |= {(address, subject.port) for address in local_addresses()}
+    own |= {(address, 21000) for address in local_addresses()}
     neighbours = ["192.0.2.77:21001", f"192.0.2.77:{subject.port}"]
     pairs = [(host, int(port)) for host, _, port in (text.partition(":") for text in neighbours)]
-    nomad.rows("web", [row("web", *pair) for pair in [*sorted(mine), one.endpoint, *pairs]])
+    nomad.rows("web", [row("web", *pair) for pair in [*sorted(own), one.endpoint, *pairs]])
     with subject:
         subject.wait_for_log("reload.applied", mode="serve")
         line = subject.wait_for_log("endpoints.changed")
-        assert sorted([place_of(one), *neighbours]) == sorted(servers(subject))
-        assert (len(mine), 0) == (line["skipped"], line["refused"])
+        assert sorted([address_of(one), *neighbours]) == sorted(servers(subject))
+        assert (len(own), 0) == (line["skipped"], line["refused"])
 
 
 def test_E12_the_balancer_alone_is_no_endpoint(supervise: Supervise, nomad: FakeNomad) -> None:
     """
-    That nobody but the balancer is registered is knowledge: 503, and no failure of discovery.
+    If only the balancer is registered the response is 503, and discovery has not failed.
     """
     subject = Supervised(nomad, pid1=False)
     subject.offer(("127.0.0.1", subject.port))
@@ -173,11 +173,11 @@ def test_E12_a_list_that_names_the_balancer_is_served_without_it(
     replicas: Replicas, nomad: FakeNomad, tmp_path: Path, source: str
 ) -> None:
     """
-    The same holds for what a person lists, or a tool writes into a file.
+    The balancer is also skipped in ENDPOINTS, and in a file.
     """
     (one,) = replicas("one")
     port = Supervised(nomad, pid1=False).port
-    entries = [place_of(one), f"127.0.0.1:{port}", f"localhost:{port}"]
+    entries = [address_of(one), f"127.0.0.1:{port}", f"localhost:{port}"]
     path = tmp_path / "list"
     path.write_text("\n".join(entries))
     value = str(path) if source == "ENDPOINTS_FILE" else ",".join(entries)
@@ -185,25 +185,28 @@ def test_E12_a_list_that_names_the_balancer_is_served_without_it(
     with Supervised(nomad, pid1=False, **options) as subject:
         assert "one" == subject.ready(status=200).text
         line = subject.wait_for_log("endpoints.changed")
-        assert [place_of(one)] == list(servers(subject))
+        assert [address_of(one)] == list(servers(subject))
         assert (2, 0) == (line["skipped"], line["refused"])
 
 
-def test_S04_inside_an_allocation_loopback_is_refused_until_it_is_named(
+def test_S04_inside_an_allocation_loopback_is_refused_unless_allowed(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas
 ) -> None:
     """
     A registered loopback address would be the task's own: it gets no request, unless
-    ALLOW_NETWORKS names it.
+    ALLOW_NETWORKS contains it.
     """
     (one,) = replicas("one")
-    around = {"NOMAD_ALLOC_ID": "3b7a3d0a-1d2e-4f0a-9b8c-0a1b2c3d4e5f", "NOMAD_IP_http": "10.9.9.9"}
+    environ = {
+        "NOMAD_ALLOC_ID": "3b7a3d0a-1d2e-4f0a-9b8c-0a1b2c3d4e5f",
+        "NOMAD_IP_http": "10.9.9.9",
+    }
     nomad.set("web", [one.endpoint])
-    closed = supervise(pid1=False, **around)
-    line = closed.wait_for_log("discovery.failed")
+    refusing = supervise(pid1=False, **environ)
+    line = refusing.wait_for_log("discovery.failed")
     assert "none of the 1 listed instances may be served" == line["reason"]
-    assert "starting" in closed.ready(status=503).text
+    assert "starting" in refusing.ready(status=503).text
     assert 0 == len(one.seen)
 
-    named = supervise(pid1=False, ALLOW_NETWORKS="127.0.0.0/8", **around)
-    assert "one" == named.ready(status=200).text
+    allowed = supervise(pid1=False, ALLOW_NETWORKS="127.0.0.0/8", **environ)
+    assert "one" == allowed.ready(status=200).text

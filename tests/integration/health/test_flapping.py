@@ -1,5 +1,5 @@
 """
-Replicas that are listed before they listen, die, and come back.
+Replicas that are listed before they listen, crash, and restart.
 """
 
 import os
@@ -7,35 +7,35 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.flapping import Client, judged, replicas, tell
+from tests.support.flapping import Client, classify, replicas, run_scenario
 from tests.support.subjects import Old
 from tests.support.supervised import Supervised
 
-#: The whole story is `FLAPS=10 LOAD=10`; the benchmarks tell it at 2 and at 4 replicas.
+#: The full scenario is `FLAPS=10 LOAD=10`; the benchmarks run it with 2 and with 4 replicas.
 FLAPS = int(os.environ.get("FLAPS", "3"))
 LOAD = float(os.environ.get("LOAD", "1"))
 
-#: From the moment a replica listens: a probe, and a reload.
+#: From the start of a listener, in seconds: a probe, and a reload.
 READY_WITHIN = 0.5
 
 
 @pytest.mark.parametrize("count", [2, 4])
 @pytest.mark.timeout(600)
-def test_clients_see_nothing_but_answers_and_starting(
+def test_clients_receive_only_responses_of_replicas_and_starting(
     supervise: Callable[..., Supervised], count: int
 ) -> None:
     """
-    Before the first replica listens every answer is 503 `starting`, from then on every answer is
-    200, though one of them dies and comes back again and again; the request that is on its way to
-    who dies is nobody's to save.
+    Before the first replica listens every response is 503 `starting`, later every response is 200,
+    though one replica crashes and restarts repeatedly; only a request in flight at a crash may be
+    lost.
     """
-    with replicas(count, LOAD) as loaders:
+    with replicas(count, LOAD) as processes:
         subject = supervise(pid1=False)
-        subject.offer(*[each.endpoint for each in loaders])
+        subject.offer(*[each.endpoint for each in processes])
         subject.ready(status=503)
         with Client(subject.port) as client:
-            story = tell(loaders, FLAPS, LOAD, serve=1.0)
-    seen = judged(client, story, READY_WITHIN)
+            timeline = run_scenario(processes, FLAPS, LOAD, serve=1.0)
+    seen = classify(client, timeline, READY_WITHIN)
 
     assert set(seen) <= {"served", "starting", "in flight"}, (seen, subject.said)
     assert seen["served"] > 10 * FLAPS
@@ -44,15 +44,15 @@ def test_clients_see_nothing_but_answers_and_starting(
 
 
 @pytest.mark.timeout(600)
-def test_a_plain_nginx_loses_requests_there(supervise: Callable[..., Supervised]) -> None:
+def test_a_plain_nginx_loses_requests(supervise: Callable[..., Supervised]) -> None:
     """
-    The same story with a configuration as it is written by hand: else the test above shows nothing.
+    The same scenario with a handwritten configuration shows that the test above detects failures.
     """
-    with replicas(2, LOAD) as loaders:
+    with replicas(2, LOAD) as processes:
         subject = supervise(pid1=False, subject=Old())
-        subject.offer(*[each.endpoint for each in loaders])
+        subject.offer(*[each.endpoint for each in processes])
         with Client(subject.port) as client:
-            story = tell(loaders, FLAPS, LOAD, serve=1.0)
-    seen = judged(client, story, READY_WITHIN)
+            timeline = run_scenario(processes, FLAPS, LOAD, serve=1.0)
+    seen = classify(client, timeline, READY_WITHIN)
 
     assert seen["early 502"]

@@ -1,5 +1,5 @@
 """
-HEALTH_CHECK=nomad: Nomad's own checks decide, and TCP where they do not tell.
+HEALTH_CHECK=nomad: Nomad's own checks decide, and TCP probes if there are no results.
 """
 
 import pytest
@@ -7,7 +7,7 @@ import pytest
 from supervisor.core.model import HealthState
 from tests.support import nomad_faults as faults
 from tests.support.fake_nomad import TOKEN, FakeNomad
-from tests.support.probing import Probed
+from tests.support.probing import ProbeRecorder
 from tests.support.replica import Replica
 from tests.support.waiting import eventually, free_port
 
@@ -15,9 +15,9 @@ READY, SLOW, FAILING = HealthState.READY, HealthState.SLOW, HealthState.FAILING
 STARTING = HealthState.STARTING
 
 
-def follow(nomad: FakeNomad, **environ: str) -> Probed:
-    """Probe by what Nomad says, five times a second."""
-    return Probed(
+def record(nomad: FakeNomad, **environ: str) -> ProbeRecorder:
+    """Query Nomad's checks five times a second, and record the events."""
+    return ProbeRecorder(
         HEALTH_CHECK="nomad",
         HEALTH_INTERVAL="200ms",
         NOMAD_ADDR=nomad.address,
@@ -33,172 +33,174 @@ def listed(nomad: FakeNomad, endpoint: tuple[str, int]) -> str:
 
 
 @pytest.fixture
-def nowhere() -> tuple[str, int]:
+def closed() -> tuple[str, int]:
     """
-    An endpoint where nobody listens, so that only Nomad can call it ready.
+    An endpoint without a listener, which only Nomad can report as ready.
     """
     return ("127.0.0.1", free_port())
 
 
-def test_the_checks_decide(nomad: FakeNomad, nowhere: tuple[str, int]) -> None:
+def test_the_checks_decide(nomad: FakeNomad, closed: tuple[str, int]) -> None:
     """
-    Pending is not ready, all of them passing is, and one failure is enough to be lost.
+    An endpoint is not ready while a check is pending, ready if all pass, failing if one fails.
     """
-    allocation = listed(nomad, nowhere)
+    allocation = listed(nomad, closed)
     nomad.checks(allocation, {"alive": "pending", "model": "success"})
-    probed = follow(nomad)
-    probed.watch(nowhere, allocations={nowhere: allocation})
-    probed.becomes(nowhere, STARTING)
+    recorder = record(nomad)
+    recorder.watch(closed, allocations={closed: allocation})
+    recorder.wait_for(closed, STARTING)
     nomad.checks(allocation, {"alive": "success", "model": "success"})
-    probed.becomes(nowhere, READY)
+    recorder.wait_for(closed, READY)
     nomad.checks(allocation, {"alive": "success", "model": "failure"})
-    probed.becomes(nowhere, FAILING)
+    recorder.wait_for(closed, FAILING)
     nomad.checks(allocation, {"alive": "success", "model": "success"})
 
     expected = ["starting", "ready", "failing", "ready"]
-    assert expected == probed.becomes(nowhere, READY)
-    assert [] == probed.fell_back
+    assert expected == recorder.wait_for(closed, READY)
+    assert [] == recorder.fell_back
 
 
-def test_checks_of_another_service_do_not_count(nomad: FakeNomad, nowhere: tuple[str, int]) -> None:
+def test_checks_of_another_service_do_not_count(nomad: FakeNomad, closed: tuple[str, int]) -> None:
     """
-    A sidecar in the same allocation may fail as it likes.
+    Failing checks of a sidecar in the same allocation have no effect.
     """
-    allocation = listed(nomad, nowhere)
+    allocation = listed(nomad, closed)
     nomad.checks(allocation, {"alive": "success"})
     nomad.checks(allocation, {"metrics": "failure"}, service="sidecar")
-    probed = follow(nomad)
-    probed.watch(nowhere, allocations={nowhere: allocation})
+    recorder = record(nomad)
+    recorder.watch(closed, allocations={closed: allocation})
 
-    assert ["ready"] == probed.becomes(nowhere, READY)
+    assert ["ready"] == recorder.wait_for(closed, READY)
 
 
 @pytest.mark.parametrize(
     "statuses",
     [pytest.param(None, id="stopping"), pytest.param({"alive": "pending"}, id="pending")],
 )
-def test_checks_that_are_gone_or_begin_anew_are_no_verdict(
-    nomad: FakeNomad, nowhere: tuple[str, int], statuses: dict[str, str] | None
+def test_checks_that_disappear_or_are_pending_again_have_no_effect(
+    nomad: FakeNomad, closed: tuple[str, int], statuses: dict[str, str] | None
 ) -> None:
     """
-    One that was ready stays so, and is not probed by TCP either: there it would fail.
+    A ready endpoint stays ready, and is not probed by TCP, where it would fail.
     """
-    allocation = listed(nomad, nowhere)
+    allocation = listed(nomad, closed)
     nomad.checks(allocation, {"alive": "success"})
-    probed = follow(nomad)
-    probed.watch(nowhere, allocations={nowhere: allocation})
-    probed.becomes(nowhere, READY)
+    recorder = record(nomad)
+    recorder.watch(closed, allocations={closed: allocation})
+    recorder.wait_for(closed, READY)
     nomad.checks(allocation, statuses)
-    asked = len(nomad.requests)
-    eventually(lambda: len(nomad.requests) >= asked + 4)
+    count = len(nomad.requests)
+    eventually(lambda: len(nomad.requests) >= count + 4)
 
-    assert ["ready"] == probed.history(nowhere)
+    assert ["ready"] == recorder.history(closed)
 
 
 @pytest.mark.parametrize("status", [404, 429, 500])
-def test_an_answer_that_is_none_takes_nobody_out(nomad: FakeNomad, status: int) -> None:
+def test_an_error_response_removes_no_endpoint(nomad: FakeNomad, status: int) -> None:
     """
-    One that was ready stays so while it still answers itself.
+    A ready endpoint stays ready while its own port responds.
     """
     with Replica("one") as replica:
         allocation = listed(nomad, replica.endpoint)
         nomad.checks(allocation, {"alive": "success"})
-        probed = follow(nomad)
-        probed.watch(replica.endpoint, allocations={replica.endpoint: allocation})
-        probed.becomes(replica.endpoint, READY)
+        recorder = record(nomad)
+        recorder.watch(replica.endpoint, allocations={replica.endpoint: allocation})
+        recorder.wait_for(replica.endpoint, READY)
         nomad.fault(faults.status(status, "rpc error"))
         eventually(lambda: len(nomad.requests) > 6)
 
-        assert ["ready"] == probed.history(replica.endpoint)
-        assert [] == probed.fell_back
+        assert ["ready"] == recorder.history(replica.endpoint)
+        assert [] == recorder.fell_back
 
 
 def test_a_service_without_checks_is_probed_by_tcp(nomad: FakeNomad) -> None:
     """
-    What Nomad never checked would never be ready otherwise.
+    An endpoint without checks in Nomad would never be ready otherwise.
     """
     with Replica("one") as replica:
         allocation = listed(nomad, replica.endpoint)
-        probed = follow(nomad)
-        probed.watch(replica.endpoint, allocations={replica.endpoint: allocation})
-        probed.becomes(replica.endpoint, READY)
+        recorder = record(nomad)
+        recorder.watch(replica.endpoint, allocations={replica.endpoint: allocation})
+        recorder.wait_for(replica.endpoint, READY)
         replica.stop()
-        probed.becomes(replica.endpoint, FAILING)
+        recorder.wait_for(replica.endpoint, FAILING)
         nomad.checks(allocation, {"alive": "success"})
 
-        assert ["ready", "failing", "ready"] == probed.becomes(replica.endpoint, READY)
+        assert ["ready", "failing", "ready"] == recorder.wait_for(replica.endpoint, READY)
 
 
-def test_without_the_right_to_ask_all_is_probed_by_tcp(tmp_path: object) -> None:
+def test_without_the_permission_all_endpoints_are_probed_by_tcp(tmp_path: object) -> None:
     """
-    It is said once, with the policy to apply, and nobody waits for it.
+    It is reported once, with the policy to apply, and delays no endpoint.
     """
     with FakeNomad(acl=True) as nomad, Replica("one") as replica:
         allocation = listed(nomad, replica.endpoint)
-        probed = follow(nomad, NOMAD_TOKEN=TOKEN)
-        probed.watch(replica.endpoint, allocations={replica.endpoint: allocation})
-        probed.becomes(replica.endpoint, READY)
-        asked = len(nomad.requests)
+        recorder = record(nomad, NOMAD_TOKEN=TOKEN)
+        recorder.watch(replica.endpoint, allocations={replica.endpoint: allocation})
+        recorder.wait_for(replica.endpoint, READY)
+        count = len(nomad.requests)
         replica.stop()
-        probed.becomes(replica.endpoint, FAILING)
+        recorder.wait_for(replica.endpoint, FAILING)
 
-        (said,) = probed.fell_back
-        assert "403" in said.reason
-        assert 'namespace "default" { capabilities = ["read-job"] }' in said.hint
-        assert "nomad acl policy apply -namespace default -job balancer " in said.hint
-        assert asked == len(nomad.requests)
+        (event,) = recorder.fell_back
+        assert "403" in event.reason
+        assert 'namespace "default" { capabilities = ["read-job"] }' in event.hint
+        assert "nomad acl policy apply -namespace default -job balancer " in event.hint
+        assert count == len(nomad.requests)
 
 
-def test_while_nomad_is_away_a_dead_one_still_leaves(nomad: FakeNomad) -> None:
+def test_while_nomad_is_unreachable_a_dead_endpoint_is_removed(nomad: FakeNomad) -> None:
     """
-    Those that were ready are probed by TCP after three intervals, and by Nomad when it is back.
+    Ready endpoints are probed by TCP after three intervals, and by Nomad after its recovery.
     """
     with Replica("one") as one, Replica("two") as two:
         nomad.set("web", [one.endpoint, two.endpoint])
         allocations = {each.endpoint: nomad.allocation("web", each.port) for each in (one, two)}
         for allocation in allocations.values():
             nomad.checks(allocation, {"alive": "success"})
-        probed = follow(nomad)
-        probed.watch(one.endpoint, two.endpoint, allocations=allocations)
-        probed.becomes(one.endpoint, READY)
-        probed.becomes(two.endpoint, READY)
+        recorder = record(nomad)
+        recorder.watch(one.endpoint, two.endpoint, allocations=allocations)
+        recorder.wait_for(one.endpoint, READY)
+        recorder.wait_for(two.endpoint, READY)
         nomad.stop()
         one.stop()
-        probed.becomes(one.endpoint, FAILING)
-        assert ["ready"] == probed.history(two.endpoint)
+        recorder.wait_for(one.endpoint, FAILING)
+        assert ["ready"] == recorder.history(two.endpoint)
 
         nomad.checks(allocations[two.endpoint], {"alive": "failure"})
         nomad.start()
-        probed.becomes(two.endpoint, FAILING)
-        probed.becomes(one.endpoint, READY)  # as Nomad says, who has not seen it die
+        recorder.wait_for(two.endpoint, FAILING)
+        recorder.wait_for(
+            one.endpoint, READY
+        )  # as reported by Nomad, which has not checked it since
 
 
-def test_one_that_leaves_is_probed_by_tcp(nomad: FakeNomad, nowhere: tuple[str, int]) -> None:
+def test_a_leaving_endpoint_is_probed_by_tcp(nomad: FakeNomad, closed: tuple[str, int]) -> None:
     """
-    The checks of an allocation that is stopped are gone before it is.
+    The checks of a stopped allocation disappear before it does.
     """
-    allocation = listed(nomad, nowhere)
+    allocation = listed(nomad, closed)
     nomad.checks(allocation, {"alive": "success"})
-    probed = follow(nomad)
-    probed.watch(nowhere, allocations={nowhere: allocation})
-    probed.becomes(nowhere, READY)
-    probed.watch(leaving=[nowhere], allocations={nowhere: allocation})
+    recorder = record(nomad)
+    recorder.watch(closed, allocations={closed: allocation})
+    recorder.wait_for(closed, READY)
+    recorder.watch(leaving=[closed], allocations={closed: allocation})
 
-    assert ["ready", "failing"] == probed.becomes(nowhere, FAILING)
+    assert ["ready", "failing"] == recorder.wait_for(closed, FAILING)
 
 
-def test_one_broken_node_holds_up_nobody_else(nomad: FakeNomad) -> None:
+def test_a_broken_node_does_not_delay_other_allocations(nomad: FakeNomad) -> None:
     """
-    An allocation that cannot be asked for is asked again after the others.
+    A failed query of an allocation is retried after those of the others.
     """
     with Replica("one") as one, Replica("two") as two:
         nomad.set("web", [one.endpoint, two.endpoint])
         allocations = {
-            one.endpoint: "-",  # which is a 500 for ever
+            one.endpoint: "-",  # always a 500
             two.endpoint: nomad.allocation("web", two.port),
         }
         nomad.checks(allocations[two.endpoint], {"alive": "success"})
-        probed = follow(nomad)
-        probed.watch(one.endpoint, two.endpoint, allocations=allocations)
+        recorder = record(nomad)
+        recorder.watch(one.endpoint, two.endpoint, allocations=allocations)
 
-        assert ["ready"] == probed.becomes(two.endpoint, READY)
+        assert ["ready"] == recorder.wait_for(two.endpoint, READY)

@@ -1,5 +1,5 @@
 """
-The probes themselves, against servers of every kind.
+The probes, against servers of every kind.
 """
 
 import errno
@@ -22,29 +22,29 @@ from supervisor.core.model import HealthState
 from supervisor.health.probe import LocalError, result_of_error, status_of
 from supervisor.health.state import ProbeResult
 from tests.support.listening import Listener
-from tests.support.probing import Probed
+from tests.support.probing import ProbeRecorder
 from tests.support.replica import Replica
 from tests.support.waiting import eventually, free_port
 
 READY, SLOW, FAILING = HealthState.READY, HealthState.SLOW, HealthState.FAILING
 STARTING = HealthState.STARTING
 
-BRISK = {"HEALTH_INTERVAL": "100ms", "HEALTH_TIMEOUT": "150ms"}
+FAST = {"HEALTH_INTERVAL": "100ms", "HEALTH_TIMEOUT": "150ms"}
 
 
 class Server:
     """
-    Treats every connection the same way, and knows when each of them came.
+    Handles every connection with one function, and records their times.
     """
 
-    def __init__(self, treat: Callable[[socket.socket], None], host: str = "127.0.0.1") -> None:
-        self.came: list[float] = []
-        self._treat = treat
-        self._listener = Listener((host, 0), self._attend)
+    def __init__(self, handle: Callable[[socket.socket], None], host: str = "127.0.0.1") -> None:
+        self.accepted_at: list[float] = []
+        self._handle = handle
+        self._listener = Listener((host, 0), self._accept)
 
-    def _attend(self, connection: socket.socket) -> None:
-        self.came.append(time.monotonic())
-        self._treat(connection)
+    def _accept(self, connection: socket.socket) -> None:
+        self.accepted_at.append(time.monotonic())
+        self._handle(connection)
 
     def __enter__(self) -> Self:
         self._listener.open()
@@ -56,114 +56,118 @@ class Server:
     @property
     def endpoint(self) -> tuple[str, int]:
         """
-        Where it listens.
+        Its address.
         """
         assert not isinstance(self._listener.address, Path)
         return self._listener.address
 
 
 def stay(connection: socket.socket) -> None:
-    """Wait until the other side ends."""
+    """Wait until the peer closes."""
     while connection.recv(4096):
         pass
 
 
-def leave(_: socket.socket) -> None:
-    """End the connection at once."""
+def close(_: socket.socket) -> None:
+    """Close the connection at once."""
 
 
 def reset(connection: socket.socket) -> None:
-    """Cut the connection as a crash does."""
+    """Reset the connection as a crash does."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
 
 
-def speak(connection: socket.socket) -> None:
-    """Say something first, and stay."""
+def greet(connection: socket.socket) -> None:
+    """Send data first, and keep the connection open."""
     connection.sendall(b"220 ready\r\n")
     stay(connection)
 
 
-def answer(*parts: bytes) -> Callable[[socket.socket], None]:
-    """Take the request and send these bytes, part by part."""
+def respond(*parts: bytes) -> Callable[[socket.socket], None]:
+    """Read the request and send these bytes, part by part."""
 
-    def treat(connection: socket.socket) -> None:
+    def handle(connection: socket.socket) -> None:
         connection.recv(4096)
         for part in parts:
             connection.sendall(part)
-            time.sleep(0.005)  # so that the parts arrive apart
+            time.sleep(0.005)  # so that the parts arrive separately
 
-    return treat
+    return handle
 
 
-@pytest.mark.parametrize("treat", [stay, speak])
-def test_what_accepts_and_stays_open_is_ready(treat: Callable[[socket.socket], None]) -> None:
+@pytest.mark.parametrize("handle", [stay, greet])
+def test_an_endpoint_that_keeps_the_connection_open_is_ready(
+    handle: Callable[[socket.socket], None],
+) -> None:
     """
-    25 ms after the connection, and whatever the server says first.
+    It is ready 25 ms after the connection, whatever data the server sends first.
     """
-    with Server(treat) as server:
-        probed = Probed()
-        began = time.monotonic()
-        probed.watch(server.endpoint)
+    with Server(handle) as server:
+        recorder = ProbeRecorder()
+        started_at = time.monotonic()
+        recorder.watch(server.endpoint)
 
-        assert ["ready"] == probed.becomes(server.endpoint, READY)
-        assert probed.told_at(server.endpoint, READY) - began > 0.025
+        assert ["ready"] == recorder.wait_for(server.endpoint, READY)
+        assert recorder.reported_at(server.endpoint, READY) - started_at > 0.025
 
 
-@pytest.mark.parametrize("treat", [leave, reset])
-def test_what_accepts_and_closes_is_not_ready(treat: Callable[[socket.socket], None]) -> None:
+@pytest.mark.parametrize("handle", [close, reset])
+def test_an_endpoint_that_accepts_and_closes_is_not_ready(
+    handle: Callable[[socket.socket], None],
+) -> None:
     """
-    Docker's port proxy accepts before anybody listens behind it, and closes at once.
+    Docker's port proxy accepts before the container listens, and closes at once.
 
-    On a busy machine this server may take longer than 25 ms once, so it may try again.
+    On a busy machine this server may take longer than 25 ms, so the test is repeated.
     """
     histories = []
     for _ in range(5):
-        with Server(treat) as server:
-            probed = Probed(HEALTH_FALL="1")
-            probed.watch(server.endpoint)
-            eventually(lambda: len(server.came) > 5)
-            probed.watch()
-        histories.append(probed.history(server.endpoint))
+        with Server(handle) as server:
+            recorder = ProbeRecorder(HEALTH_FALL="1")
+            recorder.watch(server.endpoint)
+            eventually(lambda: len(server.accepted_at) > 5)
+            recorder.watch()
+        histories.append(recorder.history(server.endpoint))
         if histories[-1] == ["starting"]:
             return
 
     raise AssertionError(histories)
 
 
-def test_what_comes_up_late_is_ready_soon_after() -> None:
+def test_an_endpoint_that_starts_late_is_ready_soon_after() -> None:
     """
-    A newcomer is asked every 50 ms, so it serves soon after it listens.
+    A new endpoint is probed every 50 ms, so it is ready soon after it listens.
     """
     replica = Replica("late", port=free_port())
-    probed = Probed()
-    probed.watch(replica.endpoint)
-    probed.becomes(replica.endpoint, STARTING)
+    recorder = ProbeRecorder()
+    recorder.watch(replica.endpoint)
+    recorder.wait_for(replica.endpoint, STARTING)
 
     with replica:
         listening = time.monotonic()
-        assert ["starting", "ready"] == probed.becomes(replica.endpoint, READY)
+        assert ["starting", "ready"] == recorder.wait_for(replica.endpoint, READY)
 
-    assert probed.told_at(replica.endpoint, READY) - listening < 0.5
+    assert recorder.reported_at(replica.endpoint, READY) - listening < 0.5
 
 
-def test_what_dies_is_lost_and_may_come_back() -> None:
+def test_an_endpoint_that_exits_fails_and_can_recover() -> None:
     """
     A refused connection counts double: one probe is enough.
     """
-    probed = Probed(**BRISK)
+    recorder = ProbeRecorder(**FAST)
     with Replica("one") as replica:
-        probed.watch(replica.endpoint)
-        probed.becomes(replica.endpoint, READY)
+        recorder.watch(replica.endpoint)
+        recorder.wait_for(replica.endpoint, READY)
         replica.stop()
-        probed.becomes(replica.endpoint, FAILING)
+        recorder.wait_for(replica.endpoint, FAILING)
         replica.start()
 
-        assert ["ready", "failing", "ready"] == probed.becomes(replica.endpoint, READY)
+        assert ["ready", "failing", "ready"] == recorder.wait_for(replica.endpoint, READY)
 
 
 @pytest.mark.parametrize(
-    "number, verdict",
+    "number, result",
     [
         (errno.ECONNREFUSED, ProbeResult.REFUSED),
         (errno.ETIMEDOUT, ProbeResult.TIMED_OUT),
@@ -172,57 +176,59 @@ def test_what_dies_is_lost_and_may_come_back() -> None:
         (errno.ENETUNREACH, ProbeResult.FAILED),
     ],
 )
-def test_why_a_connection_failed_tells_how_bad_it_is(number: int, verdict: ProbeResult) -> None:
+def test_the_errno_of_a_failed_connection_determines_the_result(
+    number: int, result: ProbeResult
+) -> None:
     """
-    Refused is worse than failed, and the kernel's own patience is a timeout too.
+    Refused is worse than failed, and the kernel's own connect timeout is a timeout too.
     """
-    assert verdict is result_of_error(number)
+    assert result is result_of_error(number)
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOBUFS, errno.EADDRNOTAVAIL])
-def test_what_fails_on_this_side_is_no_verdict(number: int) -> None:
+def test_a_local_error_is_no_result(number: int) -> None:
     """
-    Descriptors, memory and ports are ours; their lack says nothing about an endpoint.
+    A lack of descriptors, memory or ports on this machine is not a failure of the endpoint.
     """
     with pytest.raises(LocalError):
         result_of_error(number)
 
 
-def test_a_remembered_one_that_does_not_answer_is_failing() -> None:
+def test_a_cached_endpoint_that_does_not_respond_is_failing() -> None:
     """
-    One that was ready before we were started is lost like a ready one.
+    An endpoint that was ready before the start fails like a ready one.
     """
     gone = ("127.0.0.1", free_port())
-    probed = Probed()
-    probed.watch(gone, was_ready=[gone])
+    recorder = ProbeRecorder()
+    recorder.watch(gone, was_ready=[gone])
 
-    assert ["failing"] == probed.becomes(gone, FAILING)
+    assert ["failing"] == recorder.wait_for(gone, FAILING)
 
 
 def test_a_server_that_is_too_busy_to_accept_is_slow() -> None:
     """
-    Its backlog is full, so nothing answers our packets: that is no sign of death.
+    Its backlog is full, so connections time out.
     """
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen(0)
         endpoint = listening.getsockname()
-        probed = Probed(**BRISK)
-        probed.watch(endpoint)
-        probed.becomes(endpoint, READY)
+        recorder = ProbeRecorder(**FAST)
+        recorder.watch(endpoint)
+        recorder.wait_for(endpoint, READY)
         waiting = [socket.socket() for _ in range(4)]
         for each in waiting:
             each.setblocking(False)
             each.connect_ex(endpoint)
 
-        assert "slow" in probed.becomes(endpoint, SLOW)
+        assert "slow" in recorder.wait_for(endpoint, SLOW)
         for each in waiting:
             each.close()
 
 
 def test_ipv6_is_probed_too() -> None:
     """
-    An endpoint is an address of either kind.
+    An endpoint may be an IPv6 address.
     """
     try:
         server = Server(stay, "::1")
@@ -230,13 +236,13 @@ def test_ipv6_is_probed_too() -> None:
     except OSError:
         pytest.skip("this machine has no IPv6")
     with server:
-        probed = Probed()
-        probed.watch(server.endpoint[:2])
-        probed.becomes(server.endpoint[:2], READY)
+        recorder = ProbeRecorder()
+        recorder.watch(server.endpoint[:2])
+        recorder.wait_for(server.endpoint[:2], READY)
 
 
 @pytest.mark.parametrize(
-    "parts, condition",
+    "parts, state",
     [
         ([b"HTTP/1.1 200 OK\r\n\r\n"], READY),
         ([b"HTTP/1.0 399 Odd\r\n"], READY),
@@ -259,25 +265,25 @@ def test_ipv6_is_probed_too() -> None:
         ([], STARTING),
     ],
 )
-def test_http_is_judged_by_its_status_line(parts: list[bytes], condition: HealthState) -> None:
+def test_http_is_judged_by_its_status_line(parts: list[bytes], state: HealthState) -> None:
     """
-    In whatever pieces it comes, after interim answers, in 4 KiB at most; garbage is a failure.
+    It may arrive in parts, after interim responses, within 4 KiB; anything else is a failure.
     """
-    with Server(answer(*parts)) as server:
-        probed = Probed(HEALTH_PATH="/")
-        probed.watch(server.endpoint)
+    with Server(respond(*parts)) as server:
+        recorder = ProbeRecorder(HEALTH_PATH="/")
+        recorder.watch(server.endpoint)
 
-        assert [condition.value] == probed.becomes(server.endpoint, condition)
+        assert [state.value] == recorder.wait_for(server.endpoint, state)
 
 
 def test_an_http_probe_is_a_plain_get() -> None:
     """
-    It says who asks, wants the path as it was set, and wants no second answer.
+    It has a User-Agent, the configured path unchanged, and `Connection: close`.
     """
     with Replica("one") as replica:
-        probed = Probed(HEALTH_PATH="/v2/models/?x=1")
-        probed.watch(replica.endpoint)
-        probed.becomes(replica.endpoint, READY)
+        recorder = ProbeRecorder(HEALTH_PATH="/v2/models/?x=1")
+        recorder.watch(replica.endpoint)
+        recorder.wait_for(replica.endpoint, READY)
         request = replica.seen[0]
 
         assert ("GET", "/v2/models/?x=1", b"") == (request.method, request.target, request.body)
@@ -286,88 +292,88 @@ def test_an_http_probe_is_a_plain_get() -> None:
         assert f"autoexit-nginx/{__version__}" == request.headers["User-Agent"]
 
 
-def test_health_status_says_which_answers_are_good() -> None:
+def test_health_status_sets_the_accepted_statuses() -> None:
     """
-    A server that wants a password of everyone is up.
+    A server that requires a password is up.
     """
-    with Server(answer(b"HTTP/1.1 401 Who\r\n\r\n")) as server:
-        probed = Probed(HEALTH_CHECK="http", HEALTH_STATUS="200-299,401")
-        probed.watch(server.endpoint)
-        probed.becomes(server.endpoint, READY)
+    with Server(respond(b"HTTP/1.1 401 Unauthorized\r\n\r\n")) as server:
+        recorder = ProbeRecorder(HEALTH_CHECK="http", HEALTH_STATUS="200-299,401")
+        recorder.watch(server.endpoint)
+        recorder.wait_for(server.endpoint, READY)
 
 
-def test_an_answer_that_does_not_come_in_time_is_slow() -> None:
+def test_a_response_that_times_out_is_slow() -> None:
     """
-    The deadline is of the whole probe: one byte now and then does not prolong it.
+    The timeout is for the whole probe: single bytes do not extend it.
     """
-    brisk = threading.Event()
+    fast = threading.Event()
 
     def drip(connection: socket.socket) -> None:
         connection.recv(4096)
         for byte in b"HTTP/1.1 200 OK\r\n":
             connection.sendall(bytes([byte]))
-            brisk.wait(0.1)
+            fast.wait(0.1)
 
     with Server(drip) as server:
-        brisk.set()
-        probed = Probed(HEALTH_PATH="/", **BRISK)
-        probed.watch(server.endpoint)
-        probed.becomes(server.endpoint, READY)
-        brisk.clear()
+        fast.set()
+        recorder = ProbeRecorder(HEALTH_PATH="/", **FAST)
+        recorder.watch(server.endpoint)
+        recorder.wait_for(server.endpoint, READY)
+        fast.clear()
 
-        assert ["ready", "slow"] == probed.becomes(server.endpoint, SLOW)
+        assert ["ready", "slow"] == recorder.wait_for(server.endpoint, SLOW)
 
 
-def test_who_stays_is_not_told_anew_and_who_goes_is_forgotten() -> None:
+def test_a_target_that_stays_is_not_reported_again_and_a_removed_one_is_dropped() -> None:
     """
-    A change of the set costs nothing for those that stay in it.
+    A change of the set has no effect on the targets that stay in it.
     """
     with Replica("one") as one, Replica("two") as two:
-        probed = Probed(**BRISK)
-        probed.watch(one.endpoint, two.endpoint)
-        probed.becomes(one.endpoint, READY)
-        probed.becomes(two.endpoint, READY)
-        probed.watch(one.endpoint)
+        recorder = ProbeRecorder(**FAST)
+        recorder.watch(one.endpoint, two.endpoint)
+        recorder.wait_for(one.endpoint, READY)
+        recorder.wait_for(two.endpoint, READY)
+        recorder.watch(one.endpoint)
         two.stop()
         one.stop()
-        probed.becomes(one.endpoint, FAILING)
-        assert ["ready"] == probed.history(two.endpoint)
+        recorder.wait_for(one.endpoint, FAILING)
+        assert ["ready"] == recorder.history(two.endpoint)
 
         one.start()
-        probed.watch(one.endpoint, two.endpoint)
-        probed.becomes(one.endpoint, READY)
-        assert ["ready", "starting"] == probed.becomes(two.endpoint, STARTING)
+        recorder.watch(one.endpoint, two.endpoint)
+        recorder.wait_for(one.endpoint, READY)
+        assert ["ready", "starting"] == recorder.wait_for(two.endpoint, STARTING)
 
 
-def test_who_went_and_came_while_nobody_looked_is_told_anew() -> None:
+def test_a_target_that_was_removed_and_added_again_is_reported_again() -> None:
     """
-    However late the prober gets to its orders, who asked forgot in between: silence would leave an
-    endpoint that is ready out for good.
+    However late the prober processes its commands, the loop has dropped the state in between:
+    without a new event a ready endpoint would stay out of service.
     """
     with Replica("one") as one:
-        probed = Probed(HEALTH_INTERVAL="1h")
-        held, released = threading.Event(), threading.Event()
-        keep = probed.events
+        recorder = ProbeRecorder(HEALTH_INTERVAL="1h")
+        blocked, released = threading.Event(), threading.Event()
+        events = recorder.events
 
         class Slow(list[Any]):
             def append(self, event: object) -> None:
-                list.append(keep, event)
-                held.set()
+                list.append(events, event)
+                blocked.set()
                 released.wait(10)
 
-        probed.events = Slow()
-        probed.watch(one.endpoint)
-        assert held.wait(10)
-        probed.watch()
-        probed.watch(one.endpoint)
-        probed.events = keep
+        recorder.events = Slow()
+        recorder.watch(one.endpoint)
+        assert blocked.wait(10)
+        recorder.watch()
+        recorder.watch(one.endpoint)
+        recorder.events = events
         released.set()
-        eventually(lambda: ["ready", "ready"] == probed.history(one.endpoint))
+        eventually(lambda: ["ready", "ready"] == recorder.history(one.endpoint))
 
 
-def test_a_probe_of_one_that_is_gone_ends_at_once() -> None:
+def test_the_probe_of_a_removed_target_ends_at_once() -> None:
     """
-    Nobody is kept connected for an answer that nobody wants any more.
+    Its connection is closed without waiting for the timeout.
     """
     ended = threading.Event()
 
@@ -376,134 +382,136 @@ def test_a_probe_of_one_that_is_gone_ends_at_once() -> None:
         ended.set()
 
     with Server(hang) as server:
-        probed = Probed(HEALTH_PATH="/", HEALTH_TIMEOUT="1h")
-        probed.watch(server.endpoint)
-        eventually(lambda: server.came)
-        probed.watch()
+        recorder = ProbeRecorder(HEALTH_PATH="/", HEALTH_TIMEOUT="1h")
+        recorder.watch(server.endpoint)
+        eventually(lambda: server.accepted_at)
+        recorder.watch()
 
         assert ended.wait(10)
-        assert [] == probed.events
+        assert [] == recorder.events
 
 
-def test_switching_protocols_is_no_interim_answer() -> None:
+def test_switching_protocols_is_no_interim_response() -> None:
     """
-    Nothing of HTTP follows it, so it is judged as it is; what is cut short is not judged yet.
+    No HTTP follows a 101, so its status is final; an incomplete response has no status yet.
     """
     assert 101 == status_of(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
     assert status_of(b"HTTP/1.1 100 Continue\r\n") is None
 
 
-def test_one_that_leaves_is_asked_more_often() -> None:
+def test_a_leaving_endpoint_is_probed_more_often() -> None:
     """
-    It serves only as long as it answers, so its death is seen at once.
+    It serves only while its probes pass, so its exit is detected at once.
     """
     with Replica("one") as replica:
-        probed = Probed(HEALTH_INTERVAL="1h")
-        probed.watch(replica.endpoint)
-        probed.becomes(replica.endpoint, READY)
-        probed.watch(leaving=[replica.endpoint])
+        recorder = ProbeRecorder(HEALTH_INTERVAL="1h")
+        recorder.watch(replica.endpoint)
+        recorder.wait_for(replica.endpoint, READY)
+        recorder.watch(leaving=[replica.endpoint])
         replica.stop()
-        probed.becomes(replica.endpoint, FAILING)
+        recorder.wait_for(replica.endpoint, FAILING)
 
 
-def test_many_newcomers_are_told_in_few_events() -> None:
+def test_many_new_endpoints_are_reported_in_few_events() -> None:
     """
-    Each event costs a merge over all endpoints, so what is learned together is told together,
-    and each of them once.
+    Each event costs a merge over all endpoints, so changes are combined, and each endpoint is
+    reported once.
     """
     with Server(stay, "0.0.0.0") as server:
         _, port = server.endpoint
         endpoints = [(f"127.0.{number // 200}.{number % 200 + 1}", port) for number in range(600)]
-        probed = Probed()
-        probed.watch(*endpoints)
+        recorder = ProbeRecorder()
+        recorder.watch(*endpoints)
         for endpoint in endpoints:
-            probed.becomes(endpoint, READY)
+            recorder.wait_for(endpoint, READY)
 
-        assert 600 == sum(len(event.health_states) for _, event in probed.events)
-        assert len(probed.events) < 100
+        assert 600 == sum(len(event.health_states) for _, event in recorder.events)
+        assert len(recorder.events) < 100
 
 
-def test_silent_servers_never_use_up_all_probes() -> None:
+def test_hanging_servers_never_use_up_all_probes() -> None:
     """
-    At most 256 probes run at once, and servers that hang cannot keep a newcomer from being seen.
+    At most 256 probes run at once, and hanging servers do not delay the probe of a new endpoint.
     """
     release = threading.Event()
-    at_once, most = [0], [0]
+    current, maximum = [0], [0]
 
     def hang(connection: socket.socket) -> None:
-        at_once[0] += 1
-        most[0] = max(most[0], at_once[0])
+        current[0] += 1
+        maximum[0] = max(maximum[0], current[0])
         stay(connection)
-        at_once[0] -= 1
+        current[0] -= 1
 
     with Server(hang, "0.0.0.0") as server, Replica("one") as replica:
         _, port = server.endpoint
         endpoints = [(f"127.0.{number // 200}.{number % 200 + 1}", port) for number in range(600)]
-        probed = Probed(HEALTH_PATH="/", HEALTH_TIMEOUT="1s")
-        probed.watch(*endpoints)
+        recorder = ProbeRecorder(HEALTH_PATH="/", HEALTH_TIMEOUT="1s")
+        recorder.watch(*endpoints)
         for endpoint in endpoints:
-            probed.becomes(endpoint, STARTING, within=20.0)
-        probed.watch(*endpoints, replica.endpoint)
-        probed.becomes(replica.endpoint, READY, within=0.9)  # less than a hung one takes
+            recorder.wait_for(endpoint, STARTING, within=20.0)
+        recorder.watch(*endpoints, replica.endpoint)
+        recorder.wait_for(
+            replica.endpoint, READY, within=0.9
+        )  # less than the timeout of a hanging one
         release.set()
 
-    assert 128 <= most[0] <= 270  # those that just ended are still counted for a moment
+    assert 128 <= maximum[0] <= 270  # probes that just ended are still counted
 
 
-def test_a_probe_by_tcp_leaves_no_trace() -> None:
+def test_a_tcp_probe_leaves_no_errors_and_no_connections() -> None:
     """
-    The probed server reads a plain end, and almost none stays behind in TIME_WAIT.
+    The probed server reads a normal end, and almost no connection stays in TIME_WAIT.
     """
     served: list[object] = []
-    troubles: list[object] = []
+    errors: list[object] = []
 
     class Strict(ThreadingHTTPServer):
-        def finish_request(self, *given: Any) -> None:
-            super().finish_request(*given)
-            served.append(given)
-            time.sleep(0.05)  # before it closes: at once, it may be quicker than the reset
+        def finish_request(self, *args: Any) -> None:
+            super().finish_request(*args)
+            served.append(args)
+            time.sleep(0.05)  # otherwise its close could precede the reset
 
         def handle_error(self, *_: object) -> None:
-            troubles.append(sys.exc_info()[1])
+            errors.append(sys.exc_info()[1])
 
     with Strict(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         endpoint = ("127.0.0.1", server.server_port)
-        probed = Probed(HEALTH_INTERVAL="30ms")
+        recorder = ProbeRecorder(HEALTH_INTERVAL="30ms")
         idle = _descriptors()
-        probed.watch(endpoint)
+        recorder.watch(endpoint)
         eventually(lambda: len(served) > 20)
-        probed.watch()
+        recorder.watch()
         eventually(lambda: _descriptors() <= idle)
         server.shutdown()
 
-        assert [] == troubles
-        assert _lingering(server.server_port) < 5  # of more than 20
+        assert [] == errors
+        assert _time_wait_count(server.server_port) < 5  # of more than 20
 
 
 def _descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def _lingering(port: int) -> int:
-    """Count the connections to a port that wait for their end."""
+def _time_wait_count(port: int) -> int:
+    """Count the connections to a port in TIME_WAIT."""
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     ends = [line.split()[1:4] for line in lines]
     return sum(1 for a, b, state in ends if f":{port:04X}" in f"{a} {b}" and state == "06")
 
 
-def test_our_own_shortage_is_no_verdict() -> None:
+def test_a_lack_of_descriptors_is_no_result() -> None:
     """
-    Without a free descriptor nothing is said of anybody, and later the truth is.
+    Without a free descriptor no state is reported; with one the correct states are.
     """
     script = textwrap.dedent("""
         import resource, socket, time
-        from tests.support.probing import Probed
+        from tests.support.probing import ProbeRecorder
         from supervisor.core.model import HealthState
 
         with socket.create_server(("127.0.0.1", 0)) as server:
             endpoint = server.getsockname()
-            probed = Probed()
+            recorder = ProbeRecorder()
             resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
             taken = []
             try:
@@ -512,20 +520,22 @@ def test_our_own_shortage_is_no_verdict() -> None:
             except OSError:
                 pass
             gone = ("127.0.0.1", 1)
-            began = time.monotonic()
-            probed.watch(endpoint, gone)
-            tried = probed.probes._records
+            started_at = time.monotonic()
+            recorder.watch(endpoint, gone)
+            targets = recorder.probes._targets
             from tests.support.waiting import eventually
-            eventually(lambda: len(tried) == 2 and all(r.due > began + 0.4 for r in tried.values()))
-            assert not probed.events
+            eventually(lambda: len(targets) == 2)
+            retry_at = started_at + 0.4
+            eventually(lambda: all(target.due > retry_at for target in targets.values()))
+            assert not recorder.events
             for each in taken:
                 each.close()
-            probed.becomes(endpoint, HealthState.READY)
-            probed.becomes(gone, HealthState.STARTING)
-            print("told", probed.history(endpoint))
+            recorder.wait_for(endpoint, HealthState.READY)
+            recorder.wait_for(gone, HealthState.STARTING)
+            print("reported", recorder.history(endpoint))
     """)
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False
     )
 
-    assert "told ['ready']\n" == done.stdout, done.stderr
+    assert "reported ['ready']\n" == done.stdout, done.stderr

@@ -20,7 +20,7 @@ Replicas = Callable[..., list[Replica]]
 @pytest.fixture
 def task_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeNomad]:
     """
-    Nomad as a task sees it: a socket in the secrets folder, and a token in a file beside it.
+    Nomad as a task sees it: a socket in the secrets folder, and a token in a file next to it.
     """
     secrets = tmp_path_factory.mktemp("s")
     (secrets / "nomad_token").write_text(TOKEN)
@@ -28,9 +28,9 @@ def task_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeNomad]:
         yield nomad
 
 
-def by_socket(nomad: FakeNomad) -> dict[str, str | None]:
+def socket_settings(nomad: FakeNomad) -> dict[str, str | None]:
     """
-    Return the settings of a task that finds the socket in its secrets folder.
+    Return the settings of a task that uses the socket in its secrets folder.
     """
     assert nomad.socket_path is not None
     return {"NOMAD_ADDR": None, "NOMAD_SECRETS_DIR": str(nomad.socket_path.parent)}
@@ -38,18 +38,18 @@ def by_socket(nomad: FakeNomad) -> dict[str, str | None]:
 
 def retries(subject: Supervised) -> list[float]:
     """
-    Return the pauses it took after failures, in order.
+    Return the pauses after failures, in order.
     """
     return [line["retry_in"] for line in subject.logged("discovery.failed")]
 
 
-def test_A01_down_at_the_start_it_serves_503_and_tries_again(
+def test_A01_with_nomad_down_at_the_start_it_serves_503_and_retries(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas
 ) -> None:
     """
-    With nobody at Nomad's address nginx answers 503 with Retry-After within a second, the readiness
-    path 503; it is tried again after growing pauses with jitter, never longer than 2 s, and never
-    ends; when Nomad comes up its endpoints are served.
+    While connections to Nomad are refused nginx responds with 503 and Retry-After within a second,
+    READY_PATH with 503; the query is retried without end after growing pauses with jitter, never
+    longer than 2 s; when Nomad starts its endpoints are served.
     """
     (one,) = replicas("one")
     nomad.stop()
@@ -63,8 +63,8 @@ def test_A01_down_at_the_start_it_serves_503_and_tries_again(
     for number, pause in enumerate(pauses):
         longest = min(2.0, 0.1 * 2**number)
         assert longest * 0.49 <= pause <= longest * 1.01
-    server_options = {round(pause / min(2.0, 0.1 * 2**n), 1) for n, pause in enumerate(pauses)}
-    assert len(server_options) > 1, "no jitter"
+    factors = {round(pause / min(2.0, 0.1 * 2**n), 1) for n, pause in enumerate(pauses)}
+    assert len(factors) > 1, "no jitter"
     assert 503 == subject.get().status
     assert subject.running
 
@@ -72,24 +72,23 @@ def test_A01_down_at_the_start_it_serves_503_and_tries_again(
     nomad.start()
     assert "one" == subject.ready(5, status=200).text
     assert 200 == subject.get("/-/ready").status
-    assert subject.logged("discovery.recovered")
+    subject.wait_for_log("discovery.recovered")
 
 
-#: How long Nomad is away; `AWAY=600` for as long as other tools give up after.
+#: How long Nomad is unreachable, in seconds; `AWAY=600` is when other tools give up.
 AWAY = int(os.environ.get("AWAY", "30"))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(AWAY + 120)
 @pytest.mark.parametrize("how,seconds", [("refused", AWAY), ("500", 8)])
-def test_A02_down_for_30_seconds_the_last_endpoints_serve_on(
+def test_A02_with_nomad_down_for_30_seconds_the_last_endpoints_serve(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas, how: str, seconds: int
 ) -> None:
     """
-    Without an answer from Nomad for half a minute (or AWAY seconds) every request is answered by
-    the last known endpoint, no file is touched, nginx is not signalled; how long the answer has
-    been stale is told when asked (SIGUSR2) and when it is over; what changed meanwhile is then
-    served.
+    Without a response from Nomad for half a minute (or AWAY seconds) every request is served by
+    the last known endpoint, no file changes, nginx is not signalled; the length of the outage is
+    logged at SIGUSR2 and at its end; changes in the meantime are then served.
     """
     one, two = replicas("one", "two")
     subject = supervise(pid1=False)
@@ -105,17 +104,17 @@ def test_A02_down_for_30_seconds_the_last_endpoints_serve_on(
         subject.wait_for_log("discovery.failed")
         eventually(lambda: traffic_lasted(traffic) > seconds, seconds + 20)
         subject.signal(signal.SIGUSR2)
-        told = subject.wait_for_log("status")
-        assert seconds - 2 < told["unanswered_for"] < seconds + 5
+        status_line = subject.wait_for_log("status")
+        assert seconds - 2 < status_line["unanswered_for"] < seconds + 5
         assert before == live_files(subject)
         assert workers == subject.nginx_workers()
-        asked = len(nomad.requests)
+        queries = len(nomad.requests)
         nomad.heal()
         subject.offer(two)
         nomad.start()
         eventually(lambda: "two" == subject.get().text, 8)
     assert [] == traffic.failures
-    assert asked < 40, "the back-off bounds the load on a Nomad that is in trouble"
+    assert queries < 40, "the back-off bounds the load on a failing Nomad"
     assert seconds - 1 < subject.wait_for_log("discovery.recovered")["after"] < seconds + 20
     assert 1 == len(subject.logged("discovery.failed")), "an outage is one warning"
     assert 200 == subject.get("/-/ready").status
@@ -133,48 +132,50 @@ def test_A03_a_service_that_flaps_is_reloaded_within_the_budget(
     supervise: Supervise, nomad: FakeNomad, task_api: FakeNomad, replicas: Replicas, over: str
 ) -> None:
     """
-    Endpoints that change ten times a second, by turns with an API that fails, cause no more reloads
+    Endpoints that change ten times a second, while every tenth query fails, cause no more reloads
     than the bucket of three, refilled at one a second, allows; no request fails, and the last
-    state is the one that is served.
+    state is served.
     """
     one, two, last = replicas("one", "two", "last")
     server = task_api if over == "socket" else nomad
-    subject = supervise(nomad=server, pid1=False, **(by_socket(server) if over == "socket" else {}))
+    subject = supervise(
+        nomad=server, pid1=False, **(socket_settings(server) if over == "socket" else {})
+    )
     subject.offer(one)
     subject.ready(status=200)
     subject.wait_for_log("reload.applied", mode="serve")
-    began, flips = len(subject.logged("reload.applied")), iter(range(10_000))
+    reloads_before, flips = len(subject.logged("reload.applied")), iter(range(10_000))
 
     def flip() -> bool:
-        turn = next(flips)
-        server.set("web", [(one, two)[turn % 2].endpoint])
-        if turn % 10 == 9:
+        number = next(flips)
+        server.set("web", [(one, two)[number % 2].endpoint])
+        if number % 10 == 9:
             server.fault(status(500, "No cluster leader"), times=1)
         return traffic_lasted(traffic) > 5
 
     with Traffic(subject.port, every=0.02) as traffic:
         eventually(lambda: traffic.outcomes)
         eventually(flip, 20, every=0.1)
-        took = traffic_lasted(traffic)
+        duration = traffic_lasted(traffic)
         server.set("web", [last.endpoint])
         eventually(lambda: "last" == subject.get().text, 5)
-        reloads = len(subject.logged("reload.applied")) - began
+        reloads = len(subject.logged("reload.applied")) - reloads_before
     assert next(flips) > 25, "it flapped"
-    assert 3 <= reloads <= 3 + took + 3
+    assert 3 <= reloads <= 3 + duration + 3
     assert [] == traffic.failures
     assert b"server 127.0.0.1:%d max_fails" % last.port in live_files(subject)["upstream.conf"]
 
 
 @pytest.mark.parametrize("leave_file", [False, True], ids=["gone", "stale"])
-def test_A15_a_socket_that_was_replaced_is_found_again(
+def test_A15_a_replaced_socket_is_used_again(
     supervise: Supervise, task_api: FakeNomad, replicas: Replicas, *, leave_file: bool
 ) -> None:
     """
-    When the agent restarts, the Task API's socket goes, or stays behind with nobody at it, and
-    comes back as another file: the last endpoints serve on, and changes are then followed again.
+    When the agent restarts, the Task API's socket is removed, or stays without a listener, and is
+    then created again: the last endpoints serve, and later changes are applied again.
     """
     one, two, three = replicas("one", "two", "three")
-    subject = supervise(nomad=task_api, pid1=False, **by_socket(task_api))
+    subject = supervise(nomad=task_api, pid1=False, **socket_settings(task_api))
     subject.offer(one)
     assert "one" == subject.ready(status=200).text
     assert {"unix"} == {request.via for request in task_api.requests}
@@ -198,19 +199,19 @@ def test_A15_a_socket_replaced_under_an_open_query_is_followed(
     supervise: Supervise, task_api: FakeNomad, replicas: Replicas, tmp_path: Path
 ) -> None:
     """
-    When another agent takes the socket's place and the old one is then killed under the open query,
+    When another agent replaces the socket and the old agent is then killed during an open query,
     the next query goes to the new one.
     """
     one, two = replicas("one", "two")
-    subject = supervise(nomad=task_api, pid1=False, **by_socket(task_api))
+    subject = supervise(nomad=task_api, pid1=False, **socket_settings(task_api))
     subject.offer(one)
     assert "one" == subject.ready(status=200).text
     path = task_api.socket_path
     assert path is not None
     eventually(lambda: task_api.blocked)
     path.rename(path.with_name("old.sock"))
-    with FakeNomad(path, acl=True) as heir:
-        heir.set("web", [two.endpoint])
+    with FakeNomad(path, acl=True) as new_agent:
+        new_agent.set("web", [two.endpoint])
         task_api.stop(leave_file=True)
         eventually(lambda: "two" == subject.get().text, 6)
-        assert heir.requests
+        assert new_agent.requests

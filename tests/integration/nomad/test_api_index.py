@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.fake_nomad import FakeNomad
-from tests.support.nomad_faults import at_once, index_says
+from tests.support.nomad_faults import with_index, without_blocking
 from tests.support.replica import Replica
 from tests.support.serving import serving
 from tests.support.supervised import Supervised
@@ -13,62 +13,62 @@ Supervise = Callable[..., Supervised]
 Replicas = Callable[..., list[Replica]]
 
 
-def asked_in(nomad: FakeNomad, seconds: float, since: int) -> list[float]:
+def query_times(nomad: FakeNomad, seconds: float, since: int) -> list[float]:
     """
-    Return when queries came in so many seconds, counted from the query of this number on.
+    Return the times of the queries within `seconds` of the query with number `since`.
     """
     eventually(lambda: len(nomad.requests) > since)
-    began = nomad.requests[since].at
-    eventually(lambda: nomad.requests[-1].at > began + seconds, seconds + 10)
-    return [r.at for r in nomad.requests[since:] if r.at <= began + seconds]
+    start = nomad.requests[since].at
+    eventually(lambda: nomad.requests[-1].at > start + seconds, seconds + 10)
+    return [r.at for r in nomad.requests[since:] if r.at <= start + seconds]
 
 
-@pytest.mark.parametrize("says", [None, "0", "", "nonsense", "-5", "1.5", "9" * 30, "\xb2"])
-def test_A08_an_index_that_is_none_makes_no_busy_loop(
-    supervise: Supervise, nomad: FakeNomad, replicas: Replicas, says: str | None
+@pytest.mark.parametrize("index", [None, "0", "", "nonsense", "-5", "1.5", "9" * 30, "\xb2"])
+def test_A08_an_invalid_index_causes_no_busy_loop(
+    supervise: Supervise, nomad: FakeNomad, replicas: Replicas, index: str | None
 ) -> None:
     """
-    Without an index that is one, answers are still taken, and are asked for at most twice a second.
+    Without a valid index responses are still used, and queries start at most twice a second.
     """
     one, two = replicas("one", "two")
     subject = serving(supervise, one)
-    asked = len(nomad.requests)
-    nomad.fault(index_says(says))
-    assert len(asked_in(nomad, 3.0, asked)) <= 2 * 3 + 1
+    count = len(nomad.requests)
+    nomad.fault(with_index(index))
+    assert len(query_times(nomad, 3.0, count)) <= 2 * 3 + 1
     subject.offer(two)
     eventually(lambda: "two" == subject.get().text, 4)
     assert [] == subject.logged("discovery.failed")
-    assert all("index" not in request.query for request in nomad.requests[asked + 1 :])
+    assert all("index" not in request.query for request in nomad.requests[count + 1 :])
 
 
-def test_A08_an_index_that_goes_back_is_forgotten(
+def test_A08_an_index_that_goes_back_is_dropped(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas
 ) -> None:
     """
-    An answer under a lower index than the last one sends the next query back to the beginning,
-    whose answer counts in full.
+    After a response with a lower index than the last one the next query has no index, and its
+    response is used.
     """
     one, two = replicas("one", "two")
     subject = serving(supervise, one)
     nomad.index = 100
     nomad.bump()
     eventually(lambda: int(nomad.requests[-1].query.get("index", "0")) >= 100 and nomad.blocked, 40)
-    asked = len(nomad.requests)
-    nomad.fault(index_says("7"), times=1)
-    eventually(lambda: len(nomad.requests) >= asked + 2)
-    assert "index" not in nomad.requests[asked].query, "a full refresh"
+    count = len(nomad.requests)
+    nomad.fault(with_index("7"), times=1)
+    eventually(lambda: len(nomad.requests) >= count + 2)
+    assert "index" not in nomad.requests[count].query, "a full refresh"
     subject.offer(two)
     eventually(lambda: "two" == subject.get().text, 3)
     assert [] == subject.logged("discovery.failed")
 
 
 @pytest.mark.slow
-def test_A08_a_restored_registry_is_heard_again(
+def test_A08_a_restored_registry_is_followed_again(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas
 ) -> None:
     """
-    A query that is open while the registry is restored to a lower index is not woken by what
-    changes then; a short wait bounds that: the change is served after 32 s at most.
+    A query that is blocked while the registry is restored to a lower index is not ended by later
+    changes; its short wait bounds the delay: the change is served after 32 s at most.
     """
     one, two = replicas("one", "two")
     nomad.index = 1000
@@ -79,22 +79,22 @@ def test_A08_a_restored_registry_is_heard_again(
     eventually(lambda: int(nomad.requests[-1].query.get("index", "0")) < 100)
 
 
-def test_A09_answers_that_never_block_are_rate_limited(
+def test_A09_responses_that_never_block_are_rate_limited(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas
 ) -> None:
     """
-    A Nomad that answers at once under the same index is asked at most twice a second once the
-    first few quick answers are used up; a change is still seen within a second.
+    A Nomad that responds at once with the same index is queried at most twice a second after the
+    first few quick responses; a change is still applied within a second.
     """
     one, two = replicas("one", "two")
     subject = serving(supervise, one)
-    asked = len(nomad.requests)
-    nomad.fault(at_once())
-    times = asked_in(nomad, 6.0, asked)
+    count = len(nomad.requests)
+    nomad.fault(without_blocking())
+    times = query_times(nomad, 6.0, count)
     assert len(times) <= 2 * 6 + 4
-    calm = [at for at in times if at > times[0] + 2]
-    assert len(calm) <= 2 * 4 + 1
-    assert len(calm) >= 4, "it goes on asking"
+    later = [at for at in times if at > times[0] + 2]
+    assert len(later) <= 2 * 4 + 1
+    assert len(later) >= 4, "queries continue"
     assert 1 == len(subject.logged("reload.applied"))
 
     subject.offer(two)

@@ -1,5 +1,5 @@
 """
-Answers that may not be true, and the true one afterwards.
+Responses that may be out of date, and the correct one afterwards.
 """
 
 import time
@@ -23,57 +23,59 @@ Supervise = Callable[..., Supervised]
 Replicas = Callable[..., list[Replica]]
 
 STALE = {
-    "no leader": (stale(0, leader=False), "without a leader"),
+    "no leader": (stale(0, leader=False), "has no leader"),
     "long silence": (stale(5001, leader=True), "5001 ms"),
 }
 
 
-def test_A10_an_empty_answer_is_no_knowledge_until_it_is_repeated(
+def test_A10_an_empty_response_is_ignored_until_it_is_confirmed(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas
 ) -> None:
     """
-    One empty answer changes nothing: a second query follows, at least a second later and without
-    an index, and when it finds the endpoints no request was lost and nothing was written.
+    One empty response changes nothing: a second query follows, at least a second later and without
+    an index, and if it finds the endpoints no request was lost and no file was written.
     """
     (one,) = replicas("one")
     subject = serving(supervise, one, HEALTH_CHECK="off")
     before = live_files(subject)
     with Traffic(subject.port, every=0.02) as traffic:
         for _ in range(2):
-            asked, emptied = len(nomad.requests), time.monotonic()
+            count, emptied_at = len(nomad.requests), time.monotonic()
             nomad.fault(empty(), times=1)
-            eventually(lambda n=asked: len(nomad.requests) > n)
-            assert 1.0 <= nomad.requests[asked].at - emptied < 3
-            assert "index" not in nomad.requests[asked].query
+            eventually(lambda n=count: len(nomad.requests) > n)
+            assert 1.0 <= nomad.requests[count].at - emptied_at < 3
+            assert "index" not in nomad.requests[count].query
             eventually(lambda: nomad.blocked, 4)
     assert [] == traffic.failures
     assert before == live_files(subject)
     assert [] == subject.logged("discovery.failed")
 
 
-def test_A10_an_empty_answer_that_is_repeated_is_believed(
+def test_A10_a_confirmed_empty_response_is_accepted(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas
 ) -> None:
     """
-    A service that stays empty for a second is: 503 after one second and not before, and its first
-    endpoint is served again.
+    A service that stays empty for a second is served as 503 after one second and not before; its
+    next endpoint is served again.
     """
     (one,) = replicas("one")
     subject = serving(supervise, one, HEALTH_CHECK="off")
-    emptied = time.monotonic()
+    emptied_at = time.monotonic()
     nomad.set("web", [])
     eventually(lambda: 503 == subject.get().status, 5)
-    assert 1.0 <= time.monotonic() - emptied < 3
-    eventually(lambda: "no_endpoints" in subject.get().text, 5)  # old workers accept a while
+    assert 1.0 <= time.monotonic() - emptied_at < 3
+    eventually(
+        lambda: "no_endpoints" in subject.get().text, 5
+    )  # old workers still accept for a while
     subject.offer(one)
     eventually(lambda: "one" == subject.get().text, 5)
 
 
-def test_A10_an_empty_answer_is_not_confirmed_by_a_stale_one(
+def test_A10_an_empty_response_is_not_confirmed_by_a_stale_one(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas
 ) -> None:
     """
-    Empty answers that only a server without a leader repeats are never believed.
+    An empty response that only a server without a leader repeats is never accepted.
     """
     (one,) = replicas("one")
     subject = serving(supervise, one, HEALTH_CHECK="off")
@@ -86,12 +88,12 @@ def test_A10_an_empty_answer_is_not_confirmed_by_a_stale_one(
 
 
 @pytest.mark.parametrize("kind", STALE)
-def test_A14_a_stale_answer_is_ignorance_once_something_is_known(
+def test_A14_a_stale_response_is_ignored_once_endpoints_are_known(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas, kind: str
 ) -> None:
     """
-    What a server says that lost its leader, or has not heard it for more than 5 s, changes
-    nothing, is told, and is asked again after growing pauses; the leader's answer counts again.
+    A response of a server that lost its leader, or had no contact for more than 5 s, changes
+    nothing, is logged, and is retried after growing pauses; a current response is used again.
     """
     one, two = replicas("one", "two")
     fault, reason = STALE[kind]
@@ -108,12 +110,12 @@ def test_A14_a_stale_answer_is_ignorance_once_something_is_known(
 
 
 @pytest.mark.parametrize("kind", STALE)
-def test_A14_a_stale_answer_is_better_than_nothing(
+def test_A14_a_stale_response_is_used_while_no_endpoints_are_known(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas, kind: str
 ) -> None:
     """
-    Where nothing is known yet, the endpoints of a stale answer are served; the next answer, which
-    is asked for soon, is ignorance while it is stale and counts when it is not.
+    While no endpoints are known, those of a stale response are served; the next query follows soon,
+    and its response is ignored while it is stale.
     """
     one, two = replicas("one", "two")
     fault, reason = STALE[kind]
@@ -127,11 +129,11 @@ def test_A14_a_stale_answer_is_better_than_nothing(
     eventually(lambda: "two" == subject.get().text, 6)
 
 
-def test_A14_an_empty_stale_answer_is_worse_than_nothing(
+def test_A14_an_empty_stale_response_is_never_accepted(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas
 ) -> None:
     """
-    However often a server without a leader says so, nothing is not believed: it is still starting.
+    However often a server without a leader responds with no rows, the state stays starting.
     """
     (one,) = replicas("one")
     nomad.fault(stale())
@@ -144,11 +146,11 @@ def test_A14_an_empty_stale_answer_is_worse_than_nothing(
     assert "one" == subject.ready(6, status=200).text
 
 
-def test_A14_a_silence_of_5_seconds_is_not_stale(
+def test_A14_a_last_contact_of_5_seconds_is_not_stale(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas
 ) -> None:
     """
-    A server that heard its leader 5 s ago is believed.
+    A response of a server with leader contact 5 s ago is used.
     """
     one, two = replicas("one", "two")
     subject = serving(supervise, one, HEALTH_CHECK="off")
@@ -158,11 +160,11 @@ def test_A14_a_silence_of_5_seconds_is_not_stale(
     assert [] == subject.logged("discovery.failed")
 
 
-def test_namespace_and_region_go_out_with_every_query(
+def test_every_query_has_namespace_and_region(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas
 ) -> None:
     """
-    The service is looked for in the namespace and region that are set, and in no others.
+    The service is queried only in the configured namespace and region.
     """
     one, two = replicas("one", "two")
     nomad.set("web", [two.endpoint])
@@ -178,44 +180,44 @@ def test_namespace_and_region_go_out_with_every_query(
 @pytest.mark.slow
 @pytest.mark.parametrize("away", [3.0, 12.0])
 @pytest.mark.parametrize("how", ["refused", "hangs", "500"])
-def test_the_true_set_is_back_soon_after_nomad_is(
+def test_current_endpoints_are_served_soon_after_nomad_recovers(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas, how: str, away: float
 ) -> None:
     """
-    Once Nomad is back the true set is served within 2.5 s where it refused, and within 5.5 s where
-    it took questions and answered none, or with 500s, however long that was; no request is lost.
+    After Nomad recovers the current endpoints are served within 2.5 s if connections were refused,
+    within 5.5 s if queries hung or failed with 500, however long that was; no request is lost.
     """
     one, two = replicas("one", "two")
     faults: dict[str, Fault] = {"hangs": hang(), "500": status(500, "No cluster leader")}
     subject = serving(supervise, one, HEALTH_CHECK="off")
     with Traffic(subject.port, every=0.05) as traffic:
-        nomad.fault(cut(), times=1)  # the query that waits ends, as with every outage
+        nomad.fault(cut(), times=1)  # the blocked query ends, as in every outage
         if how == "refused":
             nomad.stop()
         else:
             nomad.fault(faults[how])
-        gone = time.monotonic()
-        eventually(lambda: time.monotonic() - gone > away, away + 5, every=0.05)
+        away_at = time.monotonic()
+        eventually(lambda: time.monotonic() - away_at > away, away + 5, every=0.05)
         subject.offer(two)
         nomad.heal()
-        back = time.monotonic()
+        back_at = time.monotonic()
         nomad.start()
         longest = 2.5 if how == "refused" else 5.5
         eventually(lambda: "two" == subject.get().text, longest)
-        assert time.monotonic() - back <= longest
+        assert time.monotonic() - back_at <= longest
     assert [] == traffic.failures
 
 
 class TestChecks:
     """
-    What Nomad's checks of one allocation are.
+    The query of Nomad's checks for one allocation.
     """
 
     PATH = "/v1/client/allocation/1-2/checks"
 
-    def ask(self, nomad: FakeNomad, fault: Fault | None = None) -> list[tuple[str, str]]:
+    def list_checks(self, nomad: FakeNomad, fault: Fault | None = None) -> list[tuple[str, str]]:
         """
-        Ask for the checks of allocation 1-2 in the namespace prod.
+        Query the checks of allocation 1-2 in the namespace prod.
         """
         environ = {"SERVICE_NAME": "web", "NOMAD_ADDR": nomad.address, "NOMAD_NAMESPACE": "prod"}
         client = ChecksQuery(load.read(environ, lambda _: True), lambda _: None)
@@ -228,23 +230,23 @@ class TestChecks:
 
     def test_each_check_is_a_service_and_a_status(self, nomad: FakeNomad) -> None:
         """
-        The answer is the service and status of every check, asked for in the namespace.
+        The result is the service and status of every check, queried in the namespace.
         """
         rows = (
             '{"a": {"ID": "a", "Service": "web", "Status": "success", "Output": "x"},'
             ' "b": {"ID": "b", "Service": "api", "Status": "pending"}}'
         )
 
-        assert [("api", "pending"), ("web", "success")] == self.ask(nomad, body(rows))
+        assert [("api", "pending"), ("web", "success")] == self.list_checks(nomad, body(rows))
         (request,) = nomad.requests
         assert (self.PATH, "prod") == (request.path, request.query["namespace"])
 
     @pytest.mark.parametrize("text", ["null", "{}"])
-    def test_before_the_first_check_there_is_none(self, nomad: FakeNomad, text: str) -> None:
+    def test_before_the_first_check_the_result_is_empty(self, nomad: FakeNomad, text: str) -> None:
         """
-        Nomad answers null for an allocation whose checks have not run.
+        Nomad responds with null for an allocation whose checks have not run.
         """
-        assert [] == self.ask(nomad, body(text))
+        assert [] == self.list_checks(nomad, body(text))
 
     @pytest.mark.parametrize(
         "text",
@@ -254,25 +256,25 @@ class TestChecks:
             '{"a": {"Service": "web", "Status": []}}',
         ],
     )
-    def test_anything_else_is_no_answer(self, nomad: FakeNomad, text: str) -> None:
+    def test_any_other_response_is_an_error(self, nomad: FakeNomad, text: str) -> None:
         """
-        A wrong shape anywhere teaches nothing.
+        A response of a wrong structure is an error.
         """
         with pytest.raises(NomadError):
-            self.ask(nomad, body(text))
+            self.list_checks(nomad, body(text))
 
-    def test_it_is_no_longer_than_a_megabyte(self, nomad: FakeNomad) -> None:
+    def test_a_response_over_a_megabyte_is_an_error(self, nomad: FakeNomad) -> None:
         """
-        An allocation has a few checks, and each says a few lines.
+        An allocation has a few checks, each with a few lines of output.
         """
         with pytest.raises(NomadError, match="longer than"):
-            self.ask(nomad, body("{" + " " * 1_100_000 + "}"))
+            self.list_checks(nomad, body("{" + " " * 1_100_000 + "}"))
 
     @pytest.mark.parametrize("code", [403, 404, 500])
-    def test_a_refusal_has_its_status(self, nomad: FakeNomad, code: int) -> None:
+    def test_an_error_has_the_status_of_the_response(self, nomad: FakeNomad, code: int) -> None:
         """
-        Who asks can tell a missing right from an unknown allocation.
+        The caller can distinguish a missing permission from an unknown allocation.
         """
-        with pytest.raises(NomadError) as trouble:
-            self.ask(nomad, status(code, "Permission denied"))
-        assert code == trouble.value.status
+        with pytest.raises(NomadError) as error:
+            self.list_checks(nomad, status(code, "Permission denied"))
+        assert code == error.value.status

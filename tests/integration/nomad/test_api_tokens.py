@@ -1,5 +1,5 @@
 """
-The token, while somebody replaces it.
+The token while it is replaced.
 """
 
 from collections.abc import Callable
@@ -28,18 +28,19 @@ UUID = "7f0c1b9e-3d52-4a8e-9a51-0d6a4f6f2c11"
 
 def client_of(**environ: object) -> ServiceQuery:
     """
-    Return a client that is told this by its environment.
+    Return a client with this environment.
     """
-    told = {name: str(value) for name, value in environ.items()}
-    return ServiceQuery(load.read({"SERVICE_NAME": "web", **told}, lambda _: True), lambda _: None)
+    texts = {name: str(value) for name, value in environ.items()}
+    settings = load.read({"SERVICE_NAME": "web", **texts}, lambda _: True)
+    return ServiceQuery(settings, lambda _: None)
 
 
 def test_A11_a_token_rotated_on_disk_is_used_by_the_next_query(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas, tmp_path: Path
 ) -> None:
     """
-    A new token in the file goes out with the next query; while the file is empty or holds the
-    beginning of one, the last token does.  No token is ever logged.
+    A new token in the file is sent with the next query; while the file is empty or incomplete, the
+    previous token is sent.  No token is ever logged.
     """
     one, two = replicas("one", "two")
     file = tmp_path / "token"
@@ -49,9 +50,9 @@ def test_A11_a_token_rotated_on_disk_is_used_by_the_next_query(
     nomad.tokens = {TOKEN, NEW}
     for text in ("", "\n", TOKEN[:40], NEW.rpartition(".")[0], "\xff\xfe", "two\nlines"):
         file.write_bytes(text.encode("latin-1"))
-        asked = len(nomad.requests)
+        count = len(nomad.requests)
         nomad.fault(status(500, "No cluster leader"), times=1)
-        eventually(lambda n=asked: len(nomad.requests) > n)
+        eventually(lambda n=count: len(nomad.requests) > n)
         eventually(lambda: nomad.blocked)
         assert {TOKEN} == {r.headers["X-Nomad-Token"] for r in nomad.requests}, text
     file.write_text(NEW + "\n")
@@ -65,12 +66,12 @@ def test_A11_a_token_rotated_on_disk_is_used_by_the_next_query(
 
 
 @pytest.mark.parametrize("via", ["tcp", "socket"])
-def test_A12_a_refused_token_is_read_again_and_the_question_asked_again(
+def test_A12_a_rejected_token_is_read_again_and_the_query_repeated(
     tmp_path: Path, via: str
 ) -> None:
     """
-    A token that is replaced while a question is on its way is refused with 401, 403 or the
-    socket's 500: the new one goes out at once, without a failure to be seen.
+    A token that is replaced during a query is rejected with 401, 403 or the socket's 500: the new
+    one is sent at once, without an error.
     """
     file = tmp_path / "token"
     with FakeNomad(tmp_path / "api.sock", acl=True) as nomad:
@@ -83,7 +84,7 @@ def test_A12_a_refused_token_is_read_again_and_the_question_asked_again(
             status(500, "Server error authenticating request\n"),
         ):
             file.write_text(TOKEN)
-            asked = len(nomad.requests)
+            count = len(nomad.requests)
 
             def rotate(exchange: Exchange, refusal: object = refusal) -> Reply | None:
                 file.write_text(NEW)
@@ -94,29 +95,29 @@ def test_A12_a_refused_token_is_read_again_and_the_question_asked_again(
 
             nomad.fault(rotate, times=1)
             assert [] == client.list_instances("web", 0, 1.0).rows
-            sent = [r.headers["X-Nomad-Token"] for r in nomad.requests[asked:]]
+            sent = [r.headers["X-Nomad-Token"] for r in nomad.requests[count:]]
             assert [TOKEN, NEW] == sent
         client.close()
 
 
-def test_A12_a_token_that_is_still_refused_is_asked_with_once(tmp_path: Path) -> None:
+def test_A12_an_unchanged_rejected_token_is_sent_once(tmp_path: Path) -> None:
     """
-    The same token is not sent twice for one question, and a new one that is refused as well not a
-    third time; a 500 of another kind is no reason to ask again.
+    The same token is not sent twice for one query, and after a rejected new one there is no third
+    attempt; a 500 for another reason is not repeated.
     """
     file = tmp_path / "token"
     file.write_text(UUID)
     with FakeNomad(acl=True) as nomad:
         client = client_of(NOMAD_ADDR=nomad.address, NOMAD_TOKEN_FILE=file)
 
-        def again(*faults: Callable[[Exchange], Reply | None]) -> list[str]:
-            asked = len(nomad.requests)
+        def sent_tokens(*faults: Callable[[Exchange], Reply | None]) -> list[str]:
+            count = len(nomad.requests)
             nomad.fault(*faults, times=1)
-            with pytest.raises(NomadError) as trouble:
+            with pytest.raises(NomadError) as error:
                 client.list_instances("web", 0, 1.0)
-            assert trouble.value.status in {403, 500}
+            assert error.value.status in {403, 500}
             nomad.heal()
-            return [r.headers["X-Nomad-Token"] for r in nomad.requests[asked:]]
+            return [r.headers["X-Nomad-Token"] for r in nomad.requests[count:]]
 
         def rotate(code: int, text: str) -> Callable[[Exchange], Reply]:
             def play(_: Exchange) -> Reply:
@@ -125,19 +126,19 @@ def test_A12_a_token_that_is_still_refused_is_asked_with_once(tmp_path: Path) ->
 
             return play
 
-        assert [UUID] == again()
-        assert [UUID, NEW] == again(rotate(403, "Permission denied"))
+        assert [UUID] == sent_tokens()
+        assert [UUID, NEW] == sent_tokens(rotate(403, "Permission denied"))
         file.write_text(UUID)
-        assert [UUID] == again(rotate(500, "No cluster leader"))
+        assert [UUID] == sent_tokens(rotate(500, "No cluster leader"))
         client.close()
 
 
-def test_A12_the_program_follows_over_a_rotation(
+def test_A12_a_rotation_during_a_blocked_query_is_no_failure(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas, tmp_path: Path
 ) -> None:
     """
-    When the token in use is revoked while a query waits, and the file already holds another, the
-    next change is followed without a failure.
+    If the token in use is revoked during a blocked query, and the file already contains another,
+    the next change is applied without a failure.
     """
     one, two = replicas("one", "two")
     file = tmp_path / "token"
@@ -151,22 +152,22 @@ def test_A12_the_program_follows_over_a_rotation(
     assert [] == subject.logged("discovery.failed")
 
 
-def test_a_socket_that_wants_a_token_says_what_to_add(tmp_path: Path) -> None:
+def test_a_missing_token_on_the_socket_names_the_identity_block(tmp_path: Path) -> None:
     """
-    Without a token the Task API answers 401: the reason names the two lines of the job.
+    Without a token the Task API responds with 401: the reason names the two lines of the job.
     """
     with FakeNomad(tmp_path / "api.sock") as nomad:
         client = client_of(NOMAD_ADDR=nomad.unix_address)
-        with pytest.raises(NomadError) as trouble:
+        with pytest.raises(NomadError) as error:
             client.list_instances("web", 0, 1.0)
         client.close()
-    assert 401 == trouble.value.status
-    for words in ("401", "`env = true`", "`file = true`", "`identity`"):
-        assert words in trouble.value.reason
+    assert 401 == error.value.status
+    for text in ("401", "`env = true`", "`file = true`", "`identity`"):
+        assert text in error.value.reason
 
 
 @pytest.mark.parametrize(
-    "text,taken",
+    "text,expected",
     [
         (NEW, NEW),
         (f"  {NEW}\n", NEW),
@@ -181,24 +182,24 @@ def test_a_socket_that_wants_a_token_says_what_to_add(tmp_path: Path) -> None:
         ("t\u00f6ken", TOKEN),
     ],
 )
-def test_what_is_a_token(tmp_path: Path, text: str, taken: str) -> None:
+def test_an_incomplete_token_is_ignored(tmp_path: Path, text: str, expected: str) -> None:
     """
-    Nothing, a beginning of the last token, a JWT without its three parts, and what is no text are
-    no tokens; every token is hidden from the log before it is used.
+    An empty file, the beginning of the last token, a JWT without its three parts, and binary data
+    are no tokens; every token is redacted before it is used.
     """
-    file, hidden = tmp_path / "token", list[str]()
+    file, redacted = tmp_path / "token", list[str]()
     file.write_text(TOKEN)
-    read = load.read({"SERVICE_NAME": "web", "NOMAD_TOKEN_FILE": str(file)}, lambda _: True)
-    token = Token(read, hidden.extend)
+    settings = load.read({"SERVICE_NAME": "web", "NOMAD_TOKEN_FILE": str(file)}, lambda _: True)
+    token = Token(settings, redacted.extend)
     assert TOKEN == token.read()
     file.write_bytes(text.encode("utf-8"))
 
-    assert taken == token.read() == hidden[-1]
+    assert expected == token.read() == redacted[-1]
 
 
-def test_without_a_file_the_given_token_counts() -> None:
+def test_without_a_file_nomad_token_is_used() -> None:
     """
-    NOMAD_TOKEN is what is sent where no file holds one, or the file is not there yet.
+    NOMAD_TOKEN is sent if no file is configured, or the file does not exist yet.
     """
     given = {"SERVICE_NAME": "web", "NOMAD_TOKEN": "given"}
     for environ in (given, {**given, "NOMAD_TOKEN_FILE": "/nowhere/token"}):

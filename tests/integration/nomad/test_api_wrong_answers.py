@@ -21,7 +21,7 @@ from tests.support.waiting import eventually
 Supervise = Callable[..., Supervised]
 Replicas = Callable[..., list[Replica]]
 
-#: Which, and whether the reason names it.
+#: The fault, and a part of its reason.
 REFUSALS: dict[str, tuple[Fault, str]] = {
     "500": (status(500, "No cluster leader"), "500"),
     "502": (status(502, "<html>"), "502"),
@@ -35,13 +35,13 @@ REFUSALS: dict[str, tuple[Fault, str]] = {
 }
 
 
-def test_A04_a_refusal_of_any_kind_changes_nothing(
+def test_A04_an_error_status_changes_nothing(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas
 ) -> None:
     """
-    500, 403, 404, 429 and their like leave endpoints, files and nginx alone; the reason names the
-    status, never the token or the body, the next query asks without an index, and the next honest
-    answer is heard.
+    500, 403, 404, 429 and others change neither endpoints, files nor nginx; the reason contains the
+    status, never the token or the body, the next query has no index, and the next correct response
+    is used.
     """
     one, two = replicas("one", "two")
     subject = serving(supervise, one, NOMAD_TOKEN=TOKEN)
@@ -51,7 +51,7 @@ def test_A04_a_refusal_of_any_kind_changes_nothing(
         eventually(lambda n=number: len(subject.logged("discovery.recovered")) >= n, 5)
         assert reason in subject.logged("discovery.failed")[-1]["reason"]
         eventually(lambda: nomad.blocked, 5)
-        assert "index" not in nomad.requests[-2].query, "asked anew after a failure"
+        assert "index" not in nomad.requests[-2].query, "no index after a failure"
     assert 2 * len(REFUSALS) == len(subject.logged("discovery.failed"))
     assert before == live_files(subject)
     assert workers == subject.nginx_workers()
@@ -66,16 +66,16 @@ def test_A04_a_retry_after_is_followed(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas
 ) -> None:
     """
-    A 429 that says when to come back is believed: not a query before then, and one soon after.
+    After a 429 with Retry-After there is no query before that time, and one soon after.
     """
     (one,) = replicas("one")
     subject = serving(supervise, one)
     nomad.fault(too_many("3"), times=1)
     line = subject.wait_for_log("discovery.failed")
     assert 3.0 == line["retry_in"]
-    refused_at, asked = nomad.requests[-1].at, len(nomad.requests)
-    eventually(lambda: len(nomad.requests) > asked, 8)
-    assert 2.95 <= nomad.requests[asked].at - refused_at < 5
+    refused_at, count = nomad.requests[-1].at, len(nomad.requests)
+    eventually(lambda: len(nomad.requests) > count, 8)
+    assert 2.95 <= nomad.requests[count].at - refused_at < 5
     assert "one" == subject.get().text
 
 
@@ -84,8 +84,8 @@ def test_A04_a_redirect_is_not_followed(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas, code: int
 ) -> None:
     """
-    A redirect is no answer, even with a list in it: nothing is asked of the other server, so that
-    no token reaches it, and neither one's endpoints are taken.
+    A redirect is an error, even with a list in its body: the other server gets no request, so no
+    token, and the endpoints of neither are used.
     """
     one, two = replicas("one", "two")
     with FakeNomad() as other:
@@ -105,8 +105,8 @@ def test_A05_garbage_changes_nothing(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas
 ) -> None:
     """
-    A body that is empty, null, no list, not JSON, absurdly deep or full of wrong types is no
-    answer: the last endpoints serve on, nothing is written, and the next honest answer is heard.
+    A body that is empty, null, no list, not JSON, very deep or full of wrong types is an error: the
+    last endpoints serve, no file is written, and the next correct response is used.
     """
     one, two = replicas("one", "two")
     subject = serving(supervise, one)
@@ -116,7 +116,7 @@ def test_A05_garbage_changes_nothing(
         eventually(
             lambda n=number: len(subject.logged("discovery.recovered")) >= n,
             5,
-            what=f"ignorance of {kind}",
+            what=f"an error for {kind}",
         )
         assert "internal error" not in subject.logged("discovery.failed")[-1]["reason"], kind
         eventually(lambda: nomad.blocked, 5)
@@ -131,19 +131,21 @@ def test_A05_garbage_changes_nothing(
 
 
 @pytest.mark.parametrize("kind", ["null", "rows of wrong types", "half", "deep"])
-def test_A05_garbage_as_the_first_answer_is_no_knowledge(
+def test_A05_garbage_as_the_first_response_changes_nothing(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas, kind: str
 ) -> None:
     """
-    However often garbage is all that comes, it is still starting, with 503, until the first
-    honest answer.
+    However many responses are garbage, the state stays starting, with 503, until the first correct
+    response.
     """
     (one,) = replicas("one")
     nomad.set("web", [one.endpoint])
     nomad.fault(body(GARBAGE[kind]))
     subject = supervise(pid1=False)
     assert 503 == subject.ready().status
-    eventually(lambda: nomad.requests[-1].at - nomad.requests[0].at > 2.5, 20)  # time to believe it
+    eventually(
+        lambda: nomad.requests[-1].at - nomad.requests[0].at > 2.5, 20
+    )  # longer than the confirmation of an empty response
     assert "starting" == json.loads(subject.get().text)["state"]
     nomad.heal()
     assert "one" == subject.ready(8, status=200).text

@@ -1,7 +1,7 @@
 """
-AT_DEADLINE=stop-job on a Nomad that agrees, refuses, lies, hangs or is away.
+AT_DEADLINE=stop-job with a Nomad that accepts, rejects, responds wrongly, hangs or is unreachable.
 
-Endpoints are static here, so that the one thing Nomad is asked for is the stop.
+Endpoints are static here, so that the only request to Nomad is the stop.
 """
 
 import signal
@@ -48,27 +48,27 @@ JOB = "fit/dispatch-1764-ab"
 
 def client_of(nomad: FakeNomad, **environ: str) -> JobStopRequest:
     """
-    Return a client that knows this Nomad.
+    Return a client of this Nomad.
     """
-    told = {"SERVICE_NAME": "web", "NOMAD_ADDR": nomad.address, "NOMAD_TOKEN": TOKEN, **environ}
-    return JobStopRequest(load.read(told, lambda _: True), lambda _: None)
+    settings = {"SERVICE_NAME": "web", "NOMAD_ADDR": nomad.address, "NOMAD_TOKEN": TOKEN, **environ}
+    return JobStopRequest(load.read(settings, lambda _: True), lambda _: None)
 
 
-def refusal(client: JobStopRequest, job: str = JOB) -> NomadError:
+def stop_error(client: JobStopRequest, job: str = JOB) -> NomadError:
     """
-    Return why a job is not stopped.
+    Return the error of a job stop.
     """
-    with pytest.raises(NomadError) as trouble:
+    with pytest.raises(NomadError) as error:
         client.stop(job)
     client.close()
-    return trouble.value
+    return error.value
 
 
 def start(supervise: Supervise, replica: Replica, **options: str) -> Supervised:
     """
-    Start a program of a job that is to be stopped, and return it once it serves the replica.
+    Start the program with AT_DEADLINE=stop-job, and return it once it serves the replica.
     """
-    told: dict[str, str | None] = {
+    settings: dict[str, str | None] = {
         "SERVICE_NAME": None,
         "ENDPOINTS": f"127.0.0.1:{replica.port}",
         "AT_DEADLINE": "stop-job",
@@ -78,24 +78,24 @@ def start(supervise: Supervise, replica: Replica, **options: str) -> Supervised:
         "LOG_LEVEL": "debug",
         **options,
     }
-    subject = supervise(pid1=False, **told)
+    subject = supervise(pid1=False, **settings)
     subject.ready(status=200)
     return subject
 
 
 def stops(nomad: FakeNomad) -> list[Request]:
     """
-    Return every request to stop something.
+    Return all DELETE requests.
     """
     return [request for request in nomad.requests if request.method == "DELETE"]
 
 
-# ---------------------------------------------------------------------------------- the question
+# ----------------------------------------------------------------------------------- the request
 
 
 def test_a_job_is_stopped_by_its_whole_id(nomad: FakeNomad) -> None:
     """
-    The ID of a dispatched job has a slash in it; namespace and region are named, and nothing is
+    The ID of a dispatched job contains a slash; namespace and region are sent, and nothing is
     purged.
     """
     nomad.add("web", "10.0.0.1", 80, job=JOB, namespace="ml")
@@ -109,26 +109,28 @@ def test_a_job_is_stopped_by_its_whole_id(nomad: FakeNomad) -> None:
     assert TOKEN == request.headers["X-Nomad-Token"]
 
 
-def test_a_job_that_nomad_does_not_know_is_not_stopped(nomad: FakeNomad) -> None:
+def test_an_unknown_job_is_an_error(nomad: FakeNomad) -> None:
     """
-    Nomad answers 200, and its empty EvalID is the only sign: no signal would ever come.
+    Nomad responds with 200, and only the empty EvalID shows that no job is stopped.
     """
     nomad.add("web", "10.0.0.1", 80, job=JOB, namespace="ml")
-    trouble = refusal(client_of(nomad))
+    error = stop_error(client_of(nomad))
 
-    assert 200 == trouble.status
-    assert f"Nomad knows no job '{JOB}' in namespace 'default'" == trouble.reason
+    assert 200 == error.status
+    assert f"job '{JOB}' not found in namespace 'default'" == error.reason
 
 
-def test_the_task_api_does_the_same(tmp_path: Path) -> None:
+def test_a_job_is_stopped_over_the_task_api(tmp_path: Path) -> None:
     """
-    Over the socket, with a token: without one it says which two lines are missing.
+    The socket requires a token: without one the reason names the two missing lines.
     """
     with FakeNomad(tmp_path / "api.sock", acl=True) as nomad:
         nomad.add("web", "10.0.0.1", 80, job=JOB)
         address = nomad.unix_address
-        assert 403 == refusal(client_of(nomad, NOMAD_ADDR=address)).status
-        assert "`identity`" in refusal(client_of(nomad, NOMAD_ADDR=address, NOMAD_TOKEN="")).reason
+        assert 403 == stop_error(client_of(nomad, NOMAD_ADDR=address)).status
+        assert (
+            "`identity`" in stop_error(client_of(nomad, NOMAD_ADDR=address, NOMAD_TOKEN="")).reason
+        )
         nomad.rights = {"deregister-job"}
         client = client_of(nomad, NOMAD_ADDR=address)
         client.stop(JOB)
@@ -137,14 +139,14 @@ def test_the_task_api_does_the_same(tmp_path: Path) -> None:
     assert {"unix"} == {request.via for request in nomad.requests}
 
 
-def test_tls_is_that_of_every_question(tmp_path: Path) -> None:
+def test_the_tls_settings_apply(tmp_path: Path) -> None:
     """
-    A Nomad that nobody vouches for is not sent a token.
+    A Nomad with a certificate of an unknown CA gets no request, so no token.
     """
     authority = Authority(tmp_path, "ours")
     with FakeNomad(tls=lambda: authority.server("127.0.0.1")) as nomad:
         nomad.add("web", "10.0.0.1", 80, job=JOB)
-        assert "of no authority that we trust" in refusal(client_of(nomad)).reason
+        assert "signed by an unknown CA; set NOMAD_CACERT" in stop_error(client_of(nomad)).reason
         assert [] == nomad.requests
         client = client_of(nomad, NOMAD_CACERT=str(authority.file))
         client.stop(JOB)
@@ -155,7 +157,7 @@ def test_tls_is_that_of_every_question(tmp_path: Path) -> None:
 
 def test_a_token_that_was_replaced_is_read_again(nomad: FakeNomad, tmp_path: Path) -> None:
     """
-    A refused token is read once more, and the question posed again if there is another.
+    A rejected token is read again, and the request repeated if it has changed.
     """
     file = tmp_path / "token"
     file.write_text("7f0c1b9e-3d52-4a8e-9a51-0d6a4f6f2c11")
@@ -174,50 +176,50 @@ def test_a_token_that_was_replaced_is_read_again(nomad: FakeNomad, tmp_path: Pat
 
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
-def test_nobody_is_followed_elsewhere(nomad: FakeNomad, code: int) -> None:
+def test_a_redirect_is_not_followed(nomad: FakeNomad, code: int) -> None:
     """
-    A redirect could stop somebody else's job, with our token: it is a no.
+    A redirect could stop another job with our token: it is an error.
     """
     nomad.add("web", "10.0.0.1", 80, job="another")
     nomad.fault(redirect(f"{nomad.address}/v1/job/another", code), times=1)
-    trouble = refusal(client_of(nomad))
+    error = stop_error(client_of(nomad))
 
-    assert code == trouble.status
-    assert "which is no answer to this question" in trouble.reason
+    assert code == error.status
+    assert "which is not valid for this request" in error.reason
     assert 1 == len(nomad.requests)
 
 
 @pytest.mark.parametrize(
     "fault, code, reason",
     [
-        (status(500, "No cluster leader"), 500, "Nomad answered 500"),
-        (status(500, "No path to region"), 500, "Nomad answered 500"),
-        (status(404), 404, "Nomad answered 404"),
+        (status(500, "No cluster leader"), 500, "Nomad returned status 500"),
+        (status(500, "No path to region"), 500, "Nomad returned status 500"),
+        (status(404), 404, "Nomad returned status 404"),
         (too_many("7"), 429, "too many connections"),
-        (cut(), None, "the connection failed"),
-        (truncated(), None, "the connection failed"),
-        (raw(b"SSH-2.0-OpenSSH_9.2\r\n"), None, "the connection failed"),
+        (cut(), None, "connection to Nomad failed"),
+        (truncated(), None, "connection to Nomad failed"),
+        (raw(b"SSH-2.0-OpenSSH_9.2\r\n"), None, "connection to Nomad failed"),
         (huge(), None, "longer than 65536 bytes"),
     ],
     ids=["no leader", "no region", "404", "429", "cut", "truncated", "no http", "huge"],
 )
-def test_what_is_no_answer_is_told(
+def test_a_failed_request_has_a_reason(
     nomad: FakeNomad, fault: Fault, code: int | None, reason: str
 ) -> None:
     """
-    One reason, safe to log, whatever came back; a status only where there was one.
+    Each failure has one reason, safe to log, and the status of the response if there was one.
     """
     nomad.fault(fault)
-    trouble = refusal(client_of(nomad))
+    error = stop_error(client_of(nomad))
 
-    assert code == trouble.status
-    assert reason in trouble.reason
-    assert (7.0 if code == 429 else None) == trouble.retry_after
+    assert code == error.status
+    assert reason in error.reason
+    assert (7.0 if code == 429 else None) == error.retry_after
 
 
-def test_no_more_is_read_than_an_answer_may_have(nomad: FakeNomad) -> None:
+def test_a_response_is_read_only_up_to_the_limit(nomad: FakeNomad) -> None:
     """
-    The line is dropped when an answer is too long, and not when 100 MB of it are in memory.
+    The connection is closed when a response is too long, long before 100 MB are in memory.
     """
     sent: list[int] = []
 
@@ -228,36 +230,36 @@ def test_no_more_is_read_than_an_answer_may_have(nomad: FakeNomad) -> None:
             sent.append(number)
 
     nomad.fault(play)
-    refusal(client_of(nomad))
+    stop_error(client_of(nomad))
 
-    assert len(sent) < 20  # what the kernel takes in between
+    assert len(sent) < 20  # what the kernel buffers
 
 
 @pytest.mark.parametrize("name", [*GARBAGE, "another type"])
-def test_garbage_is_no_yes(nomad: FakeNomad, name: str) -> None:
+def test_garbage_is_no_confirmation(nomad: FakeNomad, name: str) -> None:
     """
-    Only an EvalID says that the job is going to be stopped.
+    Only an EvalID confirms that the job stops.
     """
     nomad.fault(body({**GARBAGE, "another type": b'{"EvalID": 7}'}[name]))
-    trouble = refusal(client_of(nomad))
+    error = stop_error(client_of(nomad))
 
-    assert trouble.status is None
+    assert error.status is None
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "fault, at_most", [(hang(), 6), (body_drip(0.5), 16)], ids=["hangs", "drips"]
+    "fault, limit", [(hang(), 6), (body_drip(0.5), 16)], ids=["hangs", "drips"]
 )
-def test_every_answer_has_an_end(nomad: FakeNomad, fault: Fault, at_most: float) -> None:
+def test_every_response_has_a_time_limit(nomad: FakeNomad, fault: Fault, limit: float) -> None:
     """
-    One that does not begin within 5 s, or is not whole within 15, is none.
+    A response must start within 5 s, and be complete within 15 s.
     """
     nomad.add("web", "10.0.0.1", 80, job=JOB)
     nomad.fault(fault)
-    began = time.monotonic()
+    started_at = time.monotonic()
 
-    assert "no whole answer in time" == refusal(client_of(nomad)).reason
-    assert time.monotonic() - began < at_most
+    assert "timed out before the response was complete" == stop_error(client_of(nomad)).reason
+    assert time.monotonic() - started_at < limit
 
 
 # ----------------------------------------------------------------------------------- the program
@@ -267,8 +269,8 @@ def test_it_serves_until_nomad_stops_it(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas
 ) -> None:
     """
-    Between the question and the signal no request fails, READY_PATH says 503 and the Sunset header
-    stays; then it ends with 0, for the deadline.
+    Between the job stop and the signal no request fails, READY_PATH returns 503 and the Sunset
+    header stays; then the program exits with 0, because of the deadline.
     """
     (one,) = replicas("one")
     nomad.add("web", "10.0.0.1", 80, job=JOB)
@@ -278,8 +280,8 @@ def test_it_serves_until_nomad_stops_it(
         subject.wait_for_log("job.stop_accepted", tries=1)
         eventually(lambda: 503 == subject.get("/-/ready").status)
         answer = subject.get()
-        asked = time.monotonic()
-        eventually(lambda: time.monotonic() > asked + 1)
+        stopped_at = time.monotonic()
+        eventually(lambda: time.monotonic() > stopped_at + 1)
         assert subject.running
     subject.signal(signal.SIGTERM)
 
@@ -295,11 +297,11 @@ def test_it_serves_until_nomad_stops_it(
     assert TOKEN not in subject.said
 
 
-def test_without_the_right_it_ends_alone(
+def test_without_the_permission_it_exits_alone(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas
 ) -> None:
     """
-    With ACLs and no policy: one question, one warning that says what to apply, exit code 0 on time.
+    With ACLs and no policy: one request, one warning with the policy to apply, exit code 0 on time.
     """
     (one,) = replicas("one")
     nomad.acl = True
@@ -309,10 +311,10 @@ def test_without_the_right_it_ends_alone(
     assert 0 == subject.wait(10)
     assert lived(subject) < 3.5
     assert 1 == len(stops(nomad))
-    (said,) = subject.logged("job.not_stopped", level="warning")
-    assert "Nomad refuses the token (403)" == said["reason"]
-    assert "deregister-job" in said["policy"]
-    assert "-job fit NAME" in said["apply"]
+    (line,) = subject.logged("job.not_stopped", level="warning")
+    assert "Nomad rejected the token (403)" == line["reason"]
+    assert "deregister-job" in line["policy"]
+    assert "-job fit NAME" in line["apply"]
     assert subject.ended
     assert ("deadline", True) == (subject.ended["reason"], subject.ended["ended_alone"])
 
@@ -321,7 +323,7 @@ def test_an_api_that_comes_back_stops_the_job(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas
 ) -> None:
     """
-    An agent that restarts over the deadline: asked again until it is there, and served meanwhile.
+    While an agent restarts at the deadline the request is retried, and requests are still served.
     """
     (one,) = replicas("one")
     nomad.add("web", "10.0.0.1", 80, job=JOB)
@@ -340,11 +342,11 @@ def test_an_api_that_comes_back_stops_the_job(
 @pytest.mark.slow
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize("how", ["away", "500", "hangs", "429"])
-def test_an_api_that_stays_away_is_said_once(
+def test_an_unreachable_api_is_one_warning(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas, how: str
 ) -> None:
     """
-    Half a minute of questions that grow rarer, served all the while; then one warning, and 0.
+    Requests are retried with growing pauses for half a minute; then one warning, exit code 0.
     """
     (one,) = replicas("one")
     if how == "away":
@@ -354,8 +356,8 @@ def test_an_api_that_stays_away_is_said_once(
     subject = start(supervise, one, TTL="1s")
     with Traffic(subject.port, every=0.05, seconds=60) as traffic:
         subject.wait_for_log("job.stop_requested")
-        asked = time.monotonic()
-        eventually(lambda: time.monotonic() > asked + 20, 25, 0.1)
+        stopped_at = time.monotonic()
+        eventually(lambda: time.monotonic() > stopped_at + 20, 25, 0.1)
 
     assert 0 == subject.wait(20)
     assert 25 < lived(subject) < 33
@@ -366,22 +368,22 @@ def test_an_api_that_stays_away_is_said_once(
     assert {"away": 0, "429": 4}.get(how, len(stops(nomad))) == len(stops(nomad))
 
 
-def test_a_question_under_way_is_no_hindrance(
+def test_a_stop_request_in_progress_does_not_block(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas
 ) -> None:
     """
-    A Nomad that hangs holds neither the requests nor the stop signal.
+    A Nomad that hangs delays neither requests nor the stop signal.
     """
     (one,) = replicas("one")
     nomad.fault(hang())
     subject = start(supervise, one, TTL="1s")
     eventually(lambda: stops(nomad))
     assert 200 == subject.get().status
-    began = time.monotonic()
+    started_at = time.monotonic()
     subject.signal(signal.SIGTERM)
 
     assert 0 == subject.wait(5)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - started_at < 2
     assert subject.ended
     assert "deadline" == subject.ended["reason"]
 
@@ -391,23 +393,23 @@ def test_a_question_under_way_is_no_hindrance(
 
 def restarted(supervise: Supervise, folder: Path, **options: str) -> Supervised:
     """
-    Start it a minute after the deadline that an earlier start recorded.
+    Start the program a minute after the deadline recorded by an earlier start.
     """
     past = time.time() - 60
-    told = {"TTL": "2h", "AT_DEADLINE": "stop-job", "NOMAD_JOB_ID": JOB, **options}
+    settings = {"TTL": "2h", "AT_DEADLINE": "stop-job", "NOMAD_JOB_ID": JOB, **options}
     folder = folder / "state"
     return supervise(
         pid1=False,
         STATE_DIR=write_record(folder, first_start=past - 7200, deadline=past),
-        **told,
+        **settings,
     )
 
 
-def test_a_restart_past_the_deadline_asks_once_more(
+def test_a_restart_past_the_deadline_requests_the_stop_once(
     supervise: Supervise, nomad: FakeNomad, tmp_path: Path
 ) -> None:
     """
-    One question, nothing opened and nothing started, exit code 0.
+    One request, no listener and no nginx, exit code 0.
     """
     nomad.add("web", "10.0.0.1", 80, job=JOB)
     subject = restarted(supervise, tmp_path)
@@ -422,11 +424,11 @@ def test_a_restart_past_the_deadline_asks_once_more(
 
 
 @pytest.mark.parametrize("how", ["hangs", "away", "403"])
-def test_that_question_takes_half_a_second_at_most(
+def test_that_request_takes_half_a_second_at_most(
     supervise: Supervise, nomad: FakeNomad, tmp_path: Path, how: str
 ) -> None:
     """
-    Whatever Nomad does: said once, with the policy, and exit code 0.
+    Any failure is logged once, with the policy, and the exit code is 0.
     """
     if how == "hangs":
         nomad.fault(hang())
@@ -436,21 +438,24 @@ def test_that_question_takes_half_a_second_at_most(
     subject = restarted(supervise, tmp_path)
 
     assert 0 == subject.wait(5)
-    (said,) = subject.logged("job.not_stopped")
-    reasons = {"hangs": "no response within 0.5s", "away": "nobody listens at Nomad's address"}
-    assert reasons.get(how, "Nomad wants a token (403)") == said["reason"]
-    assert "deregister-job" in said["policy"]
+    (line,) = subject.logged("job.not_stopped")
+    reasons = {
+        "hangs": "no response within 0.5s",
+        "away": f"connection to Nomad at {nomad.address} refused",
+    }
+    assert reasons.get(how, "Nomad requires a token (403)") == line["reason"]
+    assert "deregister-job" in line["policy"]
     first, last = (datetime.fromisoformat(subject.logs[i]["time"]) for i in (0, -1))
     assert (last - first).total_seconds() < 1.0
     assert len(stops(nomad)) == (0 if how == "away" else 1)
 
 
-def test_a_defect_of_ours_is_an_answer_too(supervise: Supervise, tmp_path: Path) -> None:
+def test_an_internal_error_is_a_failed_request(supervise: Supervise, tmp_path: Path) -> None:
     """
-    A job's ID that no URL can hold breaks the question, and not the end.
+    A job ID that cannot be encoded in a URL breaks the request, and not the shutdown.
     """
     subject = restarted(supervise, tmp_path, NOMAD_JOB_ID="\udcff")
 
     assert 0 == subject.wait(5)
-    (said,) = subject.logged("job.not_stopped")
-    assert "internal error: UnicodeEncodeError" == said["reason"]
+    (line,) = subject.logged("job.not_stopped")
+    assert "internal error: UnicodeEncodeError" == line["reason"]

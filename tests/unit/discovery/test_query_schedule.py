@@ -1,5 +1,5 @@
 """
-The rules of blocking queries: where to ask from next, and when.
+The rules of blocking queries: from which index to query next, and when.
 """
 
 import pytest
@@ -8,55 +8,57 @@ from supervisor.discovery import query_schedule
 from supervisor.discovery.query_schedule import QuerySchedule
 
 
-def learn(
-    place: QuerySchedule,
+def respond(
+    schedule: QuerySchedule,
     index: int | None,
     *,
-    news: bool = True,
+    changed: bool = True,
     empty: bool = False,
     after: float = 0.0,
 ) -> tuple[QuerySchedule, float, bool]:
-    """Ask at 100 s and be answered so much later."""
-    asked = query_schedule.asking(place, 100.0)
-    return query_schedule.answered(asked, index, is_news=news, is_empty=empty, now=100.0 + after)
+    """Start a query at 100 s and return the result of a response `after` s later."""
+    started = query_schedule.on_start(schedule, 100.0)
+    return query_schedule.on_response(
+        started, index, is_changed=changed, is_empty=empty, now=100.0 + after
+    )
 
 
-def test_the_next_query_waits_from_where_the_answer_was() -> None:
+def test_the_next_query_blocks_from_the_index_of_the_response() -> None:
     """
-    The index of an answer is where to block from.
+    The schedule has the index of the last response.
     """
-    place, pause, confirmed = learn(QuerySchedule(), 7)
+    schedule, pause, confirmed = respond(QuerySchedule(), 7)
 
-    assert (7, True) == (place.index, confirmed)
+    assert (7, True) == (schedule.index, confirmed)
     assert pause < 0.05
 
 
-def test_an_index_that_goes_back_starts_anew() -> None:
+def test_an_index_that_goes_back_is_dropped() -> None:
     """
-    The registry was restored: the next query asks for everything, at once.
+    The registry was restored: the next query has no index and returns at once.
     """
-    assert 0 == learn(QuerySchedule(index=9), 3)[0].index
+    assert 0 == respond(QuerySchedule(index=9), 3)[0].index
 
 
 @pytest.mark.parametrize("index", [None, 0])
 def test_without_an_index_it_polls(index: int | None) -> None:
     """
-    A query that cannot block is repeated once a second, never in a busy loop.
+    A query that cannot block is repeated once a second.
     """
-    place, pause, _ = learn(QuerySchedule(index=9), index)
+    schedule, pause, _ = respond(QuerySchedule(index=9), index)
 
-    assert (0, 1.0) == (place.index, pause)
+    assert (0, 1.0) == (schedule.index, pause)
 
 
-def test_quick_answers_without_news_use_up_the_credit() -> None:
+def test_quick_responses_without_a_change_use_up_the_credit() -> None:
     """
-    A registry that changes all the time elsewhere is asked 1.5 times a second in the end.
+    A registry whose other services change all the time is queried 1.5 times a second in the end.
     """
-    place, pauses = QuerySchedule(index=1), []
+    schedule, pauses = QuerySchedule(index=1), []
     for number in range(8):
-        place = query_schedule.asking(place, 100.0 + number / 1000)
-        place, pause, _ = query_schedule.answered(
-            place, 1, is_news=False, is_empty=False, now=100.0 + number / 1000
+        schedule = query_schedule.on_start(schedule, 100.0 + number / 1000)
+        schedule, pause, _ = query_schedule.on_response(
+            schedule, 1, is_changed=False, is_empty=False, now=100.0 + number / 1000
         )
         pauses.append(pause)
 
@@ -64,114 +66,118 @@ def test_quick_answers_without_news_use_up_the_credit() -> None:
     assert all(pause > 0.6 for pause in pauses[4:])
 
 
-def test_a_calm_time_restores_the_credit() -> None:
+def test_a_quiet_time_restores_the_credit() -> None:
     """
-    After a while a few quick answers are free again.
+    After a while a few quick responses are free again.
     """
-    place = query_schedule.asking(QuerySchedule(index=1, credit=0.0, asked_at=90.0), 100.0)
+    schedule = query_schedule.on_start(QuerySchedule(index=1, credit=0.0, started_at=90.0), 100.0)
 
-    assert query_schedule.asking(place, 100.0).credit == place.credit > 3
+    assert query_schedule.on_start(schedule, 100.0).credit == schedule.credit > 3
 
 
-def test_a_first_empty_answer_is_doubted_for_a_second() -> None:
+def test_a_first_empty_response_is_unconfirmed_for_a_second() -> None:
     """
-    The second query asks without an index, at least a second later, and is believed.
+    The second query has no index, starts at least a second later, and is accepted.
     """
-    place, pause, confirmed = learn(QuerySchedule(index=5), 6, empty=True)
-    assert (0, False) == (place.index, confirmed)
+    schedule, pause, confirmed = respond(QuerySchedule(index=5), 6, empty=True)
+    assert (0, False) == (schedule.index, confirmed)
     assert pause >= 1.0
 
-    place, _, confirmed = learn(place, 6, empty=True, news=True)
-    assert (6, True) == (place.index, confirmed)
+    schedule, _, confirmed = respond(schedule, 6, empty=True, changed=True)
+    assert (6, True) == (schedule.index, confirmed)
 
 
-def test_an_empty_answer_that_is_known_needs_no_second_one() -> None:
+def test_a_further_empty_response_needs_no_confirmation() -> None:
     """
-    An empty service may stay so for hours: each wake-up is taken as it is.
+    An empty service may stay so for hours: each further empty response is accepted.
     """
-    place = learn(learn(QuerySchedule(), 6, empty=True)[0], 6, empty=True)[0]
+    schedule = respond(respond(QuerySchedule(), 6, empty=True)[0], 6, empty=True)[0]
 
-    following, _, confirmed = learn(place, 8, empty=True, news=False)
+    following, _, confirmed = respond(schedule, 8, empty=True, changed=False)
     assert (8, True) == (following.index, confirmed)
 
 
-def test_endpoints_after_a_doubt_end_it() -> None:
+def test_endpoints_end_the_confirmation_of_an_empty_response() -> None:
     """
-    A service that was away for a moment is doubted anew the next time.
+    The next empty response needs to be confirmed again.
     """
-    place = learn(QuerySchedule(), 6, empty=True)[0]
-    place, _, confirmed = learn(place, 7)
+    schedule = respond(QuerySchedule(), 6, empty=True)[0]
+    schedule, _, confirmed = respond(schedule, 7)
     assert confirmed
 
-    assert not learn(place, 8, empty=True)[2]
+    assert not respond(schedule, 8, empty=True)[2]
 
 
-def test_wishes_to_know_are_granted_within_the_credit() -> None:
+def test_requeries_are_immediate_within_the_credit() -> None:
     """
-    A few SIGHUPs ask again at once and from the beginning; a storm of them does not.
+    A few SIGHUPs query again at once and without an index; more are delayed.
     """
-    place, pauses = QuerySchedule(index=9, doubts=True, asked_at=100.0), []
+    schedule, pauses = QuerySchedule(index=9, confirming_empty=True, started_at=100.0), []
     for _ in range(6):
-        place, pause = query_schedule.anew(place, 100.0)
+        schedule, pause = query_schedule.on_requery(schedule, 100.0)
         pauses.append(pause)
 
-    assert (0, False) == (place.index, place.doubts)
+    assert (0, False) == (schedule.index, schedule.confirming_empty)
     assert all(pause < 0.05 for pause in pauses[:4])
     assert all(pause > 0.6 for pause in pauses[4:])
 
 
-def test_a_failure_asks_for_everything_next() -> None:
+def test_after_a_failure_the_next_query_has_no_index() -> None:
     """
-    Nothing remembered may hide what is true now; a doubt begins anew too.
+    No cached state may hide the current one; the confirmation of an empty response is reset too.
     """
-    place, _ = query_schedule.failed(
-        QuerySchedule(index=9, doubts=True), refused=False, retry_after=None, chance=0, now=0.0
+    schedule, _ = query_schedule.on_failure(
+        QuerySchedule(index=9, confirming_empty=True),
+        refused=False,
+        retry_after=None,
+        chance=0,
+        now=0.0,
     )
 
-    assert (0, 1, False) == (place.index, place.failures, place.doubts)
+    assert (0, 1, False) == (schedule.index, schedule.failures, schedule.confirming_empty)
 
 
 @pytest.mark.parametrize("refused, longest", [(True, 2.0), (False, 5.0)])
-def test_pauses_grow_to_a_cap(*, refused: bool, longest: float) -> None:
+def test_pauses_grow_to_a_limit(*, refused: bool, longest: float) -> None:
     """
-    Nobody listening is cheap to ask again; silence is not.  For ever, but never in step.
+    The limit is lower for a refused connection, which is cheap to retry; all pauses have jitter.
     """
-    place, pauses = QuerySchedule(), []
+    schedule, pauses = QuerySchedule(), []
     for _ in range(100):
-        place, pause = query_schedule.failed(
-            place, refused=refused, retry_after=None, chance=0.999, now=0.0
+        schedule, pause = query_schedule.on_failure(
+            schedule, refused=refused, retry_after=None, chance=0.999, now=0.0
         )
         pauses.append(pause)
 
     assert pauses == sorted(pauses)
     assert 0.05 < pauses[0] <= 0.1
     assert longest * 0.9 < pauses[-1] <= longest
-    place, pause = query_schedule.failed(
-        place, refused=refused, retry_after=None, chance=0.0, now=0.0
+    schedule, pause = query_schedule.on_failure(
+        schedule, refused=refused, retry_after=None, chance=0.0, now=0.0
     )
     assert longest / 2 == pause
 
 
-@pytest.mark.parametrize("told, kept", [(7.0, 7.0), (3600.0, 60.0)])
-def test_retry_after_is_followed_up_to_a_minute(told: float, kept: float) -> None:
+@pytest.mark.parametrize("retry_after, expected", [(7.0, 7.0), (3600.0, 60.0)])
+def test_retry_after_is_followed_up_to_a_minute(retry_after: float, expected: float) -> None:
     """
-    A registry that asks for a pause gets it, within reason.
+    Retry-After sets the pause, up to the limit.
     """
-    _, pause = query_schedule.failed(
-        QuerySchedule(), refused=False, retry_after=told, chance=0.5, now=30.0
+    _, pause = query_schedule.on_failure(
+        QuerySchedule(), refused=False, retry_after=retry_after, chance=0.5, now=30.0
     )
 
-    assert kept == pause
+    assert expected == pause
 
 
-def test_a_retry_after_of_nothing_is_no_pause_to_follow() -> None:
+def test_a_retry_after_of_zero_is_ignored() -> None:
     """
-    Zero would be a busy loop.
+    A pause of zero would be a busy loop.
     """
     assert (
-        query_schedule.failed(QuerySchedule(), refused=False, retry_after=0.0, chance=0.0, now=0.0)[
-            1
-        ]
+        query_schedule.on_failure(
+            QuerySchedule(), refused=False, retry_after=0.0, chance=0.0, now=0.0
+        )[1]
         > 0
     )
 
@@ -179,12 +185,12 @@ def test_a_retry_after_of_nothing_is_no_pause_to_follow() -> None:
 @pytest.mark.parametrize("duration, pause", [(0.0, 5.0), (3.0, 2.0), (5.0, 0.0), (40.0, 0.0)])
 def test_the_time_a_query_took_to_fail_counts_as_waiting(duration: float, pause: float) -> None:
     """
-    A registry that hangs is asked again 5 s after the last query began, not after it ended.
+    A registry that hangs is queried again 5 s after the last query started, not after it ended.
     """
-    place = query_schedule.asking(QuerySchedule(failures=20), 100.0)
+    schedule = query_schedule.on_start(QuerySchedule(failures=20), 100.0)
 
-    following = query_schedule.failed(
-        place, refused=False, retry_after=None, chance=1.0, now=100.0 + duration
+    following = query_schedule.on_failure(
+        schedule, refused=False, retry_after=None, chance=1.0, now=100.0 + duration
     )
 
     assert pause == pytest.approx(following[1])

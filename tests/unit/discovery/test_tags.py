@@ -6,15 +6,15 @@ from hypothesis import strategies as st
 from supervisor.core.model import ServerOptions
 from supervisor.discovery.tags import parse
 
-USUAL = ServerOptions()
+DEFAULT = ServerOptions()
 
 
 @pytest.mark.parametrize(
     "tags, options",
     [
-        ([], USUAL),
-        (["v1", "traefik.enable=true", "lbx", "lb", "", "weight=3"], USUAL),
-        (["lb.weight=1"], USUAL),
+        ([], DEFAULT),
+        (["v1", "traefik.enable=true", "lbx", "lb", "", "weight=3"], DEFAULT),
+        (["lb.weight=1"], DEFAULT),
         (["lb.weight=3"], ServerOptions(weight=3)),
         (["v1", "lb.weight=1000", "lb.weight=1000"], ServerOptions(weight=1000)),
         (["lb.backup"], ServerOptions(backup=True)),
@@ -22,9 +22,9 @@ USUAL = ServerOptions()
         (["lb.drain", "lb.weight=999", "lb.backup"], ServerOptions(999, backup=True, drain=True)),
     ],
 )
-def test_three_words_are_understood(tags: list[str], options: ServerOptions) -> None:
+def test_three_tags_are_parsed(tags: list[str], options: ServerOptions) -> None:
     """
-    A weight from 1 to 1000, backup and drain; tags of others mean nothing to us.
+    A weight from 1 to 1000, backup and drain; tags with another prefix are ignored.
     """
     assert (options, 0) == parse(tags)
 
@@ -39,43 +39,43 @@ def test_three_words_are_understood(tags: list[str], options: ServerOptions) -> 
         *("lb.backup=yes", "lb.backup=false", "lb.Backup", "lb.drain ", "lb.drain\0", "lb..drain"),
     ],
 )
-def test_what_is_not_exactly_one_of_them_is_odd(tag: str) -> None:
+def test_any_other_tag_with_the_prefix_is_invalid(tag: str) -> None:
     """
-    A slip changes nothing, and is counted so that it can be said.
+    A typing error has no effect, and is counted so that it can be reported.
     """
-    assert (USUAL, 1) == parse([tag])
+    assert (DEFAULT, 1) == parse([tag])
     assert (ServerOptions(weight=2), 1) == parse(["lb.weight=2", tag])
 
 
 @pytest.mark.parametrize("tag", ["LB.weight=3", "Lb.drain", " lb.backup", "lb,weight=3"])
-def test_another_prefix_is_somebody_elses(tag: str) -> None:
+def test_another_prefix_is_ignored(tag: str) -> None:
     """
-    The prefix is matched as it is written, letter by letter.
+    The prefix is matched exactly, case included.
     """
-    assert (USUAL, 0) == parse([tag])
+    assert (DEFAULT, 0) == parse([tag])
 
 
-def test_weights_that_contradict_each_other_do_not_count() -> None:
+def test_weights_that_contradict_each_other_are_invalid() -> None:
     """
-    Neither is taken, both are odd; what else the tags ask for still counts.
+    None of them is used, all are counted as invalid; the other tags still count.
     """
-    assert (USUAL, 2) == parse(["lb.weight=3", "lb.weight=4"])
+    assert (DEFAULT, 2) == parse(["lb.weight=3", "lb.weight=4"])
     assert (ServerOptions(drain=True), 4) == parse(
         ["lb.weight=3", "lb.weight=3", "lb.x", "lb.drain", "lb.weight=1"]
     )
 
 
 @pytest.mark.parametrize("tags", [None, "lb.drain", {"lb.drain": 1}, 5, ("lb.drain",), True])
-def test_what_is_no_list_asks_for_nothing(tags: object) -> None:
+def test_a_value_that_is_no_list_is_ignored(tags: object) -> None:
     """
-    Nomad says null where there are no tags.
+    Nomad sends null if there are no tags.
     """
-    assert (USUAL, 0) == parse(tags)
+    assert (DEFAULT, 0) == parse(tags)
 
 
-def test_what_is_no_string_is_no_tag() -> None:
+def test_a_value_that_is_no_string_is_ignored() -> None:
     """
-    The strings beside it count.
+    The strings in the same list still count.
     """
     assert (ServerOptions(backup=True), 0) == parse(
         [None, 3, ["lb.drain"], {}, "lb.backup", b"lb.x"]
@@ -84,13 +84,13 @@ def test_what_is_no_string_is_no_tag() -> None:
 
 @hypothesis(max_examples=60, deadline=None)
 @given(st.lists(st.text(max_size=12).map("lb.".__add__) | st.from_regex(r"lb\.weight=\d+")))
-def test_whatever_the_tags_are_a_share_is_a_number_and_two_booleans(tags: list[str]) -> None:
+def test_the_options_are_a_number_and_two_booleans_for_any_tags(tags: list[str]) -> None:
     """
-    No text of a tag comes out, and nothing out of bounds.
+    No text of a tag is returned, and no value out of bounds.
     """
-    options, odd = parse(tags)
+    options, invalid = parse(tags)
 
     assert type(options.weight) is int
     assert 1 <= options.weight <= 1000
     assert (bool, bool) == (type(options.backup), type(options.drain))
-    assert 0 <= odd <= len(tags)
+    assert 0 <= invalid <= len(tags)

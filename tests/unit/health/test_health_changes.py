@@ -1,5 +1,5 @@
 """
-When what changed is told.
+When health changes are posted.
 """
 
 from supervisor.core.events import Event, HealthChanged
@@ -10,51 +10,51 @@ ONE, TWO = Endpoint("10.0.0.1", 1), Endpoint("10.0.0.2", 1)
 READY, FAILING = HealthState.READY, HealthState.FAILING
 
 
-def test_news_after_a_calm_time_is_told_at_once() -> None:
+def test_a_change_after_a_quiet_time_is_posted_at_once() -> None:
     """
-    All that was learned in one turn goes out in one event, and nothing is said twice.
+    All changes of one iteration are posted in one event, and none is posted twice.
     """
-    said: list[Event] = []
-    news = HealthChanges(said.append)
-    news.post(100.0, 2)
-    assert [] == said
-    news.note(ONE, READY)
-    news.note(TWO, FAILING)
-    news.post(100.0, 2)
-    news.post(200.0, 2)
+    posted: list[Event] = []
+    changes = HealthChanges(posted.append)
+    changes.post(100.0, 2)
+    assert [] == posted
+    changes.add(ONE, READY)
+    changes.add(TWO, FAILING)
+    changes.post(100.0, 2)
+    changes.post(200.0, 2)
 
-    assert [HealthChanged({ONE: READY, TWO: FAILING})] == said
+    assert [HealthChanged({ONE: READY, TWO: FAILING})] == posted
 
 
-def test_more_news_is_held_back_for_a_moment_and_no_longer() -> None:
+def test_further_changes_are_delayed_by_the_minimum_gap() -> None:
     """
-    5 ms, or 5 us for each endpoint if that is more; then the last word on each is told.
+    The gap is 5 ms, or 5 us per endpoint if that is more; then the last state of each is posted.
     """
     for endpoints_total, gap in ((10, 0.005), (10_000, 0.05)):
-        said: list[Event] = []
-        news = HealthChanges(said.append)
-        assert NEVER == news.due
-        news.note(ONE, READY)
-        news.post(100.0, endpoints_total)
-        news.note(ONE, FAILING)
-        news.note(ONE, READY)
-        news.post(100.0 + gap * 0.9, endpoints_total)
-        assert 1 == len(said)
+        posted: list[Event] = []
+        changes = HealthChanges(posted.append)
+        assert NEVER == changes.due
+        changes.add(ONE, READY)
+        changes.post(100.0, endpoints_total)
+        changes.add(ONE, FAILING)
+        changes.add(ONE, READY)
+        changes.post(100.0 + gap * 0.9, endpoints_total)
+        assert 1 == len(posted)
 
-        assert 100.0 + gap == news.due
-        news.post(news.due, endpoints_total)
-        assert [HealthChanged({ONE: READY})] * 2 == said
+        assert 100.0 + gap == changes.due
+        changes.post(changes.due, endpoints_total)
+        assert [HealthChanged({ONE: READY})] * 2 == posted
 
 
-def test_of_what_is_gone_nothing_is_told() -> None:
+def test_nothing_is_posted_for_a_removed_endpoint() -> None:
     """
-    An endpoint that is not watched any more is no news.
+    The change of an endpoint that is no longer a target is discarded.
     """
-    said: list[Event] = []
-    news = HealthChanges(said.append)
-    news.note(ONE, READY)
-    news.drop(ONE)
-    news.drop(TWO)
-    news.post(100.0, 1)
+    posted: list[Event] = []
+    changes = HealthChanges(posted.append)
+    changes.add(ONE, READY)
+    changes.discard(ONE)
+    changes.discard(TWO)
+    changes.post(100.0, 1)
 
-    assert [] == said
+    assert [] == posted

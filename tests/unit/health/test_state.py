@@ -1,5 +1,5 @@
 """
-What follows from a verdict, and how soon an endpoint is asked again.
+How probe results change the health state, and how long the pause to the next probe is.
 """
 
 from itertools import pairwise
@@ -15,7 +15,7 @@ from supervisor.health.state import ProbeRecord, ProbeResult
 READY, SLOW, FAILING = HealthState.READY, HealthState.SLOW, HealthState.FAILING
 STARTING, UNKNOWN = HealthState.STARTING, HealthState.UNKNOWN
 
-VERDICTS = {
+RESULTS = {
     "+": ProbeResult.PASSED,
     "r": ProbeResult.REFUSED,
     "f": ProbeResult.FAILED,
@@ -26,30 +26,30 @@ VERDICTS = {
 def after(
     history: str, *, rise: int = 1, fall: int = 2, was_ready: bool = False, every: float = 1.0
 ) -> ProbeRecord:
-    """Live through a history of verdicts, one a second from 100 s on."""
-    now, state = 100.0, health.new_record(100.0, was_ready=was_ready)
+    """Apply a history of results, one a second from 100 s on."""
+    now, record = 100.0, health.new_record(100.0, was_ready=was_ready)
     for letter in history:
         now += every
-        state = health.judge(state, VERDICTS[letter], now, rise, fall)
-    return state
+        record = health.apply_result(record, RESULTS[letter], now, rise, fall)
+    return record
 
 
-def pause(state: ProbeRecord, now: float = 100.0, **given: float | bool) -> float:
-    """Ask for the pause, of ten endpoints, in the middle of the jitter."""
-    ways = {
+def pause(record: ProbeRecord, now: float = 100.0, **options: float | bool) -> float:
+    """Return the pause, of one of ten endpoints, in the middle of the jitter."""
+    defaults = {
         "has_fast_slot": False,
         "is_leaving": False,
         "endpoints_total": 10,
         "interval": 5.0,
         "chance": 0.5,
     }
-    return health.pause(state, now, **(ways | given))  # type: ignore[arg-type]
+    return health.pause(record, now, **(defaults | options))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("rise", [1, 3])
-def test_what_was_never_ready_starts_until_it_has_passed_often_enough(rise: int) -> None:
+def test_a_new_endpoint_is_starting_until_it_has_passed_often_enough(rise: int) -> None:
     """
-    Being listed is not being ready: `rise` passes in a row are, and a failure between ends the row.
+    `rise` passes in a row make it ready; a failure in between resets the count.
     """
     assert UNKNOWN is after("", rise=rise).health_state
     for failure in "rft":
@@ -61,9 +61,9 @@ def test_what_was_never_ready_starts_until_it_has_passed_often_enough(rise: int)
     assert not after("f" * 9).was_ready
 
 
-def test_a_first_pass_that_is_not_enough_is_told_as_starting() -> None:
+def test_a_first_pass_that_is_not_enough_reports_starting() -> None:
     """
-    The plan waits for a first word on each endpoint, so there is one.
+    The plan waits for a first state of each endpoint, so one is reported.
     """
     assert STARTING is after("+", rise=2).health_state
 
@@ -95,73 +95,74 @@ def test_a_first_pass_that_is_not_enough_is_told_as_starting() -> None:
         ("r+f", 2, READY),
     ],
 )
-def test_what_was_ready_is_lost_by_failures_in_a_row(
+def test_a_ready_endpoint_is_removed_after_failures_in_a_row(
     history: str, fall: int, health_state: HealthState
 ) -> None:
     """
-    Timeouts alone make it slow, anything worse among them failing; a refusal counts double.
+    Timeouts alone make it slow, any other failure among them failing; a refusal counts double.
     """
     assert health_state is after("+" + history, fall=fall).health_state
 
 
-def test_what_is_lost_comes_back_after_as_many_passes_as_a_newcomer() -> None:
+def test_a_failed_endpoint_recovers_after_as_many_passes_as_a_new_one() -> None:
     """
-    A lost endpoint stays lost until `rise` passes in a row, and is never starting again.
+    A failed endpoint stays so until `rise` passes in a row, and is never starting again.
     """
-    for lost, health_state in (("++rr", FAILING), ("++tt", SLOW)):
-        assert health_state is after(lost + "+", rise=2).health_state
-        assert health_state is after(lost + "+f+", rise=2).health_state
-        assert READY is after(lost + "++", rise=2).health_state
+    for history, health_state in (("++rr", FAILING), ("++tt", SLOW)):
+        assert health_state is after(history + "+", rise=2).health_state
+        assert health_state is after(history + "+f+", rise=2).health_state
+        assert READY is after(history + "++", rise=2).health_state
 
 
 @pytest.mark.parametrize(
     "history, health_state",
     [("", UNKNOWN), ("+", UNKNOWN), ("++", READY), ("f", UNKNOWN), ("r", FAILING), ("tt", SLOW)],
 )
-def test_one_remembered_as_ready_is_lost_like_a_ready_one(
+def test_an_endpoint_cached_as_ready_is_removed_like_a_ready_one(
     history: str, health_state: HealthState
 ) -> None:
     """
-    After a restart nobody who served before is told as starting.
+    After a restart no endpoint that served before is reported as starting.
     """
     assert health_state is after(history, was_ready=True, rise=2).health_state
 
 
-def test_a_quiet_life_costs_no_new_record() -> None:
+def test_repeated_passes_create_no_new_record() -> None:
     """
-    Ten thousand endpoints that pass again and again make no garbage.
+    Ten thousand endpoints that pass repeatedly allocate no memory.
     """
-    state = after("++")
+    record = after("++")
 
-    assert health.judge(state, ProbeResult.PASSED, 200.0, 1, 2) is state
+    assert health.apply_result(record, ProbeResult.PASSED, 200.0, 1, 2) is record
 
 
-def test_only_timeouts_since_the_last_pass_make_mute() -> None:
+def test_only_times_out_means_only_timeouts_since_the_last_pass() -> None:
     """
-    Asking a mute one may take the whole timeout again; one that refused answers at once.
+    Its next probe may take the whole timeout again; one that refused responds at once.
     """
     assert [False, True, False, False] == [
-        health.is_silent(after(history)) for history in ("+", "+t", "+tf", "+t+")
+        health.only_times_out(after(history)) for history in ("+", "+t", "+tf", "+t+")
     ]
 
 
-def test_taking_over_what_others_found_counts_from_nothing() -> None:
+def test_replacing_the_state_resets_the_counts() -> None:
     """
-    Whoever was ready for somebody is proven, and every count begins anew.
+    An endpoint that another checker found ready was ready once; every count starts at 0.
     """
-    taken = health.adopted(after("+f"), FAILING, 300.0)
+    replaced = health.replace_state(after("+f"), FAILING, 300.0)
 
-    assert ProbeRecord(FAILING, True, 0, 0, 0, 300.0) == taken
-    assert not health.adopted(after("f"), STARTING, 300.0).was_ready
-    assert health.adopted(after("f"), READY, 300.0).was_ready
-
-
-# ------------------------------------------------------------------------------------- paces
+    assert ProbeRecord(FAILING, True, 0, 0, 0, 300.0) == replaced
+    assert not health.replace_state(after("f"), STARTING, 300.0).was_ready
+    assert health.replace_state(after("f"), READY, 300.0).was_ready
 
 
-def test_whoever_does_not_serve_wants_a_place_for_a_minute() -> None:
+# --------------------------------------------------------------------------------- intervals
+
+
+def test_an_endpoint_that_is_not_ready_wants_a_fast_slot_for_a_minute() -> None:
     """
-    The minute begins when it is met, and anew when it is lost; while it grows calm it keeps it.
+    The minute starts when the endpoint is new, and again when it fails; it keeps the slot until its
+    interval has grown to the slow one.
     """
     assert health.wants_fast_slot(after(""), 160.0)
     assert health.wants_fast_slot(after("f"), 161.8)
@@ -171,53 +172,53 @@ def test_whoever_does_not_serve_wants_a_place_for_a_minute() -> None:
     assert not health.wants_fast_slot(after("+rt", every=100.0), 362.0)
 
 
-def test_with_a_place_it_is_asked_every_50_ms_and_then_grows_calm() -> None:
+def test_in_a_fast_slot_the_interval_is_50_ms_and_then_grows() -> None:
     """
-    From 60 s on each pause is half as much again as the one before, up to a second.
+    After 60 s each pause is longer by half than the one before, up to a second.
     """
-    state = after("f")
+    record = after("f")
     assert (
-        0.05 == pause(state, 100.0, has_fast_slot=True) == pause(state, 160.0, has_fast_slot=True)
+        0.05 == pause(record, 100.0, has_fast_slot=True) == pause(record, 160.0, has_fast_slot=True)
     )
 
     now, pauses = 160.0, [0.05]
     while pauses[-1] < 1.0:
         now += pauses[-1]
-        pauses.append(pause(state, now, has_fast_slot=True))
+        pauses.append(pause(record, now, has_fast_slot=True))
 
     for previous, following in pairwise(pauses[:-1]):
         assert following == pytest.approx(1.5 * previous)
     assert 1.0 == pauses[-1]
 
 
-def test_without_a_place_it_is_asked_once_a_second() -> None:
+def test_without_a_fast_slot_it_is_probed_once_a_second() -> None:
     """
-    So is whoever waits for a place, and a large crowd more seldom.
+    With many endpoints the interval is longer.
     """
     assert 1.0 == pause(after("f")) == pause(after("+r"))
     assert 4.0 == pause(after("f"), endpoints_total=10_000)
 
 
-def test_a_ready_one_is_asked_at_the_interval_with_jitter() -> None:
+def test_a_ready_endpoint_is_probed_at_the_interval_with_jitter() -> None:
     """
-    A tenth less to a tenth more, so that endpoints do not stay in step.
+    A tenth less to a tenth more, so that endpoints do not stay synchronized.
     """
     chances = [pause(after("++"), chance=chance) for chance in (0.0, 0.5, 1.0)]
 
     assert pytest.approx([4.5, 5.0, 5.5]) == chances
 
 
-def test_the_first_pause_of_a_ready_one_is_any_part_of_the_interval() -> None:
+def test_the_first_pause_of_a_ready_endpoint_is_any_part_of_the_interval() -> None:
     """
-    Endpoints that become ready together are spread at once.
+    Endpoints that become ready together are spread immediately.
     """
     assert 0.5 == pytest.approx(pause(after("+"), chance=0.0))
     assert 5.5 == pytest.approx(pause(after("+"), chance=1.0))
 
 
-def test_a_doubted_one_is_asked_again_soon() -> None:
+def test_after_a_failure_a_ready_endpoint_is_probed_again_soon() -> None:
     """
-    After a failure within a second; after a timeout as ever, because it may be busy.
+    Within a second after a failure; at the interval after a timeout, because it may be busy.
     """
     assert 1.0 == pause(after("++f"))
     assert 0.2 == pause(after("++f"), interval=0.2)
@@ -225,9 +226,9 @@ def test_a_doubted_one_is_asked_again_soon() -> None:
     assert 5.0 == pytest.approx(pause(after("+t")))
 
 
-def test_one_that_leaves_is_asked_five_times_a_second() -> None:
+def test_a_leaving_endpoint_is_probed_five_times_a_second() -> None:
     """
-    It serves only as long as it answers, ready or not; a large crowd is asked more seldom.
+    It serves only while its probes pass, ready or not; with many endpoints the interval is longer.
     """
     assert 0.2 == pause(after("++"), is_leaving=True)
     assert 0.2 == pause(after("+r"), is_leaving=True, has_fast_slot=True)
@@ -240,22 +241,22 @@ def test_one_that_leaves_is_asked_five_times_a_second() -> None:
     fall=st.integers(1, 4),
     was_ready=st.booleans(),
 )
-def test_what_holds_after_any_history(history: str, rise: int, fall: int, was_ready: bool) -> None:  # noqa: FBT001
+def test_invariants_after_any_history(history: str, rise: int, fall: int, was_ready: bool) -> None:  # noqa: FBT001
     """
-    Ready needs `rise` passes at the end of some row, lost needs what fell since, starting is never
-    said of one that was ready, and timeouts alone never make failing.
+    Ready needs `rise` passes in a row, not ready needs `fall` failures since, an endpoint that was
+    ready is never starting, and timeouts alone never make it failing.
     """
-    state = after(history, rise=rise, fall=fall, was_ready=was_ready)
+    record = after(history, rise=rise, fall=fall, was_ready=was_ready)
     was_ready = was_ready or "+" * rise in history
     since_pass = history.rpartition("+")[2]
 
-    assert state.was_ready == was_ready
-    assert (state.health_state is STARTING) == bool(history and not was_ready)
+    assert record.was_ready == was_ready
+    assert (record.health_state is STARTING) == bool(history and not was_ready)
     if history.endswith("+" * rise):
-        assert READY is state.health_state
+        assert READY is record.health_state
     if was_ready and len(since_pass) >= fall:
-        assert state.health_state in {SLOW, FAILING}
+        assert record.health_state in {SLOW, FAILING}
     if not set(history) & set("rf"):
-        assert state.health_state is not FAILING
-    assert 0 <= state.failures <= fall
-    assert 0 <= state.hard <= state.failures
+        assert record.health_state is not FAILING
+    assert 0 <= record.failures <= fall
+    assert 0 <= record.hard_failures <= record.failures

@@ -25,8 +25,8 @@ from supervisor.core.policy.awaiting_job_stop import late_answer
 from tests.support.policy_simulation import WALL, FakeSystem, Simulation, endpoints, snapshot
 
 ACCEPTED = JobStopAnswered()
-FORBIDDEN = JobStopAnswered("Nomad refuses the token (403)", 403)
-UNREACHABLE = JobStopAnswered("connection to Nomad refused")
+FORBIDDEN = JobStopAnswered("Nomad rejected the token (403)", 403)
+UNREACHABLE = JobStopAnswered("connection to Nomad at http://127.0.0.1:4646 refused")
 ONLY_SIGKILL = frozenset({signal.SIGKILL})
 
 #: The deadline of these simulations, which start at 1000.

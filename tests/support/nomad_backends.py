@@ -1,5 +1,5 @@
 """
-The two sides of the contract: the fake, and a real agent whose jobs only exist.
+The two backends of the contract tests: the fake, and a real agent whose jobs only sleep.
 """
 
 import json
@@ -17,13 +17,13 @@ from tests.support.nomad_job import CHECK, TASK, Job, description
 from tests.support.nomad_registry import row
 from tests.support.waiting import eventually, free_port
 
-#: The job that the workload, as which everything is asked, belongs to.
-KEEPER = "keeper"
+#: The job of the workload whose token the requests use.
+CLIENT_JOB = "client"
 
 
-class FakeSide:
+class FakeBackend:
     """
-    The fake, told what to hold.
+    Changes the state of the fake.
     """
 
     def __init__(self, nomad: FakeNomad) -> None:
@@ -32,24 +32,24 @@ class FakeSide:
 
     def run(self, job: Job) -> None:
         """
-        Keep what is there, take away or add what differs.
+        Keep the existing instances; remove or add instances up to the count.
         """
         rows: list[Any] = self._nomad._registry.rows(("default", job.service))
-        ours = [known for known in rows if known["JobID"] == job.id][: job.count]
+        existing = [known for known in rows if known["JobID"] == job.id][: job.count]
         kept = [known for known in rows if known["JobID"] != job.id]
         index = self._nomad.index + 1
         new = [
-            row(job.service, "10.0.0.1", self._next(), job=job.id, tags=job.tags, index=index)
-            for _ in range(job.count - len(ours))
+            row(job.service, "10.0.0.1", self._next_port(), job=job.id, tags=job.tags, index=index)
+            for _ in range(job.count - len(existing))
         ]
-        self._nomad.rows(job.service, [*kept, *ours, *new])
+        self._nomad.rows(job.service, [*kept, *existing, *new])
         for added in new:
             found = {CHECK: "pending"} if job.checked else None
             self._nomad.checks(str(added["AllocID"]), found)
 
-    def listen(self, service: str, *, listening: bool) -> None:
+    def set_listening(self, service: str, *, listening: bool) -> None:
         """
-        Let its check say so.
+        Set the status of its check accordingly.
         """
         rows: list[Any] = self._nomad._registry.rows(("default", service))
         for found in rows:
@@ -57,36 +57,36 @@ class FakeSide:
 
     def restart(self, allocation: str) -> None:
         """
-        As Nomad does.
+        Restart as Nomad does.
         """
         self._nomad.restart(allocation)
 
-    def knows(self, right: str) -> bool:
+    def supports(self, capability: str) -> bool:
         """
-        As the newest Nomad.
+        Support everything, like the newest Nomad.
         """
         return True
 
-    def grant(self, *rights: str) -> None:
+    def grant(self, *capabilities: str) -> None:
         """
-        To everyone who has a token.
+        Grant them to every valid token.
         """
-        self._nomad.rights.update(rights)
+        self._nomad.rights.update(capabilities)
 
     def revoke(self) -> None:
         """
-        All of them.
+        Revoke all of them.
         """
         self._nomad.rights.clear()
 
-    def _next(self) -> int:
+    def _next_port(self) -> int:
         self._port += 1
         return self._port
 
 
-class RealSide:
+class RealBackend:
     """
-    The operator of a real agent.
+    Changes the state of a real agent.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -96,7 +96,7 @@ class RealSide:
 
     def run(self, job: Job) -> None:
         """
-        Submit it; a checked one gets a port of ours, where nothing listens yet.
+        Submit it; a job with checks gets a port of this backend, without a listener yet.
         """
         if job.checked:
             self._ports[job.service] = free_port()
@@ -106,13 +106,13 @@ class RealSide:
         assert answer.status == 200, answer.text
         eventually(lambda: self._count(job) == job.count, 15)
 
-    def listen(self, service: str, *, listening: bool) -> None:
+    def set_listening(self, service: str, *, listening: bool) -> None:
         """
-        Listen ourselves: which process does is all the same to a check.
+        Listen in this process: the check only connects to the port.
         """
         if service not in self._listeners:
-            place = ("127.0.0.1", self._ports[service])
-            self._listeners[service] = Listener(place, lambda _: None)
+            address = ("127.0.0.1", self._ports[service])
+            self._listeners[service] = Listener(address, lambda _: None)
         if listening:
             self._listeners[service].open()
         else:
@@ -120,43 +120,43 @@ class RealSide:
 
     def restart(self, allocation: str) -> None:
         """
-        As a person would.
+        Restart with the `nomad` command.
         """
         self.cluster.nomad("alloc", "restart", allocation)
 
-    def knows(self, right: str) -> bool:
+    def supports(self, capability: str) -> bool:
         """
-        Ask for a policy that nobody gets.
+        Create an unused policy with the capability.
         """
-        policy = {"Name": "unused", "Rules": _policy((right,))}
+        policy = {"Name": "unused", "Rules": _policy((capability,))}
         answer = self.cluster.call("PUT", "/v1/acl/policy/unused", policy)
         assert answer.status in {200, 400}, answer.text
         return answer.status == 200
 
-    def grant(self, *rights: str) -> None:
+    def grant(self, *capabilities: str) -> None:
         """
-        With the command that the documentation gives.
+        Apply a policy with the command from the documentation.
         """
         file = self.cluster.home / "policy.hcl"
-        file.write_text(_policy(rights))
-        words = ("-namespace", "default", "-job", KEEPER, "contract", str(file))
+        file.write_text(_policy(capabilities))
+        words = ("-namespace", "default", "-job", CLIENT_JOB, "contract", str(file))
         self.cluster.nomad("acl", "policy", "apply", *words)
 
     def revoke(self) -> None:
         """
-        The policy goes, its file too.
+        Delete the policy.
         """
         assert self.cluster.call("DELETE", "/v1/acl/policy/contract").status == 200
 
     def was_signalled(self, allocation: str) -> bool:
         """
-        Whether the task of an allocation was told to stop.
+        Whether the task of an allocation was signalled.
         """
         return (self.cluster.allocations_dir / allocation / "alloc" / "signalled").exists()
 
     def close(self) -> None:
         """
-        Listen no more.
+        Close all listeners.
         """
         for listener in self._listeners.values():
             with suppress(OSError):
@@ -166,32 +166,32 @@ class RealSide:
         return sum(row["JobID"] == job.id for row in self.cluster.instances(job.service))
 
 
-def _policy(rights: Sequence[str]) -> str:
-    return f'namespace "default" {{\n  capabilities = {json.dumps(rights)}\n}}\n'
+def _policy(capabilities: Sequence[str]) -> str:
+    return f'namespace "default" {{\n  capabilities = {json.dumps(capabilities)}\n}}\n'
 
 
 @contextmanager
 def fake_api(*, acl: bool) -> Iterator[Api]:
     """
-    Let the fake answer.
+    Yield an API of the fake.
     """
     with tempfile.TemporaryDirectory(prefix="ax-", dir="/tmp") as folder:
         socket = Path(folder) / "api.sock"
         with FakeNomad(socket, acl=acl) as nomad:
-            yield Api(nomad.port, socket, TOKEN, FakeSide(nomad), acl)
+            yield Api(nomad.port, socket, TOKEN, FakeBackend(nomad), acl)
 
 
 @contextmanager
 def real_api(*, acl: bool) -> Iterator[Api]:
     """
-    Let `nomad agent -dev` answer.
+    Yield an API of `nomad agent -dev`.
     """
     with Cluster(split=False, acl=acl) as cluster:
-        side = RealSide(cluster)
-        side.run(Job(KEEPER))
-        (allocation,) = cluster.allocations(KEEPER)
+        backend = RealBackend(cluster)
+        backend.run(Job(CLIENT_JOB))
+        (allocation,) = cluster.allocations(CLIENT_JOB)
         socket, token = cluster.task_api(allocation["ID"], TASK)
         try:
-            yield Api(cluster.server.port, socket, token, side, acl)
+            yield Api(cluster.server.port, socket, token, backend, acl)
         finally:
-            side.close()
+            backend.close()

@@ -1,10 +1,9 @@
 """
-The jobs and allocations behind the registry's rows, as far as the API is asked about them.
+The jobs and allocations behind the registry's rows, as far as the API exposes them.
 
-What stands here is what the rows have told: a job is known once an instance of it was listed, and
-so are its allocation and its namespace, for which the policy is then.  An allocation without a row
-is one that Nomad stops or has stopped: its checks are gone with its row, as they are where no
-shutdown_delay lies between the two.
+They are derived from the rows: a job exists once an instance of it was listed, and so do its
+allocation and its namespace, to which the policy then applies.  An allocation without a row is
+stopping or stopped: its checks disappear with its row, as in Nomad without a shutdown_delay.
 """
 
 import hashlib
@@ -13,13 +12,13 @@ import uuid
 from collections.abc import Collection, Iterable, Mapping
 
 from tests.support.nomad_registry import Registry, Row
-from tests.support.nomad_rules import DENIED, allocation_of, error, is_uuid, job_of, value
+from tests.support.nomad_rules import DENIED, allocation_of, error, is_uuid, job_of, json_reply
 from tests.support.wire import Reply, Request
 
 READ = {"read-job"}
 STOP = {"submit-job", "deregister-job"}
 
-#: What Nomad writes beside a status.
+#: The output of Nomad's checks for each status.
 OUTPUTS = {
     "success": "nomad: tcp ok",
     "failure": "dial tcp: connect: connection refused",
@@ -27,9 +26,9 @@ OUTPUTS = {
 }
 
 
-class Work:
+class Workloads:
     """
-    What runs; `rights` is None where ACLs are off, else what the one who asks may do.
+    Jobs and allocations; `rights` are the capabilities of the request, None with ACLs off.
     """
 
     def __init__(self, registry: Registry) -> None:
@@ -39,9 +38,9 @@ class Work:
         self._allocations: set[str] = set()
         self._checks: dict[str, dict[str, Mapping[str, str]]] = {}
 
-    def learn(self, rows: Iterable[Row], namespace: str) -> None:
+    def register(self, rows: Iterable[Row], namespace: str) -> None:
         """
-        Know the jobs and allocations of these rows from now on.
+        Register the jobs and allocations of these rows.
         """
         self._namespaces.add(namespace)
         for row in rows:
@@ -49,11 +48,11 @@ class Work:
                 self._jobs.add((namespace, str(row.get("JobID"))))
                 self._allocations.add(str(row.get("AllocID")))
 
-    def found(
+    def set_checks(
         self, allocation: str, statuses: Mapping[str, str] | None, service: str | None
     ) -> None:
         """
-        Let the checks of an allocation, or of one of its services, have come to this.
+        Set the statuses of the checks of an allocation, or of one of its services.
         """
         self._allocations.add(allocation)
         if service is None:
@@ -61,19 +60,19 @@ class Work:
         others = {} if statuses is None else self._checks.get(allocation, {})
         self._checks[allocation] = {**others, service: dict(statuses or {})}
 
-    def answer(self, request: Request, rights: Collection[str] | None) -> Reply | None:
+    def reply(self, request: Request, rights: Collection[str] | None) -> Reply | None:
         """
-        Return what there is to say about checks or jobs, None when it is about neither.
+        Return the reply to a request for checks or jobs, None for any other.
         """
         if allocation := allocation_of(request):
-            return self._tell_checks(allocation, rights)
+            return self._checks_reply(allocation, rights)
         if job := job_of(request):
-            return self._stop(request.query.get("namespace") or "default", job, rights)
+            return self._stop_reply(request.query.get("namespace") or "default", job, rights)
         return None
 
     def restart(self, allocation: str) -> None:
         """
-        Take its rows away for the moment that Nomad does, under new indexes.
+        Remove its rows for 2 ms, as Nomad does, and add them with new indexes.
         """
         for namespace in {str(row["Namespace"]) for row in self._rows(allocation)}:
             before = self._registry.withdraw(lambda row: _is_of(row, allocation), namespace)
@@ -88,10 +87,10 @@ class Work:
                 ]
                 self._registry.write(key, new)
 
-    def _tell_checks(self, allocation: str, rights: Collection[str] | None) -> Reply:
+    def _checks_reply(self, allocation: str, rights: Collection[str] | None) -> Reply:
         if not is_uuid(allocation):
             return error(500, "alloc lookup failed: index error: UUID must be 36 characters")
-        if allocation not in self._allocations:  # said even to those who may not read
+        if allocation not in self._allocations:  # before the permission is checked
             return error(404, f'Unknown allocation "{allocation}"')
         if rights is not None and not READ.intersection(rights):
             return error(403, DENIED)
@@ -103,11 +102,11 @@ class Work:
             for name, status in statuses.items()
             for check in [_result(allocation, job, service, name, status)]
         }
-        return value(results if rows and results else None)
+        return json_reply(results if rows and results else None)
 
-    def _stop(self, namespace: str, job: str, rights: Collection[str] | None) -> Reply:
-        may = rights is None or (namespace in self._namespaces and STOP.intersection(rights))
-        if not may:
+    def _stop_reply(self, namespace: str, job: str, rights: Collection[str] | None) -> Reply:
+        is_allowed = rights is None or (namespace in self._namespaces and STOP.intersection(rights))
+        if not is_allowed:
             return error(403, DENIED)
         index = evaluation = None
         if (namespace, job) in self._jobs:
@@ -124,7 +123,7 @@ class Work:
             "VolumeEvalID": "",
             "VolumeEvalIndex": 0,
         }
-        return value(body, index or 0)
+        return json_reply(body, index or 0)
 
     def _rows(self, allocation: str) -> list[dict[str, object]]:
         rows = self._registry.all_rows()

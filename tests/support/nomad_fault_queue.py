@@ -1,5 +1,5 @@
 """
-Which fault meets which request.
+The faults of the fake Nomad that are still to be played.
 """
 
 import threading
@@ -8,37 +8,37 @@ from collections.abc import Iterator
 from tests.support.nomad_faults import Fault
 
 
-class Script:
+class FaultQueue:
     """
-    Which fault meets the next request; several in a row are played one by one.
+    The faults of the next requests, one per request, in order.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._acts: list[Iterator[Fault]] = []
+        self._faults: list[Iterator[Fault]] = []
 
-    def add(self, acts: Iterator[Fault]) -> None:
+    def add(self, faults: Iterator[Fault]) -> None:
         """
         Append faults; an endless iterator lasts until `clear`.
         """
         with self._lock:
-            self._acts.append(acts)
+            self._faults.append(faults)
 
     def clear(self) -> None:
         """
-        Forget what was not played yet.
+        Remove all remaining faults.
         """
         with self._lock:
-            self._acts.clear()
+            self._faults.clear()
 
     def take(self) -> Fault | None:
         """
-        Return the fault for this request, None for an honest answer.
+        Return the fault for this request, None for a correct response.
         """
         with self._lock:
-            while self._acts:
-                fault = next(self._acts[0], None)
+            while self._faults:
+                fault = next(self._faults[0], None)
                 if fault is not None:
                     return fault
-                self._acts.pop(0)
+                self._faults.pop(0)
         return None

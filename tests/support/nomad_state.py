@@ -1,30 +1,30 @@
 """
-What the fake Nomad holds, and how a test changes it: instances, checks, the index.
+The state of the fake Nomad, which tests change: instances, checks, the index.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 
 from tests.support.nomad_registry import Registry, Row, row
-from tests.support.nomad_work import Work
+from tests.support.nomad_workloads import Workloads
 
 Endpoint = tuple[str, int]
 
 NAMESPACE = "default"
 
 
-class Holding:
+class NomadState:
     """
-    The table of services and what runs behind it.
+    The table of services and the workloads behind it.
     """
 
     def __init__(self) -> None:
         self._registry = Registry()
-        self._work = Work(self._registry)
+        self._workloads = Workloads(self._registry)
 
     @property
     def index(self) -> int:
         """
-        The index of the whole table; may be set, also to a lower one.
+        The index of the whole table; it can be set, also to a lower one.
         """
         return self._registry.index
 
@@ -42,7 +42,7 @@ class Holding:
         tags: Sequence[str] = (),
     ) -> None:
         """
-        Make these the instances of the service, in one change.
+        Replace the instances of the service, in one change.
         """
         old = {_identity(entry): entry for entry in self._registry.rows((namespace, service))}
         index = self.index + 1
@@ -64,10 +64,10 @@ class Holding:
         alloc: str = "",
     ) -> None:
         """
-        Register one more instance, of an allocation of the test's own if it gives one.
+        Register one more instance, optionally of a given allocation.
         """
-        more = {"namespace": namespace, "job": job, "alloc": alloc}
-        new = row(service, address, port, tags=tags, index=self.index + 1, **more)
+        fields = {"namespace": namespace, "job": job, "alloc": alloc}
+        new = row(service, address, port, tags=tags, index=self.index + 1, **fields)
         rows = [*self._registry.rows((namespace, service)), new]
         self.rows(service, rows, namespace=namespace)
 
@@ -84,10 +84,10 @@ class Holding:
 
     def rows(self, service: str, raw: Iterable[Row], *, namespace: str = NAMESPACE) -> None:
         """
-        Serve these rows as they are, whatever they are, in one change.
+        Serve these rows unchanged, valid or not, in one change.
         """
         raw = list(raw)
-        self._work.learn(raw, namespace)
+        self._workloads.register(raw, namespace)
         self._registry.write((namespace, service), raw)
 
     def allocation(self, service: str, port: int, *, namespace: str = NAMESPACE) -> str:
@@ -102,22 +102,22 @@ class Holding:
         self, allocation: str, statuses: Mapping[str, str] | None, *, service: str | None = None
     ) -> None:
         """
-        Say what came of an allocation's checks, by their names: success, failure or pending.
+        Set the statuses of an allocation's checks by name: success, failure or pending.
 
-        They are its service's, or those of the service given where it has several.  None: there are
-        none, as for an allocation that stops; an allocation that is in no row has none either.
+        `service` is needed if the allocation has several services.  None: there are no checks, as
+        for a stopping allocation; an allocation without a row has none either.
         """
-        self._work.found(allocation, statuses, service)
+        self._workloads.set_checks(allocation, statuses, service)
 
     def restart(self, allocation: str) -> None:
         """
-        Restart its tasks: its instances leave the registry for 2 ms.
+        Restart its tasks: its instances are removed from the registry for 2 ms.
         """
-        self._work.restart(allocation)
+        self._workloads.restart(allocation)
 
     def bump(self) -> None:
         """
-        Change something else in the table.
+        Change another service in the table.
         """
         self._registry.bump()
 
