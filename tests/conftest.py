@@ -55,8 +55,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     selection = config.getoption("select")
     kept, rest = list[pytest.Item](), list[pytest.Item]()
     for item in items:
+        markers = [marker.name for marker in item.iter_markers()]
         is_kept = (chosen() != "image" or is_for_the_image(item)) and (
-            selection is None or is_selected(item, selection)
+            selection is None or is_selected(folder_of(item), markers, selection)
         )
         (kept if is_kept else rest).append(item)
     config.hook.pytest_deselected(items=rest)

@@ -4,6 +4,7 @@ Which tests `make test` and `make test-all` select, and the order in which they 
 Both pass `--select` to pytest.  Without it, pytest runs all the tests that its arguments name.
 """
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -11,25 +12,22 @@ import pytest
 
 TESTS = Path(__file__).parent.parent
 
-#: Tests of the image and tests with real Nomad agents have targets of their own.
+#: Folders and markers of tests that have targets of their own: the image, and real Nomad agents.
 _OTHER_TARGETS = frozenset({"container", "e2e"})
 
-#: Tests that `make test` leaves to `make test-all`: by marker, and by the folder in tests/.
-_SLOW = frozenset({"slow", "second_nginx"})
-_REST = frozenset({"budget", "contract", "doubles", "load"})
+#: Folders and markers of tests that `make test` leaves to `make test-all`.
+_REST = frozenset({"budget", "contract", "doubles", "load", "second_nginx", "slow"})
 
 #: Tests that mostly wait start first, tests that only compute start last and fill the idle tail.
 _ORDER = ("browser", "load", "pid1", "integration", "contract", "doubles", "budget", "unit")
 
 
-def is_selected(item: pytest.Item, selection: str) -> bool:
+def is_selected(folder: str, markers: Iterable[str], selection: str) -> bool:
     """
-    Return whether a selection, "quick" or "all", contains a test.
+    Return whether a selection, "quick" or "all", contains a test with these markers.
     """
-    markers = {marker.name for marker in item.iter_markers()}
-    if markers & _OTHER_TARGETS:
-        return False
-    return selection == "all" or not (markers & _SLOW or folder_of(item) in _REST)
+    left_out = _OTHER_TARGETS if selection == "all" else _OTHER_TARGETS | _REST
+    return left_out.isdisjoint((folder, *markers))
 
 
 def folder_of(item: pytest.Item) -> str:

@@ -29,7 +29,7 @@ IGNORED = "every endpoint has the tag lb.{}: it is ignored"
 
 
 @pytest.mark.parametrize(
-    ("method", "nginx"),
+    "method, nginx",
     [
         pytest.param(method, *nginx.values, id=f"{method}-{nginx.id}", marks=nginx.marks)
         for method, nginx in CASES
