@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from tests.support.selection import is_selected
+from tests.support.selection import OTHER_TARGETS, is_selected
 
 TESTS = Path(__file__).parent.parent
 
@@ -77,7 +77,8 @@ def covered(folder: Path = TESTS, selection: str | None = None) -> dict[str, lis
         place = path.relative_to(folder)
         for test, markers in tests_in(path.read_text()):
             case = case_of(test)
-            if case and (selection is None or is_selected(place.parts[0], markers, selection)):
+            around = markers | (OTHER_TARGETS & {place.parts[0]})
+            if case and (selection is None or is_selected(place.parts[0], around, selection)):
                 found.setdefault(case, []).append(f"{place}::{test}")
     return found
 

@@ -12,8 +12,8 @@ import pytest
 
 TESTS = Path(__file__).parent.parent
 
-#: Folders and markers of tests that have targets of their own: the image, and real Nomad agents.
-_OTHER_TARGETS = frozenset({"container", "e2e"})
+#: Markers of tests that have targets of their own: the image, and real Nomad agents.
+OTHER_TARGETS = frozenset({"container", "e2e"})
 
 #: Folders and markers of tests that `make test` leaves to `make test-all`.
 _REST = frozenset({"budget", "contract", "doubles", "load", "second_nginx", "slow"})
@@ -26,8 +26,9 @@ def is_selected(folder: str, markers: Iterable[str], selection: str) -> bool:
     """
     Return whether a selection, "quick" or "all", contains a test with these markers.
     """
-    left_out = _OTHER_TARGETS if selection == "all" else _OTHER_TARGETS | _REST
-    return left_out.isdisjoint((folder, *markers))
+    if not OTHER_TARGETS.isdisjoint(markers):
+        return False
+    return selection == "all" or _REST.isdisjoint((folder, *markers))
 
 
 def folder_of(item: pytest.Item) -> str:

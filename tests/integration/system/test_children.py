@@ -18,14 +18,16 @@ def test_the_end_of_a_child_is_never_told_before_its_start() -> None:
     would belong to nobody, and nginx's death would go unnoticed.
     """
     children, told = Children(), list[str]()
+    spawned = list[int]()
     reaping = threading.Event()
 
     def reap() -> None:
         reaping.set()
         while "ended" not in told:
-            told.extend("ended" for _ in children.reap())
+            told.extend("ended" for each in children.reap() if each.pid in spawned)
 
     def announce(pid: int) -> None:
+        spawned.append(pid)
         eventually(lambda: psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
         thread.start()
         assert reaping.wait(5)

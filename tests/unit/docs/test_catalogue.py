@@ -52,7 +52,8 @@ def test_every_claimed_case_is_selected(target: str, selection: str, elsewhere: 
         ("integration", ("parametrize", "second_nginx"), {"all"}),
         ("doubles", (), {"all"}),
         ("contract", ("e2e",), set()),
-        ("container", (), set()),
+        ("container", ("container",), set()),
+        ("e2e", (), {"quick", "all"}),
     ],
 )
 def test_folder_and_markers_decide_the_selection(
