@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from tests.support.selection import OTHER_TARGETS, is_selected
+
 TESTS = Path(__file__).parent.parent
 
 
@@ -41,25 +43,43 @@ def case_of(test: str) -> str | None:
     return found[1] if found else None
 
 
-def tests_in(source: str) -> Iterator[str]:
+def tests_in(source: str) -> Iterator[tuple[str, frozenset[str]]]:
     """
-    Yield the name of every test function of a module, those in classes too.
+    Yield name and markers of every test function of a module, of those in classes too.
+
+    Markers of the module count, markers of a class or of one parameter do not.
     """
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-            yield node.name
+    module = ast.parse(source)
+    around = frozenset[str]()
+    for node in module.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark":
+            around = _markers(node.value)
+    for each in ast.walk(module):
+        if isinstance(each, ast.FunctionDef) and each.name.startswith("test_"):
+            yield each.name, around.union(*map(_markers, each.decorator_list))
 
 
-def covered(folder: Path = TESTS) -> dict[str, list[str]]:
+def _markers(node: ast.expr) -> frozenset[str]:
     """
-    Return for every ID which a test carries where those tests are.
+    Return the names of the markers in a decorator, or in a list of them.
+    """
+    parts = node.elts if isinstance(node, ast.List | ast.Tuple) else [node]
+    found = (re.match(r"pytest\.mark\.(\w+)", ast.unparse(part)) for part in parts)
+    return frozenset(match[1] for match in found if match)
+
+
+def covered(folder: Path = TESTS, selection: str | None = None) -> dict[str, list[str]]:
+    """
+    Return the tests that carry each ID: all tests, or those of a selection.
     """
     found: dict[str, list[str]] = {}
     for path in sorted(folder.rglob("test_*.py")):
-        for test in tests_in(path.read_text()):
+        place = path.relative_to(folder)
+        for test, markers in tests_in(path.read_text()):
             case = case_of(test)
-            if case is not None:
-                found.setdefault(case, []).append(f"{path.relative_to(folder)}::{test}")
+            around = markers | (OTHER_TARGETS & {place.parts[0]})
+            if case and (selection is None or is_selected(place.parts[0], around, selection)):
+                found.setdefault(case, []).append(f"{place}::{test}")
     return found
 
 

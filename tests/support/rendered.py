@@ -80,6 +80,15 @@ def version_of(nginx: str) -> tuple[int, ...]:
     return tuple(int(part) for part in found[1].split("."))
 
 
+@cache
+def has_stub_status(nginx: str) -> bool:
+    """
+    Return whether an nginx is built with the module that counts connections.
+    """
+    done = subprocess.run([nginx, "-V"], capture_output=True, text=True, check=True)
+    return "--with-http_stub_status_module" in done.stderr
+
+
 def command(nginx: str, config: Path, *words: str) -> list[str]:
     """
     Return how to start an nginx on a configuration.

@@ -11,12 +11,17 @@ from hypothesis import strategies as st
 
 from supervisor.core.config.load import read
 from supervisor.core.model import Endpoint, Mode, Plan, ServerOptions
-from supervisor.nginx.process import find_binary
 from supervisor.nginx.render import unsupported
 from tests.support.conf_lint import FORBIDDEN, complaints, directives
 from tests.support.conf_words import strangers
 from tests.support.nginxes import BOTH
-from tests.support.rendered import objection, rendered, version_of, written
+from tests.support.rendered import (
+    has_stub_status,
+    objection,
+    rendered,
+    version_of,
+    written,
+)
 from tests.support.waiting import free_port
 
 METHODS = ["round_robin", "least_conn", "random", "ip_hash", "hash"]
@@ -217,7 +222,7 @@ def test_F12_nginx_accepts_the_rendered_files(
         version_of(nginx),
         plan,
         str(tmp_path),
-        stub_status=find_binary(nginx).has_stub_status,
+        stub_status=has_stub_status(nginx),
     )
     assert not objection(nginx, written(config.files, tmp_path))
 

@@ -18,14 +18,16 @@ def test_an_exit_is_never_reported_before_the_start() -> None:
     not be assigned, and an exit of nginx would go unnoticed.
     """
     children, reported = Children(), list[str]()
+    spawned = list[int]()
     reaping = threading.Event()
 
     def reap() -> None:
         reaping.set()
         while "ended" not in reported:
-            reported.extend("ended" for _ in children.reap())
+            reported.extend("ended" for each in children.reap() if each.pid in spawned)
 
     def announce(pid: int) -> None:
+        spawned.append(pid)
         eventually(lambda: psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
         thread.start()
         assert reaping.wait(5)

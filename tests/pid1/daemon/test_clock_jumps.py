@@ -30,7 +30,7 @@ def test_D13_a_wall_clock_that_jumps(supervise: Supervise, tmp_path: Path, jump:
     clocks.step(wall=jump)
 
     assert 0 == subject.wait(10)
-    assert 2.9 <= subject.lasted <= 6  # neither at once nor tomorrow; D01 is about being exact
+    assert 2.9 <= subject.lasted <= 10  # neither at once nor tomorrow; D01 is about being exact
     if "old" != subject.subject.name:
         first, last = subject.logs[0]["time"], subject.logs[-1]["time"]
         assert first[:10] != last[:10], "the program has not seen the jump"
