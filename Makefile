@@ -38,13 +38,13 @@ test-all: setup ## everything but container and e2e; durations go to build/*.xml
 	@$(PYTEST) -n $(WORKERS) --select all --cov --cov-report=term --junitxml=build/tests.xml --ignore=tests/load $(ARGS)
 	@$(PYTEST) -n 2 --select all --junitxml=build/load.xml tests/load $(ARGS)
 
-unit: setup ## the pure floors: no process, no sleep
+unit: setup ## pure code: no process, no sleep
 	@$(PYTEST) tests/unit $(ARGS)
 
 integration pid1: setup ## real nginx; the same as PID 1
 	@$(PYTEST) -n $(WORKERS) --dist worksteal tests/$@ $(ARGS)
 
-load: setup ## changes under traffic, limits reached, blackouts; says what it measured
+load: setup ## changes under traffic, limits reached, blackouts; prints what it measured
 	@$(PYTEST) -s tests/$@ $(ARGS)
 
 browser: setup ## the status page in a headless chromium, installed if root and there is none
@@ -61,7 +61,7 @@ e2e: setup ## real Nomad agents run the files in jobs/ and the contract (NOMAD=F
 	@rm -f build/steps.json
 	@AUTOEXIT_STEPS=build/steps.json $(PYTEST) -m e2e -rfEsP tests/contract tests/e2e $(ARGS)
 
-steps: setup ## what the last `make e2e` saw of the pattern being replaced, for docs/migrating.md
+steps: setup ## results of the last `make e2e` for the pattern being replaced, for docs/migrating.md
 	@$(BIN)/python -m tools.steps
 
 coverage: setup ## branch coverage of the unit tier
@@ -70,7 +70,7 @@ coverage: setup ## branch coverage of the unit tier
 bench: setup ## measure, side by side with the pattern being replaced
 	@$(BIN)/python -m benchmarks
 
-soak: setup ## ten minutes (SOAK=24h) of changes and traffic: does anything grow; Nomad away for ten
+soak: setup ## ten minutes (SOAK=24h) of changes and traffic, checking for growth; Nomad unavailable for ten
 	@AWAY=600 $(PYTEST) -o faulthandler_timeout=0 -k A02 tests/integration/nomad/test_api_down.py & away=$$!; \
 		$(BIN)/python -m benchmarks.soak $(SOAK); soaked=$$?; wait $$away && exit $$soaked
 

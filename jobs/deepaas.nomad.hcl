@@ -91,7 +91,7 @@ variable "datacenters" {
 }
 
 variable "longest_request" {
-  description = "how long a request may take after its replica, or the job, is told to stop"
+  description = "how long a request may take after its replica, or the job, gets its stop signal"
   type        = string
   default     = "60s"
 }

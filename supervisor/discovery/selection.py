@@ -48,7 +48,7 @@ class Selection:
     @property
     def all_rejected(self) -> bool:
         """
-        Tell whether there were refused rows and no endpoints.
+        Return whether there were refused rows and no endpoints.
         """
         return bool(self.refused) and not self.endpoints
 
@@ -110,7 +110,7 @@ def select(rows: Iterable[object], settings: Settings) -> Selection:
 def _is_selected(
     row: dict[object, object], job: str, required_tags: tuple[str, ...]
 ) -> bool | None:
-    """Tell whether a row is of the job and has all the tags; None if the row is malformed."""
+    """Return whether a row is of the job and has all the tags; None if the row is malformed."""
     if job:
         name = row.get("JobID")
         if not isinstance(name, str):

@@ -245,7 +245,7 @@ class NomadChecker:
 
 def _lacks_permission(error: NomadError) -> bool:
     """
-    Tell whether the token may not read jobs.
+    Return whether the token may not read jobs.
     """
     return error.status == 403
 

@@ -62,7 +62,7 @@ class ProbePool:
         return len(self._by_fd) < self._limit
 
     def may_open(self, target: ProbeTarget) -> bool:
-        """Tell whether a probe that may time out again leaves enough capacity for the others."""
+        """Return whether a probe that may time out again leaves enough capacity for the others."""
         return not state.only_times_out(target.health) or self._slow_probes * 2 < self._limit
 
     def open(self, target: ProbeTarget, now: float) -> ProbeResult | None:

@@ -114,14 +114,14 @@ def replace_state(health: ProbeRecord, health_state: HealthState, now: float) ->
 
 def only_times_out(health: ProbeRecord) -> bool:
     """
-    Tell whether it has only timed out since it last passed: its next probe may take as long.
+    Return whether it has only timed out since it last passed: its next probe may take as long.
     """
     return bool(health.failures) and not health.hard_failures
 
 
 def wants_fast_slot(health: ProbeRecord, now: float) -> bool:
     """
-    Tell whether it should be probed at the fast interval, if a slot is free.
+    Return whether it should be probed at the fast interval, if a slot is free.
     """
     return health.health_state is not HealthState.READY and now - health.since < _FAST_SLOT_DURATION
 

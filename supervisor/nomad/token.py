@@ -50,7 +50,7 @@ def _read(path: str) -> str:
 
 
 def _is_complete(found: str, last: str) -> bool:
-    """Tell whether this is a token, and not the beginning of one that is being written."""
+    """Return whether this is a token, and not the beginning of one that is being written."""
     if not found or not found.isprintable():
         return False
     if found != last and last.startswith(found):

@@ -28,7 +28,7 @@ class CancellableTransport(HTTPAdapter):
     """
     A transport with one connection.
 
-    `is_cancelled` tells whether a call that is about to connect has been cancelled already.
+    `is_cancelled` returns whether a call that is about to connect has been cancelled already.
     """
 
     def __init__(self, connector: Connector, is_cancelled: Callable[[], bool]) -> None:

@@ -20,7 +20,7 @@ class Subreaper:
     """
     The prctl calls; libc is loaded before the fork, so that calling it after the fork is safe.
 
-    `adopts` tells whether this process adopts orphans.
+    `adopts` is true if this process adopts orphans.
     """
 
     def __init__(self) -> None:
