@@ -30,7 +30,7 @@ class Observation:
     The values of one moment that the state does not contain.
 
     `now` is the loop's clock and `wall` the epoch, in seconds.  `current` is false if the loop is
-    stuck, `is_running` returns whether a process exists, `is_counting` whether nginx has stub_status;
+    stuck; `is_running` returns whether a process exists; `is_counting`: nginx has stub_status;
     `connections` are its counters, None without a response.
     """
 
