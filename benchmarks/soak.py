@@ -12,10 +12,10 @@ import sys
 from benchmarks.report import table
 from supervisor.core.durations import parse_span
 from tests.support import nginxes
-from tests.support.clean import clean_python
+from tests.support.clean_environment import clean_python
 from tests.support.soak.leaks import LEAKS, leaking
+from tests.support.soak.run import Soaked, soak
 from tests.support.soak.samples import COUNTED, HELD
-from tests.support.soak.story import Soaked, soak
 
 _RUN = ("-m", "supervisor", "run")
 

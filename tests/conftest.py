@@ -81,7 +81,7 @@ def supervise(nomad: FakeNomad) -> Iterator[Callable[..., Supervised]]:
 
     yield start
     for subject in reversed(started):
-        sys.stdout.write(subject.said + "\n")
+        sys.stdout.write(subject.recent_output + "\n")
         subject.close()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.clean import NotMade, clean_python
+from tests.support.clean_environment import CleanEnvironmentError, clean_python
 
 
 @pytest.fixture(scope="session")
@@ -16,5 +16,5 @@ def clean() -> Path:
     """
     try:
         return clean_python()
-    except NotMade as reason:
+    except CleanEnvironmentError as reason:
         pytest.skip(str(reason))

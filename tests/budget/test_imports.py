@@ -13,7 +13,7 @@ from statistics import median
 import pytest
 
 from tests.support.checkout import CHECKOUT
-from tests.support.footprint import GIVEN, OURS, cost_of
+from tests.support.footprint import DEPENDENCIES, SUPERVISOR_IMPORTS, cost_of
 
 pytestmark = pytest.mark.budget
 
@@ -67,7 +67,7 @@ def test_metrics_are_loaded_by_who_asks_for_them(clean: Path) -> None:
     """
     The library of the metrics is a megabyte, and most runs are never scraped.
     """
-    loaded = cost_of(clean, OURS).modules
+    loaded = cost_of(clean, SUPERVISOR_IMPORTS).modules
 
     assert "supervisor.admin.routes" in loaded
     assert not {"prometheus_client", "supervisor.admin.metrics"} & loaded
@@ -77,7 +77,7 @@ def test_the_image_has_nothing_that_makes_structlog_bigger(clean: Path) -> None:
     """
     No rich: structlog imports it wherever it is installed, for 5 MB.
     """
-    loaded = cost_of(clean, OURS).modules
+    loaded = cost_of(clean, SUPERVISOR_IMPORTS).modules
 
     assert not {"rich", "colorama", "greenlet"} & loaded
 
@@ -86,9 +86,11 @@ def test_importing_costs_little_more_than_the_given_packages(clean: Path) -> Non
     """
     The supervisor's own share is at most 4 MB, and at most 0.7 times as much time again.
     """
-    for lines in (GIVEN, OURS):
+    for lines in (DEPENDENCIES, SUPERVISOR_IMPORTS):
         cost_of(clean, lines)  # may write compiled files
-    pairs = [(cost_of(clean, GIVEN), cost_of(clean, OURS)) for _ in range(_TURNS)]
+    pairs = [
+        (cost_of(clean, DEPENDENCIES), cost_of(clean, SUPERVISOR_IMPORTS)) for _ in range(_TURNS)
+    ]
 
     assert median(ours.memory.rss - given.memory.rss for given, ours in pairs) <= _SHARE
     assert median(ours.seconds / given.seconds for given, ours in pairs) <= _RATIO

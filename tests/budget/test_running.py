@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.fake_nomad import FakeNomad
-from tests.support.footprint import GIVEN, cost_of, memory_of, processor_time
+from tests.support.footprint import DEPENDENCIES, cost_of, memory_of, processor_time
 from tests.support.subjects import Ours, chosen
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
@@ -41,11 +41,11 @@ def test_thirty_changes_leave_it_small(clean: Path, nomad: FakeNomad, running: S
     """
     After real changes it holds little more than a bare interpreter with the given packages.
     """
-    given = cost_of(clean, GIVEN).memory.rss
-    before = len(running.logged("reload.applied"))
+    given = cost_of(clean, DEPENDENCIES).memory.rss
+    before = len(running.log_lines("reload.applied"))
     for change in range(30):
         nomad.set("web", [("10.1.0.2", 8000 + n + change % 2 * 10) for n in range(10)])
-        eventually(lambda c=change: len(running.logged("reload.applied")) > before + c, 20)
+        eventually(lambda c=change: len(running.log_lines("reload.applied")) > before + c, 20)
 
     assert memory_of(running.pid).rss <= given + _SHARE
 

@@ -144,7 +144,7 @@ def test_it_is_small(contain: Contain, record_property: Callable[[str, object], 
     config = inspected(IMAGE)
     container = contain()
     container.answers()
-    eventually(lambda: container.logged("reload.applied"), 5)
+    eventually(lambda: container.log_lines("reload.applied"), 5)
     own = int(status_of(container.pid, "VmRSS").split()[0])
     used = run_engine("stats", "--no-stream", "--format", "{{.MemUsage}}", container.name).stdout
     record_property("image", f"{config['Size'] / 1e6:.0f} MB")

@@ -99,8 +99,8 @@ def test_the_operators_scripts_and_files_count(contain: Contain, tmp_path: Path)
     container = contain(options=(*script, *files), GREETING="hello")
 
     assert "own" == container.answers("/own").text
-    assert "hello" in [line["text"] for line in container.logged("entrypoint.output")]
-    assert [] == container.logged("reload.failed")
+    assert "hello" in [line["text"] for line in container.log_lines("entrypoint.output")]
+    assert [] == container.log_lines("reload.failed")
 
 
 def test_the_image_says_what_it_is() -> None:

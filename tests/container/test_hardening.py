@@ -89,7 +89,7 @@ def test_S06_a_deadline_that_cannot_be_kept_is_told(contain: Contain) -> None:
     container = contain(options=HARDENED)
     container.answers()
 
-    (line,) = eventually(lambda: container.logged("state.not_saved"), 5)
+    (line,) = eventually(lambda: container.log_lines("state.not_saved"), 5)
     assert "warning" == line["level"]
 
 
@@ -108,7 +108,7 @@ def test_S05_the_token_stays_with_the_supervisor(replicas: Replicas) -> None:
         for pid in nginx:
             assert TOKEN.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
         assert TOKEN not in page.text
-        assert TOKEN not in subject.said
+        assert TOKEN not in subject.recent_output
         for path in subject.home.rglob("*"):
             if path.is_file() and not path.is_symlink():
                 assert TOKEN.encode() not in path.read_bytes(), path

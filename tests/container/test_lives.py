@@ -26,7 +26,7 @@ def test_it_ends_with_0_when_its_time_is_over(contain: Contain) -> None:
     state = container.state
     assert state["ExitCode"] == 0
     assert not state["OOMKilled"]
-    (ended,) = container.logged("ended")
+    (ended,) = container.log_lines("ended")
     assert ("deadline", 0) == (ended["reason"], ended["code"])
 
 
@@ -98,9 +98,9 @@ def test_a_restarted_container_keeps_its_deadline(contain: Contain) -> None:
     run_engine("restart", container.name)
 
     assert 0 == container.code()
-    first, second = container.logged("deadline.set")
+    first, second = container.log_lines("deadline.set")
     assert first["deadline"] == second["deadline"]
     assert second["remaining"] < 4
     run_engine("start", container.name)
     assert 0 == container.code()
-    assert "deadline passed before this start" == container.logged("ended")[-1]["reason"]
+    assert "deadline passed before this start" == container.log_lines("ended")[-1]["reason"]

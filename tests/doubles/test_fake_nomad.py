@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import nomad_faults as faults
-from tests.support.client import Answer, asking, connect, get, read_answer
+from tests.support.client import Answer, connect, get, read_answer, request_bytes
 from tests.support.fake_nomad import TOKEN, FakeNomad
 from tests.support.nomad_registry import go_duration
 from tests.support.waiting import eventually
@@ -198,7 +198,7 @@ class TestAnswers:
         """
         with connect(nomad.port) as connection:
             for _ in range(3):
-                connection.sendall(asking(WEB, headers={"Connection": "keep-alive"}))
+                connection.sendall(request_bytes(WEB, headers={"Connection": "keep-alive"}))
                 assert 200 == read_answer(connection).status
         assert 3 == len(nomad.requests)
 
@@ -501,7 +501,7 @@ class TestFaults:
         nomad.fault(faults.raw(b"SSH-2.0-x\r\n"))
 
         with connect(nomad.port) as connection:
-            connection.sendall(asking(WEB))
+            connection.sendall(request_bytes(WEB))
             assert b"SSH-2.0-x\r\n" == connection.recv(100)
 
     @pytest.mark.parametrize("drip", [faults.header_drip(0.1), faults.body_drip(0.1)])
@@ -513,7 +513,7 @@ class TestFaults:
         nomad.fault(drip)
         got = 0
         with connect(nomad.port, timeout=1) as connection:
-            connection.sendall(asking(WEB))
+            connection.sendall(request_bytes(WEB))
             end = time.monotonic() + 0.5
             while time.monotonic() < end:
                 data = connection.recv(1)

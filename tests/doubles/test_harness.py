@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.fake_nomad import Endpoint
-from tests.support.hold import Hold
+from tests.support.held_connection import HeldConnection
 from tests.support.replica import Replica
 from tests.support.subjects import Launch, Old
 from tests.support.supervised import Supervised
@@ -54,7 +54,7 @@ def test_draining_workers_are_told_apart(
     before = old.nginx_workers()
     master = old.nginx_master()
     assert master
-    with Hold.slow(old.port, 20):
+    with HeldConnection.slow(old.port, 20):
         eventually(lambda: one.requests["GET /slow"])
         old.run_inside(f"kill -HUP {next(p.inside for p in old.processes() if p.pid == master)}")
 
@@ -122,7 +122,7 @@ def test_a_terminal_has_a_ctrl_c() -> None:
         script = "trap 'exit 5' INT; echo up; while :; do sleep 0.05; done"
         with Supervised(subject=Script(script), pid1=pid1, stdout="tty") as subject:
             eventually(partial(says_up, subject))
-            subject.run.press(b"\x03")
+            subject.run.type_keys(b"\x03")
             assert 5 == subject.wait(5)
 
 

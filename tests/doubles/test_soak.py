@@ -4,8 +4,8 @@ import pytest
 
 from tests.support import nginxes
 from tests.support.soak.leaks import leaking
+from tests.support.soak.run import soak
 from tests.support.soak.samples import COUNTED, HELD
-from tests.support.soak.story import soak
 
 #: What memory may rise in the second half of a run this short, in kB: it is still warming up.
 WARMING_UP = 2_000

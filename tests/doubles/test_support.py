@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.client import get
 from tests.support.fake_nginx import FakeNginx
-from tests.support.hold import Hold
+from tests.support.held_connection import HeldConnection
 from tests.support.replica import Replica
 from tests.support.traffic import Traffic
 from tests.support.waiting import eventually, free_port
@@ -56,7 +56,7 @@ class TestReplica:
         """
         An abrupt stop ends requests under way and refuses; a start takes the port again.
         """
-        with replica, Hold.slow(replica.port, 30) as slow:
+        with replica, HeldConnection.slow(replica.port, 30) as slow:
             eventually(lambda: replica.total)
             replica.stop()
 
@@ -71,7 +71,7 @@ class TestReplica:
         """
         A stop that is not abrupt refuses, and completes what is under way.
         """
-        with replica, Hold.slow(replica.port, 0.3) as slow:
+        with replica, HeldConnection.slow(replica.port, 0.3) as slow:
             eventually(lambda: replica.total)
             replica.stop(abrupt=False)
 
@@ -85,10 +85,10 @@ class TestReplica:
         """
         with (
             replica,
-            Hold.sse(replica.port, 0.3) as short,
-            Hold.sse(replica.port, 60) as long,
-            Hold.websocket(replica.port) as tunnel,
-            Hold.silent(replica.port) as silent,
+            HeldConnection.sse(replica.port, 0.3) as short,
+            HeldConnection.sse(replica.port, 60) as long,
+            HeldConnection.websocket(replica.port) as tunnel,
+            HeldConnection.silent(replica.port) as silent,
         ):
             short.wait(2)
             eventually(lambda: tunnel.status == 101)
@@ -171,7 +171,7 @@ class TestFakeNginx:
         with self.run(fake_nginx, "-v") as real:
             _, said = real.communicate(timeout=5)
         assert said.startswith("nginx version: nginx/1.")
-        fake_nginx.now(version="1.27.4")
+        fake_nginx.set(version="1.27.4")
         with self.run(fake_nginx, "-V") as told:
             assert "nginx version: nginx/1.27.4\n" == told.communicate(timeout=5)[1]
 
@@ -182,13 +182,13 @@ class TestFakeNginx:
         """
         -t passes or fails whatever the files say.
         """
-        fake_nginx.now(check=check)
+        fake_nginx.set(check=check)
 
         with self.run(fake_nginx, "-t", "-c", config) as tested:
             assert code == tested.wait(5)
 
         assert 1 == len(fake_nginx.checks)
-        assert [] == fake_nginx.births
+        assert [] == fake_nginx.runs
 
     def test_it_answers_its_generation_and_reloads(
         self, fake_nginx: FakeNginx, config: Path
@@ -196,7 +196,7 @@ class TestFakeNginx:
         """
         It serves what its file says, after SIGHUP what it says then, and ends when asked.
         """
-        fake_nginx.now(run="play")
+        fake_nginx.set(run="fake")
         with self.run(fake_nginx, "-c", config) as master:
             eventually(lambda: self.generation(config) == "first")
             (config.parent / "upstream.conf").write_text(
@@ -205,15 +205,15 @@ class TestFakeNginx:
             master.send_signal(signal.SIGHUP)
             eventually(lambda: self.generation(config) == "second")
 
-            fake_nginx.now(answers=False)
+            fake_nginx.set(answers=False)
             with pytest.raises(TimeoutError):
                 self.generation(config)
 
-            fake_nginx.now(heeds=False)
+            fake_nginx.set(obeys_stop=False)
             master.send_signal(signal.SIGTERM)
             with pytest.raises(subprocess.TimeoutExpired):
                 master.wait(0.2)
-            fake_nginx.now(heeds=True)
+            fake_nginx.set(obeys_stop=True)
             master.send_signal(signal.SIGQUIT)
             assert 0 == master.wait(5)
 
@@ -233,7 +233,7 @@ class TestFakeNginx:
         """
         After its first answer it exits with the code, or dies by the signal.
         """
-        fake_nginx.now(run="play", when="answered", **orders)
+        fake_nginx.set(run="fake", when="answered", **orders)
         with self.run(fake_nginx, "-c", config) as master:
             eventually(lambda: self.generation(config) == "first")
             assert code == master.wait(5)
@@ -242,12 +242,12 @@ class TestFakeNginx:
         """
         Words, environment, descriptors and signals are noted as the kernel had them.
         """
-        fake_nginx.now(run="play", when="started", code=1)
+        fake_nginx.set(run="fake", when="started", code=1)
 
         with self.run(fake_nginx, "-c", config) as master:
             assert 1 == master.wait(5)
 
-        (birth,) = fake_nginx.births
+        (birth,) = fake_nginx.runs
         assert master.pid == birth.pid
         assert ("-c", str(config)) == birth.words
         assert {"PATH"} == set(birth.environ)

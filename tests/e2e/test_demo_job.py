@@ -51,7 +51,7 @@ def test_it_asks_through_the_task_api(job: DemoJob) -> None:
     """
     Its Nomad is the socket in its secrets folder, found without a word in the job.
     """
-    (started,) = job.logged("supervisor.started")
+    (started,) = job.log_lines("supervisor.started")
     socket, token = job.cluster.task_api(job.allocation, "nginx")
 
     assert f"unix://{socket}" == started["nomad"]
@@ -71,14 +71,14 @@ def test_scaling_reaches_nginx(job: DemoJob) -> None:
     """
     A third replica gets traffic, after one reload and without a failed request.
     """
-    reloads = len(job.logged("reload.applied"))
+    reloads = len(job.log_lines("reload.applied"))
     with Traffic(job.port, every=0.01) as traffic:
         job.scale(3)
         eventually(lambda: traffic.first("replica 2\n"))
 
     show(f"  {len(traffic.outcomes)} requests meanwhile, {len(traffic.failures)} failed")
     assert [] == traffic.failures
-    assert reloads + 1 == len(job.logged("reload.applied"))
+    assert reloads + 1 == len(job.log_lines("reload.applied"))
 
 
 def test_an_outage_changes_nothing(job: DemoJob) -> None:
@@ -97,10 +97,10 @@ def test_an_outage_changes_nothing(job: DemoJob) -> None:
         back_at = time.time()
         server.start()
         job.cluster.await_server()
-        eventually(lambda: job.logged("discovery.recovered"))
+        eventually(lambda: job.log_lines("discovery.recovered"))
     after = job.log[before:]
 
-    recovered = when(job.logged("discovery.recovered")[-1])
+    recovered = when(job.log_lines("discovery.recovered")[-1])
     counts = f"{len(traffic.outcomes)} requests, {len(traffic.failures)} failed"
     show(f"server away {OUTAGE:g} s: {counts}")
     show(f"server started again -> discovery.recovered {recovered - back_at:.3f} s")
@@ -120,9 +120,9 @@ def test_the_end(job: DemoJob) -> None:
 
     state = job.balancer["TaskStates"]["nginx"]
     (terminated,) = [event for event in state["Events"] if event["Type"] == "Terminated"]
-    (deadline,) = job.logged("deadline.set")
-    (draining,) = job.logged("draining")
-    (ended,) = job.logged("ended")
+    (deadline,) = job.log_lines("deadline.set")
+    (draining,) = job.log_lines("draining")
+    (ended,) = job.log_lines("ended")
     show(f"deadline {deadline['deadline']}; {draining}; {ended}")
     show(f"Nomad: {job.balancer['ClientStatus']}; {terminated['DisplayMessage']}")
     assert ("complete", False, 0) == (

@@ -15,7 +15,7 @@ from tests.support.client import get
 from tests.support.cluster import Cluster
 from tests.support.demo_job import show
 from tests.support.docker_job import DockerJob, submitted
-from tests.support.given import JOBS, in_seconds, replica
+from tests.support.job_variables import JOBS, in_seconds, replica
 from tests.support.nomad_agent import why_no_nomad
 from tests.support.waiting import eventually, free_port
 
@@ -49,7 +49,7 @@ def test_consul_without_consul(laptop: Cluster, tmp_path: Path) -> None:
             eventually(lambda: "replica2" in load.names, 30)
             job.scale(2)
             job.await_running(2)
-        (started,) = job.logged("supervisor.started")
+        (started,) = job.log_lines("supervisor.started")
 
         show(f"template: {load.summary}")
         assert [] == load.failures

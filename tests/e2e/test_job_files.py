@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.given import JOBS
+from tests.support.job_variables import JOBS
 from tests.support.nomad_agent import checked, why_no_nomad
 
 FILES = sorted(JOBS.glob("*.hcl"))

@@ -13,9 +13,9 @@ from tests.support.client import get
 from tests.support.cluster import Cluster
 from tests.support.demo_job import show
 from tests.support.docker_job import DockerJob, exit_codes, submitted
-from tests.support.given import JOBS, in_seconds, replica
+from tests.support.job_variables import JOBS, in_seconds, replica
+from tests.support.keepalive_traffic import KeepaliveTraffic
 from tests.support.nomad_agent import why_no_nomad
-from tests.support.steady import Steady
 from tests.support.waiting import eventually
 
 pytestmark = [
@@ -32,7 +32,7 @@ def test_one_group_ends_with_its_leader(guarded: Cluster) -> None:
     file = JOBS / "load-balancer-single-group.nomad.hcl"
     with submitted(guarded, file, "load-balancer", ttl="15s", count="3") as job:
         job.await_serving(3)
-        (deadline,) = job.logged("deadline.set")
+        (deadline,) = job.log_lines("deadline.set")
         thread, found = steps.asked_slowly(job, float(deadline["remaining"]))
         ours = containers.running(job.balancer)
         job.await_over()
@@ -68,7 +68,7 @@ def test_a_service_job_is_stopped(guarded: Cluster) -> None:
     file = JOBS / "service-job.nomad.hcl"
     with submitted(guarded, file, "service-job", ttl="14s") as job:
         job.await_serving(2)
-        (deadline,) = job.logged("deadline.set")
+        (deadline,) = job.log_lines("deadline.set")
         thread, found = steps.asked_slowly(job, float(deadline["remaining"]) + 1)
         job.await_over()
         thread.join(20)
@@ -92,7 +92,7 @@ def test_a_service_job_without_the_policy(guarded: Cluster) -> None:
         eventually(lambda: job.cluster.allocations(job.id, "balancer")[0]["TaskStates"], 5)
         eventually(lambda: _events(job, balancer["ID"], "Restarting"), 40, 0.2)
 
-        (line,) = job.logged("job.not_stopped", balancer["ID"])
+        (line,) = job.log_lines("job.not_stopped", balancer["ID"])
         show(str(line))
         assert ["0"] == exit_codes(_row(job, balancer["ID"]), "nginx")
         assert 2 == len(job.running("replicas"))
@@ -112,7 +112,7 @@ def test_deepaas_serves_when_its_models_answer(guarded: Cluster) -> None:
     job = DockerJob.run(guarded, JOBS / "deepaas.nomad.hcl", "deepaas", given)
     try:
         eventually(lambda: get(job.port, host=job.host).status, 30, 0.05)
-        with Steady(job.port, job.host, "/v2/models/", clients=1) as load:
+        with KeepaliveTraffic(job.port, job.host, "/v2/models/", clients=1) as load:
             eventually(lambda: any(sent.status == 200 for sent in list(load.sent)), 60, 0.1)
             goal = len(load.sent) + 100
             eventually(lambda: len(load.sent) > goal)

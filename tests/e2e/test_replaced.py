@@ -14,7 +14,7 @@ import pytest
 from tests.support import containers, steps
 from tests.support.cluster import Cluster
 from tests.support.docker_job import DockerJob, exit_codes
-from tests.support.given import replica
+from tests.support.job_variables import replica
 from tests.support.nomad_agent import why_no_nomad
 from tests.support.waiting import eventually
 

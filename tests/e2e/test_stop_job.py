@@ -76,7 +76,7 @@ class Running:
         """
         return next(row for row in self.allocations if row["ID"] == self.allocation)
 
-    def logged(self, event: str) -> list[Row]:
+    def log_lines(self, event: str) -> list[Row]:
         """
         Return what the balancer said of this event.
         """
@@ -159,7 +159,7 @@ def test_the_whole_job_ends_at_the_deadline(opened: Cluster) -> None:
     """
     with Running(opened) as job:
         with Traffic(job.port, every=0.01) as traffic:
-            eventually(lambda: job.logged("job.stop_requested"), 20)
+            eventually(lambda: job.log_lines("job.stop_requested"), 20)
         job.over()
 
         (asked,), (draining,), (ended,) = map(
@@ -192,8 +192,8 @@ def test_without_the_right_it_ends_alone_and_says_what_is_missing(guarded: Clust
     """
     with Running(guarded) as job:
         assert "0" == job.exit_code()
-        (said,) = job.logged("job.not_stopped")
-        (ended,) = job.logged("ended")
+        (said,) = job.log_lines("job.not_stopped")
+        (ended,) = job.log_lines("ended")
         show(f"{said}")
         running = [row["TaskGroup"] for row in job.allocations if row["ClientStatus"] == "running"]
         assert ["replicas", "replicas"] == running
@@ -205,7 +205,7 @@ def test_without_the_right_it_ends_alone_and_says_what_is_missing(guarded: Clust
     allow(guarded, said)
     with Running(guarded) as job:
         job.over()
-        assert [] == job.logged("job.not_stopped")
+        assert [] == job.log_lines("job.not_stopped")
 
 
 def test_a_dispatched_job_ends_as_well(guarded: Cluster) -> None:
@@ -227,17 +227,17 @@ def test_an_agent_that_restarts_over_the_deadline(guarded: Cluster) -> None:
     client = guarded.agents[-1]
     with Running(guarded, ttl="12s") as job:
         client.stop()
-        (asked,) = eventually(lambda: job.logged("job.stop_requested"), 20)
+        (asked,) = eventually(lambda: job.log_lines("job.stop_requested"), 20)
         gone = time.time()
         eventually(lambda: time.time() > gone + 3, what="three more seconds")
         assert 200 == get(job.port).status
         client.start()
         job.over()
 
-        (accepted,) = job.logged("job.stop_accepted")
+        (accepted,) = job.log_lines("job.stop_accepted")
         show(f"asked -> accepted {when(accepted) - when(asked):.1f} s; {accepted}")
         assert accepted["tries"] > 2
-        assert [] == job.logged("job.not_stopped")
+        assert [] == job.log_lines("job.not_stopped")
 
 
 def allow(cluster: Cluster, said: Row) -> None:

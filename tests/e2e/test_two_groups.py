@@ -12,7 +12,7 @@ from tests.support import containers, steps
 from tests.support.cluster import Cluster, Row
 from tests.support.demo_job import show, when
 from tests.support.docker_job import DockerJob, exit_codes
-from tests.support.given import JOBS, in_seconds, replica
+from tests.support.job_variables import JOBS, in_seconds, replica
 from tests.support.nomad_agent import why_no_nomad
 from tests.support.waiting import eventually
 
@@ -76,7 +76,7 @@ class TestWhileItServes:
         """
         Discovery goes through the Task API's socket, with an identity and without any policy.
         """
-        (started,) = serving.logged("supervisor.started")
+        (started,) = serving.log_lines("supervisor.started")
         version = serving.cluster.read("/v1/agent/self")["config"]["Version"]["Version"]
         steps.note(
             "about", "ours", f"Nomad {version}, Docker, nginx {containers.nginx()} for both."
@@ -84,7 +84,7 @@ class TestWhileItServes:
 
         assert "unix:///secrets/api.sock" == started["nomad"]
         assert [] == serving.cluster.read("/v1/acl/policies")
-        assert [] == serving.logged("discovery.failed")
+        assert [] == serving.log_lines("discovery.failed")
 
     def test_scaling_loses_no_request(self, serving: DockerJob) -> None:
         """
@@ -184,25 +184,25 @@ class TestUntilItsDeadline:
         (container,) = containers.running(ending.balancer)
         began = time.monotonic()
         containers.docker("kill", container.id)
-        eventually(lambda: len(ending.logged("deadline.set")) == 2, 20)
+        eventually(lambda: len(ending.log_lines("deadline.set")) == 2, 20)
         eventually(lambda: ending.is_served_by(2), 20, 0.02)
 
         steps.note(
             "the balancer is killed", "ours", f"serves again after {time.monotonic() - began:.1f} s"
         )
-        assert 1 == len({line["deadline"] for line in ending.logged("deadline.set")})
+        assert 1 == len({line["deadline"] for line in ending.log_lines("deadline.set")})
 
     def test_a_replaced_balancer_keeps_the_deadline(self, ending: DockerJob) -> None:
         """
         Its allocation stopped: the one that Nomad places instead has the same deadline.
         """
         before = ending.balancer
-        (deadline,) = {line["deadline"] for line in ending.logged("deadline.set", before)}
+        (deadline,) = {line["deadline"] for line in ending.log_lines("deadline.set", before)}
         ending.cluster.nomad("alloc", "stop", "-detach", before)
-        eventually(lambda: ending.balancer != before and ending.logged("deadline.set"), 30)
+        eventually(lambda: ending.balancer != before and ending.log_lines("deadline.set"), 30)
         ending.await_serving(2)
 
-        assert {deadline} == {line["deadline"] for line in ending.logged("deadline.set")}
+        assert {deadline} == {line["deadline"] for line in ending.log_lines("deadline.set")}
 
     def test_everything_ends_at_the_deadline(self, ending: DockerJob) -> None:
         """
@@ -210,12 +210,12 @@ class TestUntilItsDeadline:
         container and no process is left.
         """
         ours = [each for row in ending.allocations() for each in containers.running(row["ID"])]
-        ends = ending.logged("deadline.set")[0]
+        ends = ending.log_lines("deadline.set")[0]
         assert len(ours) == 3
         thread, found = steps.asked_slowly(ending, ends["remaining"])
         ending.await_over(120)
         thread.join(20)
-        (ended,) = ending.logged("ended")
+        (ended,) = ending.log_lines("ended")
 
         steps.note(
             "the deadline", "ours", f"{steps.ended(found)} for who waited; {steps.endings(ending)}"

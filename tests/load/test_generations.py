@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.support.hold import Hold
+from tests.support.held_connection import HeldConnection
 from tests.support.nginxes import BOTH
 from tests.support.replica import Replica
 from tests.support.supervised import Supervised
@@ -32,14 +32,16 @@ def everywhere() -> Iterator[Callable[[int], tuple[str, int]]]:
 
 
 @pytest.fixture
-def streams() -> Iterator[Callable[[int], list[Hold]]]:
+def streams() -> Iterator[Callable[[int], list[HeldConnection]]]:
     """
     Open an event stream for each of so many, and see that it flows.
     """
     with ExitStack() as stack:
 
-        def opened(port: int, count: int = STREAMS) -> list[Hold]:
-            made = [stack.enter_context(Hold.sse(port, 120, every=10.0)) for _ in range(count)]
+        def opened(port: int, count: int = STREAMS) -> list[HeldConnection]:
+            made = [
+                stack.enter_context(HeldConnection.sse(port, 120, every=10.0)) for _ in range(count)
+            ]
             eventually(lambda: all(200 == each.status for each in made))
             return made
 
@@ -82,7 +84,7 @@ def test_L05_a_storm_of_changes_is_no_storm_of_reloads(
     lost.
     """
     subject = started(supervise, nginx, everywhere(0))
-    before = len(subject.logged("reload.applied"))
+    before = len(subject.log_lines("reload.applied"))
     began = time.monotonic()
     with Traffic(subject.port, every=0.01) as traffic:
         last: list[tuple[str, int]] = []
@@ -94,12 +96,12 @@ def test_L05_a_storm_of_changes_is_no_storm_of_reloads(
         wanted = {f"{address}:{port}" for address, port in last}
         eventually(lambda: wanted == served(subject), 5.0)
         subject.wait_for_log("reload.applied", endpoints=len(wanted))
-    reloads = len(subject.logged("reload.applied")) - before
+    reloads = len(subject.log_lines("reload.applied")) - before
     print(f"{reloads} reloads for 1,000 changes in {took:.1f} s, {len(traffic.outcomes)} requests")
 
     assert 3 <= reloads <= 4 + math.floor(took)
     assert [] == traffic.failures
-    assert [] == subject.logged("reload.failed")
+    assert [] == subject.log_lines("reload.failed")
 
 
 @nginxes
@@ -107,7 +109,7 @@ def test_L06_old_generations_are_bounded_and_additions_wait(
     supervise: Supervise,
     nginx: str,
     everywhere: Callable[[int], tuple[str, int]],
-    streams: Callable[..., list[Hold]],
+    streams: Callable[..., list[HeldConnection]],
 ) -> None:
     """
     Forty additions, eight event streams before each: no more processes than MAX_DRAINING allows,
@@ -117,19 +119,19 @@ def test_L06_old_generations_are_bounded_and_additions_wait(
     subject = started(supervise, nginx, everywhere(0), RELOAD_INTERVAL="100ms")
     workers = len(subject.nginx_workers())
     most = (MOST + 1) * workers + 1
-    generations: list[list[Hold]] = [[]]
+    generations: list[list[HeldConnection]] = [[]]
     wanted = [everywhere(0)]
 
     def open_streams() -> None:
         # For a moment after a reload the old workers still take new connections.
         eventually(lambda: workers == len(subject.nginx_workers()))
-        while len(generations) < len(subject.logged("reload.applied")):
+        while len(generations) < len(subject.log_lines("reload.applied")):
             generations.append([])
         generations[-1] += streams(subject.port)
 
     def ended() -> int:
         """Return how many generations were ended, having seen that they were the oldest."""
-        lines = subject.logged("generation.ended")
+        lines = subject.log_lines("generation.ended")
         oldest = [each for group in generations[: len(lines)] for each in group]
         others = [each for group in generations[len(lines) :] for each in group]
         eventually(lambda: not any(each.open for each in oldest))
@@ -148,7 +150,7 @@ def test_L06_old_generations_are_bounded_and_additions_wait(
             subject.wait_for_log("reload.deferred")
         assert 0 == ended()
     assert MOST + 1 == len(served(subject))
-    assert "MAX_DRAINING" in subject.logged("reload.deferred")[0]["reason"]
+    assert "MAX_DRAINING" in subject.log_lines("reload.deferred")[0]["reason"]
     assert sum(map(len, generations)) == CHANGES * STREAMS
 
     for number in range(CHANGES):
@@ -170,7 +172,7 @@ def test_L07_an_addition_waits_for_an_old_generation_to_end(
     supervise: Supervise,
     nginx: str,
     everywhere: Callable[[int], tuple[str, int]],
-    streams: Callable[..., list[Hold]],
+    streams: Callable[..., list[HeldConnection]],
 ) -> None:
     """
     Where as many old generations answer as may, an addition is put off, which is said once; when
@@ -192,5 +194,5 @@ def test_L07_an_addition_waits_for_an_old_generation_to_end(
     subject.wait_for_log("reload.applied", 5.0, endpoints=3)
 
     assert 3 == len(served(subject))
-    assert 1 == len(subject.logged("reload.deferred"))
-    assert [] == subject.logged("generation.ended")
+    assert 1 == len(subject.log_lines("reload.deferred"))
+    assert [] == subject.log_lines("generation.ended")

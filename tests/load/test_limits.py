@@ -12,7 +12,7 @@ import pytest
 from supervisor.core.config import load
 from supervisor.core.errors import Problem
 from supervisor.nginx import host_limits, workers
-from tests.support import filling
+from tests.support import fill_memory
 from tests.support.control_groups import Group, control_group
 from tests.support.fake_nomad import FakeNomad
 from tests.support.nginxes import BOTH
@@ -60,7 +60,7 @@ def fill(memory: Group) -> subprocess.Popen[bytes]:
     """
     Have somebody use up the memory until the kernel has ended one of the group.
     """
-    return subprocess.Popen([sys.executable, "-I", filling.__file__, str(memory.folder)])
+    return subprocess.Popen([sys.executable, "-I", fill_memory.__file__, str(memory.folder)])
 
 
 @nginxes
@@ -91,8 +91,8 @@ def test_L08_a_reload_that_would_hit_the_pids_limit_waits(
             eventually(lambda: "two" in traffic.answered, 10)
 
         assert [] == traffic.failures
-        assert 1 == len(subject.logged("reload.deferred"))
-        assert [] == subject.logged("nginx.unresponsive")
+        assert 1 == len(subject.log_lines("reload.deferred"))
+        assert [] == subject.log_lines("nginx.unresponsive")
 
 
 @nginxes

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from supervisor.core.model import Endpoint, Mode, Plan
-from tests.support.client import Answer, asking, connect, get, read_answer
-from tests.support.interrupted import configs
+from tests.support.client import Answer, connect, get, read_answer, request_bytes
+from tests.support.killed_writes import configs
 from tests.support.nginxes import BOTH, current
 from tests.support.replica import Replica
 from tests.support.supervised import Supervised
@@ -33,7 +33,7 @@ def asked(line: socket.socket, path: str, method: str = "GET", body: bytes = b""
     """
     Ask on a connection that is to be kept.
     """
-    line.sendall(asking(path, method, body, KEPT))
+    line.sendall(request_bytes(path, method, body, KEPT))
     return read_answer(line, method)
 
 
@@ -49,7 +49,7 @@ def outlived(
     subject.offer(before)
     subject.ready(status=200)
     line = connect(subject.port)
-    line.sendall(asking("/sse?seconds=2", headers=KEPT))
+    line.sendall(request_bytes("/sse?seconds=2", headers=KEPT))
     eventually(lambda: before.requests["GET /sse"])
     subject.offer(after)
     eventually(lambda: "after" == subject.get().text)
@@ -91,7 +91,7 @@ def test_what_an_old_worker_hands_on_tells_of_the_client(
     subject, line = outlived(supervise, pair, TRUSTED_PROXIES=trusted)
     direct = get(subject.port, "/headers", headers=told).text.splitlines()
     with line:
-        line.sendall(asking("/headers", headers={**KEPT, **told}))
+        line.sendall(request_bytes("/headers", headers={**KEPT, **told}))
         handed_on = read_answer(line).text.splitlines()
 
     def same(lines: list[str]) -> list[str]:
@@ -110,7 +110,7 @@ def test_an_upgrade_is_handed_on(supervise: Supervise, pair: tuple[Replica, Repl
     _, line = outlived(supervise, pair)
     upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Key": "x" * 22}
     with line:
-        line.sendall(asking("/ws", headers=upgrade))
+        line.sendall(request_bytes("/ws", headers=upgrade))
         assert b"101 " in line.recv(65536)
         line.sendall(b"hello")
 

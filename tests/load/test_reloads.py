@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.fake_nomad import FakeNomad
-from tests.support.mix.asking import Outcome
 from tests.support.mix.clients import Kind, read
-from tests.support.mix.farm import farm
+from tests.support.mix.replica_pool import farm
+from tests.support.mix.request import Outcome
 from tests.support.mix.run import at_work
 from tests.support.nginxes import BOTH
 from tests.support.supervised import Supervised
@@ -66,7 +66,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         both = [replicas.bear(0.0).endpoint for _ in range(2)]
         subject.offer(*both)
         subject.start().ready(status=200, path="/fast")
-        eventually(lambda: subject.logged("reload.applied", endpoints=2))
+        eventually(lambda: subject.log_lines("reload.applied", endpoints=2))
         took = []
         with at_work(subject.port, KINDS, folder / "outcomes") as outcomes:
             for number in range(CHANGES):
@@ -75,7 +75,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
                 eventually(lambda least=before: len(applied(subject)) > least)
                 took.append(applied(subject)[before] - began)
                 time.sleep(max(0.0, began + EVERY - time.monotonic()))  # the pace that is claimed
-        yield Run(read(outcomes), took, len(subject.logged("reload.failed")))
+        yield Run(read(outcomes), took, len(subject.log_lines("reload.failed")))
 
 
 def applied(subject: Supervised) -> list[float]:
@@ -91,7 +91,7 @@ def lost(outcomes: list[Outcome]) -> list[Outcome]:
     """
     Return the requests that failed.
     """
-    return [each for each in outcomes if each.trouble]
+    return [each for each in outcomes if each.error]
 
 
 def test_L01_no_new_connection_is_lost_to_a_reload(run: Run) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.exec_process import ExecProcess
 from tests.support.fake_nomad import FakeNomad
 from tests.support.replica import Replica
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
-from tests.support.wrapped import Wrapped
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def prepare(nomad: FakeNomad) -> Iterator[Callable[..., Supervised]]:
     yield make
     for subject in reversed(prepared):
         with suppress(AssertionError):  # never started
-            sys.stdout.write(subject.said + "\n")
+            sys.stdout.write(subject.recent_output + "\n")
         subject.close()
 
 
@@ -68,18 +68,18 @@ def _wanted(subject: Supervised) -> int:
 
 
 @pytest.fixture
-def wrap() -> Iterator[Callable[..., Wrapped]]:
+def run_exec() -> Iterator[Callable[..., ExecProcess]]:
     """
-    Start a command under `exec`: `wrap("sleep", "9", TTL="5s", pid1=False)`.
+    Start a command under `exec`: `run_exec("sleep", "9", TTL="5s", pid1=False)`.
     """
-    started: list[Wrapped] = []
+    started: list[ExecProcess] = []
 
-    def start(*command: str, **options: Any) -> Wrapped:
-        subject = Wrapped(*command, **options)
+    def start(*command: str, **options: Any) -> ExecProcess:
+        subject = ExecProcess(*command, **options)
         started.append(subject)
         return subject
 
     yield start
     for subject in reversed(started):
-        sys.stdout.write(f"{subject.lines}\n{subject.said}\n")
+        sys.stdout.write(f"{subject.lines}\n{subject.output}\n")
         subject.close()

@@ -48,7 +48,7 @@ def connect(port: int | Path, host: str = "127.0.0.1", timeout: float = 5.0) -> 
     return connection
 
 
-def asking(
+def request_bytes(
     path: str, method: str = "GET", body: bytes = b"", headers: Mapping[str, str] | None = None
 ) -> bytes:
     """
@@ -85,5 +85,5 @@ def get(
     Ask on a fresh connection to a port, or to a unix socket where a path is given.
     """
     with connect(port, host, timeout) as connection:
-        connection.sendall(asking(path, method, body, headers))
+        connection.sendall(request_bytes(path, method, body, headers))
         return read_answer(connection, method)

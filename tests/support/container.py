@@ -12,7 +12,7 @@ from tests.support.engine import IMAGE, inspected, pid_of, run_engine
 from tests.support.waiting import eventually
 
 #: An endpoint where nobody listens: the balancer answers 503 `starting` by itself.
-NOBODY = "127.0.0.1:9"
+UNUSED_ENDPOINT = "127.0.0.1:9"
 
 
 class Container:
@@ -22,7 +22,7 @@ class Container:
 
     def __init__(self, *words: str, options: tuple[str, ...] = (), **environ: str) -> None:
         self.name = f"ax-{uuid.uuid4().hex[:12]}"
-        told = {"ENDPOINTS": NOBODY, **environ}
+        told = {"ENDPOINTS": UNUSED_ENDPOINT, **environ}
         if "ENDPOINTS_FILE" in told or "SERVICE_NAME" in told:
             del told["ENDPOINTS"]
         done = run_engine(
@@ -63,7 +63,7 @@ class Container:
         done = run_engine("logs", self.name)
         return [*done.stdout.splitlines(), *done.stderr.splitlines()]
 
-    def logged(self, event: str) -> list[dict[str, Any]]:
+    def log_lines(self, event: str) -> list[dict[str, Any]]:
         """
         Return the log lines of this event.
         """

@@ -56,7 +56,7 @@ def first_start(subject: Supervised) -> float:
     return float(state["first_start"])
 
 
-def lived(subject: Supervised) -> float:
+def run_time(subject: Supervised) -> float:
     """
     Return the seconds from the first start to the end.
     """

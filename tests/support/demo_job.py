@@ -61,7 +61,7 @@ class DemoJob:
         """
         return self.cluster.log_of(self.allocation, "nginx")
 
-    def logged(self, event: str) -> list[Row]:
+    def log_lines(self, event: str) -> list[Row]:
         """
         Return its lines of this event.
         """

@@ -14,7 +14,7 @@ from tests.support import containers
 from tests.support.client import get
 from tests.support.cluster import Cluster, Row
 from tests.support.demo_job import show
-from tests.support.given import replica
+from tests.support.job_variables import replica
 from tests.support.waiting import eventually, free_port
 
 #: Where the balancer is, by its task; in the job with one group it stands among its replicas.
@@ -176,7 +176,7 @@ class DockerJob:
         with_one = [row for row in self.allocations() if row["TaskGroup"] in {"balancer", "all"}]
         return str(with_one[-1]["ID"])
 
-    def logged(self, event: str, allocation: str = "") -> list[Row]:
+    def log_lines(self, event: str, allocation: str = "") -> list[Row]:
         """
         Return the lines of this event that a balancer wrote, the newest one's where none is named.
         """

@@ -24,17 +24,17 @@ class Behaviour:
     `check` is for -t, `version` for -v and -V ("" asks the real one).  `run` "real"
     becomes the real nginx, "play" serves the generation itself, with `workers` processes
     titled as nginx's.  While `answers` is false it accepts and never says a word; while
-    `reloads` is false SIGHUP changes nothing; while `heeds` is false stop signals do not
+    `reloads` is false SIGHUP changes nothing; while `obeys_stop` is false stop signals do not
     either.  It ends `after` seconds past being `when`, by `code` or by `signal`.
     """
 
     check: Literal["real", "pass", "fail", "hang"] = "real"
     version: str = ""
-    run: Literal["real", "play"] = "real"
+    run: Literal["real", "fake"] = "real"
     workers: int = 1
     answers: bool = True
     reloads: bool = True
-    heeds: bool = True
+    obeys_stop: bool = True
     when: Literal["started", "answered", "never"] = "never"
     after: float = 0.0
     code: int = 0
@@ -43,7 +43,7 @@ class Behaviour:
 
 
 @dataclass(frozen=True, slots=True)
-class Birth:
+class Invocation:
     """
     What the program was given when it was run, as the kernel had it.
     """
@@ -63,12 +63,12 @@ class FakeNginx:
 
     def __init__(self, folder: Path, real: str = REAL, **behaviour: object) -> None:
         self._folder = folder / "fake-nginx"
-        (self._folder / "births").mkdir(parents=True)
+        (self._folder / "invocations").mkdir(parents=True)
         self.path = self._folder / "nginx"
-        player = Path(__file__).with_name("nginx_player.py")
+        player = Path(__file__).with_name("fake_nginx_program.py")
         self.path.write_text(
             PREAMBLE.format(
-                births=self._folder / "births",
+                invocations=self._folder / "invocations",
                 python=sys.executable,
                 player=player,
                 folder=self._folder,
@@ -77,12 +77,12 @@ class FakeNginx:
         )
         self.path.chmod(0o755)
         self.behaviour = Behaviour()
-        self.now(**behaviour)
+        self.set(**behaviour)
 
     def __str__(self) -> str:
         return str(self.path)
 
-    def now(self, **changes: object) -> None:
+    def set(self, **changes: object) -> None:
         """
         Change what it does from its next invocation (or its next signal) on.
         """
@@ -92,28 +92,32 @@ class FakeNginx:
         Path(file.name).rename(self._folder / "behaviour.json")
 
     @property
-    def births(self) -> list[Birth]:
+    def runs(self) -> list[Invocation]:
         """
         How it was run as a server, in order; not how it was asked for -t or -v.
         """
         return [birth for birth in self._all() if not {"-t", "-v", "-V", "-T"} & {*birth.words}]
 
     @property
-    def checks(self) -> list[Birth]:
+    def checks(self) -> list[Invocation]:
         """
         How it was run for -t, in order.
         """
         return [birth for birth in self._all() if "-t" in birth.words]
 
-    def _all(self) -> list[Birth]:
-        notes = [path for path in (self._folder / "births").iterdir() if path.suffix == ".done"]
-        return [_birth(path) for path in sorted(notes, key=lambda path: path.stat().st_mtime_ns)]
+    def _all(self) -> list[Invocation]:
+        notes = [
+            path for path in (self._folder / "invocations").iterdir() if path.suffix == ".done"
+        ]
+        return [
+            _invocation(path) for path in sorted(notes, key=lambda path: path.stat().st_mtime_ns)
+        ]
 
 
 PREAMBLE = """\
 #!/bin/sh
 # A shell, not Python, notes what it was given: Python changes signals before any line runs.
-note={births}/$$
+note={invocations}/$$
 (
   cat /proc/$$/status
   echo ==words; tr '\\0' '\\n' < /proc/$$/cmdline
@@ -125,7 +129,7 @@ exec {python} -I -S {player} {folder} {real} "$@"
 """
 
 
-def _birth(path: Path) -> Birth:
+def _invocation(path: Path) -> Invocation:
     status, words, environ, descriptors = re.split(
         r"==(?:words|environ|descriptors)\n", path.read_text()
     )
@@ -135,7 +139,7 @@ def _birth(path: Path) -> Birth:
         if name != "SigQ"
     }
     links = dict(line.split(" ", 1) for line in descriptors.splitlines() if " " in line)
-    return Birth(
+    return Invocation(
         pid=int(path.name.split(".")[0]),
         words=tuple(words.splitlines()[2:]),
         environ=dict(line.split("=", 1) for line in environ.splitlines() if "=" in line),

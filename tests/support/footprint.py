@@ -11,10 +11,10 @@ from pathlib import Path
 from tests.support.checkout import CHECKOUT
 
 #: The dependencies that were given; what the supervisor adds to them is its own share.
-GIVEN = "import psutil, jinja2, nomad, structlog"
+DEPENDENCIES = "import psutil, jinja2, nomad, structlog"
 
 #: All that `autoexit-nginx run` loads, on the way that it takes.
-OURS = "import supervisor.cli.main, supervisor.daemon.start"
+SUPERVISOR_IMPORTS = "import supervisor.cli.main, supervisor.daemon.start"
 
 _SAYS_ITS_SIZE = """
 import sys

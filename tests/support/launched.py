@@ -23,7 +23,7 @@ from typing import Literal
 
 import psutil
 
-from tests.support.journal import Journal
+from tests.support.output_reader import OutputReader
 from tests.support.subjects import Launch
 from tests.support.waiting import eventually
 
@@ -84,11 +84,11 @@ class Launched:
             raise outcome
         self._popen = outcome
         self.pid = outcome.pid
-        self.journal = Journal(
+        self.journal = OutputReader(
             os.open(os.devnull, os.O_RDONLY) if stdout == "unread" else os.dup(self._held)
         )
         errors = self._popen.stderr
-        self.stderr = Journal(
+        self.stderr = OutputReader(
             os.open(os.devnull, os.O_RDONLY) if errors is None else os.dup(errors.fileno())
         )
         if errors is not None:
@@ -108,7 +108,7 @@ class Launched:
         code: int = self._popen.returncode
         return 128 - code if code < 0 else code
 
-    def press(self, keys: bytes) -> None:
+    def type_keys(self, keys: bytes) -> None:
         """
         Type on its terminal.
         """

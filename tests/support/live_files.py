@@ -41,7 +41,7 @@ def all_workers(subject: Supervised) -> list[int]:
     return subject.nginx_workers()
 
 
-class SetProbeTargets:
+class FileWatch:
     """
     Reads one file over and over, to see whether it is ever missing or cut short.
 

@@ -96,7 +96,7 @@ def described(processes: Iterable[psutil.Process]) -> list[Process]:
     return found
 
 
-class Population:
+class ProcessTree:
     """
     Everyone a program brought into the world.
 
@@ -123,7 +123,7 @@ class Population:
         family = {process.pid for process in found}
         return [p for p in found if not p.zombie or p.ppid in family or p.pid == self._pid]
 
-    def remember(self) -> None:
+    def refresh(self) -> None:
         """
         Keep in mind who is there, before something is done that may orphan them.
         """

@@ -87,7 +87,7 @@ def command(nginx: str, config: Path, *words: str) -> list[str]:
     return [nginx, "-p", f"{config.parent}/", "-e", "stderr", "-c", str(config), *words]
 
 
-def objection(nginx: str, config: Path) -> str:
+def check_error(nginx: str, config: Path) -> str:
     """
     Return what `nginx -t` has to say about a configuration: nothing, where it is content.
     """

@@ -19,20 +19,20 @@ from tests.support import containers
 from tests.support.client import Answer, get
 from tests.support.demo_job import show
 from tests.support.docker_job import DockerJob
-from tests.support.steady import Steady
+from tests.support.keepalive_traffic import KeepaliveTraffic
 from tests.support.waiting import eventually
 
 #: How long somebody may take to notice, in seconds: three times what Nomad's template takes.
-PATIENCE = 15.0
+MAX_WAIT = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Noticed:
+class StepResult:
     """
     What clients saw of a change, and how long it took until it reached them; None is never.
     """
 
-    load: Steady
+    load: KeepaliveTraffic
     after: float | None
 
     def __str__(self) -> str:
@@ -56,18 +56,18 @@ def note(step: str, subject: str, text: str) -> None:
         path.write_text(json.dumps(kept, indent=1))
 
 
-def steady(job: DockerJob) -> Steady:
+def job_traffic(job: DockerJob) -> KeepaliveTraffic:
     """
     Return clients that ask the job at its public port, 160 times a second.
     """
-    return Steady(job.port, job.host)
+    return KeepaliveTraffic(job.port, job.host)
 
 
-def scaled(job: DockerJob, up: int, down: int) -> Noticed:
+def scaled(job: DockerJob, up: int, down: int) -> StepResult:
     """
     Scale up, wait until all answer, and down again, until the last one that went has gone.
     """
-    with steady(job) as load:
+    with job_traffic(job) as load:
         eventually(lambda: len(load.sent) > 200)
         job.scale(up)
         job.await_running(up)
@@ -75,14 +75,14 @@ def scaled(job: DockerJob, up: int, down: int) -> Noticed:
         job.scale(down)
         job.await_running(down)
         _further(load, 300)
-    return Noticed(load, after)
+    return StepResult(load, after)
 
 
-def replaced(job: DockerJob) -> Noticed:
+def replaced(job: DockerJob) -> StepResult:
     """
     Replace every replica by another one on another port, one after the other.
     """
-    with steady(job) as load:
+    with job_traffic(job) as load:
         eventually(lambda: len(load.sent) > 200)
         for allocation in job.running("replicas"):
             before = set(job.running("replicas"))
@@ -91,15 +91,15 @@ def replaced(job: DockerJob) -> Noticed:
             job.await_running(len(before))
             _further(load, 600)
     good = [sent for sent in load.sent[-100:] if sent.status == 200]
-    return Noticed(load, 0.0 if len(good) == 100 else None)
+    return StepResult(load, 0.0 if len(good) == 100 else None)
 
 
-def agent_restarted(job: DockerJob) -> Steady:
+def agent_restarted(job: DockerJob) -> KeepaliveTraffic:
     """
     Take the agent on the machine away for a while, and start it again.
     """
     client = job.cluster.client
-    with steady(job) as load:
+    with job_traffic(job) as load:
         eventually(lambda: len(load.sent) > 200)
         client.stop()
         _further(load, 500)
@@ -109,27 +109,27 @@ def agent_restarted(job: DockerJob) -> Steady:
     return load
 
 
-def replica_killed(job: DockerJob) -> Noticed:
+def replica_killed(job: DockerJob) -> StepResult:
     """
     Kill the container of the first replica, and wait until it answers again.
     """
     (victim,) = containers.running(job.running("replicas")[0])
-    with steady(job) as load:
+    with job_traffic(job) as load:
         eventually(lambda: len(load.sent) > 200)
         at = time.monotonic()
         containers.docker("kill", victim.id)
         _further(load, 1000)
         after = _seen(load, {"replica0", "replica1"}, since=at + 0.5)
-    return Noticed(load, after)
+    return StepResult(load, after)
 
 
-def nginx_killed(job: DockerJob) -> Noticed:
+def nginx_killed(job: DockerJob) -> StepResult:
     """
     Kill nginx's master inside the balancer, and wait for the first answer after that.
     """
     (container,) = containers.running(job.balancer)
     (master,) = [pid for pid, _ in container.processes if _is_master(pid)]
-    with steady(job) as load:
+    with job_traffic(job) as load:
         eventually(lambda: len(load.sent) > 200)
         # Its workers too: whoever replaces a master by hand finds both gone.
         workers = psutil.Process(master).children()
@@ -138,7 +138,7 @@ def nginx_killed(job: DockerJob) -> Noticed:
             process.kill()
         found = _until(lambda: any(s.at > at and s.status == 200 for s in list(load.sent)), 15.0)
         after = time.monotonic() - at if found else None
-    return Noticed(load, after)
+    return StepResult(load, after)
 
 
 def asked_slowly(job: DockerJob, seconds: float) -> tuple[Thread, list[Answer | Exception]]:
@@ -181,12 +181,12 @@ def _is_other(job: DockerJob, before: set[str]) -> bool:
     return bool(set(job.running("replicas")) - before)
 
 
-def _further(load: Steady, count: int) -> None:
+def _further(load: KeepaliveTraffic, count: int) -> None:
     goal = len(load.sent) + count
     eventually(lambda: len(load.sent) >= goal, 60)
 
 
-def _seen(load: Steady, names: set[str], since: float = 0.0) -> float | None:
+def _seen(load: KeepaliveTraffic, names: set[str], since: float = 0.0) -> float | None:
     began = time.monotonic()
     since = since or began
 
@@ -194,7 +194,7 @@ def _seen(load: Steady, names: set[str], since: float = 0.0) -> float | None:
         late = list(load.sent)[-4000:]
         return names <= {sent.text for sent in late if sent.at >= since and sent.status == 200}
 
-    return time.monotonic() - began if _until(all_answer, PATIENCE) else None
+    return time.monotonic() - began if _until(all_answer, MAX_WAIT) else None
 
 
 def _until(fact: object, within: float) -> bool:

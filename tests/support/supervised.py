@@ -19,14 +19,14 @@ import pytest
 from tests.support.fake_nomad import Endpoint, FakeNomad
 from tests.support.image import subject_for, why_no_start
 from tests.support.launched import Launched, Stdout
-from tests.support.namespaces import Population, why_no_unshare
-from tests.support.observed import Observed
+from tests.support.namespaces import ProcessTree, why_no_unshare
+from tests.support.program import Program
 from tests.support.replica import Replica
 from tests.support.subjects import Subject, chosen
 from tests.support.waiting import free_port
 
 
-class Supervised(Observed):
+class Supervised(Program):
     """
     One subject in a home of its own; it may be started again after it ended.
 
@@ -70,7 +70,7 @@ class Supervised(Observed):
         environ = {name: launch.environ[name] for name in launch.environ.keys() - gone}
         launch = replace(launch, environ=environ)
         self._run = Launched(launch, pid1=self.pid1, stdout=self.stdout)
-        self._population = Population(self.pid, f"{self.home}/", pid1=self.pid1)
+        self._population = ProcessTree(self.pid, f"{self.home}/", pid1=self.pid1)
         return self
 
     def signal(self, *numbers: int) -> None:
@@ -78,7 +78,7 @@ class Supervised(Observed):
         Send it signals from the host, as a container engine does.
         """
         if self._population is not None:
-            self._population.remember()
+            self._population.refresh()
         for number in numbers:
             os.kill(self.pid, number)
 
@@ -87,7 +87,7 @@ class Supervised(Observed):
         Return its exit code once it ended, 128+n for a death by signal.
         """
         code = self.run.wait(within)
-        assert code is not None, f"still running after {within:g} s\n{self.said}"
+        assert code is not None, f"still running after {within:g} s\n{self.recent_output}"
         return code
 
     def close(self) -> None:

@@ -1,5 +1,5 @@
 """
-Steady traffic in the background, to see whether anyone noticed what was done meanwhile.
+KeepaliveTraffic traffic in the background, to see whether anyone noticed what was done meanwhile.
 
 Every request is a new connection: on those a reload never lost one, so a single failure
 counts.  Bounded in number and time, since a test machine is shared.
@@ -26,7 +26,7 @@ class Outcome:
     took: float
     status: int
     name: str
-    trouble: str = ""
+    error: str = ""
 
 
 class Traffic:
@@ -84,14 +84,14 @@ class Traffic:
         """
         The requests that got no answer, or one with an unwanted status.
         """
-        return [o for o in list(self.outcomes) if o.trouble or o.status not in self._good]
+        return [o for o in list(self.outcomes) if o.error or o.status not in self._good]
 
     @property
     def answered(self) -> Counter[str]:
         """
         How many answers each backend gave, by its body.
         """
-        return Counter(o.name for o in list(self.outcomes) if not o.trouble)
+        return Counter(o.name for o in list(self.outcomes) if not o.error)
 
     def first(self, name: str, since: float = 0.0) -> Outcome | None:
         """

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from tests.support.administered import Administered, administered
+from tests.support.admin_subject import AdminSubject, running_with_admin
 from tests.support.client import connect, get
 
 METHODS = st.sampled_from(
@@ -61,15 +61,15 @@ fuzz = hypothesis(
 
 
 @pytest.fixture(scope="module")
-def served() -> Iterator[Administered]:
+def served() -> Iterator[AdminSubject]:
     """
     One program for all that is sent.
     """
-    with administered("one", TTL="5h", DRAIN_TIMEOUT="1s") as subject:
+    with running_with_admin("one", TTL="5h", DRAIN_TIMEOUT="1s") as subject:
         yield subject
 
 
-def essence(subject: Administered) -> dict[str, Any]:
+def essence(subject: AdminSubject) -> dict[str, Any]:
     """
     Return of the status what nobody may change without the right to.
     """
@@ -112,7 +112,7 @@ def request(method: str, path: str, headers: dict[str, str], body: bytes) -> byt
 @fuzz
 @given(METHODS, PATHS, HEADERS, BODIES)
 def test_nothing_changes_over_the_network(
-    served: Administered, method: str, path: str, headers: dict[str, str], body: bytes
+    served: AdminSubject, method: str, path: str, headers: dict[str, str], body: bytes
 ) -> None:
     """
     Any method, path, header and body to the admin port: no 5xx but /readyz's and of nginx the one
@@ -128,7 +128,7 @@ def test_nothing_changes_over_the_network(
 @fuzz
 @given(METHODS, PATHS, HEADERS, BODIES)
 def test_the_socket_does_what_is_well_said_and_nothing_else(
-    served: Administered, method: str, path: str, headers: dict[str, str], body: bytes
+    served: AdminSubject, method: str, path: str, headers: dict[str, str], body: bytes
 ) -> None:
     """
     The same to the socket: what is no wish in the documented form changes nothing.
@@ -150,7 +150,7 @@ def test_the_socket_does_what_is_well_said_and_nothing_else(
 
 @fuzz
 @given(st.binary(max_size=400))
-def test_noise_is_survived(served: Administered, noise: bytes) -> None:
+def test_noise_is_survived(served: AdminSubject, noise: bytes) -> None:
     """
     Bytes that are no request, to both: the next request is answered.
     """
@@ -169,7 +169,7 @@ def test_noise_is_survived(served: Administered, noise: bytes) -> None:
     )
 )
 def test_a_wish_is_granted_or_answered_with_a_reason(
-    served: Administered, wish: dict[str, Any]
+    served: AdminSubject, wish: dict[str, Any]
 ) -> None:
     """
     200 and the deadline is another, or 400 or 409 and it is the same; each with a text.

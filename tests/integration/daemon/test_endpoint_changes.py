@@ -125,12 +125,12 @@ def test_E02_empty_for_a_moment_is_no_change(
     for times in (1, 2):
         asked = len(nomad.requests)
         nomad.fault(body("[]"), times=1)  # the answer after it, a second later, is the truth
-        eventually(lambda n=times: len(subject.logged("discovery.empty_unconfirmed")) == n)
+        eventually(lambda n=times: len(subject.log_lines("discovery.empty_unconfirmed")) == n)
         assert "one" == subject.get().text
         eventually(lambda n=asked: len(nomad.requests) >= n + 2 and nomad.blocked, 5)
     assert before == live_files(subject)
     assert workers == subject.nginx_workers()
-    assert 1 == len(subject.logged("reload.applied"))
+    assert 1 == len(subject.log_lines("reload.applied"))
 
 
 def test_E03_duplicates_are_one_endpoint(
@@ -187,8 +187,8 @@ def test_E06_any_number_of_endpoints_is_applied_within_two_seconds(
     many = [(f"127.{n // 65025 + 1}.{n // 255 % 255}.{n % 255 + 1}", 9000) for n in range(number)]
     assert number == len(set(many))
     subject.offer(*many)
-    eventually(lambda: len(subject.logged("reload.applied")) == 2)
-    line = subject.logged("reload.applied", endpoints=number, mode="serve")[-1]
+    eventually(lambda: len(subject.log_lines("reload.applied")) == 2)
+    line = subject.log_lines("reload.applied", endpoints=number, mode="serve")[-1]
     heard = subject.wait_for_log("endpoints.changed", added=number, removed=1)
     times, logs = subject.run.journal.times, subject.logs
     assert times[logs.index(line)] - times[logs.index(heard)] < 2

@@ -37,7 +37,7 @@ def test_clients_see_nothing_but_answers_and_starting(
             story = tell(loaders, FLAPS, LOAD, serve=1.0)
     seen = judged(client, story, READY_WITHIN)
 
-    assert set(seen) <= {"served", "starting", "in flight"}, (seen, subject.said)
+    assert set(seen) <= {"served", "starting", "in flight"}, (seen, subject.recent_output)
     assert seen["served"] > 10 * FLAPS
     assert seen["starting"]
     assert seen["in flight"] <= FLAPS

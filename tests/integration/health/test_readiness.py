@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.client import connect
 from tests.support.fake_nomad import FakeNomad
-from tests.support.hold import Hold
+from tests.support.held_connection import HeldConnection
 from tests.support.listening import Listener
 from tests.support.replica import Replica
 from tests.support.supervised import Supervised
@@ -113,7 +113,7 @@ def test_who_is_lost_leaves_though_it_is_still_listed(
         two.stop()
         subject.wait_for_log("reload.applied", endpoints=1)
         two.start()
-        eventually(lambda: len(subject.logged("reload.applied", endpoints=2)) == 2)
+        eventually(lambda: len(subject.log_lines("reload.applied", endpoints=2)) == 2)
 
     assert [] == gets.failures
     assert len(posts.failures) <= 1  # one may have been on its way when it died
@@ -194,11 +194,11 @@ def test_a_busy_replica_is_not_a_dead_one(supervise: Supervise) -> None:
         subject.wait_for_log("reload.applied", endpoints=2)
         busy.append(True)
         subject.wait_for_log("reload.applied", endpoints=1)
-        eventually(lambda: subject.logged("health.changed", slow=2))
+        eventually(lambda: subject.log_lines("health.changed", slow=2))
         assert 200 == subject.get().status
-        assert not subject.logged("reload.applied", endpoints=0, mode="unhealthy")
+        assert not subject.log_lines("reload.applied", endpoints=0, mode="unhealthy")
         busy.clear()
-        eventually(lambda: len(subject.logged("reload.applied", endpoints=2)) == 2)
+        eventually(lambda: len(subject.log_lines("reload.applied", endpoints=2)) == 2)
 
 
 @pytest.mark.parametrize("fail_open", ["true", "false"])
@@ -298,7 +298,7 @@ def test_every_answer_tells_the_deadline(supervise: Supervise, replicas: Replica
     (one,) = replicas("one")
     late = start(supervise, one, TTL="1h")
     answer = late.ready(status=200)
-    said = late.logged("deadline.set")[0]["deadline"]
+    said = late.log_lines("deadline.set")[0]["deadline"]
     assert str(said).startswith(
         parsedate_to_datetime(answer.headers["Sunset"]).strftime("%Y-%m-%dT%H:%M:%S")
     )
@@ -345,7 +345,7 @@ def test_an_open_request_outlives_its_replicas_leaving(
     one, two = replicas("one", "two")
     subject = start(supervise, one)
     subject.ready(status=200)
-    with Hold.slow(subject.port, 1.5) as hold:
+    with HeldConnection.slow(subject.port, 1.5) as hold:
         eventually(lambda: one.requests["GET /slow"])
         subject.offer(two)
         eventually(lambda: subject.get().text == "two")

@@ -12,12 +12,12 @@ from typing import Literal
 
 import pytest
 
-from tests.support.client import asking, connect, read_answer
+from tests.support.access_log import JSON, access_lines, start_with_access_log
+from tests.support.client import connect, read_answer, request_bytes
 from tests.support.fake_nomad import FakeNomad
 from tests.support.nginxes import BOTH, current
 from tests.support.reloading import reload
 from tests.support.replica import Replica
-from tests.support.requests_told import JSON, lines, started
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
 
@@ -37,8 +37,8 @@ def test_each_request_is_a_line_with_all_there_is_to_know(
     the request's ID is the one that the replica was told.
     """
     (one,) = replicas("one")
-    subject = started(supervise, nginx, one)
-    sent = asking(
+    subject = start_with_access_log(supervise, nginx, one)
+    sent = request_bytes(
         "/headers?a=%22b", "POST", b"x" * 1000, {"Host": "shop.example", "User-Agent": "curl/8"}
     )
     began = time.time()
@@ -47,8 +47,8 @@ def test_each_request_is_a_line_with_all_there_is_to_know(
         received = 0
         while data := client.recv(65536):
             received += len(data)
-    eventually(lambda: lines(subject, "/headers?a=%22b"), 4)
-    (line,) = lines(subject, "/headers?a=%22b")
+    eventually(lambda: access_lines(subject, "/headers?a=%22b"), 4)
+    (line,) = access_lines(subject, "/headers?a=%22b")
 
     moment = datetime.fromisoformat(line.pop("time")).timestamp()
     assert began - 0.01 < moment < time.time()
@@ -80,15 +80,15 @@ def test_the_last_requests_before_the_end_are_told_too(
     Stopped right after fifty requests, one of them still under way: every one is told before the
     last line, none twice.
     """
-    subject = started(supervise, nginx, *replicas("one"))
+    subject = start_with_access_log(supervise, nginx, *replicas("one"))
     with connect(subject.port) as slow:
-        slow.sendall(asking("/slow?seconds=0.5"))
+        slow.sendall(request_bytes("/slow?seconds=0.5"))
         for n in range(50):
             subject.get(f"/n{n}")
         subject.signal(signal.SIGTERM)
         assert 200 == read_answer(slow).status
     assert 0 == subject.wait()
-    told = [line["uri"] for line in subject.logged("request")]
+    told = [line["uri"] for line in subject.log_lines("request")]
     assert sorted([f"/n{n}" for n in range(50)]) == sorted(u for u in told if u.startswith("/n"))
     assert 1 == told.count("/slow?seconds=0.5")
     assert "ended" == subject.logs[-1]["event"]
@@ -100,14 +100,14 @@ def test_requests_are_told_in_their_order(supervise: Supervise, replicas: Replic
     Those of one connection; what ended at the same time at two of nginx's workers may change places
     within the second for which a worker gathers lines, and each line has its time.
     """
-    subject = started(supervise, current(), *replicas("one"))
+    subject = start_with_access_log(supervise, current(), *replicas("one"))
     with connect(subject.port) as client:
         for n in range(300):
             client.sendall(b"GET /-/ready?%d HTTP/1.1\r\nHost: x\r\n\r\n" % n)
             while not client.recv(65536).endswith(b"ready\n"):
                 pass
-    eventually(lambda: lines(subject, "/-/ready?299"), 4)
-    told = [line for line in subject.logged("request") if line["uri"].startswith("/-/ready?")]
+    eventually(lambda: access_lines(subject, "/-/ready?299"), 4)
+    told = [line for line in subject.log_lines("request") if line["uri"].startswith("/-/ready?")]
     assert [f"/-/ready?{n}" for n in range(300)] == [line["uri"] for line in told]
     assert sorted(line["time"] for line in told) == [line["time"] for line in told]
 
@@ -118,12 +118,12 @@ def test_a_deleted_file_costs_nothing(supervise: Supervise, replicas: Replicas, 
     Nginx writes on to the file that it has; at a reload, and when told to reopen its logs, it makes
     another, which is followed then.
     """
-    subject = started(supervise, nginx, *replicas("one"))
+    subject = start_with_access_log(supervise, nginx, *replicas("one"))
     log = subject.home / "run" / "access.log"
 
     def told(uri: str) -> None:
         assert 200 == subject.get(uri).status
-        eventually(lambda: 1 == len(lines(subject, uri)), 4, what=uri)
+        eventually(lambda: 1 == len(access_lines(subject, uri)), 4, what=uri)
 
     told("/before")
     log.unlink()
@@ -157,7 +157,7 @@ def test_a_file_that_another_run_left_is_not_told_again(
         log.symlink_to(victim)
         subject.start().ready(status=200)
         subject.get("/anew")
-        eventually(lambda: lines(subject, "/anew"), 4)
+        eventually(lambda: access_lines(subject, "/anew"), 4)
         assert "precious\n" == victim.read_text()
 
 
@@ -166,9 +166,9 @@ def test_no_level_holds_requests_back(supervise: Supervise, replicas: Replicas, 
     """
     Who asks for an access log gets it, however quiet the rest is to be.
     """
-    subject = started(supervise, "nginx", *replicas("one"), LOG_LEVEL=level)
-    eventually(lambda: lines(subject, "/"), 4)
-    assert [] == subject.logged("supervisor.started")
+    subject = start_with_access_log(supervise, "nginx", *replicas("one"), LOG_LEVEL=level)
+    eventually(lambda: access_lines(subject, "/"), 4)
+    assert [] == subject.log_lines("supervisor.started")
 
 
 def test_people_can_read_it_too(supervise: Supervise, replicas: Replicas) -> None:
@@ -216,10 +216,10 @@ def test_an_operators_own_log_is_written(
         subject.get("/theirs")
         eventually(lambda: '"GET /theirs HTTP/1.1" 200' in own.read_text())
         if ours == "json" and folder == "conf.d":
-            eventually(lambda: lines(subject, "/theirs"), 4)
+            eventually(lambda: access_lines(subject, "/theirs"), 4)
         subject.signal(signal.SIGTERM)
         assert 0 == subject.wait()
-        assert (ours == "json" and folder == "conf.d") == bool(lines(subject, "/theirs"))
+        assert (ours == "json" and folder == "conf.d") == bool(access_lines(subject, "/theirs"))
     finally:
         subject.close()
 
@@ -231,9 +231,9 @@ def test_without_it_nothing_is_written(
     """
     Off is the default: no file, no line.
     """
-    subject = started(supervise, nginx, *replicas("one"), ACCESS_LOG=None)
+    subject = start_with_access_log(supervise, nginx, *replicas("one"), ACCESS_LOG=None)
     subject.get("/untold")
     assert not (subject.home / "run" / "access.log").exists()
     subject.signal(signal.SIGTERM)
     assert 0 == subject.wait()
-    assert [] == subject.logged("request")
+    assert [] == subject.log_lines("request")

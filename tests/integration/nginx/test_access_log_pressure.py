@@ -10,12 +10,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.access_log import access_lines, start_with_access_log
 from tests.support.fake_nomad import FakeNomad
 from tests.support.namespaces import why_no_unshare
 from tests.support.nginxes import BOTH, current
-from tests.support.pipelined import ask_often
+from tests.support.pipelining import send_pipelined
 from tests.support.replica import Replica
-from tests.support.requests_told import lines, started
 from tests.support.subjects import Ours
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
@@ -35,15 +35,15 @@ def test_a_stopped_supervisor_holds_up_no_request(
     Nginx would stall after 880 requests in front of a full pipe.  With the supervisor stopped 6,000
     pass, and are told once it goes on.
     """
-    subject = started(supervise, nginx, *replicas("one"))
+    subject = start_with_access_log(supervise, nginx, *replicas("one"))
     subject.signal(signal.SIGSTOP)
     try:
-        assert ask_often(subject.port, 6000) < 3
+        assert send_pipelined(subject.port, 6000) < 3
         assert "one" == subject.get().text
     finally:
         subject.signal(signal.SIGCONT)
-    eventually(lambda: len(lines(subject, "/-/ready")) >= 6000, 10)
-    assert [] == subject.logged("log.dropped")
+    eventually(lambda: len(access_lines(subject, "/-/ready")) >= 6000, 10)
+    assert [] == subject.log_lines("log.dropped")
 
 
 @nginxes
@@ -55,8 +55,8 @@ def test_a_stdout_that_nobody_reads_holds_up_no_request(
     ends on time; what could not be told is counted.
     """
     one, two = replicas("one", "two")
-    subject = started(supervise, nginx, one, stdout="unread")
-    assert ask_often(subject.port, 6000) < 3
+    subject = start_with_access_log(supervise, nginx, one, stdout="unread")
+    assert send_pipelined(subject.port, 6000) < 3
     subject.offer(two)
     eventually(lambda: subject.get().text == "two")
     log = subject.home / "run" / "access.log"
@@ -74,18 +74,18 @@ def test_the_file_does_not_grow_nor_does_the_supervisor(
     Through tens of thousands of requests: what has been read is given back, since the disk is
     memory usually, and each request is told.
     """
-    subject = started(supervise, nginx, *replicas("one"))
+    subject = start_with_access_log(supervise, nginx, *replicas("one"))
     log = subject.home / "run" / "access.log"
     process = psutil.Process(subject.pid)
-    ask_often(subject.port, 2000)
-    eventually(lambda: len(lines(subject, "/-/ready")) >= 2000, 10)
+    send_pipelined(subject.port, 2000)
+    eventually(lambda: len(access_lines(subject, "/-/ready")) >= 2000, 10)
     before, most = process.memory_info().rss, 0
     batches = 24 if nginx == current() else 9  # an older nginx takes a connection for each
     for _ in range(batches):
-        ask_often(subject.port, 2000)
+        send_pipelined(subject.port, 2000)
         most = max(most, log.stat().st_blocks * 512)
     total = 2000 * (batches + 1)
-    eventually(lambda: len(lines(subject, "/-/ready")) >= total, 20)
+    eventually(lambda: len(access_lines(subject, "/-/ready")) >= total, 20)
     eventually(lambda: log.stat().st_blocks * 512 <= 8192)
     grown = process.memory_info().rss - before
     with capsys.disabled():
@@ -94,7 +94,7 @@ def test_the_file_does_not_grow_nor_does_the_supervisor(
     assert log.stat().st_size > total * 200
     assert most < 34 << 20  # at worst what is not caught up with, and a second of nginx's buffers
     assert grown < 6 << 20
-    assert [] == [*subject.logged("log.dropped"), *subject.logged("access.unreadable")]
+    assert [] == [*subject.log_lines("log.dropped"), *subject.log_lines("access.unreadable")]
 
 
 def on_a_disk(kind: str, options: str) -> tuple[str, ...]:
@@ -121,14 +121,14 @@ def test_where_nothing_can_be_given_back_the_file_is_emptied(
     A file system without holes: the file is emptied whenever all of it was read.
     """
     command = on_a_disk("ramfs", "mode=711")
-    subject = started(
+    subject = start_with_access_log(
         supervise, nginx, *replicas("one"), pid1=True, subject=Ours(nomad, command=command)
     )
     for _ in range(5):
-        ask_often(subject.port, 2000)
-    eventually(lambda: len(lines(subject, "/-/ready")) >= 10_000, 20)
+        send_pipelined(subject.port, 2000)
+    eventually(lambda: len(access_lines(subject, "/-/ready")) >= 10_000, 20)
     eventually(lambda: 0 == log_seen_inside(subject).stat().st_size)
-    assert 10_000 == len(lines(subject, "/-/ready"))
+    assert 10_000 == len(access_lines(subject, "/-/ready"))
 
 
 @nginxes
@@ -140,20 +140,20 @@ def test_a_full_disk_costs_lines_and_no_requests(
     Requests are answered all the same, and told again when there is room.
     """
     command = on_a_disk("tmpfs", "size=1m,mode=711")
-    subject = started(
+    subject = start_with_access_log(
         supervise, nginx, *replicas("one"), pid1=True, subject=Ours(nomad, command=command)
     )
     filler = log_seen_inside(subject).with_name("filler")
     subject.run_inside(f"dd if=/dev/zero of={subject.home}/run/filler bs=4k || true")
     assert filler.stat().st_size > 500_000
-    assert ask_often(subject.port, 3000) < 3
+    assert send_pipelined(subject.port, 3000) < 3
     assert "one" == subject.get("/full").text
     subject.run_inside(f"rm {subject.home}/run/filler")
 
     def told_again() -> bool:
         subject.get("/again")
-        return bool(lines(subject, "/again"))
+        return bool(access_lines(subject, "/again"))
 
     eventually(told_again, 10, 0.2)
-    assert len(lines(subject, "/-/ready")) < 3000
+    assert len(access_lines(subject, "/-/ready")) < 3000
     assert [] == subject.other_lines

@@ -13,10 +13,10 @@ from supervisor.core.config.load import read
 from supervisor.core.model import Endpoint, Mode, Plan, ServerOptions
 from supervisor.nginx.process import find_binary
 from supervisor.nginx.render import unsupported
+from tests.support.conf_allowlist import unexpected_directives
 from tests.support.conf_lint import FORBIDDEN, complaints, directives
-from tests.support.conf_words import strangers
 from tests.support.nginxes import BOTH
-from tests.support.rendered import objection, rendered, version_of, written
+from tests.support.rendered import check_error, rendered, version_of, written
 from tests.support.waiting import free_port
 
 METHODS = ["round_robin", "least_conn", "random", "ip_hash", "hash"]
@@ -107,7 +107,7 @@ def test_F12_no_directive_is_used_that_must_not_be(
         files = rendered(environ, version, plan, stub_status=stub_status).files
         found = directives(files, Path(name))
     assert [] == complaints(found)
-    assert [] == strangers(found, "/run/ax")
+    assert [] == unexpected_directives(found, "/run/ax")
     assert {"error", "timeout"} == {
         word
         for each in found
@@ -217,7 +217,7 @@ def test_F12_what_is_rendered_is_accepted(
         str(tmp_path),
         stub_status=find_binary(nginx).has_stub_status,
     )
-    assert not objection(nginx, written(bundle.files, tmp_path))
+    assert not check_error(nginx, written(bundle.files, tmp_path))
 
 
 @pytest.mark.parametrize("nginx", BOTH)
@@ -240,10 +240,10 @@ def test_F12_whatever_the_settings_say_nginx_accepts_it(
         environ["STICKY"] = "off"
     with tempfile.TemporaryDirectory() as name:
         bundle = rendered(environ, version, plan, name)
-        assert not objection(nginx, written(bundle.files, Path(name)))
+        assert not check_error(nginx, written(bundle.files, Path(name)))
         found = directives(bundle.files, Path(name))
     assert [] == complaints(found)
-    assert [] == strangers(found, name)
+    assert [] == unexpected_directives(found, name)
 
 
 @pytest.mark.parametrize("nginx", BOTH)
@@ -255,13 +255,13 @@ def test_F12_a_thousand_proxies_are_accepted(tmp_path: Path, nginx: str) -> None
     networks += ["0.0.0.0/0", "::/0", "2001:db8::/32", "2001:db8::/33"]
     environ = {"TRUSTED_PROXIES": ",".join(networks * 2), "LISTEN_PORT": str(free_port())}
     bundle = rendered(environ, version_of(nginx), Plan(TWO, Mode.SERVE), str(tmp_path))
-    assert not objection(nginx, written(bundle.files, tmp_path))
+    assert not check_error(nginx, written(bundle.files, tmp_path))
     found = directives(bundle.files, tmp_path)
     proxies = [
         each for each in found if (each.name, each.around) == ("set_real_ip_from", ("http",))
     ]
     assert 1004 == len(proxies)
-    assert [] == strangers(found, str(tmp_path))
+    assert [] == unexpected_directives(found, str(tmp_path))
 
 
 @pytest.mark.parametrize("nginx", BOTH)
@@ -285,7 +285,7 @@ def test_E13_whatever_shares_are_asked_for_nginx_accepts_them(
         with tempfile.TemporaryDirectory() as name:
             port = {"LISTEN_PORT": str(free_port()), "STICKY": sticky}
             bundle = rendered({**balancings(each)[0], **port}, version_of(nginx), plan, name)
-            assert not objection(nginx, written(bundle.files, Path(name)))
+            assert not check_error(nginx, written(bundle.files, Path(name)))
 
 
 @pytest.mark.parametrize("nginx", BOTH)
@@ -299,5 +299,5 @@ def test_a_folder_may_have_any_name(tmp_path: Path, nginx: str, odd: str) -> Non
     plan = Plan((), Mode.STARTING)
     environ = {"LISTEN_PORT": str(free_port()), "ADMIN_PORT": str(free_port())}
     bundle = rendered(environ, version_of(nginx), plan, str(folder))
-    assert not objection(nginx, written(bundle.files, folder))
+    assert not check_error(nginx, written(bundle.files, folder))
     assert (folder / "temp" / "body").is_dir()

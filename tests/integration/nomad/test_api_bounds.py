@@ -28,7 +28,7 @@ from tests.support.nomad_faults import (
     huge,
 )
 from tests.support.replica import Replica
-from tests.support.serving import serving
+from tests.support.serving_subject import start_serving
 from tests.support.subjects import Ours
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually, free_port
@@ -63,12 +63,14 @@ def test_A06_a_bomb_is_cut_at_the_cap(
     answer; what is held for them never exceeds a few times the cap of 8 MiB, and nothing changes.
     """
     one, two = replicas("one", "two")
-    subject = serving(supervise, one, HEALTH_CHECK="off")
+    subject = start_serving(supervise, one, HEALTH_CHECK="off")
     before, held = live_files(subject), peak(subject.pid)
     for number, (kind, (bomb, reason)) in enumerate(BOMBS.items(), 1):
         nomad.fault(bomb, times=2)
-        eventually(lambda n=number: len(subject.logged("discovery.recovered")) >= n, 10, what=kind)
-        assert reason in subject.logged("discovery.failed")[-1]["reason"], kind
+        eventually(
+            lambda n=number: len(subject.log_lines("discovery.recovered")) >= n, 10, what=kind
+        )
+        assert reason in subject.log_lines("discovery.failed")[-1]["reason"], kind
         eventually(lambda: nomad.blocked, 5)
     assert peak(subject.pid) - held < 45
     assert before == live_files(subject)
@@ -92,7 +94,7 @@ def test_A07_a_drip_has_a_total_deadline(
     all of it; the last endpoints serve on, and what is honest afterwards is heard.
     """
     one, two = replicas("one", "two")
-    subject = serving(supervise, one, HEALTH_CHECK="off")
+    subject = start_serving(supervise, one, HEALTH_CHECK="off")
     nomad.stop()  # so that the next query, which need not wait for a change, meets the drip
     subject.wait_for_log("discovery.failed")
     nomad.fault(fault)
@@ -102,7 +104,7 @@ def test_A07_a_drip_has_a_total_deadline(
     began = nomad.requests[asked].at
     eventually(lambda: len(nomad.requests) > asked + 1, longest + 8)
     assert longest - 0.5 < nomad.requests[asked + 1].at - began < longest + 6
-    assert "no whole answer in time" == subject.logged("discovery.failed")[-1]["reason"]
+    assert "no whole answer in time" == subject.log_lines("discovery.failed")[-1]["reason"]
     assert "one" == subject.get().text
     nomad.heal()
     subject.offer(two)
@@ -186,7 +188,7 @@ def test_A13_a_resolver_that_hangs_holds_nothing_up(
         assert 503 == subject.ready(3).status
         line = subject.wait_for_log("discovery.failed", 5)
         assert "the name nomad.example was not resolved in time" == line["reason"]
-        eventually(lambda: len(subject.logged("discovery.failed")) >= 2, 10)
+        eventually(lambda: len(subject.log_lines("discovery.failed")) >= 2, 10)
         began = subject.lasted
         subject.signal(15)
         assert 0 == subject.wait(5)

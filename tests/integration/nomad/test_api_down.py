@@ -40,7 +40,7 @@ def retries(subject: Supervised) -> list[float]:
     """
     Return the pauses it took after failures, in order.
     """
-    return [line["retry_in"] for line in subject.logged("discovery.failed")]
+    return [line["retry_in"] for line in subject.log_lines("discovery.failed")]
 
 
 def test_A01_down_at_the_start_it_serves_503_and_tries_again(
@@ -72,7 +72,7 @@ def test_A01_down_at_the_start_it_serves_503_and_tries_again(
     nomad.start()
     assert "one" == subject.ready(5, status=200).text
     assert 200 == subject.get("/-/ready").status
-    assert subject.logged("discovery.recovered")
+    assert subject.log_lines("discovery.recovered")
 
 
 #: How long Nomad is away; `AWAY=600` for as long as other tools give up after.
@@ -117,7 +117,7 @@ def test_A02_down_for_30_seconds_the_last_endpoints_serve_on(
     assert [] == traffic.failures
     assert asked < 40, "the back-off bounds the load on a Nomad that is in trouble"
     assert seconds - 1 < subject.wait_for_log("discovery.recovered")["after"] < seconds + 20
-    assert 1 == len(subject.logged("discovery.failed")), "an outage is one warning"
+    assert 1 == len(subject.log_lines("discovery.failed")), "an outage is one warning"
     assert 200 == subject.get("/-/ready").status
 
 
@@ -143,7 +143,7 @@ def test_A03_a_service_that_flaps_is_reloaded_within_the_budget(
     subject.offer(one)
     subject.ready(status=200)
     subject.wait_for_log("reload.applied", mode="serve")
-    began, flips = len(subject.logged("reload.applied")), iter(range(10_000))
+    began, flips = len(subject.log_lines("reload.applied")), iter(range(10_000))
 
     def flip() -> bool:
         turn = next(flips)
@@ -158,7 +158,7 @@ def test_A03_a_service_that_flaps_is_reloaded_within_the_budget(
         took = traffic_lasted(traffic)
         server.set("web", [last.endpoint])
         eventually(lambda: "last" == subject.get().text, 5)
-        reloads = len(subject.logged("reload.applied")) - began
+        reloads = len(subject.log_lines("reload.applied")) - began
     assert next(flips) > 25, "it flapped"
     assert 3 <= reloads <= 3 + took + 3
     assert [] == traffic.failures

@@ -5,7 +5,7 @@ import pytest
 from tests.support.fake_nomad import FakeNomad
 from tests.support.nomad_faults import at_once, index_says
 from tests.support.replica import Replica
-from tests.support.serving import serving
+from tests.support.serving_subject import start_serving
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
 
@@ -31,13 +31,13 @@ def test_A08_an_index_that_is_none_makes_no_busy_loop(
     Without an index that is one, answers are still taken, and are asked for at most twice a second.
     """
     one, two = replicas("one", "two")
-    subject = serving(supervise, one)
+    subject = start_serving(supervise, one)
     asked = len(nomad.requests)
     nomad.fault(index_says(says))
     assert len(asked_in(nomad, 3.0, asked)) <= 2 * 3 + 1
     subject.offer(two)
     eventually(lambda: "two" == subject.get().text, 4)
-    assert [] == subject.logged("discovery.failed")
+    assert [] == subject.log_lines("discovery.failed")
     assert all("index" not in request.query for request in nomad.requests[asked + 1 :])
 
 
@@ -49,7 +49,7 @@ def test_A08_an_index_that_goes_back_is_forgotten(
     whose answer counts in full.
     """
     one, two = replicas("one", "two")
-    subject = serving(supervise, one)
+    subject = start_serving(supervise, one)
     nomad.index = 100
     nomad.bump()
     eventually(lambda: int(nomad.requests[-1].query.get("index", "0")) >= 100 and nomad.blocked, 40)
@@ -59,7 +59,7 @@ def test_A08_an_index_that_goes_back_is_forgotten(
     assert "index" not in nomad.requests[asked].query, "a full refresh"
     subject.offer(two)
     eventually(lambda: "two" == subject.get().text, 3)
-    assert [] == subject.logged("discovery.failed")
+    assert [] == subject.log_lines("discovery.failed")
 
 
 @pytest.mark.slow
@@ -72,7 +72,7 @@ def test_A08_a_restored_registry_is_heard_again(
     """
     one, two = replicas("one", "two")
     nomad.index = 1000
-    subject = serving(supervise, one)
+    subject = start_serving(supervise, one)
     nomad.index = 5
     subject.offer(two)
     eventually(lambda: "two" == subject.get().text, 34)
@@ -87,7 +87,7 @@ def test_A09_answers_that_never_block_are_rate_limited(
     first few quick answers are used up; a change is still seen within a second.
     """
     one, two = replicas("one", "two")
-    subject = serving(supervise, one)
+    subject = start_serving(supervise, one)
     asked = len(nomad.requests)
     nomad.fault(at_once())
     times = asked_in(nomad, 6.0, asked)
@@ -95,7 +95,7 @@ def test_A09_answers_that_never_block_are_rate_limited(
     calm = [at for at in times if at > times[0] + 2]
     assert len(calm) <= 2 * 4 + 1
     assert len(calm) >= 4, "it goes on asking"
-    assert 1 == len(subject.logged("reload.applied"))
+    assert 1 == len(subject.log_lines("reload.applied"))
 
     subject.offer(two)
     eventually(lambda: "two" == subject.get().text, 2)

@@ -14,7 +14,7 @@ from tests.support.fake_nomad import FakeNomad
 from tests.support.live_files import live_files
 from tests.support.nomad_faults import Fault, body, cut, empty, hang, stale, status
 from tests.support.replica import Replica
-from tests.support.serving import serving
+from tests.support.serving_subject import start_serving
 from tests.support.supervised import Supervised
 from tests.support.traffic import Traffic
 from tests.support.waiting import eventually
@@ -36,7 +36,7 @@ def test_A10_an_empty_answer_is_no_knowledge_until_it_is_repeated(
     an index, and when it finds the endpoints no request was lost and nothing was written.
     """
     (one,) = replicas("one")
-    subject = serving(supervise, one, HEALTH_CHECK="off")
+    subject = start_serving(supervise, one, HEALTH_CHECK="off")
     before = live_files(subject)
     with Traffic(subject.port, every=0.02) as traffic:
         for _ in range(2):
@@ -48,7 +48,7 @@ def test_A10_an_empty_answer_is_no_knowledge_until_it_is_repeated(
             eventually(lambda: nomad.blocked, 4)
     assert [] == traffic.failures
     assert before == live_files(subject)
-    assert [] == subject.logged("discovery.failed")
+    assert [] == subject.log_lines("discovery.failed")
 
 
 def test_A10_an_empty_answer_that_is_repeated_is_believed(
@@ -59,7 +59,7 @@ def test_A10_an_empty_answer_that_is_repeated_is_believed(
     endpoint is served again.
     """
     (one,) = replicas("one")
-    subject = serving(supervise, one, HEALTH_CHECK="off")
+    subject = start_serving(supervise, one, HEALTH_CHECK="off")
     emptied = time.monotonic()
     nomad.set("web", [])
     eventually(lambda: 503 == subject.get().status, 5)
@@ -76,12 +76,12 @@ def test_A10_an_empty_answer_is_not_confirmed_by_a_stale_one(
     Empty answers that only a server without a leader repeats are never believed.
     """
     (one,) = replicas("one")
-    subject = serving(supervise, one, HEALTH_CHECK="off")
+    subject = start_serving(supervise, one, HEALTH_CHECK="off")
     nomad.set("web", [])
     nomad.fault(empty(), times=1)
     nomad.fault(stale())
     subject.wait_for_log("discovery.failed")
-    eventually(lambda: len(subject.logged("discovery.failed")) > 4, 15)
+    eventually(lambda: len(subject.log_lines("discovery.failed")) > 4, 15)
     assert "one" == subject.get().text
 
 
@@ -95,11 +95,11 @@ def test_A14_a_stale_answer_is_ignorance_once_something_is_known(
     """
     one, two = replicas("one", "two")
     fault, reason = STALE[kind]
-    subject = serving(supervise, one, HEALTH_CHECK="off")
+    subject = start_serving(supervise, one, HEALTH_CHECK="off")
     nomad.fault(fault)
     subject.offer(two)
-    eventually(lambda: len(subject.logged("discovery.failed")) >= 4, 10)
-    line = subject.logged("discovery.failed")[-1]
+    eventually(lambda: len(subject.log_lines("discovery.failed")) >= 4, 10)
+    line = subject.log_lines("discovery.failed")[-1]
     assert reason in line["reason"]
     assert line["retry_in"] > 0.3
     assert "one" == subject.get().text
@@ -137,7 +137,7 @@ def test_A14_an_empty_stale_answer_is_worse_than_nothing(
     nomad.fault(stale())
     subject = supervise(pid1=False, HEALTH_CHECK="off", LOG_LEVEL="debug")
     assert 503 == subject.ready().status
-    eventually(lambda: len(subject.logged("discovery.failed")) > 5, 15)
+    eventually(lambda: len(subject.log_lines("discovery.failed")) > 5, 15)
     assert "starting" in subject.get().text
     nomad.heal()
     subject.offer(one)
@@ -151,11 +151,11 @@ def test_A14_a_silence_of_5_seconds_is_not_stale(
     A server that heard its leader 5 s ago is believed.
     """
     one, two = replicas("one", "two")
-    subject = serving(supervise, one, HEALTH_CHECK="off")
+    subject = start_serving(supervise, one, HEALTH_CHECK="off")
     nomad.fault(stale(5000, leader=True))
     subject.offer(two)
     eventually(lambda: "two" == subject.get().text)
-    assert [] == subject.logged("discovery.failed")
+    assert [] == subject.log_lines("discovery.failed")
 
 
 def test_namespace_and_region_go_out_with_every_query(
@@ -187,7 +187,7 @@ def test_the_true_set_is_back_soon_after_nomad_is(
     """
     one, two = replicas("one", "two")
     faults: dict[str, Fault] = {"hangs": hang(), "500": status(500, "No cluster leader")}
-    subject = serving(supervise, one, HEALTH_CHECK="off")
+    subject = start_serving(supervise, one, HEALTH_CHECK="off")
     with Traffic(subject.port, every=0.05) as traffic:
         nomad.fault(cut(), times=1)  # the query that waits ends, as with every outage
         if how == "refused":

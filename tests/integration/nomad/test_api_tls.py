@@ -117,7 +117,7 @@ def test_endpoints_are_followed_over_mutual_tls(
     assert "one" == subject.ready(status=200).text
     subject.offer(two)
     eventually(lambda: "two" == subject.get().text)
-    assert [] == subject.logged("discovery.failed")
+    assert [] == subject.log_lines("discovery.failed")
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -262,9 +262,9 @@ def test_renewed_certificates_are_used_by_the_next_connection(
     secured.nomad.stop()
     secured.nomad.start()
     subject.offer(two)
-    eventually(lambda: "no authority" in subject.logged("discovery.failed")[-1]["reason"])
+    eventually(lambda: "no authority" in subject.log_lines("discovery.failed")[-1]["reason"])
     secured.authority.file.write_bytes(new.file.read_bytes())
-    eventually(lambda: "refuses" in subject.logged("discovery.failed")[-1]["reason"])
+    eventually(lambda: "refuses" in subject.log_lines("discovery.failed")[-1]["reason"])
     assert "one" == subject.get().text
     new.client(Path(told["NOMAD_CLIENT_CERT"]), Path(told["NOMAD_CLIENT_KEY"]))
     eventually(lambda: "two" == subject.get().text, 6)

@@ -51,4 +51,4 @@ def test_D14_a_suspend_does_not_stretch_it(supervise: Supervise, tmp_path: Path)
     assert 0 == subject.wait(10)
     assert subject.run.exited_at
     assert subject.run.exited_at - woke < 5 + EXACT
-    assert subject.logged("ended", reason="deadline")
+    assert subject.log_lines("ended", reason="deadline")

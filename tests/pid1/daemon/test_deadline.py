@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.support.deadlines import EXACT, first_start, lived, on_time
+from tests.support.deadlines import EXACT, first_start, on_time, run_time
 from tests.support.fake_nginx import FakeNginx
 from tests.support.fake_nomad import FakeNomad
 from tests.support.nomad_faults import hang
@@ -36,7 +36,7 @@ def test_D01_it_ends_with_0_when_its_time_is_over(supervise: Supervise, *, pid1:
     assert subject.ready()
 
     assert 0 == subject.wait(15)
-    assert lived(subject) == pytest.approx(5, abs=EXACT)
+    assert run_time(subject) == pytest.approx(5, abs=EXACT)
     assert [] == subject.processes()
 
 
@@ -48,7 +48,7 @@ def test_D01_it_says_so(supervise: Supervise) -> None:
     subject.ready()
     subject.wait(10)
 
-    (line,) = subject.logged("ended", reason="deadline", code=0)
+    (line,) = subject.log_lines("ended", reason="deadline", code=0)
     assert line["drained_in"] < 0.5
     assert subject.ended
     assert ("deadline", 0, 0) == tuple(
@@ -74,11 +74,11 @@ def test_D06_a_reload_is_no_hindrance(replicas: Replicas, *, pid1: bool) -> None
             eventually(lambda: time.time() >= due, every=0.002)
             subject.offer(one, two)
             code = subject.wait(10)
-            assert (0, []) == (code, subject.processes()), subject.said
-            assert on_time(lived(subject), 3), subject.said
-            assert [] == subject.logged("drain.cut_short"), subject.said
+            assert (0, []) == (code, subject.processes()), subject.recent_output
+            assert on_time(run_time(subject), 3), subject.recent_output
+            assert [] == subject.log_lines("drain.cut_short"), subject.recent_output
             swapped = str(two.port) in (subject.home / "run/conf/upstream.conf").read_text()
-            applied = bool(subject.logged("reload.applied", endpoints=2))
+            applied = bool(subject.log_lines("reload.applied", endpoints=2))
             return into, "applied" if applied else "under way" if swapped else "not begun"
 
     with ThreadPoolExecutor(8) as pool:
@@ -98,7 +98,7 @@ def test_D07_an_api_that_hangs_is_no_hindrance(supervise: Supervise, nomad: Fake
     subject.ready()
 
     assert 0 == subject.wait(10)
-    assert on_time(lived(subject), 2)
+    assert on_time(run_time(subject), 2)
 
 
 def test_D07_an_api_that_begins_to_hang(serve: Serve, nomad: FakeNomad, replicas: Replicas) -> None:
@@ -113,7 +113,7 @@ def test_D07_an_api_that_begins_to_hang(serve: Serve, nomad: FakeNomad, replicas
 
     assert 200 == subject.get().status
     assert 0 == subject.wait(10)
-    assert on_time(lived(subject), 3)
+    assert on_time(run_time(subject), 3)
 
 
 @as_pid1_and_plain
@@ -125,11 +125,11 @@ def test_D08_a_check_that_hangs_at_the_start(
 
     The pattern being replaced does this too as PID 1: it never tests a configuration.
     """
-    fake_nginx.now(check="hang")
+    fake_nginx.set(check="hang")
     subject = supervise(TTL="2s", pid1=pid1, NGINX_BINARY=str(fake_nginx))
 
     assert 0 == subject.wait(10)
-    assert on_time(lived(subject), 2)
+    assert on_time(run_time(subject), 2)
     assert [] == subject.processes()
 
 
@@ -143,14 +143,14 @@ def test_D08_a_check_that_hangs_later(
     subject = supervise(TTL="3s", pid1=pid1, NGINX_BINARY=str(fake_nginx))
     subject.ready()
     before = len(fake_nginx.checks)
-    fake_nginx.now(check="hang")
+    fake_nginx.set(check="hang")
     subject.offer(*replicas("one"))
     eventually(lambda: len(fake_nginx.checks) > before, 2.5)
 
     assert 0 == subject.wait(10)
-    assert on_time(lived(subject), 3)
+    assert on_time(run_time(subject), 3)
     assert [] == subject.processes()
-    assert [] == subject.logged("drain.cut_short")
+    assert [] == subject.log_lines("drain.cut_short")
 
 
 def test_D09_a_pause_before_a_respawn_is_no_hindrance(supervise: Supervise) -> None:
@@ -159,7 +159,7 @@ def test_D09_a_pause_before_a_respawn_is_no_hindrance(supervise: Supervise) -> N
     """
     subject = supervise(TTL="4s")
     for death in (1, 2, 3):
-        eventually(lambda death=death: len(subject.logged("nginx.ready")) == death, 3)
+        eventually(lambda death=death: len(subject.log_lines("nginx.ready")) == death, 3)
         if death == 3:
             eventually(lambda: time.time() >= first_start(subject) + 3.5)
         master = subject.nginx_master()
@@ -168,22 +168,22 @@ def test_D09_a_pause_before_a_respawn_is_no_hindrance(supervise: Supervise) -> N
         subject.wait_for_log("nginx.died", deaths=death)
 
     assert 0 == subject.wait(10)
-    assert on_time(lived(subject), 4)
-    assert 3 == len(subject.logged("nginx.started"))
+    assert on_time(run_time(subject), 4)
+    assert 3 == len(subject.log_lines("nginx.started"))
 
 
 def test_D09_an_nginx_that_cannot_stay_alive(supervise: Supervise, fake_nginx: FakeNginx) -> None:
     """
     A deadline while nginx dies again and again by itself ends with 0, not with nginx's code.
     """
-    fake_nginx.now(run="play")
+    fake_nginx.set(run="fake")
     subject = supervise(TTL="4s", NGINX_BINARY=str(fake_nginx))
     subject.wait_for_log("nginx.ready")
-    fake_nginx.now(when="answered", code=1)
+    fake_nginx.set(when="answered", code=1)
     eventually(lambda: time.time() >= first_start(subject) + 2.8)
-    subject.run_inside(f"kill -9 {subject.logged('nginx.started')[0]['pid']}")
+    subject.run_inside(f"kill -9 {subject.log_lines('nginx.started')[0]['pid']}")
     subject.wait_for_log("nginx.died", deaths=3)
 
     assert 0 == subject.wait(10)
-    assert on_time(lived(subject), 4)
-    assert [] == subject.logged("nginx.died", deaths=4)
+    assert on_time(run_time(subject), 4)
+    assert [] == subject.log_lines("nginx.died", deaths=4)

@@ -9,9 +9,9 @@ from collections.abc import Callable
 import psutil
 import pytest
 
-from tests.support.client import asking
-from tests.support.deadlines import EXACT, first_start, lived
-from tests.support.hold import Hold
+from tests.support.client import request_bytes
+from tests.support.deadlines import EXACT, first_start, run_time
+from tests.support.held_connection import HeldConnection
 from tests.support.replica import Replica
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
@@ -27,7 +27,7 @@ def test_D02_what_is_open_at_the_deadline_completes(serve: Serve, replicas: Repl
     (one,) = replicas("one")
     subject = serve(one, TTL="3s")
     eventually(lambda: time.time() >= first_start(subject) + 1.5)
-    with Hold.slow(subject.port, 3) as request:
+    with HeldConnection.slow(subject.port, 3) as request:
         eventually(subject.refuses, 5)
         assert request.open
 
@@ -35,7 +35,7 @@ def test_D02_what_is_open_at_the_deadline_completes(serve: Serve, replicas: Repl
         request.wait(1)
     assert request.answer is not None
     assert (200, "one") == (request.answer.status, request.answer.text)
-    assert 4.3 < lived(subject) < 6
+    assert 4.3 < run_time(subject) < 6
     assert subject.ended
     assert 0 == subject.ended["connections_cut"]
 
@@ -46,7 +46,10 @@ def test_D03_what_outlasts_the_budget_is_cut(serve: Serve, replicas: Replicas) -
     """
     (one,) = replicas("one")
     subject = serve(one, TTL="2s", DRAIN_TIMEOUT="3s")
-    with Hold.slow(subject.port, 60) as first, Hold.slow(subject.port, 60) as second:
+    with (
+        HeldConnection.slow(subject.port, 60) as first,
+        HeldConnection.slow(subject.port, 60) as second,
+    ):
         eventually(lambda: 2 == one.requests["GET /slow"])
 
         assert 0 == subject.wait(15)
@@ -56,7 +59,7 @@ def test_D03_what_outlasts_the_budget_is_cut(serve: Serve, replicas: Replicas) -
             assert request.ended
             assert 1.5 < request.ended - deadline < 3.2
             assert 0 == request.status
-    assert lived(subject) < 2 + 3 + EXACT
+    assert run_time(subject) < 2 + 3 + EXACT
     assert_cut(subject, 2)
 
 
@@ -66,7 +69,10 @@ def test_D04_streams_and_tunnels_are_cut_alike(serve: Serve, replicas: Replicas)
     """
     (one,) = replicas("one")
     subject = serve(one, TTL="2s", DRAIN_TIMEOUT="3s")
-    with Hold.sse(subject.port, 60) as stream, Hold.websocket(subject.port) as tunnel:
+    with (
+        HeldConnection.sse(subject.port, 60) as stream,
+        HeldConnection.websocket(subject.port) as tunnel,
+    ):
         eventually(lambda: (200, 101) == (stream.status, tunnel.status))
         eventually(subject.refuses, 5)
         sofar = len(stream.received)
@@ -81,7 +87,7 @@ def test_D04_streams_and_tunnels_are_cut_alike(serve: Serve, replicas: Replicas)
             assert held.ended
             assert 1.5 < held.ended - deadline < 3.2
         assert stream.answer is None, "a stream that was cut must not look complete"
-    assert lived(subject) < 2 + 3 + EXACT
+    assert run_time(subject) < 2 + 3 + EXACT
     assert_cut(subject, 2)
 
 
@@ -93,18 +99,18 @@ def test_D05_silence_does_not_hold_up_the_end(serve: Serve, replicas: Replicas) 
     """
     (one,) = replicas("one")
     subject = serve(one, TTL="2s")
-    with Hold.silent(subject.port) as silent, Hold.silent(subject.port) as late:
+    with HeldConnection.silent(subject.port) as silent, HeldConnection.silent(subject.port) as late:
         # A worker has accepted both: they survive the listener, and are not reset with it.
         eventually(subject.refuses, 5)
         assert silent.open
-        late.send(asking("/"))
+        late.send(request_bytes("/"))
         late.wait(5)
         assert late.answer is not None
         assert "one" == late.answer.text
 
         assert 0 == subject.wait(20)
         assert 8 < silent.wait(1) < 12
-    assert lived(subject) < 12 + EXACT
+    assert run_time(subject) < 12 + EXACT
     assert subject.ended
     assert 0 == subject.ended["connections_cut"]
 
@@ -118,7 +124,7 @@ def test_D16_hung_workers_do_not_outlast_nomads_patience(
     """
     (one,) = replicas("one")
     subject = serve(one, TTL="1h")
-    with Hold.slow(subject.port, 60):
+    with HeldConnection.slow(subject.port, 60):
         eventually(lambda: one.requests["GET /slow"])
         master = subject.nginx_master()
         assert master
@@ -137,15 +143,15 @@ def lived_until_now(subject: Supervised, ttl: float) -> float:
     """
     Return the seconds from its launch to its deadline.
     """
-    return subject.lasted - lived(subject) + ttl
+    return subject.lasted - run_time(subject) + ttl
 
 
 def assert_cut(subject: Supervised, count: int) -> None:
     """
     Log and ended.json agree on how many connections were cut.
     """
-    (line,) = subject.logged("ended", code=0)
+    (line,) = subject.log_lines("ended", code=0)
     assert count == line["connections_cut"]
     assert subject.ended
     assert count == subject.ended["connections_cut"]
-    assert subject.logged("drain.cut_short")
+    assert subject.log_lines("drain.cut_short")

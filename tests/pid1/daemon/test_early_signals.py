@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.fake_nginx import FakeNginx
-from tests.support.first_moments import listens, passes
 from tests.support.replica import Replica
+from tests.support.startup_timing import blocks_stop_signals, pause
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
 
@@ -29,8 +29,8 @@ def stopped_after(subject: Supervised, delay: float) -> int:
     """
     subject.start()
     with suppress(AssertionError):  # it may be through with what it does already
-        eventually(lambda: listens(subject.pid), 3, 0.0002)
-    passes(delay)
+        eventually(lambda: blocks_stop_signals(subject.pid), 3, 0.0002)
+    pause(delay)
     subject.signal(signal.SIGTERM)
     return subject.wait(8)
 
@@ -117,23 +117,23 @@ def test_P09_hup_and_changes_while_nginx_starts(prepare: Prepare, replicas: Repl
     one, two = replicas("one", "two")
     for _ in range(4):
         subject = prepare(one).start()
-        eventually(lambda of=subject: listens(of.pid), 10, 0.0005)
+        eventually(lambda of=subject: blocks_stop_signals(of.pid), 10, 0.0005)
         sent = 0
-        while not subject.logged("nginx.ready"):
+        while not subject.log_lines("nginx.ready"):
             assert subject.running
             assert subject.lasted < 10, "it never answered"
             sent += 1
             os.kill(subject.pid, signal.SIGHUP)
             if sent % 10 == 0:
                 subject.offer(*((one, two) if sent % 20 else (one,)))
-            passes(0.001)
+            pause(0.001)
         subject.offer(two)
 
         eventually(lambda of=subject: of.get().text == "two")
         assert subject.running
         assert sent > 10
-        assert 1 == len(subject.logged("nginx.started"))
-        assert [] == subject.logged("nginx.died")
+        assert 1 == len(subject.log_lines("nginx.started"))
+        assert [] == subject.log_lines("nginx.died")
         subject.close()
 
 
@@ -146,7 +146,7 @@ def test_P09_a_slow_start_is_not_disturbed(
     one, two = replicas("one", "two")
     subject = prepare(one, NGINX_BINARY=str(slow_to_start(fake_nginx))).start()
     subject.wait_for_log("nginx.started")
-    while not subject.logged("nginx.ready"):
+    while not subject.log_lines("nginx.ready"):
         assert subject.running
         assert subject.lasted < 10, "it never answered"
         subject.signal(signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
@@ -154,8 +154,8 @@ def test_P09_a_slow_start_is_not_disturbed(
         subject.offer(two)
     eventually(lambda: subject.get().text == "two")
 
-    assert 1 == len(subject.logged("nginx.started"))
-    assert [] == subject.logged("nginx.died")
+    assert 1 == len(subject.log_lines("nginx.started"))
+    assert [] == subject.log_lines("nginx.died")
 
 
 def slow_to_start(nginx: FakeNginx) -> Path:

@@ -51,14 +51,14 @@ def test_scripts_run_in_order_before_nginx(prepare: Prepare, replicas: Replicas)
 
     assert "hello" == subject.get("/greet").text
     events = [line["event"] for line in subject.logs]
-    ran = [line["script"] for line in subject.logged("entrypoint.ran")]
+    ran = [line["script"] for line in subject.log_lines("entrypoint.ran")]
     assert ["9-early.sh", "10-late.sh"] == ran
     assert events.index("nginx.started") > max(
         place for place, event in enumerate(events) if event == "entrypoint.ran"
     )
-    (said,) = subject.logged("entrypoint.output", script="9-early.sh")
+    (said,) = subject.log_lines("entrypoint.output", script="9-early.sh")
     assert said["text"].startswith("hello to ")
-    assert "secret" not in subject.said
+    assert "secret" not in subject.recent_output
 
 
 def test_a_script_without_permission_is_ignored_and_said(
@@ -74,7 +74,7 @@ def test_a_script_without_permission_is_ignored_and_said(
     put(subject, "README", "no script")
     subject.start().ready(status=200)
 
-    ignored = {line["script"]: line["reason"] for line in subject.logged("entrypoint.ignored")}
+    ignored = {line["script"]: line["reason"] for line in subject.log_lines("entrypoint.ignored")}
     assert {"10-plain.sh", "20-variables.envsh"} == ignored.keys()
     assert "not executable" in ignored["10-plain.sh"]
     assert not ran.exists()
@@ -92,9 +92,9 @@ def test_a_failing_script_ends_the_start(prepare: Prepare, replicas: Replicas) -
     assert 78 == subject.wait()
     (line,) = subject.errors
     assert "10-bad.sh: it ended with 3" in line
-    assert subject.logged("entrypoint.output", text="no certificate here")
-    assert ["10-bad.sh"] == [line["script"] for line in subject.logged("entrypoint.ran")]
-    assert [] == subject.logged("nginx.started")
+    assert subject.log_lines("entrypoint.output", text="no certificate here")
+    assert ["10-bad.sh"] == [line["script"] for line in subject.log_lines("entrypoint.ran")]
+    assert [] == subject.log_lines("nginx.started")
     assert subject.ended
     assert 78 == subject.ended["code"]
 
@@ -132,7 +132,7 @@ def test_a_stop_signal_ends_a_script_that_hangs(
 
     assert 0 == subject.wait(5)
     assert time.monotonic() - at < 2.0
-    assert [] == subject.logged("nginx.started")
+    assert [] == subject.log_lines("nginx.started")
     assert subject.ended
     assert "stop signal" == subject.ended["reason"]
     assert subject.ended["during"].endswith("10-hangs.sh")
@@ -149,7 +149,7 @@ def test_the_deadline_ends_a_script_that_hangs(prepare: Prepare, replicas: Repli
 
     assert 0 == subject.wait(5)
     began, ended = (
-        datetime.fromisoformat(subject.logged(event)[0]["time"])
+        datetime.fromisoformat(subject.log_lines(event)[0]["time"])
         for event in ("supervisor.started", "ended")
     )
     assert on_time((ended - began).total_seconds(), 2)
@@ -196,4 +196,4 @@ def test_a_job_is_stopped_though_a_script_hangs(prepare: Prepare, nomad: FakeNom
 
     assert 0 == subject.wait(6)
     assert ["DELETE"] == [request.method for request in nomad.requests if "/job/" in request.target]
-    assert subject.logged("job.stop_accepted")
+    assert subject.log_lines("job.stop_accepted")

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from tests.support.fake_nomad import FakeNomad
-from tests.support.hold import Hold
+from tests.support.held_connection import HeldConnection
 from tests.support.nomad_faults import hang
 from tests.support.replica import Replica
 from tests.support.supervised import Supervised
@@ -24,9 +24,9 @@ def test_P16_ctrl_c_drains(serve: Serve, replicas: Replicas) -> None:
     """
     (one,) = replicas("one")
     subject = serve(one, stdout="tty")
-    with Hold.slow(subject.port, 1.5) as request:
+    with HeldConnection.slow(subject.port, 1.5) as request:
         eventually(lambda: one.requests["GET /slow"])
-        subject.run.press(b"\x03")
+        subject.run.type_keys(b"\x03")
 
         assert 0 == subject.wait(5)
         request.wait(1)
@@ -40,12 +40,14 @@ def test_P16_a_second_ctrl_c_makes_it_fast(serve: Serve, replicas: Replicas) -> 
     """
     (one,) = replicas("one")
     subject = serve(one, stdout="tty", STOP_TIMEOUT="60s")
-    with Hold.slow(subject.port, 60):
+    with HeldConnection.slow(subject.port, 60):
         eventually(lambda: one.requests["GET /slow"])
-        subject.run.press(b"\x03")
-        eventually(lambda: "draining" in subject.said)  # no JSON: the terminal echoes ^C before it
+        subject.run.type_keys(b"\x03")
+        eventually(
+            lambda: "draining" in subject.recent_output
+        )  # no JSON: the terminal echoes ^C before it
         at = time.monotonic()
-        subject.run.press(b"\x03")
+        subject.run.type_keys(b"\x03")
 
         assert 0 == subject.wait(5)
         assert time.monotonic() - at < 1.0
@@ -81,7 +83,7 @@ def test_P19_a_hanging_nomad_does_not_prolong_a_drain(
     nomad.fault(hang())
     subject.signal(signal.SIGHUP)
     eventually(lambda: len(nomad.requests) > asked)
-    with Hold.slow(subject.port, 60):
+    with HeldConnection.slow(subject.port, 60):
         eventually(lambda: one.requests["GET /slow"])
         at = time.monotonic()
         subject.signal(signal.SIGTERM)

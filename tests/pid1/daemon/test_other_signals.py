@@ -42,7 +42,7 @@ def test_P06_hup_asks_discovery_again(nomad: FakeNomad, serve: Serve, replicas: 
     assert nomad.requests[asked].query.get("index", "0") == "0"
     subject.wait_for_log("reload.unchanged", 2.0)
     assert before == nginx_of(subject)
-    assert 1 == len(subject.logged("reload.applied"))
+    assert 1 == len(subject.log_lines("reload.applied"))
     assert subject.running
 
 
@@ -64,7 +64,7 @@ def test_P06_hup_reads_included_files_again(serve: Serve, replicas: Replicas) ->
         before = nginx_of(subject)
         subject.write_in(folder, "more.conf", text)  # type: ignore[arg-type]
         subject.signal(signal.SIGHUP)
-        eventually(lambda wanted=number: len(subject.logged("reload.applied")) == wanted, 5)
+        eventually(lambda wanted=number: len(subject.log_lines("reload.applied")) == wanted, 5)
 
         assert before[0] == nginx_of(subject)[0]
         eventually(lambda old={*before[1]}: old.isdisjoint(subject.nginx_workers()), 2)
@@ -163,7 +163,7 @@ def test_P22_a_storm_of_signals_costs_little(
     assert len(subject.logs) < STORM / 20
     assert itself.memory_info().rss - quiet < 8 * MEGABYTE
     assert master == subject.nginx_master()
-    assert [] == subject.logged("reload.failed")
+    assert [] == subject.log_lines("reload.failed")
     assert subject.running
     assert [three.name] * 10 == [subject.get().text for _ in range(10)]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.deadlines import ended_at, first_start, lived, on_time, write_record
+from tests.support.deadlines import ended_at, first_start, on_time, run_time, write_record
 from tests.support.fake_nginx import FakeNginx
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
@@ -34,7 +34,7 @@ def test_D10_a_restart_has_what_is_left(supervise: Supervise) -> None:
 
     assert record == subject.state
     assert 0 == subject.wait(12)
-    assert on_time(lived(subject), 8)
+    assert on_time(run_time(subject), 8)
 
 
 def test_D10_a_recorded_deadline_ahead_is_kept(supervise: Supervise, tmp_path: Path) -> None:
@@ -68,12 +68,12 @@ def test_D11_past_its_deadline_it_never_opens_the_port(
             subject = supervise(LISTEN_PORT=str(port), **settings)
             assert 0 == subject.wait(10)
             lives.append(subject.lasted)
-            (line,) = subject.logged("ended", code=0)
+            (line,) = subject.log_lines("ended", code=0)
             assert "deadline passed before this start" == line["reason"]
             assert folder in line["hint"]
 
     assert min(lives) <= 1
-    assert [] == [*fake_nginx.births, *fake_nginx.checks]
+    assert [] == [*fake_nginx.runs, *fake_nginx.checks]
     assert (
         "deadline passed before this start"
         == json.loads((tmp_path / "state" / "ended.json").read_text())["reason"]
@@ -91,7 +91,7 @@ def test_D11_a_restart_after_the_end_ends_again(supervise: Supervise) -> None:
     for _ in range(2):
         assert 0 == subject.start().wait(10)
         assert subject.lasted < 3
-        assert [] == subject.logged("nginx.started")
+        assert [] == subject.log_lines("nginx.started")
 
 
 def test_D18_another_allocations_record_does_not_count(

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.deadlines import lived, on_time
+from tests.support.deadlines import on_time, run_time
 from tests.support.replica import Replica
 from tests.support.supervised import Supervised
 from tests.support.traffic import Traffic
@@ -38,7 +38,7 @@ def test_P18_an_output_that_nobody_reads_delays_nothing(prepare: Serve, replicas
         traffic.stop()
 
     assert 0 == subject.wait(5)
-    assert on_time(lived(subject), 10)
+    assert on_time(run_time(subject), 10)
     assert [] == traffic.failures
     assert subject.ended is not None
     assert ("deadline", 0) == (subject.ended["reason"], subject.ended["code"])
@@ -68,10 +68,10 @@ def test_P21_a_stopped_program_misses_nothing(serve: Serve, replicas: Replicas, 
     if ttl == "14s":
         eventually(lambda: subject.get().text == "three", 3.0)
         assert 0 == subject.wait(8)
-        assert on_time(lived(subject), 14)
-        assert 2 == len(subject.logged("reload.applied"))
+        assert on_time(run_time(subject), 14)
+        assert 2 == len(subject.log_lines("reload.applied"))
     else:
         assert 0 == subject.wait(2)
         assert time.monotonic() - back < 1.5
-    assert [] == subject.logged("reload.failed")
-    assert [] == subject.logged("nginx.unresponsive")
+    assert [] == subject.log_lines("reload.failed")
+    assert [] == subject.log_lines("nginx.unresponsive")

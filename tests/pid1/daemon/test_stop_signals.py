@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.hold import Hold
+from tests.support.held_connection import HeldConnection
 from tests.support.replica import Replica
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
@@ -37,7 +37,7 @@ def test_P05_a_stop_signal_drains(serve: Serve, replicas: Replicas, number: int)
     """
     (one,) = replicas("one")
     subject = serve(one)
-    with Hold.slow(subject.port, 1.5) as request:
+    with HeldConnection.slow(subject.port, 1.5) as request:
         eventually(lambda: one.requests["GET /slow"])
         subject.signal(number)
         eventually(subject.refuses, 1.0)
@@ -59,7 +59,7 @@ def test_P05_without_open_requests_a_stop_is_quick(serve: Serve, replicas: Repli
     subject.signal(signal.SIGTERM)
 
     assert 0 == subject.wait(5)
-    assert subject.gone_at - at < 1.0
+    assert subject.exit_time - at < 1.0
     assert subject.ended is not None
     assert ("stop signal", 0, 0) == tuple(
         subject.ended[name] for name in ("reason", "code", "connections_cut")
@@ -73,7 +73,7 @@ def test_P07_a_second_stop_signal_makes_it_fast(serve: Serve, replicas: Replicas
     """
     (one,) = replicas("one")
     subject = serve(one, STOP_TIMEOUT="60s")
-    with Hold.slow(subject.port, 60) as request:
+    with HeldConnection.slow(subject.port, 60) as request:
         eventually(lambda: one.requests["GET /slow"])
         subject.signal(signal.SIGTERM)
         eventually(subject.refuses, 1.0)
@@ -82,7 +82,7 @@ def test_P07_a_second_stop_signal_makes_it_fast(serve: Serve, replicas: Replicas
         subject.signal(signal.SIGTERM)
 
         assert 0 == subject.wait(5)
-        assert subject.gone_at - at < 1.0
+        assert subject.exit_time - at < 1.0
         request.wait(1)
     assert request.answer is None
     assert 1 == subject.logs[-1]["connections_cut"]
@@ -98,13 +98,13 @@ def test_P07_a_third_stop_signal_kills(serve: Serve, replicas: Replicas, *, pid1
     freeze(subject)
     for number in STOP_SIGNALS[:2]:
         subject.signal(number)
-    eventually(lambda: subject.logged("stop.escalated"), 1.0)
+    eventually(lambda: subject.log_lines("stop.escalated"), 1.0)
     at = time.monotonic()
     subject.signal(signal.SIGTERM)
 
     assert 0 == subject.wait(5)
-    assert subject.gone_at - at < 0.5
-    assert subject.logged("drain.killed")
+    assert subject.exit_time - at < 0.5
+    assert subject.log_lines("drain.killed")
     eventually(lambda: [] == subject.processes(), 1.0)
 
 
@@ -115,14 +115,18 @@ def test_P07_one_stop_signal_ends_within_stop_timeout(serve: Serve, replicas: Re
     (one,) = replicas("one")
     subject = serve(one)
     port = subject.port
-    with Hold.slow(port, 60), Hold.sse(port, 60), Hold.websocket(port) as tunnel:
+    with (
+        HeldConnection.slow(port, 60),
+        HeldConnection.sse(port, 60),
+        HeldConnection.websocket(port) as tunnel,
+    ):
         eventually(lambda: one.requests["GET /slow"] and one.requests["GET /sse"])
         eventually(lambda: tunnel.status == 101)
         at = time.monotonic()
         subject.signal(signal.SIGTERM)
 
         assert 0 == subject.wait(8)
-        assert 2.9 < subject.gone_at - at < 4.2
+        assert 2.9 < subject.exit_time - at < 4.2
     assert 3 == subject.logs[-1]["connections_cut"]
 
 
@@ -136,5 +140,5 @@ def test_P07_stopped_processes_are_killed_in_time(serve: Serve, replicas: Replic
     subject.signal(signal.SIGTERM)
 
     assert 0 == subject.wait(6)
-    assert 1.6 < subject.gone_at - at < 2.3
+    assert 1.6 < subject.exit_time - at < 2.3
     assert "still_running" not in subject.logs[-1]

@@ -26,7 +26,7 @@ def test_D15_no_limit(supervise: Supervise, ttl: str) -> None:
     subject.signal(signal.SIGTERM)
 
     assert 0 == subject.wait(10)
-    (line,) = subject.logged("deadline.set")
+    (line,) = subject.log_lines("deadline.set")
     assert ("TTL=never", None) == (line["origin"], line.get("remaining"))
     assert subject.state
     assert subject.state["deadline"] is None
@@ -44,7 +44,7 @@ def test_D15_a_day_or_ten_years(supervise: Supervise, ttl: str | None, seconds: 
     subject.signal(signal.SIGTERM)
 
     assert 0 == subject.wait(10)
-    (line,) = subject.logged("deadline.set")
+    (line,) = subject.log_lines("deadline.set")
     assert line["remaining"] == pytest.approx(seconds, abs=1)
 
 

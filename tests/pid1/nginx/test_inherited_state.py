@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fake_nginx import Birth, FakeNginx
+from tests.support.fake_nginx import FakeNginx, Invocation
 from tests.support.fake_nomad import Endpoint
 from tests.support.replica import Replica
 from tests.support.subjects import Launch, Subject
@@ -88,12 +88,12 @@ def born(prepare: Prepare, replicas: Replicas) -> Callable[..., Supervised]:
 
 
 @pytest.fixture
-def birth(born: Callable[..., Supervised], fake_nginx: FakeNginx) -> Birth:
+def birth(born: Callable[..., Supervised], fake_nginx: FakeNginx) -> Invocation:
     """
     How the kernel saw nginx when it was run.
     """
     born(NGINX_BINARY=str(fake_nginx))
-    (only,) = fake_nginx.births
+    (only,) = fake_nginx.runs
     return only
 
 
@@ -104,7 +104,7 @@ def nginx_of(subject: Supervised) -> list[int]:
     return [pid for pid in (subject.nginx_master(), *subject.nginx_workers()) if pid]
 
 
-def test_P17_the_environment_is_empty(birth: Birth) -> None:
+def test_P17_the_environment_is_empty(birth: Invocation) -> None:
     """
     TZ and PATH and nothing else are given to nginx: no token, no setting.
     """
@@ -121,7 +121,7 @@ def test_P17_no_token_is_in_nginx_s_memory_of_its_start(born: Callable[..., Supe
         assert SECRET.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
 
 
-def test_P17_no_descriptor_is_inherited(birth: Birth) -> None:
+def test_P17_no_descriptor_is_inherited(birth: Invocation) -> None:
     """
     Its stdin is /dev/null, nothing beyond stderr is open: neither ours nor our parent's.
     """
@@ -145,7 +145,7 @@ def test_P17_the_running_nginx_holds_no_file_of_ours(born: Callable[..., Supervi
         assert others <= {"socket", "anon_inode", "/dev/null"}
 
 
-def test_P17_no_signal_is_blocked_or_ignored(birth: Birth) -> None:
+def test_P17_no_signal_is_blocked_or_ignored(birth: Invocation) -> None:
     """
     Every signal is at its default when nginx is born, though the program blocks all of them and
     its parent ignored some.

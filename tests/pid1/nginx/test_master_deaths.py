@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.fake_nginx import FakeNginx
-from tests.support.hold import Hold
+from tests.support.held_connection import HeldConnection
 from tests.support.replica import Replica
 from tests.support.supervised import Supervised
 from tests.support.traffic import Traffic
@@ -38,11 +38,11 @@ def test_P02_the_code_of_an_nginx_that_keeps_ending_is_ours(
     """
     When nginx answers, exits, and does so four times, its code is the program's, but 70 for a 0.
     """
-    fake_nginx.now(run="play", when="answered", after=0.05, code=code, complaint="out of luck")
+    fake_nginx.set(run="fake", when="answered", after=0.05, code=code, complaint="out of luck")
     subject = prepare(NGINX_BINARY=str(fake_nginx)).start()
 
     assert (code or 70) == subject.wait(20)
-    assert 4 == len(fake_nginx.births)
+    assert 4 == len(fake_nginx.runs)
     assert subject.ended is not None
     assert (code or 70, "out of luck") == (subject.ended["code"], subject.ended["message"])
     assert (code or 70, "out of luck") == (subject.logs[-1]["code"], subject.logs[-1]["message"])
@@ -55,11 +55,11 @@ def test_P02_an_nginx_that_never_answered_is_unavailable(
     """
     An nginx that ends before its first answer means 69 at once, whatever its code.
     """
-    fake_nginx.now(run="play", answers=False, when="started", code=code, complaint="out of luck")
+    fake_nginx.set(run="fake", answers=False, when="started", code=code, complaint="out of luck")
     subject = prepare(NGINX_BINARY=str(fake_nginx)).start()
 
     assert 69 == subject.wait(10)
-    assert 1 == len(fake_nginx.births)
+    assert 1 == len(fake_nginx.runs)
     assert (69, "out of luck") == (subject.logs[-1]["code"], subject.logs[-1]["message"])
 
 
@@ -70,11 +70,11 @@ def test_P03_an_nginx_that_keeps_dying_by_a_signal(
     """
     When nginx answers, dies by a signal, and does so four times, the code is 128 and the signal.
     """
-    fake_nginx.now(run="play", when="answered", after=0.05, signal=number)
+    fake_nginx.set(run="fake", when="answered", after=0.05, signal=number)
     subject = prepare(NGINX_BINARY=str(fake_nginx)).start()
 
     assert code == subject.wait(20)
-    assert 4 == len(fake_nginx.births)
+    assert 4 == len(fake_nginx.runs)
     assert subject.ended is not None
     assert code == subject.ended["code"]
 
@@ -86,11 +86,11 @@ def test_P03_dying_before_the_first_answer_is_unavailable(
     """
     A death by a signal before the first answer means 69 as well.
     """
-    fake_nginx.now(run="play", answers=False, when="started", signal=number)
+    fake_nginx.set(run="fake", answers=False, when="started", signal=number)
     subject = prepare(NGINX_BINARY=str(fake_nginx)).start()
 
     assert 69 == subject.wait(10)
-    assert 1 == len(fake_nginx.births)
+    assert 1 == len(fake_nginx.runs)
 
 
 def test_P10_a_killed_master_is_replaced_within_a_second(serve: Serve, replicas: Replicas) -> None:
@@ -101,7 +101,7 @@ def test_P10_a_killed_master_is_replaced_within_a_second(serve: Serve, replicas:
     one, two = replicas("one", "two")
     subject = serve(one)
     master, workers = master_of(subject), subject.nginx_workers()
-    with Hold.slow(subject.port, 2) as request, Traffic(subject.port) as traffic:
+    with HeldConnection.slow(subject.port, 2) as request, Traffic(subject.port) as traffic:
         eventually(lambda: one.requests["GET /slow"])
         eventually(lambda: traffic.answered["one"])
         at = time.monotonic()
@@ -109,7 +109,9 @@ def test_P10_a_killed_master_is_replaced_within_a_second(serve: Serve, replicas:
         fresh = eventually(lambda: {*subject.nginx_workers()} - {*workers}, 1.0, 0.005)
         subject.wait_for_log("nginx.died", 1.0, code=137, deaths=1)
         subject.wait_for_log("nginx.orphans_quit", 1.0)
-        assert [len(workers)] == [line["workers"] for line in subject.logged("nginx.orphans_quit")]
+        assert [len(workers)] == [
+            line["workers"] for line in subject.log_lines("nginx.orphans_quit")
+        ]
         subject.wait_for_log("nginx.ready", 1.0, pid=inside(subject, master_of(subject)))
         back = time.monotonic()
         assert back - at < 1.0
@@ -148,7 +150,7 @@ def test_P11_the_fourth_death_within_a_minute_is_given_up_on(
         os.kill(master_of(subject), number)
         subject.wait_for_log("nginx.died", deaths=death)
         if death < 4:
-            eventually(lambda wanted=death + 1: len(subject.logged("nginx.ready")) == wanted, 5)
+            eventually(lambda wanted=death + 1: len(subject.log_lines("nginx.ready")) == wanted, 5)
             assert 200 == subject.ready(status=200).status
 
     assert code == subject.wait(2)
@@ -173,5 +175,5 @@ def test_P12_killed_workers_are_nginx_s_own_business(serve: Serve, replicas: Rep
 
     assert subject.running
     assert master == subject.nginx_master()
-    assert [] == subject.logged("nginx.died")
+    assert [] == subject.log_lines("nginx.died")
     assert [] == subject.zombies()

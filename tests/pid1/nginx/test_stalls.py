@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.support.deadlines import lived, on_time
+from tests.support.deadlines import on_time, run_time
 from tests.support.fake_nginx import REAL, FakeNginx
 from tests.support.replica import Replica
 from tests.support.supervised import Supervised
@@ -79,16 +79,16 @@ def test_P13_an_nginx_that_stays_without_workers_is_not_hidden(
     Where nothing brings the workers back, nginx is replaced again and again, and in the end the
     program ends with a code that is not 0.
     """
-    fake_nginx.now(run="play")
+    fake_nginx.set(run="fake")
     quick = {"VERIFY_TIMEOUT": "500ms", "START_TIMEOUT": "1s"}
     subject = prepare(*replicas("one"), NGINX_BINARY=str(fake_nginx), **quick).start()
     subject.wait_for_log("reload.applied", mode="serve")
-    fake_nginx.now(workers=0, answers=False)
+    fake_nginx.set(workers=0, answers=False)
     subject.wait_for_log("nginx.unresponsive", 5.0)
 
     assert 69 == subject.wait(20)
-    assert 4 == len(fake_nginx.births)
-    assert subject.logged("nginx.replaced")
+    assert 4 == len(fake_nginx.runs)
+    assert subject.log_lines("nginx.replaced")
     assert subject.logs[-1]["reason"]
 
 
@@ -105,7 +105,7 @@ def test_P14_a_stopped_master_holds_up_no_reload_for_ever(serve: Serve, replicas
     assert "one" == subject.get().text  # the workers serve on
 
     eventually(lambda: subject.get().text == "two", 6.0)
-    assert [] == subject.logged("nginx.died")
+    assert [] == subject.log_lines("nginx.died")
 
 
 def test_P14_a_stopped_nginx_is_brought_back(serve: Serve, replicas: Replicas) -> None:
@@ -130,7 +130,7 @@ def test_P14_a_stopped_master_holds_up_no_deadline(serve: Serve, replicas: Repli
     os.kill(subject.nginx_master() or 0, signal.SIGSTOP)
 
     assert 0 == subject.wait(8)
-    assert on_time(lived(subject), 2 + 1.7)  # killed 0.3 s before the end
-    assert subject.logged("drain.killed")
+    assert on_time(run_time(subject), 2 + 1.7)  # killed 0.3 s before the end
+    assert subject.log_lines("drain.killed")
     assert subject.ended is not None
     assert "deadline" == subject.ended["reason"]

@@ -38,12 +38,12 @@ def test_P01_orphans_that_end_during_reloads_are_buried(serve: Serve, replicas: 
     while orphans & {p.pid for p in subject.processes()}:
         wanted += 1
         subject.offer(*((one, two) if wanted % 2 else (one,)))
-        eventually(lambda least=wanted: len(subject.logged("reload.applied")) > least)
+        eventually(lambda least=wanted: len(subject.log_lines("reload.applied")) > least)
 
     eventually(lambda: [] == subject.zombies(), 2.0, what="no zombie")
     assert wanted >= 2
-    assert [] == subject.logged("reload.failed")
-    assert [] == subject.logged("nginx.died")
+    assert [] == subject.log_lines("reload.failed")
+    assert [] == subject.log_lines("nginx.died")
     assert 200 == subject.get().status
 
 
@@ -58,10 +58,10 @@ def test_P04_every_failing_check_is_seen_to_fail(serve: Serve, replicas: Replica
     subject.write_in("conf.d", "bad.conf", "no_such_directive on;\n")
     for failures in range(1, FAILURES + 1):
         subject.signal(signal.SIGHUP)
-        eventually(lambda seen=failures: len(subject.logged("reload.failed")) >= seen, 5, 0.002)
+        eventually(lambda seen=failures: len(subject.log_lines("reload.failed")) >= seen, 5, 0.002)
 
-    assert 1 == len(subject.logged("reload.applied"))
-    assert all("no_such_directive" in line["reason"] for line in subject.logged("reload.failed"))
+    assert 1 == len(subject.log_lines("reload.applied"))
+    assert all("no_such_directive" in line["reason"] for line in subject.log_lines("reload.failed"))
     assert live == (subject.home / "run" / "conf").readlink()
     assert workers == subject.nginx_workers()
     assert "one" == subject.get().text
@@ -106,7 +106,7 @@ def test_P15_its_orphans_are_adopted_and_buried(serve: Serve, replicas: Replicas
         os.kill(pid, signal.SIGCONT)
 
     eventually(lambda: not any(map(psutil.pid_exists, workers)), 2.0)
-    eventually(lambda: len(subject.logged("nginx.ready")) == 2)
+    eventually(lambda: len(subject.log_lines("nginx.ready")) == 2)
     assert "one" == subject.ready(status=200).text
     assert [] == subject.zombies()
 

@@ -56,7 +56,9 @@ def test_D12_a_damaged_record_does_not_count(
     line = subject.wait_for_log("deadline.set")
 
     assert line["remaining"] == pytest.approx(7200, abs=1)
-    assert [w for w in subject.logs if w["level"] == "warning" and w["event"] in SAYS], subject.said
+    assert [w for w in subject.logs if w["level"] == "warning" and w["event"] in SAYS], (
+        subject.recent_output
+    )
     eventually(lambda: (state := subject.state) and state["first_start"] >= began - 0.1)
 
 
@@ -80,7 +82,7 @@ def test_D12_an_unusable_folder_is_only_warned_of(
     assert 0 == subject.wait(10)
     assert 2.9 <= subject.lasted <= 7  # neither at once nor never; D01 is about being exact
     if "old" != subject.subject.name:
-        assert subject.logged("state.not_saved", level="warning")
+        assert subject.log_lines("state.not_saved", level="warning")
 
 
 def test_D12_a_recorded_extension_is_kept(supervise: Supervise, tmp_path: Path) -> None:

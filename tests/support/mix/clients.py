@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
-from tests.support.mix.asking import Line, Outcome, ask
+from tests.support.mix.request import Line, Outcome, ask
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from tests.support.mix.flight import Flight
+from tests.support.mix.in_flight import Flight
 
 #: How long an idle connection is kept, in seconds: what uvicorn does.
 _IDLE = 5.0

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tests.support.mix import clients
 from tests.support.mix.by_hand import by_hand
-from tests.support.mix.farm import context, farm
-from tests.support.mix.story import Story
+from tests.support.mix.changes import Story
+from tests.support.mix.replica_pool import context, farm
 from tests.support.mix.verdict import Verdict, judged
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
@@ -80,7 +80,7 @@ def mixed(
             judged(clients.read(theirs), story.kills, control.routes()),
             twice,
             time.monotonic() - began,
-            [*subject.logged("reload.deferred"), *subject.logged("generation.ended")],
+            [*subject.log_lines("reload.deferred"), *subject.log_lines("generation.ended")],
         )
 
 
@@ -116,7 +116,7 @@ def _routes(subject: Supervised) -> dict[int, str]:
     configuration hands it on, and who takes it writes a line of its own.
     """
     found: dict[int, str] = {}
-    for line in subject.logged("request"):
+    for line in subject.log_lines("request"):
         number, upstream = str(line.get("agent", "")), str(line.get("endpoint", ""))
         if number.isdecimal() and (not upstream.startswith("unix:") or int(number) not in found):
             found[int(number)] = upstream

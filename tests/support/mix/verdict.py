@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tests.support.mix.asking import Outcome
-from tests.support.mix.farm import Kill
+from tests.support.mix.replica_pool import Kill
+from tests.support.mix.request import Outcome
 
 #: So long before a replica was killed its client may have been told of an end: the clocks are read
 #: by different processes.
@@ -19,14 +19,14 @@ _SETTLING = 0.3
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """
-    The failures of one balancer: `aloft` are those that a killed replica had begun, `unread` the
+    The failures of one balancer: `in_flight` are those that a killed replica had begun, `unread` the
     POSTs that nginx says it had sent to one which was killed before it read them, `faults` the
     rest.  `stood_still` asked on a kept connection right after their own process had no time:
     longer than any server keeps a connection for sure.
     """
 
     outcomes: Sequence[Outcome]
-    aloft: Sequence[Outcome]
+    in_flight: Sequence[Outcome]
     unread: Sequence[Outcome]
     faults: Sequence[Outcome]
     stood_still: Sequence[Outcome]
@@ -34,19 +34,19 @@ class Verdict:
 
     def __str__(self) -> str:
         kinds = Counter(each.kind for each in self.outcomes)
-        lost = Counter(each.kind for each in (*self.aloft, *self.unread))
+        lost = Counter(each.kind for each in (*self.in_flight, *self.unread))
         lines = [
             f"{len(self.outcomes)} requests ({', '.join(f'{n} {k}' for k, n in kinds.items())})",
             f"{len(self.faults)} failed",
             f"{len(self.stood_still)} after a standstill of the clients",
             (
-                f"{len(self.aloft)} executing and {len(self.unread)} unread on a killed replica"
+                f"{len(self.in_flight)} executing and {len(self.unread)} unread on a killed replica"
                 f" ({', '.join(f'{n} {k}' for k, n in lost.items())})"
             ),
         ]
         groups = Counter(
             f"{each.kind}, {'fresh' if each.is_fresh else 'reused'} connection,"
-            f" {each.phase}, status {each.status}: {each.trouble[:60]}"
+            f" {each.phase}, status {each.status}: {each.error[:60]}"
             for each in self.faults
         )
         return "; ".join(lines) + "".join(f"\n  {n} x {what}" for what, n in groups.most_common())
@@ -58,7 +58,7 @@ class Verdict:
         """
         return "\n".join(
             f"{each.at:.3f}-{each.ended:.3f} {each.number} {each.kind} reused={each.reused}"
-            f" {each.phase} {each.status} {each.replica} {each.trouble}"
+            f" {each.phase} {each.status} {each.replica} {each.error}"
             f" upstream {self.routes.get(each.number, 'none logged')}"
             for each in self.faults
         )
@@ -73,20 +73,20 @@ def judged(
     kills = list(kills)
     standstills = [each for each in outcomes if not each.number]
     outcomes = [each for each in outcomes if each.number]
-    aloft, unread, faults, stood_still = [], [], [], []
+    in_flight, unread, faults, stood_still = [], [], [], []
     for each in outcomes:
-        if not each.trouble:
+        if not each.error:
             continue
         route = routes.get(each.number, "")
         if any(_had_begun(each, kill) for kill in kills):
-            aloft.append(each)
+            in_flight.append(each)
         elif any(_was_sent(each, kill, route) for kill in kills):
             unread.append(each)
         elif any(_followed(each, standstill) for standstill in standstills):
             stood_still.append(each)
         else:
             faults.append(each)
-    return Verdict(outcomes, aloft, unread, faults, stood_still, routes)
+    return Verdict(outcomes, in_flight, unread, faults, stood_still, routes)
 
 
 def _had_begun(outcome: Outcome, kill: Kill) -> bool:
@@ -94,7 +94,7 @@ def _had_begun(outcome: Outcome, kill: Kill) -> bool:
     Tell whether the replica was executing it, and it is something that nobody could repeat.
     """
     return (
-        outcome.number in kill.aloft
+        outcome.number in kill.in_flight
         and outcome.ended >= kill.at - _SLACK
         and (outcome.kind.endswith("POST") or outcome.phase == "body")
     )

@@ -9,17 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from tests.support.first_moments import listens, passes
+from tests.support.exec_process import ExecProcess
+from tests.support.startup_timing import blocks_stop_signals, pause
 from tests.support.waiting import eventually
-from tests.support.wrapped import Wrapped
 from tools import onefile
 
-Wrap = Callable[..., Wrapped]
+RunExec = Callable[..., ExecProcess]
 
 SIDE_BY_SIDE = 3
 
 
-def test_a_stop_right_after_the_start(wrap: Wrap, tmp_path: Path) -> None:
+def test_a_stop_right_after_the_start(run_exec: RunExec, tmp_path: Path) -> None:
     """
     TERM at every second millisecond of the first eighty, counted from the first instruction of the
     one file: exit 0, whether the command had been started by then or not.
@@ -27,10 +27,10 @@ def test_a_stop_right_after_the_start(wrap: Wrap, tmp_path: Path) -> None:
     file = onefile.make(tmp_path / "autoexit.pyz")
 
     def stopped_after(delay: float) -> tuple[int, str]:
-        subject = wrap("sleep", "60", exec_words=(sys.executable, "-I", str(file)))
+        subject = run_exec("sleep", "60", exec_words=(sys.executable, "-I", str(file)))
         with suppress(AssertionError):  # it may be through with what it does already
-            eventually(lambda: listens(subject.pid), 3, 0.0002)
-        passes(delay)
+            eventually(lambda: blocks_stop_signals(subject.pid), 3, 0.0002)
+        pause(delay)
         subject.signal(signal.SIGTERM)
         return subject.wait(8), str(subject.ended["reason"])
 

@@ -14,16 +14,16 @@ import psutil
 import pytest
 
 from supervisor.cli.exec import subreaper
+from tests.support.exec_process import ExecProcess
 from tests.support.waiting import eventually
-from tests.support.wrapped import Wrapped
 
-Wrap = Callable[..., Wrapped]
+RunExec = Callable[..., ExecProcess]
 
 ORPHANS = 200
 
 
 @pytest.mark.parametrize("pid1", [True, False])
-def test_orphans_are_buried(wrap: Wrap, pid1: bool) -> None:  # noqa: FBT001
+def test_orphans_are_buried(run_exec: RunExec, pid1: bool) -> None:  # noqa: FBT001
     """
     Two hundred orphans end while the command runs on: two seconds later no zombie is left, and
     none of them was taken for the command.
@@ -32,7 +32,7 @@ def test_orphans_are_buried(wrap: Wrap, pid1: bool) -> None:  # noqa: FBT001
         f"i=0; while [ $i -lt {ORPHANS} ]; do (sleep 0.$((i % 9)) &); i=$((i + 1)); done;"
         " echo born; exec sleep 60"
     )
-    subject = wrap("sh", "-c", script, pid1=pid1)
+    subject = run_exec("sh", "-c", script, pid1=pid1)
     subject.wait_for_text("born")
 
     eventually(lambda: {"sleep"} >= {p.name for p in subject.processes() if p.pid != subject.pid})
@@ -41,12 +41,12 @@ def test_orphans_are_buried(wrap: Wrap, pid1: bool) -> None:  # noqa: FBT001
 
 
 @pytest.mark.parametrize("pid1", [True, False])
-def test_a_command_that_goes_to_the_background_has_ended(wrap: Wrap, pid1: bool) -> None:  # noqa: FBT001
+def test_a_command_that_goes_to_the_background_has_ended(run_exec: RunExec, pid1: bool) -> None:  # noqa: FBT001
     """
     A daemon that forks itself away is not waited for: the run ends with the command's code, and
     what it left is killed, even in a session of its own, and counted.
     """
-    subject = wrap("sh", "-c", "setsid sleep 61 & sleep 62 & sleep 0.3; exit 4", pid1=pid1)
+    subject = run_exec("sh", "-c", "setsid sleep 61 & sleep 62 & sleep 0.3; exit 4", pid1=pid1)
     subject.wait_for_line("exec.started")
     eventually(lambda: 2 <= sum(p.name == "sleep" for p in subject.processes()))
     left = [psutil.Process(p.pid) for p in subject.processes() if p.name == "sleep"]
@@ -57,12 +57,12 @@ def test_a_command_that_goes_to_the_background_has_ended(wrap: Wrap, pid1: bool)
 
 
 @pytest.mark.parametrize("pid1", [True, False])
-def test_nothing_is_left_at_the_deadline(wrap: Wrap, pid1: bool) -> None:  # noqa: FBT001
+def test_nothing_is_left_at_the_deadline(run_exec: RunExec, pid1: bool) -> None:  # noqa: FBT001
     """
     A family that ignores every signal, each in a session of its own, is gone with the end.
     """
     deep = "trap '' TERM; setsid sh -c \"trap '' TERM; setsid sleep 63 & sleep 64\" & sleep 65"
-    subject = wrap("sh", "-c", deep, TTL="1s", DRAIN_TIMEOUT="1s", pid1=pid1)
+    subject = run_exec("sh", "-c", deep, TTL="1s", DRAIN_TIMEOUT="1s", pid1=pid1)
     eventually(lambda: 3 == sum(p.name == "sleep" for p in subject.processes()))
     left = [psutil.Process(p.pid) for p in subject.processes()]
 
@@ -70,11 +70,11 @@ def test_nothing_is_left_at_the_deadline(wrap: Wrap, pid1: bool) -> None:  # noq
     assert not any(process.is_running() for process in left)
 
 
-def test_killed_it_takes_the_command_with_it(wrap: Wrap) -> None:
+def test_killed_it_takes_the_command_with_it(run_exec: RunExec) -> None:
     """
     Where it is not PID 1, SIGKILL of it ends the command too, by TERM.
     """
-    subject = wrap(
+    subject = run_exec(
         "sh", "-c", "trap 'echo got-TERM; exit' TERM; echo ready; sleep 66 & wait", pid1=False
     )
     subject.wait_for_text("ready")
@@ -89,12 +89,12 @@ def test_killed_it_takes_the_command_with_it(wrap: Wrap) -> None:
     subject.wait_for_text("got-TERM")
 
 
-def test_without_ctypes_it_says_what_it_cannot(wrap: Wrap, tmp_path: Path) -> None:
+def test_without_ctypes_it_says_what_it_cannot(run_exec: RunExec, tmp_path: Path) -> None:
     """
     A Python built without ctypes runs the command all the same, and says that orphans may escape.
     """
     (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['ctypes'] = None")
-    subject = wrap("sh", "-c", "exit 3", pid1=False, PYTHONPATH=str(tmp_path))
+    subject = run_exec("sh", "-c", "exit 3", pid1=False, PYTHONPATH=str(tmp_path))
 
     assert 3 == subject.wait()
     assert "cannot adopt" in subject.wait_for_line("exec.not_subreaper")["reason"]

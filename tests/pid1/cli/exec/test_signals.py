@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.support.exec_process import EXEC, ExecProcess, trapping
 from tests.support.waiting import eventually
-from tests.support.wrapped import EXEC, Wrapped, trapping
 
-Wrap = Callable[..., Wrapped]
+RunExec = Callable[..., ExecProcess]
 
 IGNORES = trapping("TERM", "INT", "QUIT")
 
@@ -21,11 +21,11 @@ OF_THE_LIBRARY = 0b11 << 31
 
 
 @pytest.mark.parametrize("name", ["HUP", "USR1", "USR2", "WINCH", "ALRM", "CONT"])
-def test_other_signals_are_passed_on(wrap: Wrap, name: str) -> None:
+def test_other_signals_are_passed_on(run_exec: RunExec, name: str) -> None:
     """
     Whatever is no stop signal reaches the command as it is, and ends nothing.
     """
-    subject = wrap(*trapping(name, "TERM", then="case $- in *) ;; esac"))
+    subject = run_exec(*trapping(name, "TERM", then="case $- in *) ;; esac"))
     subject.wait_for_text("ready")
     subject.signal(getattr(signal, f"SIG{name}"))
 
@@ -33,7 +33,7 @@ def test_other_signals_are_passed_on(wrap: Wrap, name: str) -> None:
     assert not subject.run.exited.is_set()
 
 
-def test_a_signal_goes_to_the_command_and_not_to_its_workers(wrap: Wrap) -> None:
+def test_a_signal_goes_to_the_command_and_not_to_its_workers(run_exec: RunExec) -> None:
     """
     A server's workers are the server's to end: TERM comes to it alone, once.
     """
@@ -41,16 +41,16 @@ def test_a_signal_goes_to_the_command_and_not_to_its_workers(wrap: Wrap) -> None
     server = (
         f"trap 'echo server-got-TERM; kill -9 $!; exit 0' TERM; sh -c \"{worker}\" & wait; wait"
     )
-    subject = wrap("sh", "-c", server)
+    subject = run_exec("sh", "-c", server)
     subject.wait_for_text("worker")
     subject.signal(signal.SIGTERM)
 
     assert 0 == subject.wait(3)
-    assert ["worker", "server-got-TERM"] == subject.said
-    assert subject.lived() < 3
+    assert ["worker", "server-got-TERM"] == subject.output
+    assert subject.run_time() < 3
 
 
-def test_workers_that_outlive_a_stopped_command_may_finish(wrap: Wrap) -> None:
+def test_workers_that_outlive_a_stopped_command_may_finish(run_exec: RunExec) -> None:
     """
     A shell that dies of TERM without passing it on leaves its server behind: that one is told
     then, and has the rest of the time.
@@ -58,24 +58,24 @@ def test_workers_that_outlive_a_stopped_command_may_finish(wrap: Wrap) -> None:
     server = (
         "trap 'sleep 0.5; echo finished; exit 0' TERM; echo ready; while :; do sleep 0.05; done"
     )
-    subject = wrap("sh", "-c", f'sh -c "{server}"; true')
+    subject = run_exec("sh", "-c", f'sh -c "{server}"; true')
     subject.wait_for_text("ready")
     subject.signal(signal.SIGTERM)
 
     assert 0 == subject.wait(4)
-    assert "finished" in subject.said
+    assert "finished" in subject.output
     assert 143 == subject.ended["command_code"]
     assert "killed" not in subject.ended
 
 
 @pytest.mark.parametrize("pid1", [True, False])
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_who_ignores_a_stop_is_killed_in_time(wrap: Wrap, signum: int, pid1: bool) -> None:  # noqa: FBT001
+def test_who_ignores_a_stop_is_killed_in_time(run_exec: RunExec, signum: int, pid1: bool) -> None:  # noqa: FBT001
     """
     STOP_TIMEOUT is a total: a command that ignores everything is gone by then, with its children,
     and the code is 0.
     """
-    subject = wrap(*IGNORES, STOP_TIMEOUT="2s", pid1=pid1)
+    subject = run_exec(*IGNORES, STOP_TIMEOUT="2s", pid1=pid1)
     subject.wait_for_text("ready")
     subject.signal(signum)
     left = [p.pid for p in subject.processes()]
@@ -86,11 +86,11 @@ def test_who_ignores_a_stop_is_killed_in_time(wrap: Wrap, signum: int, pid1: boo
     assert not any(map(is_there, left))
 
 
-def test_the_default_is_below_nomads_kill_timeout(wrap: Wrap) -> None:
+def test_the_default_is_below_nomads_kill_timeout(run_exec: RunExec) -> None:
     """
     Without a setting that takes four seconds, one less than Nomad waits before it kills.
     """
-    subject = wrap(*IGNORES)
+    subject = run_exec(*IGNORES)
     subject.wait_for_text("ready")
     subject.signal(signal.SIGTERM)
 
@@ -98,12 +98,12 @@ def test_the_default_is_below_nomads_kill_timeout(wrap: Wrap) -> None:
     assert 3.6 <= subject.ended["drained_in"] <= 4.0
 
 
-def test_after_an_int_that_does_not_help_comes_a_term(wrap: Wrap) -> None:
+def test_after_an_int_that_does_not_help_comes_a_term(run_exec: RunExec) -> None:
     """
     A shell's background jobs ignore INT, and raw_exec sends nothing else: TERM follows a second
     before the end, or half-way.
     """
-    subject = wrap("sh", "-c", "trap '' INT; echo ready; exec sleep 60", STOP_TIMEOUT="2s")
+    subject = run_exec("sh", "-c", "trap '' INT; echo ready; exec sleep 60", STOP_TIMEOUT="2s")
     subject.wait_for_text("ready")
     subject.signal(signal.SIGINT)
 
@@ -112,28 +112,28 @@ def test_after_an_int_that_does_not_help_comes_a_term(wrap: Wrap) -> None:
     assert 0.9 <= subject.ended["drained_in"] <= 1.5
 
 
-def test_a_second_stop_is_fast_and_a_third_immediate(wrap: Wrap) -> None:
+def test_a_second_stop_is_fast_and_a_third_immediate(run_exec: RunExec) -> None:
     """
     The second stop leaves the command 0.9 s, and it hears of it; the third none.
     """
-    two = wrap(*IGNORES, STOP_TIMEOUT="30s")
+    two = run_exec(*IGNORES, STOP_TIMEOUT="30s")
     two.wait_for_text("ready")
     two.signal(signal.SIGTERM)
     two.wait_for_text("got-TERM")
     two.signal(signal.SIGINT)
     two.wait_for_text("got-INT")
     assert 0 == two.wait(1.5)
-    assert ["ready", "got-TERM", "got-INT"] == two.said  # and TERM no second time
+    assert ["ready", "got-TERM", "got-INT"] == two.output  # and TERM no second time
 
-    same = wrap(*IGNORES, STOP_TIMEOUT="30s")
+    same = run_exec(*IGNORES, STOP_TIMEOUT="30s")
     same.wait_for_text("ready")
     same.signal(signal.SIGTERM)
     same.wait_for_text("got-TERM")
     same.signal(signal.SIGTERM)
-    eventually(lambda: 2 == same.said.count("got-TERM"))  # the second is meant
+    eventually(lambda: 2 == same.output.count("got-TERM"))  # the second is meant
     assert 0 == same.wait(1.5)
 
-    three = wrap(*IGNORES, STOP_TIMEOUT="30s")
+    three = run_exec(*IGNORES, STOP_TIMEOUT="30s")
     three.wait_for_text("ready")
     for stops in range(1, 4):
         three.signal(signal.SIGTERM)
@@ -141,7 +141,7 @@ def test_a_second_stop_is_fast_and_a_third_immediate(wrap: Wrap) -> None:
     assert 0 == three.wait(0.7)
 
 
-def told(subject: Wrapped) -> int:
+def told(subject: ExecProcess) -> int:
     """
     Return how many stop signals it has taken.
     """
@@ -149,12 +149,12 @@ def told(subject: Wrapped) -> int:
 
 
 @pytest.mark.parametrize("pid1", [True, False])
-def test_a_stopped_command_is_woken_to_end(wrap: Wrap, pid1: bool) -> None:  # noqa: FBT001
+def test_a_stopped_command_is_woken_to_end(run_exec: RunExec, pid1: bool) -> None:  # noqa: FBT001
     """
     A command that was SIGSTOPped hears a TERM only when it runs again: it is continued, and ends
     of itself.
     """
-    subject = wrap(*trapping("TERM", then="exit 5"), TTL="2s", pid1=pid1)
+    subject = run_exec(*trapping("TERM", then="exit 5"), TTL="2s", pid1=pid1)
     subject.wait_for_text("ready")
     inside = subject.wait_for_line("exec.started")["pid"]
     command = next(p.pid for p in subject.processes() if inside in {p.inside, p.pid})
@@ -164,28 +164,28 @@ def test_a_stopped_command_is_woken_to_end(wrap: Wrap, pid1: bool) -> None:  # n
     assert ("deadline", 5) == (subject.ended["reason"], subject.ended["command_code"])
 
 
-def test_it_starts_with_a_clean_slate(wrap: Wrap) -> None:
+def test_it_starts_with_a_clean_slate(run_exec: RunExec) -> None:
     """
     The command blocks and ignores no signal, and leads a process group of its own.
     """
-    subject = wrap(
+    subject = run_exec(
         "sh", "-c", "grep -E '^Sig(Blk|Ign)' /proc/self/status; ps -o pgid= -p $$; echo $$"
     )
 
     assert 0 == subject.wait()
-    blocked, ignored, group, pid = (line.split()[-1] for line in subject.said)
+    blocked, ignored, group, pid = (line.split()[-1] for line in subject.output)
     assert 0 == int(blocked, 16) == int(ignored, 16) & ~OF_THE_LIBRARY
     assert group == pid
 
 
-def test_a_hangup_that_nohup_ignores_stays_ignored(wrap: Wrap) -> None:
+def test_a_hangup_that_nohup_ignores_stays_ignored(run_exec: RunExec) -> None:
     """
     Under nohup the command goes on ignoring SIGHUP.
     """
-    subject = wrap("grep", "^SigIgn", "/proc/self/status", exec_words=("nohup", *EXEC))
+    subject = run_exec("grep", "^SigIgn", "/proc/self/status", exec_words=("nohup", *EXEC))
 
     assert 0 == subject.wait()
-    assert 1 == int(subject.said[0].split()[-1], 16) & ~OF_THE_LIBRARY
+    assert 1 == int(subject.output[0].split()[-1], 16) & ~OF_THE_LIBRARY
 
 
 def is_there(pid: int) -> bool:

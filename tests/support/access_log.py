@@ -11,7 +11,7 @@ from tests.support.supervised import Supervised
 JSON = {"ACCESS_LOG": "json"}
 
 
-def started(
+def start_with_access_log(
     supervise: Callable[..., Supervised], nginx: str, *served: Replica, **options: Any
 ) -> Supervised:
     """
@@ -27,8 +27,8 @@ def started(
     return subject
 
 
-def lines(subject: Supervised, uri: str) -> list[dict[str, Any]]:
+def access_lines(subject: Supervised, uri: str) -> list[dict[str, Any]]:
     """
     Return the lines of the requests for a URI.
     """
-    return subject.logged("request", uri=uri)
+    return subject.log_lines("request", uri=uri)

@@ -13,27 +13,27 @@ from tests.support.listening import Listener
 from tests.support.wire import Reply, read_request
 
 
-class Death(Enum):
+class CrashPoint(Enum):
     """
     When it dies.
     """
 
     NEVER = auto()
-    AT_ONCE = auto()
-    AFTER_THE_HEAD = auto()
+    ON_CONNECT = auto()
+    IN_THE_REQUEST_HEAD = auto()
     AFTER_THE_REQUEST = auto()
-    IN_THE_ANSWER_S_HEAD = auto()
-    IN_THE_ANSWER_S_BODY = auto()
-    AFTER_THE_ANSWER = auto()
-    BY_RESET = auto()
+    IN_THE_RESPONSE_HEAD = auto()
+    IN_THE_RESPONSE_BODY = auto()
+    AFTER_THE_RESPONSE = auto()
+    RESET = auto()
 
 
-class Mortal:
+class CrashingBackend:
     """
     It dies as told at each request of its connections; a request that it read whole is executed.
     """
 
-    def __init__(self, death: Death = Death.NEVER) -> None:
+    def __init__(self, death: CrashPoint = CrashPoint.NEVER) -> None:
         self.death = death
         self.executed: Counter[bytes] = Counter()
         self._listener = Listener(("127.0.0.1", 0), self._attend)
@@ -54,33 +54,33 @@ class Mortal:
         return self._listener.address
 
     def _attend(self, connection: socket) -> None:
-        if self.death is Death.AT_ONCE:
+        if self.death is CrashPoint.ON_CONNECT:
             return
-        if self.death is Death.AFTER_THE_HEAD:
+        if self.death is CrashPoint.IN_THE_REQUEST_HEAD:
             connection.recv(64)
             return
         with connection.makefile("rb") as stream:
             while request := read_request(stream):
                 self.executed[request.body] += 1
-                if self.death is Death.BY_RESET:
+                if self.death is CrashPoint.RESET:
                     connection.setsockopt(SOL_SOCKET, SO_LINGER, pack("ii", 1, 0))
                     return
                 reply = Reply(200, b"done", {"Content-Length": "4"}).encode()
-                if self.death is Death.AFTER_THE_REQUEST:
+                if self.death is CrashPoint.AFTER_THE_REQUEST:
                     return
-                if self.death is Death.IN_THE_ANSWER_S_HEAD:
+                if self.death is CrashPoint.IN_THE_RESPONSE_HEAD:
                     connection.sendall(reply[:12])
                     return
-                if self.death is Death.IN_THE_ANSWER_S_BODY:
+                if self.death is CrashPoint.IN_THE_RESPONSE_BODY:
                     connection.sendall(reply[:-2])
                     return
                 connection.sendall(reply)
-                if self.death is Death.AFTER_THE_ANSWER:
+                if self.death is CrashPoint.AFTER_THE_RESPONSE:
                     time.sleep(0.001)  # it has said that it stays, and leaves as the next one comes
                     return
 
 
-def full(listening: socket) -> list[socket]:
+def fill_accept_queue(listening: socket) -> list[socket]:
     """
     Fill the queue of a socket that nobody accepts from: whoever connects next is not answered.
 

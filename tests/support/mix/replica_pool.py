@@ -18,7 +18,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from tests.support.client import connect
-from tests.support.mix.flight import aloft, prepare
+from tests.support.mix.in_flight import in_flight, prepare
 from tests.support.mix.replica import serve
 from tests.support.waiting import free_port
 
@@ -33,7 +33,7 @@ class Kill:
     endpoint: tuple[str, int]
     at: float
     gone: float
-    aloft: frozenset[int]
+    in_flight: frozenset[int]
 
 
 @dataclass
@@ -66,7 +66,7 @@ class Member:
         at = time.monotonic()
         self.process.kill()
         self.process.join()
-        return Kill(self.name, self.endpoint, at, time.monotonic(), aloft(self.flight))
+        return Kill(self.name, self.endpoint, at, time.monotonic(), in_flight(self.flight))
 
     def leave(self) -> None:
         """

@@ -1,7 +1,7 @@
 """
 The writing of files, killed at every step of the way.
 
-`python -m tests.support.interrupted configs|records FOLDER` does the same work over and over,
+`python -m tests.support.killed_writes configs|records FOLDER` does the same work over and over,
 each time in a folder of its own and in a process that dies by SIGKILL one step later:
 `kill -9` hits between two calls to the system, or in the middle of a write.
 """
@@ -109,7 +109,7 @@ def at_each_step(
         prepared = prepare(place)
         child = os.fork()
         if child == 0:
-            with dying_at(last):
+            with killed_at(last):
                 act(prepared)
             os._exit(0)
         _, status = os.waitpid(child, 0)
@@ -119,7 +119,7 @@ def at_each_step(
 
 
 @contextmanager
-def dying_at(last: int) -> Iterator[None]:
+def killed_at(last: int) -> Iterator[None]:
     """
     Die in the place of this call to the system; a write is torn in the middle first.
     """

@@ -21,7 +21,7 @@ from tests.support.waiting import free_port
 SCHEMA = Draft202012Validator(json.loads((CHECKOUT / "docs" / "status.schema.json").read_text()))
 
 
-class Administered(Supervised):
+class AdminSubject(Supervised):
     """
     One more port, and words for what is asked there and on the socket.
     """
@@ -48,13 +48,13 @@ class Administered(Supervised):
         SCHEMA.validate(found)
         return found
 
-    def wish(self, path: str, **words: str) -> Answer:
+    def post(self, path: str, **words: str) -> Answer:
         """
         Ask for something on the socket.
         """
         return get(self.socket, path, method="POST", body=json.dumps(words).encode(), timeout=8)
 
-    def typed(self, *words: str) -> "subprocess.CompletedProcess[str]":
+    def run_command(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """
         Run a command beside it, as `nomad alloc exec` would.
         """
@@ -71,13 +71,13 @@ class Administered(Supervised):
 
 
 @contextmanager
-def administered(*names: str, **settings: Any) -> Iterator[Administered]:
+def running_with_admin(*names: str, **settings: Any) -> Iterator[AdminSubject]:
     """
     Serve replicas of these names, and wait until they do.
     """
     with ExitStack() as stack:
         replicas = [stack.enter_context(Replica(name)) for name in names]
-        subject = Administered(**{"START_WAIT": "5s", **settings})
+        subject = AdminSubject(**{"START_WAIT": "5s", **settings})
         stack.callback(subject.close)
         subject.replicas = replicas
         subject.offer(*replicas)

@@ -163,7 +163,7 @@ _PATTERNS = [
 _OF_THE_FOLDER = [words for text in ALLOWED.values() for words in _lines(text) if "FOLDER" in words]
 
 
-def strangers(found: Iterable[Directive], folder: str) -> list[str]:
+def unexpected_directives(found: Iterable[Directive], folder: str) -> list[str]:
     """
     Return what nobody has written down here; `folder` is the one of the configuration.
     """

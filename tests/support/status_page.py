@@ -78,7 +78,7 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
-class Shown:
+class StatusPage:
     """
     The status page in a window of its own; whatever went wrong in it is kept in `troubles`.
     """
@@ -86,12 +86,12 @@ class Shown:
     def __init__(self, browser: Browser, port: int, script: str = "", **options: Any) -> None:
         options = {"viewport": {"width": 1280, "height": 900}, "timezone_id": "UTC", **options}
         self.context = browser.new_context(**options)
-        self.troubles: list[str] = []
+        self.problems: list[str] = []
         self.page: Page = self.context.new_page()
         self.page.set_default_timeout(10_000)
-        self.page.on("pageerror", lambda error: self.troubles.append(str(error)))
-        self.page.on("console", self._heard)
-        self.page.on("dialog", lambda dialog: self.troubles.append(f"dialog {dialog.message}"))
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("console", self._on_console)
+        self.page.on("dialog", lambda dialog: self.problems.append(f"dialog {dialog.message}"))
         if script:
             self.page.add_init_script(script)
         self._address = f"http://127.0.0.1:{port}/"
@@ -120,7 +120,7 @@ class Shown:
         found = self[name]
         return found.inner_text() if found.is_visible() else ""
 
-    def says(self, name: str, words: str, within: float = 10.0) -> str:
+    def wait_for_text(self, name: str, words: str, within: float = 10.0) -> str:
         """
         Wait until an element says this among other things, and return all of it.
         """
@@ -139,7 +139,7 @@ class Shown:
         kind = "application/json"
         self.page.route("**/status", lambda route: route.fulfill(body=answer, content_type=kind))
 
-    def barriers(self) -> list[str]:
+    def accessibility_violations(self) -> list[str]:
         """
         Return what axe-core finds that keeps somebody from using the page, a line an element.
         """
@@ -151,7 +151,7 @@ class Shown:
             for node in violation["nodes"]
         ]
 
-    def photograph(self, name: str) -> None:
+    def screenshot_to(self, name: str) -> None:
         """
         Write a picture of the whole page, where one is asked for.
         """
@@ -161,9 +161,9 @@ class Shown:
             path = folder / f"{name}.png"
             self.page.screenshot(path=path, full_page=True, animations="disabled")
 
-    def _heard(self, message: ConsoleMessage) -> None:
+    def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"} and not message.text.startswith(_NETWORK):
-            self.troubles.append(message.text)
+            self.problems.append(message.text)
 
 
 def seconds(text: str) -> int:

@@ -45,7 +45,7 @@ def prepare(path: Path) -> None:
     path.write_bytes(bytes(_SLOT.size * _SLOTS))
 
 
-def aloft(path: Path) -> frozenset[int]:
+def in_flight(path: Path) -> frozenset[int]:
     """
     Return the numbers of what has begun and not ended.
     """

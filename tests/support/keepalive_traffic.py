@@ -1,5 +1,5 @@
 """
-Steady traffic of clients that keep their connection, as SDKs do: GET and POST, at a known rate.
+KeepaliveTraffic traffic of clients that keep their connection, as SDKs do: GET and POST, at a known rate.
 
 A client looks whether its connection was closed before it sends, as every good one does, and never
 sends a request a second time: what fails is counted.  It says how many connections it needed.
@@ -28,7 +28,7 @@ class Sent:
 
 
 @dataclass
-class Steady:
+class KeepaliveTraffic:
     """
     So many clients of each method, each with so many requests a second, until told to stop.
     """

@@ -28,7 +28,7 @@ class Outcome:
     phase: str = "connect"
     status: int = 0
     replica: str = ""
-    trouble: str = ""
+    error: str = ""
 
     @property
     def is_fresh(self) -> bool:
@@ -95,9 +95,9 @@ async def ask(
             await _read(line, outcome, echo, seconds)
             line.answers += 1
     except (OSError, EOFError, TimeoutError, ValueError) as error:
-        outcome.trouble = repr(error)
+        outcome.error = repr(error)
     outcome.ended = time.monotonic()
-    if line is not None and (outcome.trouble or not line.is_kept):
+    if line is not None and (outcome.error or not line.is_kept):
         line.close()
         return None
     return line

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.support.waiting import eventually
 
 
-def listens(pid: int) -> bool:
+def blocks_stop_signals(pid: int) -> bool:
     """
     Whether a process has come to its first instruction of ours, which blocks the stop signals.
 
@@ -23,7 +23,7 @@ def listens(pid: int) -> bool:
     return False
 
 
-def passes(seconds: float) -> None:
+def pause(seconds: float) -> None:
     """
     Let that much time pass, as exactly as can be.
     """

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from tests.support.mix.farm import Farm, Kill, Member
+from tests.support.mix.replica_pool import Farm, Kill, Member
 
 Offer = Callable[[Iterable[tuple[str, int]]], None]
 

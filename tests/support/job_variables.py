@@ -12,7 +12,7 @@ from tests.support import containers
 from tests.support.checkout import CHECKOUT
 
 JOBS = CHECKOUT / "jobs"
-REPLICA = (Path(__file__).parent / "served.py").read_text()
+REPLICA = (Path(__file__).parent / "container_replica.py").read_text()
 
 
 def replica(load: float = 0.0) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any
 Line = dict[str, Any]
 
 
-class Journal:
+class OutputReader:
     """
     Reads one descriptor to its end; JSON objects are records, the rest is plain.
     """
@@ -38,7 +38,7 @@ class Journal:
         """
         return [*self.plain, *(json.dumps(record) for record in list(self.records))]
 
-    def forget(self) -> list[Line]:
+    def take_records(self) -> list[Line]:
         """
         Hand over the records so far and keep none, so that a day of them needs no room.
         """

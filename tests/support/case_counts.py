@@ -77,4 +77,4 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     Leave the counts where we were asked to.
     """
     if not hasattr(session.config, "workerinput"):
-        Path(os.environ["AUTOEXIT_TALLY"]).write_text(json.dumps(_outcomes))
+        Path(os.environ["AUTOEXIT_CASE_COUNTS"]).write_text(json.dumps(_outcomes))

@@ -19,7 +19,7 @@ from tests.support.checkout import CHECKOUT
 LOCK = CHECKOUT / "requirements.lock"
 
 
-class NotMade(Exception):
+class CleanEnvironmentError(Exception):
     """
     Why there is no such environment.
     """
@@ -28,7 +28,7 @@ class NotMade(Exception):
 @functools.cache
 def clean_python() -> Path:
     """
-    Return the interpreter of an environment with the locked dependencies only.  Raises NotMade.
+    Return the interpreter of an environment with the locked dependencies only.  Raises CleanEnvironmentError.
     """
     stamp = hashlib.sha256(LOCK.read_bytes() + sys.version.encode()).hexdigest()[:12]
     home = CHECKOUT / "build" / f"clean-{stamp}"
@@ -62,7 +62,9 @@ def _run(*words: str) -> None:
     try:
         done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise NotMade(f"cannot run {words[0]}: {error}") from error
+        raise CleanEnvironmentError(f"cannot run {words[0]}: {error}") from error
     if done.returncode != 0:
         said = (done.stderr.strip() or "nothing said").splitlines()[-1]
-        raise NotMade(f"cannot make a clean environment ({' '.join(words[1:4])}): {said}")
+        raise CleanEnvironmentError(
+            f"cannot make a clean environment ({' '.join(words[1:4])}): {said}"
+        )

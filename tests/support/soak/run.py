@@ -66,7 +66,7 @@ def soak(
     `command` is how the program is started; `options` go to it.
     """
     found = Soaked()
-    with _script("serving.py") as replicas, FakeNomad() as nomad:
+    with _script("replicas.py") as replicas, FakeNomad() as nomad:
         port = int(_line(replicas))
         known = [(f"127.1.0.{n + 1}", port) for n in range(_ENDPOINTS)]
         nomad.set("web", known[:_SERVING])
@@ -79,7 +79,7 @@ def soak(
         }
         with Supervised(nomad, subject=subject, **given) as program:
             program.ready(30, status=200, path="/fast")
-            with _script("asking.py", str(program.port)) as clients:
+            with _script("clients.py", str(program.port)) as clients:
                 _go(found, program, clients, known, seconds=seconds, cycle=cycle)
     return found
 
@@ -126,7 +126,7 @@ def _leave_or_come(nomad: FakeNomad, *, is_away: bool, refuses: bool) -> None:
 
 def _look(found: Soaked, program: Supervised, clients: subprocess.Popen[str]) -> None:
     """Take a sample and what was said meanwhile."""
-    for line in program.run.journal.forget():
+    for line in program.run.journal.take_records():
         found.reloads += line["event"] == "reload.applied"
         found.logged += line["event"] == "request"
         is_expected = line["event"].startswith("discovery.")

@@ -13,7 +13,7 @@ _AT_ONCE = 100
 _END = b"\r\n\r\nready\n"
 
 
-def ask_often(port: int, count: int, path: str = "/-/ready", stall: float = 5.0) -> float:
+def send_pipelined(port: int, count: int, path: str = "/-/ready", stall: float = 5.0) -> float:
     """
     Ask for what answers `ready`, so many times, and return the longest that a batch took.
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.client import Answer, get
-from tests.support.journal import Line
 from tests.support.launched import Launched
-from tests.support.namespaces import DRAINING, WORKER, Population, Process
+from tests.support.namespaces import DRAINING, WORKER, Process, ProcessTree
+from tests.support.output_reader import Line
 from tests.support.waiting import eventually
 
 
-class Observed:
+class Program:
     """
     A program with a home folder and a port, once or several times started.
     """
@@ -25,7 +25,7 @@ class Observed:
         self.port = port
         self._state_dir = state_dir
         self._run: Launched | None = None
-        self._population: Population | None = None
+        self._population: ProcessTree | None = None
 
     @property
     def run(self) -> Launched:
@@ -57,7 +57,7 @@ class Observed:
         return (self.run.exited_at or time.monotonic()) - self.run.started_at
 
     @property
-    def gone_at(self) -> float:
+    def exit_time(self) -> float:
         """
         When it ended, on the monotonic clock; an engine that tells of it takes its time.
         """
@@ -88,13 +88,13 @@ class Observed:
         return self.run.stderr.lines
 
     @property
-    def said(self) -> str:
+    def recent_output(self) -> str:
         """
         The last of everything it said, for messages.
         """
         return "\n".join([*self.errors[-30:], *self.run.journal.lines[-60:]])
 
-    def logged(self, event: str, **fields: object) -> list[Line]:
+    def log_lines(self, event: str, **fields: object) -> list[Line]:
         """
         Return the log lines of this event with these fields.
         """
@@ -107,10 +107,10 @@ class Observed:
         """
         what = f"a log line {event} {fields or ''}"
         eventually(
-            lambda: self.logged(event, **fields) or self.run.journal.ended, within, what=what
+            lambda: self.log_lines(event, **fields) or self.run.journal.ended, within, what=what
         )
-        lines = self.logged(event, **fields)
-        assert lines, f"it ended without {what}\n{self.said}"
+        lines = self.log_lines(event, **fields)
+        assert lines, f"it ended without {what}\n{self.recent_output}"
         return lines[0]
 
     @property
@@ -156,7 +156,7 @@ class Observed:
 
         what = f"an answer on port {self.port}"
         found = eventually(lambda: answer() or not self.running, within, 0.005, what)
-        assert isinstance(found, list), f"it ended without {what}\n{self.said}"
+        assert isinstance(found, list), f"it ended without {what}\n{self.recent_output}"
         return found[0]
 
     def refuses(self) -> bool:

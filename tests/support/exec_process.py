@@ -12,16 +12,16 @@ from typing import Self
 import pytest
 
 from tests.support.checkout import CHECKOUT
-from tests.support.journal import Line
 from tests.support.launched import Launched, Stdout
-from tests.support.namespaces import Population, Process, why_no_unshare
+from tests.support.namespaces import Process, ProcessTree, why_no_unshare
+from tests.support.output_reader import Line
 from tests.support.subjects import Launch
 from tests.support.waiting import eventually
 
 EXEC = (sys.executable, "-m", "supervisor", "exec", "--")
 
 
-class Wrapped:
+class ExecProcess:
     """
     One run of a command; what `exec` itself says is on stderr, or with "tty" among the rest.
     """
@@ -72,7 +72,7 @@ class Wrapped:
         return list((self.run.journal if self._stdout == "tty" else self.run.stderr).records)
 
     @property
-    def said(self) -> list[str]:
+    def output(self) -> list[str]:
         """
         What the command printed.
         """
@@ -92,13 +92,13 @@ class Wrapped:
         """
         Wait until the command has printed a line.
         """
-        eventually(lambda: text in self.said, within, what=f"{text!r} in {self.said}")
+        eventually(lambda: text in self.output, within, what=f"{text!r} in {self.output}")
 
     def signal(self, *numbers: int) -> None:
         """
         Send it signals from the host, as a container engine does.
         """
-        self._population.remember()
+        self._population.refresh()
         for number in numbers:
             os.kill(self.pid, number)
 
@@ -107,10 +107,10 @@ class Wrapped:
         Return its exit code once it ended.
         """
         code = self.run.wait(within)
-        assert code is not None, f"still running after {within:g} s: {self.lines} {self.said}"
+        assert code is not None, f"still running after {within:g} s: {self.lines} {self.output}"
         return code
 
-    def lived(self) -> float:
+    def run_time(self) -> float:
         """
         Return the seconds from its launch to its end.
         """
@@ -146,7 +146,7 @@ class Wrapped:
 
     def _start(self) -> Launched:
         run = Launched(self._launch, pid1=self._pid1, stdout=self._stdout)
-        self._population = Population(run.pid, f"{self.home}/", pid1=self._pid1)
+        self._population = ProcessTree(run.pid, f"{self.home}/", pid1=self._pid1)
         return run
 
 

@@ -10,10 +10,10 @@ import threading
 import time
 from typing import Self
 
-from tests.support.client import Answer, asking, connect
+from tests.support.client import Answer, connect, request_bytes
 
 
-class Hold:
+class HeldConnection:
     """
     One connection, watched until the other side ends it.
     """
@@ -42,14 +42,14 @@ class Hold:
         """
         Ask for an answer that takes `seconds`.
         """
-        return cls(port, asking(f"/slow?seconds={seconds}"))
+        return cls(port, request_bytes(f"/slow?seconds={seconds}"))
 
     @classmethod
     def sse(cls, port: int, seconds: float, every: float = 0.1) -> Self:
         """
         Follow an event stream that would end after `seconds`.
         """
-        return cls(port, asking(f"/sse?seconds={seconds}&every={every}"))
+        return cls(port, request_bytes(f"/sse?seconds={seconds}&every={every}"))
 
     @classmethod
     def websocket(cls, port: int, path: str = "/ws") -> Self:
@@ -62,7 +62,7 @@ class Hold:
             "Sec-WebSocket-Version": "13",
             "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
         }
-        return cls(port, asking(path, headers=upgrade))
+        return cls(port, request_bytes(path, headers=upgrade))
 
     def _read(self) -> None:
         try:

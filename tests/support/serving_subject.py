@@ -9,7 +9,9 @@ from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
 
 
-def serving(supervise: Callable[..., Supervised], replica: Replica, **options: str) -> Supervised:
+def start_serving(
+    supervise: Callable[..., Supervised], replica: Replica, **options: str
+) -> Supervised:
     """
     Return the program, serving one replica, with the query for changes open.
     """
