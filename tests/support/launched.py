@@ -30,6 +30,9 @@ from tests.support.waiting import eventually
 Stdout = Literal["read", "unread", "tty"]
 
 CLONE_NEWPID = 0x20000000
+
+#: Signals that a shell or nohup ignores for its background jobs, which the subject must not inherit.
+_RESET_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 # In the namespace, all by exec: die with the tests, then see a /proc of one's own.
 INTO = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount-proc")
 
@@ -163,6 +166,26 @@ class Launched:
         first = words[0].rpartition(b"/")[2]
         leads = first in {b"", b"setpriv", b"unshare", b"setsid", b"runc", b"crun"}
         return not leads and not any(word.endswith(b'exec "$@"') for word in words)
+
+
+def _reset_ignored_signals() -> None:
+    """
+    Let every program started from here on have the default action for the stop signals and HUP.
+
+    An ignored signal stays ignored after exec, a handled one gets its default: with a handler that
+    does nothing this process still ignores it.
+    """
+    for number in _RESET_SIGNALS:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, _ignore)
+
+
+def _ignore(_number: int, _frame: object) -> None:
+    pass
+
+
+if threading.current_thread() is threading.main_thread():
+    _reset_ignored_signals()
 
 
 def _new_pid_namespace() -> None:

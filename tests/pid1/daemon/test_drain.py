@@ -1,5 +1,5 @@
 """
-The drain: what is open at the deadline may finish, and nothing holds it up for ever.
+The drain: requests open at the deadline may complete, within a bounded time.
 """
 
 import signal
@@ -20,9 +20,10 @@ Serve = Callable[..., Supervised]
 Replicas = Callable[..., list[Replica]]
 
 
-def test_D02_what_is_open_at_the_deadline_completes(serve: Serve, replicas: Replicas) -> None:
+def test_D02_open_requests_complete_after_the_deadline(serve: Serve, replicas: Replicas) -> None:
     """
-    A request of 3 s that is open at the deadline gets its whole 200; new ones are refused; exit 0.
+    A request of 3 s that is open at the deadline gets its complete 200; new connections are
+    refused; exit code 0.
     """
     (one,) = replicas("one")
     subject = serve(one, TTL="3s")
@@ -40,9 +41,9 @@ def test_D02_what_is_open_at_the_deadline_completes(serve: Serve, replicas: Repl
     assert 0 == subject.ended["connections_cut"]
 
 
-def test_D03_what_outlasts_the_budget_is_cut(serve: Serve, replicas: Replicas) -> None:
+def test_D03_requests_longer_than_the_budget_are_cut(serve: Serve, replicas: Replicas) -> None:
     """
-    Requests longer than DRAIN_TIMEOUT are cut in its last second; it counts them and ends with 0.
+    Requests longer than DRAIN_TIMEOUT are cut in its last second and counted; exit code 0.
     """
     (one,) = replicas("one")
     subject = serve(one, TTL="2s", DRAIN_TIMEOUT="3s")
@@ -53,7 +54,7 @@ def test_D03_what_outlasts_the_budget_is_cut(serve: Serve, replicas: Replicas) -
         eventually(lambda: 2 == one.requests["GET /slow"])
 
         assert 0 == subject.wait(15)
-        deadline = subject.run.started_at + lived_until_now(subject, 2)
+        deadline = subject.run.started_at + seconds_to_deadline(subject, 2)
         for request in (first, second):
             request.wait(1)
             assert request.ended
@@ -63,9 +64,9 @@ def test_D03_what_outlasts_the_budget_is_cut(serve: Serve, replicas: Replicas) -
     assert_cut(subject, 2)
 
 
-def test_D04_streams_and_tunnels_are_cut_alike(serve: Serve, replicas: Replicas) -> None:
+def test_D04_streams_and_tunnels_are_cut_too(serve: Serve, replicas: Replicas) -> None:
     """
-    An event stream and a websocket live on through the drain, and are cut when its budget ends.
+    An event stream and a websocket stay open during the drain, and are cut when its budget ends.
     """
     (one,) = replicas("one")
     subject = serve(one, TTL="2s", DRAIN_TIMEOUT="3s")
@@ -75,32 +76,33 @@ def test_D04_streams_and_tunnels_are_cut_alike(serve: Serve, replicas: Replicas)
     ):
         eventually(lambda: (200, 101) == (stream.status, tunnel.status))
         eventually(subject.refuses, 5)
-        sofar = len(stream.received)
-        tunnel.send(b"said while it drains")
-        eventually(lambda: tunnel.received.endswith(b"said while it drains"), 1.5)
-        eventually(lambda: len(stream.received) > sofar, 1.5)
+        before = len(stream.received)
+        tunnel.send(b"sent during the drain")
+        eventually(lambda: tunnel.received.endswith(b"sent during the drain"), 1.5)
+        eventually(lambda: len(stream.received) > before, 1.5)
 
         assert 0 == subject.wait(15)
-        deadline = subject.run.started_at + lived_until_now(subject, 2)
+        deadline = subject.run.started_at + seconds_to_deadline(subject, 2)
         for held in (stream, tunnel):
             held.wait(1)
             assert held.ended
             assert 1.5 < held.ended - deadline < 3.2
-        assert stream.answer is None, "a stream that was cut must not look complete"
+        assert stream.answer is None, "a cut stream must not look complete"
     assert run_time(subject) < 2 + 3 + EXACT
     assert_cut(subject, 2)
 
 
-def test_D05_silence_does_not_hold_up_the_end(serve: Serve, replicas: Replicas) -> None:
+def test_D05_a_silent_connection_does_not_delay_the_exit(serve: Serve, replicas: Replicas) -> None:
     """
-    A connection that never says a word delays the end by 10 s after its opening, never by 60.
+    A connection on which nothing is sent delays the exit until 10 s after its opening, never by 60.
 
-    One that speaks during the drain is still answered: that is what the wait is for.
+    A request sent on such a connection during the drain is still answered: this is the reason for
+    the wait.
     """
     (one,) = replicas("one")
     subject = serve(one, TTL="2s")
     with HeldConnection.silent(subject.port) as silent, HeldConnection.silent(subject.port) as late:
-        # A worker has accepted both: they survive the listener, and are not reset with it.
+        # A worker has accepted both, so they are not reset when the listener closes.
         eventually(subject.refuses, 5)
         assert silent.open
         late.send(request_bytes("/"))
@@ -116,11 +118,12 @@ def test_D05_silence_does_not_hold_up_the_end(serve: Serve, replicas: Replicas) 
 
 
 @pytest.mark.parametrize("hung", ["workers", "all"])
-def test_D16_hung_workers_do_not_outlast_nomads_patience(
+def test_D16_hung_workers_are_gone_before_the_kill_timeout(
     serve: Serve, replicas: Replicas, hung: str
 ) -> None:
     """
-    With nginx stopped dead, its master too, a stop still ends with 0 before Nomad's 5 s are over.
+    With nginx's workers stopped by SIGSTOP, or its master too, a stop leads to exit code 0 before
+    Nomad's kill timeout of 5 s.
     """
     (one,) = replicas("one")
     subject = serve(one, TTL="1h")
@@ -130,25 +133,25 @@ def test_D16_hung_workers_do_not_outlast_nomads_patience(
         assert master
         for pid in [*([master] if hung == "all" else []), *subject.nginx_workers()]:
             psutil.Process(pid).suspend()
-        asked = time.monotonic()
+        stopped_at = time.monotonic()
         subject.signal(signal.SIGTERM)
 
         assert 0 == subject.wait(10)
         assert subject.run.exited_at
-        assert subject.run.exited_at - asked < 5
+        assert subject.run.exited_at - stopped_at < 5
     assert_cut(subject, 1)
 
 
-def lived_until_now(subject: Supervised, ttl: float) -> float:
+def seconds_to_deadline(subject: Supervised, ttl: float) -> float:
     """
-    Return the seconds from its launch to its deadline.
+    Return the seconds from the launch to the deadline.
     """
     return subject.lasted - run_time(subject) + ttl
 
 
 def assert_cut(subject: Supervised, count: int) -> None:
     """
-    Log and ended.json agree on how many connections were cut.
+    Assert that the log and ended.json report this number of cut connections.
     """
     (line,) = subject.log_lines("ended", code=0)
     assert count == line["connections_cut"]

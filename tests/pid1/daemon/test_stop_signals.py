@@ -1,5 +1,5 @@
 """
-The end that somebody asks for: by a stop signal, by a second one, by a third.
+Shutdown by a stop signal, by a second one and by a third.
 """
 
 import os
@@ -22,7 +22,7 @@ STOP_SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT]
 
 def freeze(subject: Supervised) -> None:
     """
-    Stop all of nginx, so that it heeds no signal but KILL.
+    Suspend all processes of nginx, so that only SIGKILL has an effect.
     """
     master = subject.nginx_master()
     assert master is not None
@@ -33,7 +33,7 @@ def freeze(subject: Supervised) -> None:
 @pytest.mark.parametrize("number", STOP_SIGNALS, ids=lambda number: number.name)
 def test_P05_a_stop_signal_drains(serve: Serve, replicas: Replicas, number: int) -> None:
     """
-    After TERM, INT or QUIT new connections are refused, open requests complete, the code is 0.
+    After TERM, INT or QUIT new connections are refused, open requests complete, exit code 0.
     """
     (one,) = replicas("one")
     subject = serve(one)
@@ -52,7 +52,7 @@ def test_P05_a_stop_signal_drains(serve: Serve, replicas: Replicas, number: int)
 
 def test_P05_without_open_requests_a_stop_is_quick(serve: Serve, replicas: Replicas) -> None:
     """
-    With nothing to finish the program is gone well within a second, and says why.
+    Without open requests the program exits within a second and records the reason.
     """
     subject = serve(*replicas("one"))
     at = time.monotonic()
@@ -69,7 +69,7 @@ def test_P05_without_open_requests_a_stop_is_quick(serve: Serve, replicas: Repli
 
 def test_P07_a_second_stop_signal_makes_it_fast(serve: Serve, replicas: Replicas) -> None:
     """
-    A second TERM during the drain cuts what is open: exit 0 within a second.
+    A second TERM during the drain cuts open requests: exit code 0 within a second.
     """
     (one,) = replicas("one")
     subject = serve(one, STOP_TIMEOUT="60s")
@@ -91,8 +91,8 @@ def test_P07_a_second_stop_signal_makes_it_fast(serve: Serve, replicas: Replicas
 @pytest.mark.parametrize("pid1", [True, False], ids=["pid1", "plain"])
 def test_P07_a_third_stop_signal_kills(serve: Serve, replicas: Replicas, *, pid1: bool) -> None:
     """
-    A third TERM kills the whole group though nginx heeds nothing: exit 0 within half a second,
-    and nobody is left where no namespace ends with the program.
+    A third TERM kills the whole group though nginx is suspended: exit code 0 within half a second,
+    and no process is left, also without a PID namespace.
     """
     subject = serve(*replicas("one"), pid1=pid1, STOP_TIMEOUT="60s")
     freeze(subject)
@@ -110,7 +110,7 @@ def test_P07_a_third_stop_signal_kills(serve: Serve, replicas: Replicas, *, pid1
 
 def test_P07_one_stop_signal_ends_within_stop_timeout(serve: Serve, replicas: Replicas) -> None:
     """
-    With requests that never end one TERM is enough: exit 0 within STOP_TIMEOUT, 4 s by default.
+    With requests that never end one TERM leads to exit code 0 within STOP_TIMEOUT, 4 s by default.
     """
     (one,) = replicas("one")
     subject = serve(one)
@@ -130,9 +130,9 @@ def test_P07_one_stop_signal_ends_within_stop_timeout(serve: Serve, replicas: Re
     assert 3 == subject.logs[-1]["connections_cut"]
 
 
-def test_P07_stopped_processes_are_killed_in_time(serve: Serve, replicas: Replicas) -> None:
+def test_P07_suspended_processes_are_killed_in_time(serve: Serve, replicas: Replicas) -> None:
     """
-    Even an nginx that heeds no signal is gone within STOP_TIMEOUT.
+    A suspended nginx, too, is gone within STOP_TIMEOUT.
     """
     subject = serve(*replicas("one"), STOP_TIMEOUT="2s")
     freeze(subject)

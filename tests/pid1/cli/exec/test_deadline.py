@@ -1,5 +1,5 @@
 """
-The deadline of a wrapped command: exact, kept over restarts, the same as the supervisor's.
+The deadline of `exec`: exact, kept over restarts, the same as the supervisor's.
 """
 
 import json
@@ -24,9 +24,9 @@ IGNORES = trapping("TERM")
 
 
 @pytest.mark.parametrize("pid1", [True, False])
-def test_at_the_deadline_it_ends_with_0(run_exec: RunExec, pid1: bool) -> None:  # noqa: FBT001
+def test_at_the_deadline_it_exits_with_0(run_exec: RunExec, pid1: bool) -> None:  # noqa: FBT001
     """
-    TTL=5s: the command is told to end at five seconds, and whatever its code, ours is 0.
+    With TTL=5s the command gets TERM after five seconds; whatever its exit code, `exec` returns 0.
     """
     subject = run_exec(*trapping("TERM", then="exit 9"), TTL="5s", pid1=pid1)
 
@@ -39,9 +39,9 @@ def test_at_the_deadline_it_ends_with_0(run_exec: RunExec, pid1: bool) -> None: 
     )
 
 
-def test_a_command_that_ignores_it_is_cut_at_the_budget(run_exec: RunExec) -> None:
+def test_a_command_that_ignores_term_is_killed_within_the_budget(run_exec: RunExec) -> None:
     """
-    DRAIN_TIMEOUT is a total as well: TERM at the deadline, KILL 0.3 s before it is used up.
+    DRAIN_TIMEOUT is a total as well: TERM at the deadline, KILL 0.3 s before it ends.
     """
     subject = run_exec(*IGNORES, TTL="1s", DRAIN_TIMEOUT="2s")
 
@@ -53,8 +53,8 @@ def test_a_command_that_ignores_it_is_cut_at_the_budget(run_exec: RunExec) -> No
 
 def test_a_stop_during_the_drain_shortens_it(run_exec: RunExec) -> None:
     """
-    Told to stop while the deadline's drain goes on, it has STOP_TIMEOUT left, no longer
-    DRAIN_TIMEOUT, and the command is not told a second time.
+    A stop signal during the deadline's drain shortens the remaining time to STOP_TIMEOUT; the
+    command gets no second signal.
     """
     subject = run_exec(*IGNORES, TTL="1s", DRAIN_TIMEOUT="30s", STOP_TIMEOUT="1s")
     subject.wait_for_text("got-TERM")
@@ -67,7 +67,7 @@ def test_a_stop_during_the_drain_shortens_it(run_exec: RunExec) -> None:
 
 def test_a_restart_keeps_the_deadline(run_exec: RunExec) -> None:
     """
-    Killed and started again, it has what is left of its time, not all of it.
+    Killed and started again, `exec` has only the remaining time.
     """
     subject = run_exec("sleep", "60", TTL="4s")
     began = subject.run.started_at
@@ -84,7 +84,7 @@ def test_a_restart_keeps_the_deadline(run_exec: RunExec) -> None:
 
 def test_past_the_deadline_nothing_is_started(run_exec: RunExec, tmp_path: Path) -> None:
     """
-    A restart after the deadline ends with 0 at once, and the command never runs.
+    A restart after the deadline exits with 0 at once, and the command does not run.
     """
     folder = write_record(tmp_path / "state", deadline=time.time() - 1, origin="TTL=3599s")
     subject = run_exec("touch", str(tmp_path / "ran"), STATE_DIR=folder, TTL="3599s")
@@ -96,7 +96,7 @@ def test_past_the_deadline_nothing_is_started(run_exec: RunExec, tmp_path: Path)
 
 def test_a_changed_ttl_counts_from_the_first_start(run_exec: RunExec, tmp_path: Path) -> None:
     """
-    A TTL that was changed for a restart counts from the first start, and that is said.
+    A TTL that was changed for a restart counts from the first start, with a log line.
     """
     folder = write_record(tmp_path / "state")  # an hour ago, TTL=2h
     subject = run_exec("sleep", "60", STATE_DIR=folder, TTL="3h")
@@ -107,7 +107,7 @@ def test_a_changed_ttl_counts_from_the_first_start(run_exec: RunExec, tmp_path: 
 
 def test_another_allocations_record_does_not_count(run_exec: RunExec, tmp_path: Path) -> None:
     """
-    A sticky disk carries an old allocation's record over: it is said, and counted anew.
+    A record that a sticky disk carried over from another allocation is dropped, with a log line.
     """
     folder = write_record(tmp_path / "state", allocation="old", deadline=time.time() - 9)
     subject = run_exec("sleep", "60", STATE_DIR=folder, TTL="2h", NOMAD_ALLOC_ID="new")
@@ -119,7 +119,7 @@ def test_another_allocations_record_does_not_count(run_exec: RunExec, tmp_path: 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"x" * 100_000, b'{"first_start": -1}'])
 def test_a_damaged_record_is_a_warning(run_exec: RunExec, tmp_path: Path, content: bytes) -> None:
     """
-    What cannot be read is said, the command runs, and its time counts from now.
+    An unreadable record leads to a warning; the command runs, and its TTL counts from now.
     """
     folder = write_raw(tmp_path / "state", content)
     subject = run_exec("sleep", "60", STATE_DIR=folder, TTL="1h")
@@ -128,9 +128,9 @@ def test_a_damaged_record_is_a_warning(run_exec: RunExec, tmp_path: Path, conten
     assert "cannot use" in subject.wait_for_line("state.unusable")["reason"]
 
 
-def test_a_folder_that_cannot_be_is_a_warning(run_exec: RunExec, tmp_path: Path) -> None:
+def test_an_unusable_folder_is_a_warning(run_exec: RunExec, tmp_path: Path) -> None:
     """
-    Where the deadline cannot be kept the command runs all the same, and that is said.
+    If the deadline cannot be stored the command still runs, with a warning.
     """
     (tmp_path / "file").touch()
     subject = run_exec("true", STATE_DIR=str(tmp_path / "file" / "state"))
@@ -141,7 +141,7 @@ def test_a_folder_that_cannot_be_is_a_warning(run_exec: RunExec, tmp_path: Path)
 
 def test_each_task_has_a_record_of_its_own(run_exec: RunExec, tmp_path: Path) -> None:
     """
-    In an allocation the record stands in its shared folder, by the task's name.
+    In an allocation the record is in the shared folder, under the task's name.
     """
     subject = run_exec(
         "true", STATE_DIR="", NOMAD_ALLOC_DIR=str(tmp_path), NOMAD_TASK_NAME="replica"
@@ -154,13 +154,13 @@ def test_each_task_has_a_record_of_its_own(run_exec: RunExec, tmp_path: Path) ->
 
 def test_the_supervisor_reads_what_exec_wrote(run_exec: RunExec) -> None:
     """
-    Both keep the same record and draw the same deadline from it.
+    Both store the same record and derive the same deadline from it.
     """
     subject = run_exec("true", TTL="1h")
     assert 0 == subject.wait()
-    record, trouble = read_record(subject.state_dir)
+    record, problem = read_record(subject.state_dir)
 
-    assert (record, "") != (None, trouble)
+    assert (record, "") != (None, problem)
     settings = table.read({"TTL": "1h", "ENDPOINTS": "10.0.0.5:5000"}, os.path.exists)
     anchor = lifecycle.resolve(settings, record, time.time())
     assert ("", record) == (anchor.warning, anchor.record)
@@ -168,7 +168,7 @@ def test_the_supervisor_reads_what_exec_wrote(run_exec: RunExec) -> None:
 
 def test_two_that_share_a_deadline_end_together(run_exec: RunExec) -> None:
     """
-    Two tasks with one DEADLINE, started apart, end within half a second of each other.
+    Two tasks with one DEADLINE, started at different times, exit within half a second.
     """
     deadline = f"{time.time() + 4:.3f}"
     one = run_exec("sleep", "60", DEADLINE=deadline)
@@ -184,7 +184,7 @@ def test_two_that_share_a_deadline_end_together(run_exec: RunExec) -> None:
 @pytest.mark.parametrize("step", [-86400.0, 86400.0])
 def test_the_wall_clock_moves_nothing(run_exec: RunExec, tmp_path: Path, step: float) -> None:
     """
-    A day forwards or back on the wall does not move a deadline that runs.
+    A wall clock set ahead or back by a day does not move a running deadline.
     """
     clocks = Clocks(tmp_path)
     subject = run_exec("sleep", "60", TTL="3s", PYTHONPATH=clocks.path)
@@ -195,9 +195,9 @@ def test_the_wall_clock_moves_nothing(run_exec: RunExec, tmp_path: Path, step: f
     assert 3 == pytest.approx(subject.run_time(), abs=EXACT)
 
 
-def test_suspend_does_not_stretch_it(run_exec: RunExec, tmp_path: Path) -> None:
+def test_a_suspend_does_not_extend_the_deadline(run_exec: RunExec, tmp_path: Path) -> None:
     """
-    What a suspended machine slept counts: the end comes with the next waking, 5 s at most.
+    Time in suspend counts: the deadline takes effect at most 5 s after resuming.
     """
     clocks = Clocks(tmp_path)
     subject = run_exec("sleep", "60", TTL="1h", PYTHONPATH=clocks.path)
@@ -211,7 +211,7 @@ def test_suspend_does_not_stretch_it(run_exec: RunExec, tmp_path: Path) -> None:
 @pytest.mark.parametrize("ttl", ["0", "never", "10000d"])
 def test_no_limit_and_a_very_long_one(run_exec: RunExec, ttl: str) -> None:
     """
-    No deadline is none, and one in 27 years overflows nothing.
+    TTL=0 or never means no deadline, and one in 27 years overflows nothing.
     """
     subject = run_exec("sleep", "60", TTL=ttl)
     subject.wait_for_line("exec.started")
@@ -220,11 +220,11 @@ def test_no_limit_and_a_very_long_one(run_exec: RunExec, ttl: str) -> None:
     assert 0 == subject.wait(2)
 
 
-def test_a_reader_that_is_away_moves_nothing(run_exec: RunExec) -> None:
+def test_an_unread_output_delays_nothing(run_exec: RunExec) -> None:
     """
-    Nobody reads what the command prints, and the pipe is full: it ends at its deadline.
+    The pipe for the log is full and unread: `exec` still exits at its deadline.
     """
-    full, theirs = os.pipe()
+    unread, theirs = os.pipe()
     os.set_blocking(theirs, False)
     try:
         while True:
@@ -241,5 +241,5 @@ def test_a_reader_that_is_away_moves_nothing(run_exec: RunExec) -> None:
     assert 2 == pytest.approx(subject.run_time(), abs=EXACT + 0.4)
     ended = json.loads((subject.state_dir / "ended.json").read_text())
     assert ("deadline", 3) == (ended["reason"], ended["log_lines_dropped"])
-    os.close(full)
+    os.close(unread)
     os.close(theirs)

@@ -1,5 +1,5 @@
 """
-A wrapped command at a terminal: the keyboard's signals come once, and job control works.
+`exec` at a terminal: the keyboard's signals arrive once, and job control works.
 """
 
 import os
@@ -19,7 +19,7 @@ RunExec = Callable[..., ExecProcess]
 @pytest.mark.parametrize("pid1", [True, False])
 def test_ctrl_c_reaches_the_command_once(run_exec: RunExec, pid1: bool) -> None:  # noqa: FBT001
     """
-    Ctrl-C is the command's own matter: it hears it once, and decides the code.
+    The command gets the signal of Ctrl-C once, and decides the exit code.
     """
     count = "n=0; trap 'n=$((n+1)); echo got-$n' INT; trap 'exit 6' QUIT; echo ready"
     subject = run_exec(
@@ -36,9 +36,9 @@ def test_ctrl_c_reaches_the_command_once(run_exec: RunExec, pid1: bool) -> None:
 
 
 @pytest.mark.parametrize("pid1", [True, False])
-def test_a_shell_has_its_job_control(run_exec: RunExec, pid1: bool) -> None:  # noqa: FBT001
+def test_a_shell_has_job_control(run_exec: RunExec, pid1: bool) -> None:  # noqa: FBT001
     """
-    `docker run -it IMAGE exec -- bash`: no complaint, jobs can be stopped and continued.
+    In `docker run -it IMAGE exec -- bash` jobs can be stopped and continued, without a warning.
     """
     subject = run_exec("bash", "--norc", "-i", stdout="tty", pid1=pid1, PS1="$ ")
     subject.run.type_keys(b"sleep 67\n")
@@ -51,12 +51,12 @@ def test_a_shell_has_its_job_control(run_exec: RunExec, pid1: bool) -> None:  # 
     assert "job control" not in screen(subject)
 
 
-def test_ctrl_z_gives_the_shell_above_its_prompt_back(run_exec: RunExec) -> None:
+def test_ctrl_z_returns_to_the_calling_shell(run_exec: RunExec) -> None:
     """
-    On a laptop Ctrl-Z stops the command and us with it, so that the shell sees it; `fg` puts both
-    back, and Ctrl-C works as before.
+    Ctrl-Z stops the command and `exec`, so that the calling shell shows its prompt; `fg` resumes
+    both, and Ctrl-C works as before.
     """
-    line = f"{shlex.join(EXEC)} sleep 69\n"  # no shell: one that vforks may be caught unstoppable
+    line = f"{shlex.join(EXEC)} sleep 69\n"  # not a shell: a vfork cannot be stopped
     subject = run_exec("--norc", "-i", exec_words=("bash",), stdout="tty", pid1=False, PS1="$ ")
     subject.run.type_keys(line.encode())
     subject.wait_for_line("exec.started")
@@ -75,7 +75,7 @@ def test_ctrl_z_gives_the_shell_above_its_prompt_back(run_exec: RunExec) -> None
 
 def test_a_script_has_the_terminal_back_afterwards(run_exec: RunExec) -> None:
     """
-    Who goes on after us reads from the terminal again.
+    The calling script can read from the terminal again after `exec`.
     """
     script = f"{shlex.join(EXEC)} true; read -r word; echo read-$word"
     subject = run_exec("-c", script, exec_words=("sh",), stdout="tty", pid1=False)
@@ -88,7 +88,7 @@ def test_a_script_has_the_terminal_back_afterwards(run_exec: RunExec) -> None:
 
 def test_a_stop_signal_is_a_stop_at_a_terminal_too(run_exec: RunExec) -> None:
     """
-    `docker stop` of a container with a terminal ends it with 0.
+    `docker stop` of a container with a terminal leads to exit code 0.
     """
     subject = run_exec(*trapping("TERM", then="exit 3"), stdout="tty")
     subject.wait_for_text("ready")
@@ -99,6 +99,6 @@ def test_a_stop_signal_is_a_stop_at_a_terminal_too(run_exec: RunExec) -> None:
 
 def screen(subject: ExecProcess) -> str:
     """
-    Return all that the terminal shows; what was typed and what was said may share a line.
+    Return everything the terminal shows; input and output may share a line.
     """
     return "\n".join(subject.run.journal.lines)
