@@ -1,5 +1,5 @@
 """
-What every tier shares: servers that stop with their test, and the catalogue's names.
+Fixtures of all tiers, and the check of test names against the catalogue.
 """
 
 import sys
@@ -18,14 +18,14 @@ from tests.support.replica import Replica
 from tests.support.subjects import chosen
 from tests.support.supervised import Supervised
 
-# An example that takes long says that the machine is busy, and nothing about the code.
+# A slow example means that the machine is busy, not that the code is wrong.
 hypothesis.settings.register_profile("house", deadline=None)
 hypothesis.settings.load_profile("house")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """
-    Refuse a test that carries an ID which nobody claims.
+    Reject tests with an ID that is not in the catalogue.
     """
     strangers = unknown(case for item in items if (case := case_of(item.name)))
     if strangers:
@@ -39,7 +39,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def is_for_the_image(item: pytest.Item) -> bool:
     """
-    Tell whether a test runs with the image: its own, and the catalogue's that say something there.
+    Return whether a test runs with the image: container tests, and the cases of IN_THE_IMAGE.
     """
     if item.get_closest_marker("container"):
         return True
@@ -50,7 +50,7 @@ def is_for_the_image(item: pytest.Item) -> bool:
 @pytest.fixture
 def nomad() -> Iterator[FakeNomad]:
     """
-    A Nomad over TCP, with ACLs off.
+    A fake Nomad over TCP, with ACLs off.
     """
     with FakeNomad() as server:
         yield server
@@ -59,7 +59,7 @@ def nomad() -> Iterator[FakeNomad]:
 @pytest.fixture
 def replicas() -> Iterator[Callable[..., list[Replica]]]:
     """
-    Start one replica for each name that it is called with.
+    Start one replica for each name: `replicas("one", "two")`.
     """
     with ExitStack() as stack:
         yield lambda *names: [stack.enter_context(Replica(name)) for name in names]
@@ -70,7 +70,7 @@ def supervise(nomad: FakeNomad) -> Iterator[Callable[..., Supervised]]:
     """
     Start the program under test: `supervise(TTL="5s", pid1=False)`.
 
-    What it said is shown where the test failed.
+    Its output is shown when the test fails.
     """
     started: list[Supervised] = []
 
@@ -88,6 +88,6 @@ def supervise(nomad: FakeNomad) -> Iterator[Callable[..., Supervised]]:
 @pytest.fixture
 def fake_nginx(tmp_path: Path) -> FakeNginx:
     """
-    An nginx that does as it is told; hand it over as `NGINX_BINARY=str(fake_nginx)`.
+    A controllable nginx; pass it as `NGINX_BINARY=str(fake_nginx)`.
     """
     return FakeNginx(tmp_path)

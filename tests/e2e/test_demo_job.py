@@ -63,7 +63,7 @@ def test_both_replicas_serve(job: DemoJob) -> None:
     """
     What answers on its port are the instances that the registry lists.
     """
-    assert {"replica 0", "replica 1"} <= job.serving()
+    assert {"replica 0", "replica 1"} <= job.responding()
     assert len(job.cluster.instances(SERVICE)) == job.log[-1].get("endpoints", 2)
 
 

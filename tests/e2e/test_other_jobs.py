@@ -33,13 +33,13 @@ def test_one_group_ends_with_its_leader(guarded: Cluster) -> None:
     with submitted(guarded, file, "load-balancer", ttl="15s", count="3") as job:
         job.await_serving(3)
         (deadline,) = job.log_lines("deadline.set")
-        thread, found = steps.asked_slowly(job, float(deadline["remaining"]))
+        thread, found = steps.slow_request(job, float(deadline["remaining"]))
         ours = containers.running(job.balancer)
         job.await_over()
         thread.join(20)
         (allocation,) = job.allocations("all")
 
-        assert "200" == steps.ended(found)
+        assert "200" == steps.outcome(found)
         assert "complete" == allocation["ClientStatus"]
         assert ["0"] == exit_codes(allocation, "nginx")
         assert 4 == len(ours)
@@ -69,13 +69,13 @@ def test_a_service_job_is_stopped(guarded: Cluster) -> None:
     with submitted(guarded, file, "service-job", ttl="14s") as job:
         job.await_serving(2)
         (deadline,) = job.log_lines("deadline.set")
-        thread, found = steps.asked_slowly(job, float(deadline["remaining"]) + 1)
+        thread, found = steps.slow_request(job, float(deadline["remaining"]) + 1)
         job.await_over()
         thread.join(20)
         state = guarded.read(f"/v1/job/{job.id}")
         (balancer,) = job.allocations("balancer")
 
-        assert "200" == steps.ended(found)
+        assert "200" == steps.outcome(found)
         assert ("dead", True) == (state["Status"], state["Stop"])
         assert {"complete"} == {row["ClientStatus"] for row in job.allocations()}
         assert ["0"] == exit_codes(balancer, "nginx")

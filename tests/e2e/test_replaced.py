@@ -120,13 +120,13 @@ def test_its_end_is_a_failure(ending: DockerJob) -> None:
     """
     ours = [each for row in ending.allocations() for each in containers.running(row["ID"])]
     assert len(ours) == 3
-    thread, found = steps.asked_slowly(ending, 40.0)
+    thread, found = steps.slow_request(ending, 40.0)
     eventually(lambda: ending.allocations("balancer")[0]["ClientStatus"] == "failed", 90, 0.2)
     thread.join(60)
     eventually(lambda: not ending.running("replicas"), 60, 0.2)
 
     steps.note(
-        "the deadline", "old", f"{steps.ended(found)} for who waited; {steps.endings(ending)}"
+        "the deadline", "old", f"{steps.outcome(found)} for who waited; {steps.endings(ending)}"
     )
-    assert "200" != steps.ended(found)
+    assert "200" != steps.outcome(found)
     assert {("failed", "137"), ("failed", "143")} == set(ending.endings)

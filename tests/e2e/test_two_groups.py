@@ -153,7 +153,7 @@ class TestWhileItServes:
         `nomad job stop`: who waits for an answer gets it, every task ends with 0, nothing is left.
         """
         ours = [each for row in serving.allocations() for each in containers.running(row["ID"])]
-        thread, found = steps.asked_slowly(serving, 2.0)
+        thread, found = steps.slow_request(serving, 2.0)
         eventually(lambda: serving.names(4))
         began = time.monotonic()
         serving.cluster.nomad("job", "stop", "-detach", serving.id)
@@ -162,10 +162,10 @@ class TestWhileItServes:
         thread.join(20)
 
         last = [row for row in serving.allocations() if row["DesiredStatus"] == "stop"]
-        text = f"{steps.ended(found)} for who waited, over after {took:.1f} s, balancer's code "
+        text = f"{steps.outcome(found)} for who waited, over after {took:.1f} s, balancer's code "
         text += exit_codes(last[-1], "nginx")[-1] if "nginx" in last[-1]["TaskStates"] else "0"
         steps.note("stop by hand", "ours", text)
-        assert "200" == steps.ended(found)
+        assert "200" == steps.outcome(found)
         assert {"complete"} == {row["ClientStatus"] for row in left_alone(serving)}
         assert 0 == len([pid for each in ours for pid in each.left])
         (balancer,) = serving.cluster.allocations(serving.id, "balancer")
@@ -212,15 +212,17 @@ class TestUntilItsDeadline:
         ours = [each for row in ending.allocations() for each in containers.running(row["ID"])]
         ends = ending.log_lines("deadline.set")[0]
         assert len(ours) == 3
-        thread, found = steps.asked_slowly(ending, ends["remaining"])
+        thread, found = steps.slow_request(ending, ends["remaining"])
         ending.await_over(120)
         thread.join(20)
         (ended,) = ending.log_lines("ended")
 
         steps.note(
-            "the deadline", "ours", f"{steps.ended(found)} for who waited; {steps.endings(ending)}"
+            "the deadline",
+            "ours",
+            f"{steps.outcome(found)} for who waited; {steps.endings(ending)}",
         )
-        assert "200" == steps.ended(found)
+        assert "200" == steps.outcome(found)
         assert ("deadline", 0) == (ended["reason"], ended["code"])
         assert {"complete"} == {row["ClientStatus"] for row in left_alone(ending)}
         assert Counter({"0": 3}) == Counter(

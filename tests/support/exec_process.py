@@ -1,5 +1,5 @@
 """
-A command under `exec` as a real process, started, watched and cleaned away.
+A command under `exec` as a real process.
 """
 
 import os
@@ -23,7 +23,7 @@ EXEC = (sys.executable, "-m", "supervisor", "exec", "--")
 
 class ExecProcess:
     """
-    One run of a command; what `exec` itself says is on stderr, or with "tty" among the rest.
+    One run of a command; the log of `exec` is on stderr, or on the terminal with "tty".
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class ExecProcess:
 
     def again(self) -> Self:
         """
-        Start it once more, as a restart of the task would.
+        Start it again, as a restart of the task would.
         """
         self.run.kill()
         self.run = self._start()
@@ -60,32 +60,32 @@ class ExecProcess:
     @property
     def pid(self) -> int:
         """
-        Its pid, as the host sees it.
+        Its pid on the host.
         """
         return self.run.pid
 
     @property
     def lines(self) -> list[Line]:
         """
-        What `exec` said.
+        The log lines of `exec`.
         """
         return list((self.run.journal if self._stdout == "tty" else self.run.stderr).records)
 
     @property
     def output(self) -> list[str]:
         """
-        What the command printed.
+        The output of the command.
         """
         return list(self.run.journal.plain)
 
     def wait_for_line(self, event: str, within: float = 10.0) -> Line:
         """
-        Return the first line about an event, once it is there.
+        Wait for a log line of an event and return the first.
         """
         return eventually(
             lambda: [line for line in self.lines if line["event"] == event],
             within,
-            what=f"a line about {event}, among {self.lines}",
+            what=f"a line of {event} in {self.lines}",
         )[0]
 
     def wait_for_text(self, text: str, within: float = 10.0) -> None:
@@ -104,7 +104,7 @@ class ExecProcess:
 
     def wait(self, within: float = 10.0) -> int:
         """
-        Return its exit code once it ended.
+        Wait until it exits and return its exit code.
         """
         code = self.run.wait(within)
         assert code is not None, f"still running after {within:g} s: {self.lines} {self.output}"
@@ -112,33 +112,33 @@ class ExecProcess:
 
     def run_time(self) -> float:
         """
-        Return the seconds from its launch to its end.
+        Return the seconds from its launch to its exit.
         """
-        assert self.run.exited_at is not None, "it has not ended"
+        assert self.run.exited_at is not None, "it has not exited"
         return self.run.exited_at - self.run.started_at
 
     @property
     def ended(self) -> Line:
         """
-        The last line, which says why.
+        The last line of the event `ended`, with the reason.
         """
         return next(line for line in reversed(self.lines) if line["event"] == "ended")
 
     def processes(self) -> list[Process]:
         """
-        Return everyone that is there, its own process included.
+        Return all processes, including its own.
         """
         return self._population.look()
 
     def find(self, title: str) -> Process:
         """
-        Return the one process with this command line, once it is there.
+        Wait for a process with this command line and return it.
         """
         return eventually(lambda: [p for p in self.processes() if p.title == title], what=title)[0]
 
     def close(self) -> None:
         """
-        End whatever is left and remove its home.
+        Kill all its processes and remove its home folder.
         """
         self._population.kill()
         self.run.kill()
@@ -152,7 +152,7 @@ class ExecProcess:
 
 def trapping(*names: str, then: str = "") -> tuple[str, ...]:
     """
-    Return a shell that says "ready", and from then on the name of each of these signals it gets.
+    Return a shell that prints "ready", and then the name of each of these signals it gets.
     """
     traps = "; ".join(f"trap 'echo got-{name}; {then}' {name}" for name in names)
     return ("sh", "-c", f"{traps}; echo ready; while :; do sleep 0.05; done")

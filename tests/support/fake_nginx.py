@@ -1,8 +1,8 @@
 """
-An executable that plays nginx, for the faults a real one shows once a year.
+An executable in place of nginx, for faults that a real nginx rarely has.
 
-The supervisor gives nginx an empty environment, so what it shall do stands in a file
-beside it and is read at every invocation: a test can change its mind in between.
+The supervisor starts nginx with an empty environment, so the behaviour is in a file beside the
+executable, read at every invocation: a test can change it in between.
 """
 
 import json
@@ -19,13 +19,13 @@ REAL = "/usr/sbin/nginx"
 @dataclass(frozen=True, slots=True)
 class Behaviour:
     """
-    What the fake does at its next invocation.
+    The behaviour at the next invocation.
 
-    `check` is for -t, `version` for -v and -V ("" asks the real one).  `run` "real"
-    becomes the real nginx, "play" serves the generation itself, with `workers` processes
-    titled as nginx's.  While `answers` is false it accepts and never says a word; while
-    `reloads` is false SIGHUP changes nothing; while `obeys_stop` is false stop signals do not
-    either.  It ends `after` seconds past being `when`, by `code` or by `signal`.
+    `check` is for -t, `version` for -v and -V ("" runs the real one).  `run` "real" execs the real
+    nginx, "fake" serves the generation itself, with `workers` processes titled as nginx's.  While
+    `answers` is false it accepts connections and sends nothing; while `reloads` is false it ignores
+    SIGHUP, while `obeys_stop` is false also stop signals.  It exits `after` seconds after it was
+    `when`, with `code` or by `signal`.
     """
 
     check: Literal["real", "pass", "fail", "hang"] = "real"
@@ -39,13 +39,13 @@ class Behaviour:
     after: float = 0.0
     code: int = 0
     signal: int = 0
-    complaint: str = "nginx: [emerg] the fake was told to fail"
+    complaint: str = "nginx: [emerg] the fake was set to fail"
 
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
     """
-    What the program was given when it was run, as the kernel had it.
+    What the program inherited when it was run, as the kernel reports it.
     """
 
     pid: int
@@ -58,7 +58,7 @@ class Invocation:
 
 class FakeNginx:
     """
-    A folder with the executable, its orders, and what it noted about being run.
+    A folder with the executable, its behaviour, and a record of each invocation.
     """
 
     def __init__(self, folder: Path, real: str = REAL, **behaviour: object) -> None:
@@ -84,7 +84,7 @@ class FakeNginx:
 
     def set(self, **changes: object) -> None:
         """
-        Change what it does from its next invocation (or its next signal) on.
+        Change the behaviour from the next invocation or signal on.
         """
         self.behaviour = replace(self.behaviour, **changes)  # type: ignore[arg-type]
         with tempfile.NamedTemporaryFile("w", dir=self._folder, delete=False) as file:
@@ -94,37 +94,37 @@ class FakeNginx:
     @property
     def runs(self) -> list[Invocation]:
         """
-        How it was run as a server, in order; not how it was asked for -t or -v.
+        The invocations as a server, in order, without -t, -v, -V and -T.
         """
         return [birth for birth in self._all() if not {"-t", "-v", "-V", "-T"} & {*birth.words}]
 
     @property
     def checks(self) -> list[Invocation]:
         """
-        How it was run for -t, in order.
+        The invocations with -t, in order.
         """
         return [birth for birth in self._all() if "-t" in birth.words]
 
     def _all(self) -> list[Invocation]:
-        notes = [
+        records = [
             path for path in (self._folder / "invocations").iterdir() if path.suffix == ".done"
         ]
         return [
-            _invocation(path) for path in sorted(notes, key=lambda path: path.stat().st_mtime_ns)
+            _invocation(path) for path in sorted(records, key=lambda path: path.stat().st_mtime_ns)
         ]
 
 
 PREAMBLE = """\
 #!/bin/sh
-# A shell, not Python, notes what it was given: Python changes signals before any line runs.
-note={invocations}/$$
+# A shell, not Python, records what it inherits: Python changes signals at its start.
+record={invocations}/$$
 (
   cat /proc/$$/status
   echo ==words; tr '\\0' '\\n' < /proc/$$/cmdline
   echo ==environ; tr '\\0' '\\n' < /proc/$$/environ
   echo ==descriptors; cd /proc/$$/fd && for fd in *; do echo "$fd $(readlink $fd)"; done
-) > $note 2>/dev/null
-mv $note $note.$(date +%s%N).done
+) > $record 2>/dev/null
+mv $record $record.$(date +%s%N).done
 exec {python} -I -S {player} {folder} {real} "$@"
 """
 
@@ -146,7 +146,7 @@ def _invocation(path: Path) -> Invocation:
         descriptors={
             int(fd): link
             for fd, link in links.items()
-            if link and not link.endswith("/fake-nginx/nginx")  # the shell reads its script
+            if link and not link.endswith("/fake-nginx/nginx")  # the shell's script
         },
         blocked=masks["SigBlk"],
         ignored=masks["SigIgn"],

@@ -1,5 +1,5 @@
 """
-The program behind FakeNginx: run as `python -I -S`, with no import but the standard library's.
+The program of FakeNginx, run as `python -I -S` with the standard library only.
 """
 
 import json
@@ -18,7 +18,7 @@ WORKER = "nginx: worker process"
 
 def main(folder: Path, real: str, words: list[str]) -> int:
     """
-    Do what the behaviour say for this invocation.
+    Act as the behaviour file says for this invocation.
     """
     behaviour = read_behaviour(folder)
     if {"-v", "-V"} & {*words} and behaviour["version"]:
@@ -28,12 +28,12 @@ def main(folder: Path, real: str, words: list[str]) -> int:
         return check(behaviour)
     if behaviour["run"] == "fake" and not {"-v", "-V", "-t", "-T"} & {*words}:
         return FakeMaster(folder, Path(words[words.index("-c") + 1])).run()
-    return os.execv(real, [real, *words])  # noqa: S606 - the point of it
+    return os.execv(real, [real, *words])  # noqa: S606 - becomes the real nginx
 
 
 def read_behaviour(folder: Path) -> dict[str, Any]:
     """
-    Return the present behaviour.
+    Return the current behaviour.
     """
     behaviour: dict[str, Any] = json.loads((folder / "behaviour.json").read_text())
     return behaviour
@@ -41,7 +41,7 @@ def read_behaviour(folder: Path) -> dict[str, Any]:
 
 def check(behaviour: dict[str, Any]) -> int:
     """
-    Pretend to have tested the configuration.
+    Act as `nginx -t` without testing the configuration.
     """
     while behaviour["check"] == "hang":
         time.sleep(60)
@@ -53,7 +53,7 @@ def check(behaviour: dict[str, Any]) -> int:
 
 class FakeMaster:
     """
-    A master that serves its generation on the internal socket, and ends as told.
+    A master that serves its generation on the internal socket, and exits as configured.
     """
 
     def __init__(self, folder: Path, config: Path) -> None:
@@ -62,11 +62,11 @@ class FakeMaster:
         self._generation = ""
         self._answered = threading.Event()
         self._workers: list[int] = []
-        self._pipe = os.pipe()  # ends the workers when we die
+        self._pipe = os.pipe()  # ends the workers when this process exits
 
     def run(self) -> int:
         """
-        Serve until ended by behaviour or by a signal.
+        Serve until the behaviour or a signal ends it.
         """
         signals = {signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
         signal.pthread_sigmask(signal.SIG_BLOCK, {*signals, signal.SIGUSR1, signal.SIGWINCH})
@@ -80,7 +80,7 @@ class FakeMaster:
                 if behaviour["reloads"]:
                     self._load()
             elif behaviour["obeys_stop"]:
-                self._dismiss()
+                self._stop_workers()
                 return 0
 
     def _text(self) -> str:
@@ -95,11 +95,11 @@ class FakeMaster:
             r"/-/generation\b[^}]*?return\s+200\s+[\"']?([^\"';\s]+)", self._text(), re.DOTALL
         )
         self._generation = found[1] if found else ""
-        self._dismiss()
+        self._stop_workers()
         for _ in range(read_behaviour(self._folder)["workers"]):
             self._workers.append(
                 os.posix_spawn(
-                    "/bin/cat",  # waits on its pipe, and shows the very title
+                    "/bin/cat",  # waits on its pipe, with nginx's process title
                     [WORKER],
                     {},
                     file_actions=[
@@ -110,7 +110,7 @@ class FakeMaster:
                 )
             )
 
-    def _dismiss(self) -> None:
+    def _stop_workers(self) -> None:
         for pid in self._workers:
             os.kill(pid, signal.SIGTERM)
             os.waitpid(pid, 0)
@@ -149,14 +149,14 @@ class FakeMaster:
         if behaviour["when"] == "answered":
             self._answered.wait()
         time.sleep(behaviour["after"])
-        self._dismiss()
+        self._stop_workers()
         sys.stderr.write(behaviour["complaint"] + "\n")
         sys.stderr.flush()
         if behaviour["signal"]:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {behaviour["signal"]})
             signal.pthread_kill(
                 threading.get_ident(), behaviour["signal"]
-            )  # sigwait would get kill's
+            )  # os.kill would wake sigwait
         os._exit(behaviour["code"])
 
 

@@ -1,7 +1,7 @@
 """
-Many requests in little time: several on their way at once, on one connection after the other.
+Many requests in little time: pipelined, on one connection after the other.
 
-Of an older nginx each connection carries one request; then it takes a little more time.
+An older nginx answers one request on each connection; then it takes a little longer.
 """
 
 import socket
@@ -9,39 +9,39 @@ import time
 
 from tests.support.client import connect
 
-_AT_ONCE = 100
+_BATCH = 100
 _END = b"\r\n\r\nready\n"
 
 
 def send_pipelined(port: int, count: int, path: str = "/-/ready", stall: float = 5.0) -> float:
     """
-    Ask for what answers `ready`, so many times, and return the longest that a batch took.
+    Send `count` requests to a path that answers `ready`; return the longest time of a batch.
 
-    Raises TimeoutError where nothing came for `stall` seconds.
+    Raises TimeoutError if nothing arrives for `stall` seconds.
     """
-    longest, asked = 0.0, 0
-    while asked < count:
+    longest, sent = 0.0, 0
+    while sent < count:
         with connect(port, timeout=stall) as connection:
-            longest, asked = _on_one(connection, path, count, asked, longest)
+            longest, sent = _on_one(connection, path, count, sent, longest)
     return longest
 
 
 def _on_one(
-    connection: socket.socket, path: str, count: int, asked: int, longest: float
+    connection: socket.socket, path: str, count: int, sent: int, longest: float
 ) -> tuple[float, int]:
     request = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
-    while asked < count:
-        batch = min(_AT_ONCE, count - asked)
+    while sent < count:
+        batch = min(_BATCH, count - sent)
         began, received = time.monotonic(), b""
         try:
             connection.sendall(request * batch)
             while received.count(_END) < batch and (data := connection.recv(1 << 16)):
                 received += data
         except (ConnectionResetError, BrokenPipeError):
-            pass  # it closed after an answer, while we wrote the next
+            pass  # it closed after a response, during the next write
         longest = max(longest, time.monotonic() - began)
         answered = received.count(_END)
-        asked += answered
+        sent += answered
         if answered < batch:
             break
-    return longest, asked
+    return longest, sent

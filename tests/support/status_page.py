@@ -1,7 +1,7 @@
 """
-The distribution's chromium, without a window: what a person would see of a page.
+The status page in the distribution's chromium, headless.
 
-Playwright drives it and brings no browser of its own.
+Playwright drives the browser; its own browsers are not installed.
 """
 
 import os
@@ -15,7 +15,7 @@ import pytest
 from tests.support.checkout import CHECKOUT
 from tests.support.waiting import eventually
 
-# Before the imports, so that whoever imports this module is skipped where they would fail.
+# Before the imports, so that tests are skipped on machines where these fail.
 pytest.importorskip("playwright", reason="no playwright for this machine")
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import (
@@ -26,7 +26,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-#: No sandbox, because a test may run as root; and it is to talk to nobody but us.
+#: No sandbox, because a test may run as root; and no connections except to the tests.
 _ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -38,19 +38,19 @@ _ARGUMENTS = (
     "--disable-dev-shm-usage",
 )
 
-#: Where screenshots go; nothing is written where it is not set.
+#: The folder of screenshots; without it none are written.
 SCREENSHOTS = os.environ.get("SCREENSHOTS", "")
 
-#: What axe-core looks for.
+#: The rules that axe-core checks.
 _RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 
-#: What the browser says by itself when the server is gone, which some tests bring about.
+#: The browser's own message when the server is gone, which some tests cause.
 _NETWORK = "Failed to load resource"
 
 
 def find_chromium() -> str:
     """
-    Return the path of the browser, nothing where there is none; CHROMIUM names one.
+    Return the path of the browser, or an empty string; CHROMIUM sets it.
     """
     names = (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
     return next((path for name in names if name and (path := shutil.which(name))), "")
@@ -58,7 +58,7 @@ def find_chromium() -> str:
 
 def why_no_chromium() -> str:
     """
-    Say why no page can be shown here, nothing where one can.
+    Return why no page can be shown on this machine, or an empty string.
     """
     return "" if find_chromium() else "no chromium: apt-get install chromium"
 
@@ -80,7 +80,7 @@ def chromium() -> Iterator[Browser]:
 
 class StatusPage:
     """
-    The status page in a window of its own; whatever went wrong in it is kept in `troubles`.
+    The status page in its own browser window; errors of the page are in `problems`.
     """
 
     def __init__(self, browser: Browser, port: int, script: str = "", **options: Any) -> None:
@@ -98,7 +98,7 @@ class StatusPage:
 
     def open(self) -> Self:
         """
-        Load the page, and wait for the first status to be in it.
+        Load the page and wait until it shows the first status.
         """
         self.page.goto(self._address)
         self.page.locator("#columns").wait_for(state="visible")
@@ -115,14 +115,14 @@ class StatusPage:
 
     def text(self, name: str) -> str:
         """
-        Return what an element says now, nothing where it is not to be seen.
+        Return the text of an element, or an empty string if it is hidden.
         """
         found = self[name]
         return found.inner_text() if found.is_visible() else ""
 
     def wait_for_text(self, name: str, words: str, within: float = 10.0) -> str:
         """
-        Wait until an element says this among other things, and return all of it.
+        Wait until an element contains this text, and return the whole text.
         """
         return eventually(
             lambda: (found := self.text(name)) if words in self.text(name) else "",
@@ -133,7 +133,7 @@ class StatusPage:
 
     def status(self, answer: str) -> None:
         """
-        Let every question for the status be answered with this JSON from now on.
+        Answer each request for the status with this JSON from now on.
         """
         self.page.unroute("**/status")
         kind = "application/json"
@@ -141,7 +141,7 @@ class StatusPage:
 
     def accessibility_violations(self) -> list[str]:
         """
-        Return what axe-core finds that keeps somebody from using the page, a line an element.
+        Return the accessibility violations that axe-core finds, one line per element.
         """
         found = Axe().run(self.page, options={"runOnly": list(_RULES)}).response
         assert len(found["passes"]) > 20
@@ -153,7 +153,7 @@ class StatusPage:
 
     def screenshot_to(self, name: str) -> None:
         """
-        Write a picture of the whole page, where one is asked for.
+        Write a screenshot of the whole page, if SCREENSHOTS is set.
         """
         if SCREENSHOTS:
             folder = CHECKOUT / SCREENSHOTS
@@ -168,7 +168,7 @@ class StatusPage:
 
 def seconds(text: str) -> int:
     """
-    Read a countdown such as `2:14:03`, which has no days.
+    Return the seconds of a countdown such as `2:14:03`, without days.
     """
     total = 0
     for part in text.split(":"):

@@ -1,8 +1,8 @@
 """
-What is done to a job while clients ask, the same for ours and for the pattern being replaced.
+Changes to a job under traffic, the same for this project and for the pattern being replaced.
 
-Each step returns what the clients saw; `note` keeps a line of it for the table in
-docs/migrating.md, which `make steps` renews.
+Each step returns the results of the clients; `note` stores a line for the table in
+docs/migrating.md, which `make steps` updates.
 """
 
 import json
@@ -22,50 +22,50 @@ from tests.support.docker_job import DockerJob
 from tests.support.keepalive_traffic import KeepaliveTraffic
 from tests.support.waiting import eventually
 
-#: How long somebody may take to notice, in seconds: three times what Nomad's template takes.
+#: Seconds until a change must reach the clients: three times the delay of Nomad's template.
 MAX_WAIT = 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
     """
-    What clients saw of a change, and how long it took until it reached them; None is never.
+    The traffic during a change, and the seconds until the change reached the clients; None: never.
     """
 
     load: KeepaliveTraffic
     after: float | None
 
     def __str__(self) -> str:
-        took = f"after {self.after:.1f} s" if self.after else "at once"
+        duration = f"after {self.after:.1f} s" if self.after else "at once"
         if self.after is None:
-            took = "never"
-        return f"{took}; {self.load.summary}"
+            duration = "never"
+        return f"{duration}; {self.load.summary}"
 
 
 def note(step: str, subject: str, text: str) -> None:
     """
-    Say what a step showed, and keep it where `make steps` looks.
+    Print the result of a step, and store it for `make steps`.
     """
     show(f"{subject}: {step}: {text}")
     file = os.environ.get("AUTOEXIT_STEPS")
     if file:
         path = Path(file)
-        kept = json.loads(path.read_text()) if path.exists() else {}
-        kept.setdefault(step, {})[subject] = text
+        results = json.loads(path.read_text()) if path.exists() else {}
+        results.setdefault(step, {})[subject] = text
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(kept, indent=1))
+        path.write_text(json.dumps(results, indent=1))
 
 
 def job_traffic(job: DockerJob) -> KeepaliveTraffic:
     """
-    Return clients that ask the job at its public port, 160 times a second.
+    Return clients that send 160 requests a second to the job's public port.
     """
     return KeepaliveTraffic(job.port, job.host)
 
 
 def scaled(job: DockerJob, up: int, down: int) -> StepResult:
     """
-    Scale up, wait until all answer, and down again, until the last one that went has gone.
+    Scale up, wait until all respond, then scale down and wait until the stopped ones are gone.
     """
     with job_traffic(job) as load:
         eventually(lambda: len(load.sent) > 200)
@@ -80,7 +80,7 @@ def scaled(job: DockerJob, up: int, down: int) -> StepResult:
 
 def replaced(job: DockerJob) -> StepResult:
     """
-    Replace every replica by another one on another port, one after the other.
+    Replace every replica by one on another port, one after the other.
     """
     with job_traffic(job) as load:
         eventually(lambda: len(load.sent) > 200)
@@ -96,7 +96,7 @@ def replaced(job: DockerJob) -> StepResult:
 
 def agent_restarted(job: DockerJob) -> KeepaliveTraffic:
     """
-    Take the agent on the machine away for a while, and start it again.
+    Stop the client's agent for a while and start it again.
     """
     client = job.cluster.client
     with job_traffic(job) as load:
@@ -111,7 +111,7 @@ def agent_restarted(job: DockerJob) -> KeepaliveTraffic:
 
 def replica_killed(job: DockerJob) -> StepResult:
     """
-    Kill the container of the first replica, and wait until it answers again.
+    Kill the container of the first replica, and wait until it responds again.
     """
     (victim,) = containers.running(job.running("replicas")[0])
     with job_traffic(job) as load:
@@ -125,13 +125,13 @@ def replica_killed(job: DockerJob) -> StepResult:
 
 def nginx_killed(job: DockerJob) -> StepResult:
     """
-    Kill nginx's master inside the balancer, and wait for the first answer after that.
+    Kill nginx's master inside the balancer, and wait for the next response.
     """
     (container,) = containers.running(job.balancer)
     (master,) = [pid for pid, _ in container.processes if _is_master(pid)]
     with job_traffic(job) as load:
         eventually(lambda: len(load.sent) > 200)
-        # Its workers too: whoever replaces a master by hand finds both gone.
+        # Its workers too: the old pattern must restart both.
         workers = psutil.Process(master).children()
         at = time.monotonic()
         for process in [psutil.Process(master), *workers]:
@@ -141,9 +141,9 @@ def nginx_killed(job: DockerJob) -> StepResult:
     return StepResult(load, after)
 
 
-def asked_slowly(job: DockerJob, seconds: float) -> tuple[Thread, list[Answer | Exception]]:
+def slow_request(job: DockerJob, seconds: float) -> tuple[Thread, list[Answer | Exception]]:
     """
-    Begin a request that takes so long; the list has its end once the thread has ended.
+    Start a request of this duration; the list has its result when the thread ends.
     """
     found: list[Answer | Exception] = []
 
@@ -151,7 +151,7 @@ def asked_slowly(job: DockerJob, seconds: float) -> tuple[Thread, list[Answer | 
         try:
             path = f"/slow?seconds={seconds}"
             found.append(get(job.port, path, host=job.host, timeout=seconds + 10))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the result
+        except Exception as error:  # noqa: BLE001 - any exception is a result
             found.append(error)
 
     thread = Thread(target=ask, daemon=True)
@@ -159,9 +159,9 @@ def asked_slowly(job: DockerJob, seconds: float) -> tuple[Thread, list[Answer | 
     return thread, found
 
 
-def ended(found: list[Answer | Exception]) -> str:
+def outcome(found: list[Answer | Exception]) -> str:
     """
-    Say what became of a request.
+    Return the result of a request as text.
     """
     (one,) = found
     return str(one.status) if isinstance(one, Answer) else f"cut ({type(one).__name__})"
@@ -169,7 +169,7 @@ def ended(found: list[Answer | Exception]) -> str:
 
 def endings(job: DockerJob) -> str:
     """
-    Say how the allocations of a job ended.
+    Return how the allocations of a job ended, as text.
     """
     return ", ".join(
         f"{number} x `{status}` with code {code}"

@@ -68,7 +68,7 @@ def test_F01_what_nginx_refuses_leaves_the_last_good_files(
         path.write_text("# mended\n")
         subject.signal(signal.SIGHUP)
         eventually(lambda: b"# mended\n" == live_files(subject).get("conf.d/mine.conf"))
-    assert [] == watch.odd
+    assert [] == watch.truncated
     assert watch.reads > 20
 
 
@@ -121,7 +121,7 @@ def test_F02_a_port_that_is_taken_is_found_out_by_the_generation(
                 "nginx's own reason is passed on"
             )
     assert [] == traffic.failures
-    assert [] == watch.odd
+    assert [] == watch.truncated
 
     eventually(lambda: 204 == get(taken).status, 15)
     eventually(lambda: len(subject.log_lines("reload.applied")) > applied, 5)

@@ -199,7 +199,7 @@ def test_E11_a_post_is_executed_once_at_most(
         )
         if kept:
             assert {200} == {get(port, method="POST", body=b"warm").status for _ in range(9)}
-        dying.death = death
+        dying.crash_point = death
         statuses = {}
         for n in range(12):
             body = b"post %d " % n * 20

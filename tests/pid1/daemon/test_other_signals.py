@@ -101,9 +101,11 @@ def test_P06_usr1_makes_nginx_reopen_its_logs(serve: Serve, replicas: Replicas) 
     USR1 is passed on to nginx, which reopens its log files after a rotation.
     """
     subject = serve(*replicas("one"))
-    log = subject.home / "access.log"
+    log, old = subject.home / "access.log", {*subject.nginx_workers()}
     subject.write_in("server.d", "log.conf", f'access_log "{log}";\n')
     subject.signal(signal.SIGHUP)
+    eventually(lambda: 2 == len(subject.log_lines("reload.applied")))
+    eventually(lambda: old.isdisjoint(subject.nginx_workers()))
     eventually(lambda: subject.get() and "GET" in log.read_text())
     before = nginx_of(subject)
     log.rename(log.with_suffix(".1"))

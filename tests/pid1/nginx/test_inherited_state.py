@@ -107,7 +107,7 @@ def nginx_of(subject: Supervised) -> list[int]:
 
 def test_P17_the_environment_is_empty(invocation: Invocation) -> None:
     """
-    nginx gets only TZ and PATH: no token, no setting.
+    The environment of nginx has only TZ and PATH: no token, no setting.
     """
     assert {"PATH", "TZ"} == set(invocation.environ)
     assert "Asia/Kathmandu" == invocation.environ["TZ"]

@@ -96,8 +96,8 @@ def test_P14_a_suspended_master_delays_a_reload_but_not_for_ever(
     serve: Serve, replicas: Replicas
 ) -> None:
     """
-    A suspended master does not handle HUP: after VERIFY_TIMEOUT it is resumed, the failure is logged,
-    and the change is applied.
+    A suspended master does not handle HUP: after VERIFY_TIMEOUT it is resumed, the failure is
+    logged, and the change is applied.
     """
     one, two = replicas("one", "two")
     subject = serve(one, VERIFY_TIMEOUT="1s")

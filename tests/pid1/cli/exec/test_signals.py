@@ -71,8 +71,8 @@ def test_workers_that_outlive_a_stopped_command_may_finish(run_exec: RunExec) ->
 @pytest.mark.parametrize("pid1", [True, False])
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_command_ignoring_stop_is_killed_in_time(
-    run_exec: RunExec, signum: int, pid1: bool
-) -> None:  # noqa: FBT001
+    run_exec: RunExec, signum: int, *, pid1: bool
+) -> None:
     """
     STOP_TIMEOUT is a total: a command that ignores stop signals is gone by then, with its children;
     exit code 0.
