@@ -1,5 +1,5 @@
 """
-The interpreter that budgets are measured with.
+The interpreter for the measurements.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.support.clean_environment import CleanEnvironmentError, clean_python
 @pytest.fixture(scope="session")
 def clean() -> Path:
     """
-    An interpreter with the locked dependencies only; skips where pip cannot install them.
+    An interpreter with the locked dependencies only; skips if pip cannot install them.
     """
     try:
         return clean_python()

@@ -25,7 +25,7 @@ nginxes = pytest.mark.parametrize("nginx", BOTH)
 @pytest.fixture
 def everywhere() -> Iterator[Callable[[int], tuple[str, int]]]:
     """
-    One replica that answers at as many addresses as are wanted: its endpoint by number.
+    Return the endpoints, by number, of one replica that listens on all addresses.
     """
     with Replica("everywhere", "0.0.0.0") as replica:
         yield lambda number: (f"127.2.{number // 250}.{number % 250 + 1}", replica.port)
@@ -34,16 +34,16 @@ def everywhere() -> Iterator[Callable[[int], tuple[str, int]]]:
 @pytest.fixture
 def streams() -> Iterator[Callable[[int], list[HeldConnection]]]:
     """
-    Open an event stream for each of so many, and see that it flows.
+    Open `count` event streams and wait until each has started.
     """
     with ExitStack() as stack:
 
         def opened(port: int, count: int = STREAMS) -> list[HeldConnection]:
-            made = [
+            opened_streams = [
                 stack.enter_context(HeldConnection.sse(port, 120, every=10.0)) for _ in range(count)
             ]
-            eventually(lambda: all(200 == each.status for each in made))
-            return made
+            eventually(lambda: all(200 == each.status for each in opened_streams))
+            return opened_streams
 
         yield opened
 
@@ -58,14 +58,14 @@ def served(subject: Supervised) -> set[str]:
 
 def processes(subject: Supervised) -> int:
     """
-    Count nginx: its master and all workers.
+    Return the number of nginx's processes: its master and all workers.
     """
     return sum(each.title.startswith("nginx: ") for each in subject.processes())
 
 
 def started(supervise: Supervise, nginx: str, first: tuple[str, int], **more: str) -> Supervised:
     """
-    Return the program, serving one endpoint.
+    Start the program and return it once it serves one endpoint.
     """
     subject = supervise(pid1=False, NGINX_BINARY=nginx, START_WAIT="5s", **more)
     subject.offer(first)
@@ -75,13 +75,12 @@ def started(supervise: Supervise, nginx: str, first: tuple[str, int], **more: st
 
 
 @nginxes
-def test_L05_a_storm_of_changes_is_no_storm_of_reloads(
+def test_L05_many_changes_cause_few_reloads(
     supervise: Supervise, nginx: str, everywhere: Callable[[int], tuple[str, int]]
 ) -> None:
     """
-    A thousand changes in ten seconds are applied by four reloads and one for each whole second
-    until the last of them; what is served in the end is exactly the last set, and no request was
-    lost.
+    A thousand changes in ten seconds are applied by at most four reloads plus one a second; then
+    exactly the last set is served, and no request is lost.
     """
     subject = started(supervise, nginx, everywhere(0))
     before = len(subject.log_lines("reload.applied"))
@@ -91,7 +90,9 @@ def test_L05_a_storm_of_changes_is_no_storm_of_reloads(
         for number in range(1000):
             last = [everywhere(each) for each in range(1 + number % 7, 12 + number % 5)]
             subject.offer(*last)
-            time.sleep(max(0.0, began + 0.01 * (number + 1) - time.monotonic()))  # the storm's pace
+            time.sleep(
+                max(0.0, began + 0.01 * (number + 1) - time.monotonic())
+            )  # 100 changes a second
         took = time.monotonic() - began
         wanted = {f"{address}:{port}" for address, port in last}
         eventually(lambda: wanted == served(subject), 5.0)
@@ -112,9 +113,9 @@ def test_L06_old_generations_are_bounded_and_additions_wait(
     streams: Callable[..., list[HeldConnection]],
 ) -> None:
     """
-    Forty additions, eight event streams before each: no more processes than MAX_DRAINING allows,
-    the additions beyond wait, and no stream is cut.  Forty removals: each that finds no room ends
-    the oldest generation, with exactly its streams, which are counted.
+    Forty additions with eight event streams before each: there are no more processes than
+    MAX_DRAINING allows, further additions wait, and no stream is cut.  Forty removals: each at the
+    limit ends the oldest generation with exactly its streams, which are counted.
     """
     subject = started(supervise, nginx, everywhere(0), RELOAD_INTERVAL="100ms")
     workers = len(subject.nginx_workers())
@@ -130,7 +131,7 @@ def test_L06_old_generations_are_bounded_and_additions_wait(
         generations[-1] += streams(subject.port)
 
     def ended() -> int:
-        """Return how many generations were ended, having seen that they were the oldest."""
+        """Return the number of ended generations, after asserting that they were the oldest."""
         lines = subject.log_lines("generation.ended")
         oldest = [each for group in generations[: len(lines)] for each in group]
         others = [each for group in generations[len(lines) :] for each in group]
@@ -175,8 +176,8 @@ def test_L07_an_addition_waits_for_an_old_generation_to_end(
     streams: Callable[..., list[HeldConnection]],
 ) -> None:
     """
-    Where as many old generations answer as may, an addition is put off, which is said once; when
-    the oldest has ended by itself, it is applied.
+    At the limit of old generations an addition is deferred, which is logged once; it is applied
+    when the oldest generation has ended by itself.
     """
     subject = started(supervise, nginx, everywhere(0), MAX_DRAINING="1")
     (stream,) = streams(subject.port, 1)
@@ -186,7 +187,7 @@ def test_L07_an_addition_waits_for_an_old_generation_to_end(
     line = subject.wait_for_log("reload.deferred")
     assert "1 old generations" in line["reason"]
     assert 2 == line["endpoints_kept"]
-    eventually(lambda: subject.lasted > 3.0, 5.0)  # asked again several times meanwhile
+    eventually(lambda: subject.lasted > 3.0, 5.0)  # checked several times meanwhile
     assert 2 == len(served(subject))
     assert stream.open
 

@@ -83,7 +83,7 @@ class Cluster:
                 subprocess.run(["umount", "--lazy", mount], check=False)
         shutil.rmtree(self.home, ignore_errors=True)
 
-    # -- its API -----------------------------------------------------------------------------
+    # -- its API -------------------------------------------------------------------------------
 
     def call(self, method: str, path: str, body: object = None) -> Answer:
         """
@@ -150,7 +150,7 @@ class Cluster:
         """
         eventually(self._can_work, 40, 0.1, "a node that is ready")
 
-    # -- its allocations' files --------------------------------------------------------------
+    # -- its allocations' files ----------------------------------------------------------------
 
     def log_of(self, allocation: str, task: str) -> list[Row]:
         """

@@ -83,7 +83,7 @@ class DockerJob:
         names = self.names()
         return len(names) == count and all(name.startswith("replica") for name in names)
 
-    # -- as Nomad reports it--------------------------------------------------------------------
+    # -- as Nomad reports it -------------------------------------------------------------------
 
     def allocations(self, group: str = "") -> list[Row]:
         """

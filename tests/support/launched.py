@@ -140,7 +140,7 @@ class Launched:
 
     def _begin_in_container(self, find_pid: Callable[[], int]) -> None:
         """
-        Find the container's PID 1 and take its times; the engine's process starts earlier and exits later.
+        Find the container's PID 1 and its times; the engine starts earlier and exits later.
         """
         self.pid = eventually(lambda: find_pid() or self.exited.is_set(), 30, what="a container")
         with contextlib.suppress(OSError, psutil.Error):

@@ -18,7 +18,7 @@ DRAINING = "nginx: worker process is shutting down"
 @dataclass(frozen=True, slots=True)
 class Process:
     """
-    One process at one moment; `pid` and `ppid` are the host's, `inside` is the pid in its namespace.
+    One process at one moment; `pid` and `ppid` are the host's, `inside` is the namespace's pid.
     """
 
     pid: int
@@ -100,9 +100,9 @@ class ProcessTree:
     """
     All processes that a program has started.
 
-    In a namespace these are its members.  Without one they are its descendants, cached between calls
-    since orphans lose their link to it, and processes with `mark` on the command line; a zombie
-    orphan that the machine's init has not reaped yet does not count.
+    In a namespace these are its members.  Without one they are its descendants, cached between
+    calls since orphans lose their link to it, and processes with `mark` on the command line; a
+    zombie orphan that the machine's init has not reaped yet does not count.
     """
 
     def __init__(self, pid: int, mark: str, *, pid1: bool) -> None:

@@ -64,7 +64,7 @@ class Program:
         assert self.run.exited_at is not None, "it has not exited"
         return self.run.exited_at
 
-    # -- its output ---------------------------------------------------------------------------
+    # -- its output ----------------------------------------------------------------------------
 
     @property
     def logs(self) -> list[Line]:
@@ -135,7 +135,7 @@ class Program:
         assert len(found) == 1, f"{name} in {self.home}: {found}"
         return found[0]
 
-    # -- its behaviour -----------------------------------------------------------------------
+    # -- its behaviour -------------------------------------------------------------------------
 
     def get(self, path: str = "/", **options: Any) -> Answer:
         """

@@ -112,7 +112,7 @@ class Ours:
 
 class Old:
     """
-    Bash, nginx, sleep and kill; the test acts as Nomad's template, which rewrites a file and signals.
+    Bash, nginx, sleep and kill; the test acts as Nomad's template: it rewrites a file and signals.
     """
 
     name = "old"

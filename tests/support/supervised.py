@@ -58,7 +58,7 @@ class Supervised(Program):
             (self.home / folder).mkdir(parents=True)
         self.settings: dict[str, str | None] = {"LISTEN_PORT": str(self.port), **settings}
 
-    # -- start and stop --------------------------------------------------------------------------------
+    # -- start and stop ------------------------------------------------------------------------
 
     def start(self) -> Self:
         """
@@ -105,7 +105,7 @@ class Supervised(Program):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # -- input ------------------------------------------------------------------------
+    # -- input ---------------------------------------------------------------------------------
 
     def offer(self, *endpoints: Replica | Endpoint) -> None:
         """
@@ -140,7 +140,7 @@ class Supervised(Program):
             output.seek(0)
             return output.read().decode("utf-8", "replace")
 
-    # -- internal ---------------------------------------------------------------------------------
+    # -- internal ------------------------------------------------------------------------------
 
     def _settings(self) -> dict[str, str]:
         kept = {n: v for n, v in os.environ.items() if n in {"PATH", "TZ"} or "COVERAGE" in n}

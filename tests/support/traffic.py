@@ -1,5 +1,5 @@
 """
-KeepaliveTraffic traffic in the background, to see whether anyone noticed what was done meanwhile.
+Constant traffic in the background, to detect failures during a change.
 
 Every request uses a new connection: a reload never loses those, so a single failure counts.
 Bounded in number and time, since test machines are shared.

@@ -1,7 +1,7 @@
 """
-What a replica is executing, in memory that outlives it: a file mapped by both sides.
+The requests that a replica is executing, in a file mapped by both sides, which outlives it.
 
-A killed process says nothing any more; what it had begun and not ended is what it took with it.
+After a kill the file contains the requests that were begun and not ended.
 """
 
 import mmap
@@ -12,9 +12,9 @@ _SLOT = struct.Struct("<Q")
 _SLOTS = 512
 
 
-class Flight:
+class InFlight:
     """
-    The numbers of the requests under way; a number is never 0.
+    The numbers of the requests in flight; a number is never 0.
     """
 
     def __init__(self, path: Path) -> None:
@@ -24,29 +24,29 @@ class Flight:
 
     def begin(self, number: int) -> int:
         """
-        Note that a request arrived, and return its place.
+        Record that a request arrived, and return its slot.
         """
-        place = self._free.pop()
-        _SLOT.pack_into(self._map, _SLOT.size * place, number)
-        return place
+        slot = self._free.pop()
+        _SLOT.pack_into(self._map, _SLOT.size * slot, number)
+        return slot
 
-    def end(self, place: int) -> None:
+    def end(self, slot: int) -> None:
         """
-        Note that all of its answer is with the kernel.
+        Record that the kernel has the complete response.
         """
-        _SLOT.pack_into(self._map, _SLOT.size * place, 0)
-        self._free.append(place)
+        _SLOT.pack_into(self._map, _SLOT.size * slot, 0)
+        self._free.append(slot)
 
 
 def prepare(path: Path) -> None:
     """
-    Make the file, before anybody maps it.
+    Create the file before it is mapped.
     """
     path.write_bytes(bytes(_SLOT.size * _SLOTS))
 
 
 def in_flight(path: Path) -> frozenset[int]:
     """
-    Return the numbers of what has begun and not ended.
+    Return the numbers of the requests begun and not ended.
     """
     return frozenset(number for (number,) in _SLOT.iter_unpack(path.read_bytes()) if number)

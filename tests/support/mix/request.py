@@ -1,23 +1,22 @@
 """
-One request of a client of the mix, over a bare connection: nothing is retried, nothing is hidden.
+One request of a client of the mix over a plain connection, without retries.
 """
 
 import asyncio
 import time
 from dataclasses import dataclass, field
 
-#: No request of the mix is under way for longer, however busy the machine is, in seconds.
-_PATIENCE = 30.0
+#: The maximum duration of a request of the mix, even on a busy machine, in seconds.
+_REQUEST_TIMEOUT = 30.0
 _PING = b"ping"
 
 
 @dataclass(slots=True)
 class Outcome:
     """
-    What became of a request: `phase` is how far it came, `trouble` is empty where all went well.
+    The result of a request: `phase` is its last phase, `error` is empty after success.
 
-    `reused` counts the answers that its connection gave before; `replica` is who says to have
-    answered.
+    `reused` counts earlier responses on its connection; `replica` is the name in the response.
     """
 
     number: int
@@ -39,7 +38,7 @@ class Outcome:
 
 
 @dataclass(slots=True)
-class Line:
+class Connection:
     """
     A connection that is kept as long as the server keeps it.
     """
@@ -52,86 +51,86 @@ class Line:
     @property
     def is_closed(self) -> bool:
         """
-        Whether the end of the connection has been heard of: what a careful client looks at.
+        Whether the server has closed the connection, as far as the client can see.
         """
         return self.reader.at_eof() or self.reader.exception() is not None
 
     def close(self) -> None:
         """
-        Hang up.
+        Close it.
         """
         self.writer.close()
 
 
-async def opened(port: int) -> Line:
+async def opened(port: int) -> Connection:
     """
     Open a connection.
     """
-    return Line(*await asyncio.open_connection("127.0.0.1", port))
+    return Connection(*await asyncio.open_connection("127.0.0.1", port))
 
 
 async def ask(
     port: int,
-    line: Line | None,
+    connection: Connection | None,
     outcome: Outcome,
     request: bytes,
     *,
     echo: bytes,
     seconds: float,
-) -> Line | None:
+) -> Connection | None:
     """
-    Ask on a connection, or on a new one; return it where another request may follow on it.
+    Send a request on a connection, or on a new one; return it if it can be used again.
 
-    `echo` is what has to come back; a stream has to last its `seconds` and be ended as agreed.
+    `echo` is the expected body; a stream has to last `seconds` and end properly.
     """
     try:
-        async with asyncio.timeout(_PATIENCE):
-            if line is None:
-                line = await opened(port)
-            outcome.reused, outcome.phase = line.answers, "send"
-            line.writer.write(request)
-            await line.writer.drain()
+        async with asyncio.timeout(_REQUEST_TIMEOUT):
+            if connection is None:
+                connection = await opened(port)
+            outcome.reused, outcome.phase = connection.answers, "send"
+            connection.writer.write(request)
+            await connection.writer.drain()
             outcome.phase = "head"
-            await _read(line, outcome, echo, seconds)
-            line.answers += 1
+            await _read(connection, outcome, echo, seconds)
+            connection.answers += 1
     except (OSError, EOFError, TimeoutError, ValueError) as error:
         outcome.error = repr(error)
     outcome.ended = time.monotonic()
-    if line is not None and (outcome.error or not line.is_kept):
-        line.close()
+    if connection is not None and (outcome.error or not connection.is_kept):
+        connection.close()
         return None
-    return line
+    return connection
 
 
-async def _read(line: Line, outcome: Outcome, echo: bytes, seconds: float) -> None:
-    head = (await line.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+async def _read(connection: Connection, outcome: Outcome, echo: bytes, seconds: float) -> None:
+    head = (await connection.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     first, *lines = head.rstrip().split("\r\n")
     headers = {n.lower(): text for n, _, text in (each.partition(": ") for each in lines)}
     outcome.status, outcome.replica = int(first.split(" ")[1]), headers.get("x-replica", "")
     outcome.phase = "body"
-    line.is_kept = headers.get("connection", "") != "close"
+    connection.is_kept = headers.get("connection", "") != "close"
     if outcome.status == 101:
-        line.is_kept = False
-        await _tunnel(line, seconds)
+        connection.is_kept = False
+        await _tunnel(connection, seconds)
     elif headers.get("transfer-encoding") == "chunked":
-        while size := int(await line.reader.readline(), 16):
-            await line.reader.readexactly(size + 2)
-        await line.reader.readline()
+        while size := int(await connection.reader.readline(), 16):
+            await connection.reader.readexactly(size + 2)
+        await connection.reader.readline()
     else:
-        body = await line.reader.readexactly(int(headers["content-length"]))
+        body = await connection.reader.readexactly(int(headers["content-length"]))
         if outcome.status == 200 and body != echo:
-            raise ValueError(f"another body: {body[:40]!r}")
+            raise ValueError(f"unexpected body: {body[:40]!r}")
     if outcome.status not in {200, 101}:
         raise ValueError(f"status {outcome.status}")
     if headers.get("x-number") != str(outcome.number):
-        raise ValueError(f"an answer to another request: {headers.get('x-number')}")
+        raise ValueError(f"a response to another request: {headers.get('x-number')}")
 
 
-async def _tunnel(line: Line, seconds: float) -> None:
-    """Be echoed until the time is over, then say goodbye."""
+async def _tunnel(connection: Connection, seconds: float) -> None:
+    """Exchange pings for this time."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        line.writer.write(_PING)
-        await line.writer.drain()
-        await line.reader.readexactly(len(_PING))
+        connection.writer.write(_PING)
+        await connection.writer.drain()
+        await connection.reader.readexactly(len(_PING))
         await asyncio.sleep(0.2)

@@ -1,5 +1,5 @@
 """
-What was lost and why: each failure of a mix is a killed replica's, or somebody's fault.
+The failures of a mix and their causes: a killed replica, or a fault of the balancer.
 """
 
 from collections import Counter
@@ -9,20 +9,17 @@ from dataclasses import dataclass
 from tests.support.mix.replica_pool import Kill
 from tests.support.mix.request import Outcome
 
-#: So long before a replica was killed its client may have been told of an end: the clocks are read
-#: by different processes.
+#: Seconds before a kill in which its client may see the end: the clocks are read by different
+#: processes.
 _SLACK = 0.02
-#: So long after a standstill the clients are still catching up.
+#: Seconds after a standstill in which the clients still catch up.
 _SETTLING = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """
-    The failures of one balancer: `in_flight` are those that a killed replica had begun, `unread` the
-    POSTs that nginx says it had sent to one which was killed before it read them, `faults` the
-    rest.  `stood_still` asked on a kept connection right after their own process had no time:
-    longer than any server keeps a connection for sure.
+    The failures of one balancer.
     """
 
     outcomes: Sequence[Outcome]
@@ -52,9 +49,9 @@ class Verdict:
         return "; ".join(lines) + "".join(f"\n  {n} x {what}" for what, n in groups.most_common())
 
     @property
-    def told(self) -> str:
+    def details(self) -> str:
         """
-        Each fault with who had the request, for who has to find out why.
+        Each fault with its replica and upstreams, for diagnosis.
         """
         return "\n".join(
             f"{each.at:.3f}-{each.ended:.3f} {each.number} {each.kind} reused={each.reused}"
@@ -68,7 +65,7 @@ def judged(
     outcomes: Sequence[Outcome], kills: Iterable[Kill], routes: Mapping[int, str]
 ) -> Verdict:
     """
-    Sort the failures; `routes` says by request which upstreams nginx sent it to.
+    Classify the failures; `routes` has the upstreams of each request by its number.
     """
     kills = list(kills)
     standstills = [each for each in outcomes if not each.number]
@@ -91,7 +88,7 @@ def judged(
 
 def _had_begun(outcome: Outcome, kill: Kill) -> bool:
     """
-    Tell whether the replica was executing it, and it is something that nobody could repeat.
+    Return whether the replica was executing the request, and it could not be retried.
     """
     return (
         outcome.number in kill.in_flight
@@ -102,7 +99,7 @@ def _had_begun(outcome: Outcome, kill: Kill) -> bool:
 
 def _followed(outcome: Outcome, standstill: Outcome) -> bool:
     """
-    Tell whether a kept connection was found closed, by a client whose process had stood still.
+    Return whether a client found a kept connection closed after a standstill of its process.
     """
     closed = not outcome.is_fresh and outcome.phase in {"send", "head"} and not outcome.status
     return closed and standstill.at <= outcome.at <= standstill.ended + _SETTLING
@@ -110,7 +107,7 @@ def _followed(outcome: Outcome, standstill: Outcome) -> bool:
 
 def _was_sent(outcome: Outcome, kill: Kill, route: str) -> bool:
     """
-    Tell whether a POST was on its way to the replica when it was killed: nobody may send it again.
+    Return whether a POST was sent to the replica when it was killed; it must not be retried.
     """
     address, port = kill.endpoint
     return (

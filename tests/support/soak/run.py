@@ -1,8 +1,8 @@
 """
-A soak: endpoints change a few times a second under traffic of all kinds, and Nomad is away for a
-third of the time, by turns refusing and answering 500; every answer is logged.
+A soak: endpoints change a few times a second under traffic of all kinds; Nomad is unavailable for
+a third of the time, alternately refusing and answering 500; every request is logged.
 
-Replicas never die here: whatever fails was lost by a reload or by us.
+Replicas never die here: every failure is caused by a reload or by the supervisor.
 """
 
 import contextlib
@@ -23,11 +23,11 @@ from tests.support.soak.samples import Sample, look
 from tests.support.subjects import Ours
 from tests.support.supervised import Supervised
 
-#: A change every so many seconds, and the pace of reloads that lets each be one.
+#: Seconds between changes, and a reload interval short enough for a reload for each.
 _EVERY = 0.5
 _INTERVAL = "400ms"
 
-#: Streams of 2 s keep five generations; more of them are allowed, so that none is ever cut.
+#: Streams of 2 s keep five generations; more are allowed, so that no stream is ever cut.
 _DRAINING = "20"
 
 _ENDPOINTS = 12
@@ -39,10 +39,10 @@ _HERE = Path(__file__).parent
 @dataclass(slots=True)
 class Soaked:
     """
-    What came of it: samples, changes made and reloads seen, answers and failures by kind, the last
-    of these in words, and how many requests stood in the access log.
+    The result: samples, numbers of changes and reloads, answered and failed requests by kind, the
+    last failures as text, and the number of requests in the access log.
 
-    `bad` are the lines that the program logged as an error, or as a warning that none expects.
+    `bad` are the program's log lines with an error or an unexpected warning.
     """
 
     samples: list[Sample] = field(default_factory=list)
@@ -61,9 +61,9 @@ def soak(
     seconds: float, *, command: tuple[str, ...] = (), cycle: float = 60.0, **options: Any
 ) -> Soaked:
     """
-    Change and load a program for so long; Nomad is away for the last third of each cycle.
+    Run changes and traffic for `seconds`; Nomad is unavailable for the last third of each cycle.
 
-    `command` is how the program is started; `options` go to it.
+    `command` replaces the program's command line; `options` are its settings.
     """
     found = Soaked()
     with _script("replicas.py") as replicas, FakeNomad() as nomad:
@@ -125,7 +125,7 @@ def _leave_or_come(nomad: FakeNomad, *, is_away: bool, refuses: bool) -> None:
 
 
 def _look(found: Soaked, program: Supervised, clients: subprocess.Popen[str]) -> None:
-    """Take a sample and what was said meanwhile."""
+    """Take a sample, and count the log lines since the last one."""
     for line in program.run.journal.take_records():
         found.reloads += line["event"] == "reload.applied"
         found.logged += line["event"] == "request"
@@ -138,9 +138,9 @@ def _look(found: Soaked, program: Supervised, clients: subprocess.Popen[str]) ->
     assert clients.stdin is not None
     clients.stdin.write("\n")
     clients.stdin.flush()
-    said = json.loads(_line(clients))
-    found.answered, found.failed = Counter(said["answered"]), Counter(said["failed"])
-    found.last = said["last"]
+    counts = json.loads(_line(clients))
+    found.answered, found.failed = Counter(counts["answered"]), Counter(counts["failed"])
+    found.last = counts["last"]
 
 
 def _line(process: subprocess.Popen[str]) -> str:
