@@ -1,5 +1,5 @@
 """
-The other files of jobs/, each for what is special about it.
+The other files of jobs/, each with its special features.
 """
 
 import json
@@ -27,7 +27,7 @@ pytestmark = [
 
 def test_one_group_ends_with_its_leader(guarded: Cluster) -> None:
     """
-    At the balancer's deadline the replicas go with it, after who waited had the answer.
+    At the balancer's deadline the replicas stop with it, after an open request got its response.
     """
     file = JOBS / "load-balancer-single-group.nomad.hcl"
     with submitted(guarded, file, "load-balancer", ttl="15s", count="3") as job:
@@ -50,7 +50,7 @@ def test_one_group_ends_with_its_leader(guarded: Cluster) -> None:
 @pytest.fixture
 def policy(guarded: Cluster) -> Iterator[None]:
     """
-    The policy that stands beside the job, as its head says; for Nomad as old as this one.
+    Apply the policy beside the job for this version of Nomad, as the job's head says.
     """
     version = guarded.read("/v1/agent/self")["config"]["Version"]["Version"]
     name = "stop-job" if int(version.split(".")[0]) >= 2 else "stop-job-before-2.0"
@@ -63,7 +63,7 @@ def policy(guarded: Cluster) -> Iterator[None]:
 @pytest.mark.usefixtures("policy")
 def test_a_service_job_is_stopped(guarded: Cluster) -> None:
     """
-    Its balancer has the whole job stopped: complete, dead, no request lost until the end.
+    Its balancer stops the whole job: complete, dead, and no request is lost.
     """
     file = JOBS / "service-job.nomad.hcl"
     with submitted(guarded, file, "service-job", ttl="14s") as job:
@@ -83,7 +83,7 @@ def test_a_service_job_is_stopped(guarded: Cluster) -> None:
 
 def test_a_service_job_without_the_policy(guarded: Cluster) -> None:
     """
-    It is said, with the policy; the exit code is 0, and Nomad starts it again all the same.
+    Without the policy the balancer logs it and exits with 0, and Nomad restarts it.
     """
     file = JOBS / "service-job.nomad.hcl"
     with submitted(guarded, file, "service-job", ttl="10s") as job:
@@ -98,18 +98,18 @@ def test_a_service_job_without_the_policy(guarded: Cluster) -> None:
         assert 2 == len(job.running("replicas"))
 
 
-def test_deepaas_serves_when_its_models_answer(guarded: Cluster) -> None:
+def test_deepaas_serves_when_its_models_are_loaded(guarded: Cluster) -> None:
     """
-    While a model loads clients are told to come back; no 502, then its models.
+    While a model loads clients get a 503, never a 502; then its models.
 
-    With the image in DEEPAAS_IMAGE, else with replicas that take as long to load.
+    Uses the image in DEEPAAS_IMAGE, or replicas that load for 6 s.
     """
     image = os.environ.get("DEEPAAS_IMAGE", "")
-    given = {"replica_image": image} if image else replica(6.0)
-    given |= {"deadline": in_seconds(60), "longest_request": "5s", "count": "1"}
+    variables = {"replica_image": image} if image else replica(6.0)
+    variables |= {"deadline": in_seconds(60), "longest_request": "5s", "count": "1"}
     if not image:
-        show("DEEPAAS_IMAGE names no image: a replica that loads for 6 s instead")
-    job = DockerJob.run(guarded, JOBS / "deepaas.nomad.hcl", "deepaas", given)
+        show("DEEPAAS_IMAGE is not set: using a replica that loads for 6 s")
+    job = DockerJob.run(guarded, JOBS / "deepaas.nomad.hcl", "deepaas", variables)
     try:
         eventually(lambda: get(job.port, host=job.host).status, 30, 0.05)
         with KeepaliveTraffic(job.port, job.host, "/v2/models/", clients=1) as load:
@@ -119,11 +119,11 @@ def test_deepaas_serves_when_its_models_answer(guarded: Cluster) -> None:
         answered = get(job.port, "/v2/models/", host=job.host)
         show(f"{answered.text[:200]}\n{load.summary}")
 
-        asked = [sent for sent in load.sent if sent.method == "GET"]  # there is nothing to POST
-        first = next(number for number, sent in enumerate(asked) if sent.status == 200)
+        gets = [sent for sent in load.sent if sent.method == "GET"]  # there is no POST here
+        first = next(number for number, sent in enumerate(gets) if sent.status == 200)
         assert first > 0
-        assert {503} == {sent.status for sent in asked[:first]}
-        assert all("starting" in sent.text for sent in asked[:first])
+        assert {503} == {sent.status for sent in gets[:first]}
+        assert all("starting" in sent.text for sent in gets[:first])
         assert 502 not in {sent.status for sent in load.sent}
         assert not image or "models" in json.loads(answered.text)
         job.await_over(120)
