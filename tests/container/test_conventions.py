@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.container import Container
 from tests.support.engine import IMAGE, inspected, run_engine
+from tests.support.waiting import eventually
 
 Contain = Callable[..., Container]
 RunCommand = Callable[..., tuple[int, list[str]]]
@@ -102,7 +103,7 @@ def test_the_operators_scripts_and_files_are_used(contain: Contain, tmp_path: Pa
     container = contain(options=(*script, *files), GREETING="hello")
 
     assert "own" == container.answers("/own").text
-    assert "hello" in [line["text"] for line in container.log_lines("entrypoint.output")]
+    eventually(lambda: "hello" in [x["text"] for x in container.log_lines("entrypoint.output")], 5)
     assert [] == container.log_lines("reload.failed")
 
 

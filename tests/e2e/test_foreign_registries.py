@@ -49,7 +49,7 @@ def test_consul_without_consul(laptop: Cluster, tmp_path: Path) -> None:
             eventually(lambda: "replica2" in load.names, 30)
             job.scale(2)
             job.await_running(2)
-        (started,) = job.log_lines("supervisor.started")
+        (started,) = eventually(lambda: job.log_lines("supervisor.started"))
 
         show(f"template: {load.summary}")
         assert [] == load.failures

@@ -32,7 +32,7 @@ def test_one_group_ends_with_its_leader(guarded: Cluster) -> None:
     file = JOBS / "load-balancer-single-group.nomad.hcl"
     with submitted(guarded, file, "load-balancer", ttl="15s", count="3") as job:
         job.await_serving(3)
-        (deadline,) = job.log_lines("deadline.set")
+        (deadline,) = eventually(lambda: job.log_lines("deadline.set"))
         thread, found = steps.slow_request(job, float(deadline["remaining"]))
         ours = containers.running(job.balancer)
         job.await_over()
@@ -68,7 +68,7 @@ def test_a_service_job_is_stopped(guarded: Cluster) -> None:
     file = JOBS / "service-job.nomad.hcl"
     with submitted(guarded, file, "service-job", ttl="14s") as job:
         job.await_serving(2)
-        (deadline,) = job.log_lines("deadline.set")
+        (deadline,) = eventually(lambda: job.log_lines("deadline.set"))
         thread, found = steps.slow_request(job, float(deadline["remaining"]) + 1)
         job.await_over()
         thread.join(20)

@@ -76,7 +76,7 @@ class TestWhileItServes:
         """
         Discovery uses the Task API's socket, with the workload identity and without a policy.
         """
-        (started,) = serving.log_lines("supervisor.started")
+        (started,) = eventually(lambda: serving.log_lines("supervisor.started"))
         version = serving.cluster.read("/v1/agent/self")["config"]["Version"]["Version"]
         steps.note(
             "about", "ours", f"Nomad {version}, Docker, nginx {containers.nginx()} for both."
