@@ -125,7 +125,9 @@ def test_its_deadline_is_a_failure(ending: DockerJob) -> None:
     eventually(lambda: not ending.running("replicas"), 60, 0.2)
 
     steps.note(
-        "the deadline", "old", f"{steps.outcome(found)} for who waited; {steps.endings(ending)}"
+        "the deadline",
+        "old",
+        f"{steps.outcome(found)} for an open request; {steps.endings(ending)}",
     )
     assert "200" != steps.outcome(found)
     assert {("failed", "137"), ("failed", "143")} == set(ending.endings)

@@ -162,7 +162,9 @@ class TestWhileItServes:
         thread.join(20)
 
         last = [row for row in serving.allocations() if row["DesiredStatus"] == "stop"]
-        text = f"{steps.outcome(found)} for who waited, over after {took:.1f} s, balancer's code "
+        text = (
+            f"{steps.outcome(found)} for an open request, over after {took:.1f} s, balancer's code "
+        )
         text += exit_codes(last[-1], "nginx")[-1] if "nginx" in last[-1]["TaskStates"] else "0"
         steps.note("stop by hand", "ours", text)
         assert "200" == steps.outcome(found)
@@ -220,7 +222,7 @@ class TestUntilItsDeadline:
         steps.note(
             "the deadline",
             "ours",
-            f"{steps.outcome(found)} for who waited; {steps.endings(ending)}",
+            f"{steps.outcome(found)} for an open request; {steps.endings(ending)}",
         )
         assert "200" == steps.outcome(found)
         assert ("deadline", 0) == (ended["reason"], ended["code"])

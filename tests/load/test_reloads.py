@@ -82,7 +82,7 @@ def applied(subject: Supervised) -> list[float]:
     """
     Return the time of each log line `reload.applied`.
     """
-    output = subject.run.journal
+    output = subject.run.output
     lines = zip(output.times, output.records, strict=False)
     return [at for at, line in lines if line["event"] == "reload.applied"]
 

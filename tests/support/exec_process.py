@@ -69,14 +69,14 @@ class ExecProcess:
         """
         The log lines of `exec`.
         """
-        return list((self.run.journal if self._stdout == "tty" else self.run.stderr).records)
+        return list((self.run.output if self._stdout == "tty" else self.run.stderr).records)
 
     @property
     def output(self) -> list[str]:
         """
         The output of the command.
         """
-        return list(self.run.journal.plain)
+        return list(self.run.output.plain)
 
     def wait_for_line(self, event: str, within: float = 10.0) -> Line:
         """
@@ -98,7 +98,7 @@ class ExecProcess:
         """
         Send it signals from the host, as a container engine does.
         """
-        self._population.refresh()
+        self._tree.refresh()
         for number in numbers:
             os.kill(self.pid, number)
 
@@ -128,7 +128,7 @@ class ExecProcess:
         """
         Return all processes, including its own.
         """
-        return self._population.look()
+        return self._tree.processes()
 
     def find(self, title: str) -> Process:
         """
@@ -140,13 +140,13 @@ class ExecProcess:
         """
         Kill all its processes and remove its home folder.
         """
-        self._population.kill()
+        self._tree.kill()
         self.run.kill()
         shutil.rmtree(self.home, ignore_errors=True)
 
     def _start(self) -> Launched:
         run = Launched(self._launch, pid1=self._pid1, stdout=self._stdout)
-        self._population = ProcessTree(run.pid, f"{self.home}/", pid1=self._pid1)
+        self._tree = ProcessTree(run.pid, f"{self.home}/", pid1=self._pid1)
         return run
 
 

@@ -86,7 +86,7 @@ class Launched:
             raise outcome
         self._popen = outcome
         self.pid = outcome.pid
-        self.journal = OutputReader(
+        self.output = OutputReader(
             os.open(os.devnull, os.O_RDONLY) if stdout == "unread" else os.dup(self._held)
         )
         errors = self._popen.stderr
@@ -105,8 +105,8 @@ class Launched:
         """
         if not self.exited.wait(within):
             return None
-        for journal in (self.journal, self.stderr):
-            journal.join(1)
+        for reader in (self.output, self.stderr):
+            reader.join(1)
         code: int = self._popen.returncode
         return 128 - code if code < 0 else code
 

@@ -111,7 +111,7 @@ class ProcessTree:
         self._namespace = namespace_of(pid) if pid1 else ""
         self._known: set[psutil.Process] = set()
 
-    def look(self) -> list[Process]:
+    def processes(self) -> list[Process]:
         """
         Return all current processes, including zombies.
         """

@@ -25,7 +25,7 @@ class Program:
         self.port = port
         self._state_dir = state_dir
         self._run: Launched | None = None
-        self._population: ProcessTree | None = None
+        self._tree: ProcessTree | None = None
 
     @property
     def run(self) -> Launched:
@@ -71,14 +71,14 @@ class Program:
         """
         The JSON lines on stdout of this start so far.
         """
-        return list(self.run.journal.records)
+        return list(self.run.output.records)
 
     @property
     def other_lines(self) -> list[str]:
         """
         The lines on stdout that are not JSON.
         """
-        return list(self.run.journal.plain)
+        return list(self.run.output.plain)
 
     @property
     def errors(self) -> list[str]:
@@ -92,7 +92,7 @@ class Program:
         """
         The last lines of all its output, for error messages.
         """
-        return "\n".join([*self.errors[-30:], *self.run.journal.lines[-60:]])
+        return "\n".join([*self.errors[-30:], *self.run.output.lines[-60:]])
 
     def log_lines(self, event: str, **fields: object) -> list[Line]:
         """
@@ -107,7 +107,7 @@ class Program:
         """
         what = f"a log line {event} {fields or ''}"
         eventually(
-            lambda: self.log_lines(event, **fields) or self.run.journal.ended, within, what=what
+            lambda: self.log_lines(event, **fields) or self.run.output.ended, within, what=what
         )
         lines = self.log_lines(event, **fields)
         assert lines, f"it exited without {what}\n{self.recent_output}"
@@ -173,7 +173,7 @@ class Program:
         """
         Return all processes in its namespace; without one, all that it has started.
         """
-        return self._population.look() if self._population else []
+        return self._tree.processes() if self._tree else []
 
     def zombies(self) -> list[Process]:
         """

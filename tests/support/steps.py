@@ -71,10 +71,10 @@ def scaled(job: DockerJob, up: int, down: int) -> StepResult:
         eventually(lambda: len(load.sent) > 200)
         job.scale(up)
         job.await_running(up)
-        after = _seen(load, {f"replica{number}" for number in range(up)})
+        after = _time_until_seen(load, {f"replica{number}" for number in range(up)})
         job.scale(down)
         job.await_running(down)
-        _further(load, 300)
+        _wait_for_requests(load, 300)
     return StepResult(load, after)
 
 
@@ -89,7 +89,7 @@ def replaced(job: DockerJob) -> StepResult:
             job.cluster.nomad("alloc", "stop", "-detach", allocation)
             eventually(partial(_is_other, job, before), 30)
             job.await_running(len(before))
-            _further(load, 600)
+            _wait_for_requests(load, 600)
     good = [sent for sent in load.sent[-100:] if sent.status == 200]
     return StepResult(load, 0.0 if len(good) == 100 else None)
 
@@ -102,10 +102,10 @@ def agent_restarted(job: DockerJob) -> KeepaliveTraffic:
     with job_traffic(job) as load:
         eventually(lambda: len(load.sent) > 200)
         client.stop()
-        _further(load, 500)
+        _wait_for_requests(load, 500)
         client.start()
         job.cluster.await_client()
-        _further(load, 500)
+        _wait_for_requests(load, 500)
     return load
 
 
@@ -118,8 +118,8 @@ def replica_killed(job: DockerJob) -> StepResult:
         eventually(lambda: len(load.sent) > 200)
         at = time.monotonic()
         containers.docker("kill", victim.id)
-        _further(load, 1000)
-        after = _seen(load, {"replica0", "replica1"}, since=at + 0.5)
+        _wait_for_requests(load, 1000)
+        after = _time_until_seen(load, {"replica0", "replica1"}, since=at + 0.5)
     return StepResult(load, after)
 
 
@@ -147,14 +147,14 @@ def slow_request(job: DockerJob, seconds: float) -> tuple[Thread, list[Answer | 
     """
     found: list[Answer | Exception] = []
 
-    def ask() -> None:
+    def send() -> None:
         try:
             path = f"/slow?seconds={seconds}"
             found.append(get(job.port, path, host=job.host, timeout=seconds + 10))
         except Exception as error:  # noqa: BLE001 - any exception is a result
             found.append(error)
 
-    thread = Thread(target=ask, daemon=True)
+    thread = Thread(target=send, daemon=True)
     thread.start()
     return thread, found
 
@@ -181,12 +181,12 @@ def _is_other(job: DockerJob, before: set[str]) -> bool:
     return bool(set(job.running("replicas")) - before)
 
 
-def _further(load: KeepaliveTraffic, count: int) -> None:
+def _wait_for_requests(load: KeepaliveTraffic, count: int) -> None:
     goal = len(load.sent) + count
     eventually(lambda: len(load.sent) >= goal, 60)
 
 
-def _seen(load: KeepaliveTraffic, names: set[str], since: float = 0.0) -> float | None:
+def _time_until_seen(load: KeepaliveTraffic, names: set[str], since: float = 0.0) -> float | None:
     began = time.monotonic()
     since = since or began
 

@@ -70,15 +70,15 @@ class Supervised(Program):
         environ = {name: launch.environ[name] for name in launch.environ.keys() - gone}
         launch = replace(launch, environ=environ)
         self._run = Launched(launch, pid1=self.pid1, stdout=self.stdout)
-        self._population = ProcessTree(self.pid, f"{self.home}/", pid1=self.pid1)
+        self._tree = ProcessTree(self.pid, f"{self.home}/", pid1=self.pid1)
         return self
 
     def signal(self, *numbers: int) -> None:
         """
         Send it signals from the host, as a container engine does.
         """
-        if self._population is not None:
-            self._population.refresh()
+        if self._tree is not None:
+            self._tree.refresh()
         for number in numbers:
             os.kill(self.pid, number)
 
@@ -148,7 +148,7 @@ class Supervised(Program):
         return {"LANG": "C.UTF-8", **kept, **given}
 
     def _end(self) -> None:
-        if self._population is not None:
-            self._population.kill()
+        if self._tree is not None:
+            self._tree.kill()
         if self._run is not None:
             self._run.kill()

@@ -48,7 +48,7 @@ class Traffic:
         timeout: float = 5.0,
     ) -> None:
         self.outcomes: list[Outcome] = []
-        self._ask: Callable[[], Answer] = lambda: get(
+        self._send: Callable[[], Answer] = lambda: get(
             port, path, method=method, body=body, timeout=timeout
         )
         self._every = every
@@ -115,7 +115,7 @@ class Traffic:
     def _once(self) -> Outcome:
         at = time.monotonic()
         try:
-            answer = self._ask()
+            answer = self._send()
         except (OSError, HTTPException) as error:
             return Outcome(at, time.monotonic() - at, 0, "", repr(error))
         return Outcome(at, time.monotonic() - at, answer.status, answer.text)

@@ -61,10 +61,10 @@ def test_E01_a_service_without_instances_answers_503(
     """
     subject = supervise(pid1=False)
     first = subject.ready()
-    began = subject.run.journal.times[0]
+    began = subject.run.output.times[0]
     answered = subject.wait_for_log("nginx.ready")
     assert answered["since_start"] < 1
-    assert subject.run.journal.times[subject.logs.index(answered)] - began < 2
+    assert subject.run.output.times[subject.logs.index(answered)] - began < 2
     assert (503, "1") == (first.status, first.headers["Retry-After"])
     assert "starting" == json.loads(first.text)["state"]
     assert 503 == subject.get("/-/ready").status
@@ -103,7 +103,7 @@ def test_E02_a_service_that_became_empty_answers_503(
         refusal = subject.ready(5, status=503)
         emptied = time.monotonic()
         once = subject.wait_for_log("discovery.empty_unconfirmed")
-        first_empty = subject.run.journal.times[subject.logs.index(once)]
+        first_empty = subject.run.output.times[subject.logs.index(once)]
         assert 1.0 <= emptied - first_empty < 2.5
         assert "index" not in server.requests[asked].query
         assert server.requests[asked].at - first_empty >= 0.95
@@ -190,7 +190,7 @@ def test_E06_any_number_of_endpoints_is_applied_within_two_seconds(
     eventually(lambda: len(subject.log_lines("reload.applied")) == 2)
     line = subject.log_lines("reload.applied", endpoints=number, mode="serve")[-1]
     heard = subject.wait_for_log("endpoints.changed", added=number, removed=1)
-    times, logs = subject.run.journal.times, subject.logs
+    times, logs = subject.run.output.times, subject.logs
     assert times[logs.index(line)] - times[logs.index(heard)] < 2
     assert line["duration"] < 2
     assert {f"{address}:{port}" for address, port in many} == set(servers(subject))

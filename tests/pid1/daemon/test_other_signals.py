@@ -16,7 +16,7 @@ from tests.support.waiting import eventually
 Replicas = Callable[..., list[Replica]]
 Serve = Callable[..., Supervised]
 
-STORM = 100_000
+SIGNALS = 100_000
 MEGABYTE = 1 << 20
 
 
@@ -152,17 +152,17 @@ def test_P22_a_storm_of_signals_costs_little(
         signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGCHLD,
     )  # fmt: skip
     master = subject.nginx_master()
-    for sent in range(0, STORM, len(numbers)):
+    for sent in range(0, SIGNALS, len(numbers)):
         subject.signal(*numbers)
-        if sent % (STORM // 20) == 0:
-            subject.offer(*((one, two) if sent % (STORM // 10) else (two, three)))
+        if sent % (SIGNALS // 20) == 0:
+            subject.offer(*((one, two) if sent % (SIGNALS // 10) else (two, three)))
     subject.offer(three)
     spent = processor_time(process)
 
     eventually(lambda: subject.get().text == "three", 5.0)
     eventually(lambda: nomad.blocked and is_idle(process), 5.0, 0.2, "idle after the signals")
     assert processor_time(process) - spent < 0.5
-    assert len(subject.logs) < STORM / 20
+    assert len(subject.logs) < SIGNALS / 20
     assert process.memory_info().rss - rss_before < 8 * MEGABYTE
     assert master == subject.nginx_master()
     assert [] == subject.log_lines("reload.failed")

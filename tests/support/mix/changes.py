@@ -71,7 +71,7 @@ class Changes:
                 due = now + self.gap * self.rng.uniform(0.5, 1.5)
                 self._change(now)
             for member in self._listed:
-                member.look()
+                member.check_listening()
             time.sleep(0.01)
 
     def _change(self, now: float) -> None:

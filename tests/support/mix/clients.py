@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
-from tests.support.mix.request import Connection, Outcome, ask
+from tests.support.mix.request import Connection, Outcome, send
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ async def _client(
             connection = None
         name, request, echo, seconds = kind.request(number, rng)
         outcome = Outcome(number, name, time.monotonic())
-        connection = await ask(port, connection, outcome, request, echo=echo, seconds=seconds)
+        connection = await send(port, connection, outcome, request, echo=echo, seconds=seconds)
         add(outcome)
         # Any server may close a connection that is idle for longer than a second; the claim is only
         # about busy clients.

@@ -48,7 +48,7 @@ class Member:
     in_flight_file: Path
     listened_at: float | None = None
 
-    def look(self) -> None:
+    def check_listening(self) -> None:
         """
         Record when it was first seen to listen.
         """

@@ -62,14 +62,14 @@ class Connection:
         self.writer.close()
 
 
-async def opened(port: int) -> Connection:
+async def open_connection(port: int) -> Connection:
     """
     Open a connection.
     """
     return Connection(*await asyncio.open_connection("127.0.0.1", port))
 
 
-async def ask(
+async def send(
     port: int,
     connection: Connection | None,
     outcome: Outcome,
@@ -86,7 +86,7 @@ async def ask(
     try:
         async with asyncio.timeout(_REQUEST_TIMEOUT):
             if connection is None:
-                connection = await opened(port)
+                connection = await open_connection(port)
             outcome.reused, outcome.phase = connection.answers, "send"
             connection.writer.write(request)
             await connection.writer.drain()

@@ -73,7 +73,7 @@ async def _client(port: int, kind: Kind) -> None:
             connection = None
         try:
             async with asyncio.timeout(_REQUEST_TIMEOUT):
-                connection = await _ask(port, kind, connection)
+                connection = await _send(port, kind, connection)
             _answered[kind.name] += 1
         except (OSError, EOFError, ValueError, TimeoutError) as error:
             _failures[kind.name] += 1
@@ -81,7 +81,7 @@ async def _client(port: int, kind: Kind) -> None:
             connection = None
 
 
-async def _ask(port: int, kind: Kind, connection: Connection | None) -> Connection | None:
+async def _send(port: int, kind: Kind, connection: Connection | None) -> Connection | None:
     reader, writer = connection or await asyncio.open_connection("127.0.0.1", port)
     head = f"{'POST' if kind.body else 'GET'} {kind.path} HTTP/1.1\r\nHost: soak\r\n"
     head += f"Content-Length: {kind.body}\r\n" if kind.body else ""

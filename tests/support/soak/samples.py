@@ -76,7 +76,7 @@ HELD = (
 )
 
 
-def look(program: Supervised, changes: int) -> Sample | None:
+def take_sample(program: Supervised, changes: int) -> Sample | None:
     """
     Take a sample; None if nginx's master is not visible at this moment.
     """

@@ -101,4 +101,4 @@ def screen(subject: ExecProcess) -> str:
     """
     Return everything the terminal shows; input and output may share a line.
     """
-    return "\n".join(subject.run.journal.lines)
+    return "\n".join(subject.run.output.lines)
