@@ -112,6 +112,8 @@ def at_work(
 def _routes(subject: Supervised) -> dict[int, str]:
     """
     Return the upstreams of each request by its number, from the access log.
+
+    A worker of an earlier configuration hands requests on; the receiving worker logs another line.
     """
     found: dict[int, str] = {}
     for line in subject.log_lines("request"):

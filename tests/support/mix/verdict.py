@@ -20,6 +20,11 @@ _SETTLING = 0.3
 class Verdict:
     """
     The failures of one balancer.
+
+    `in_flight` are requests that a killed replica was executing, `unread` POSTs that nginx had
+    sent to a replica which was killed before it read them, `faults` the rest.  `stood_still` were
+    sent on a kept connection after a standstill of the clients' process, in which the server may
+    have closed the connection.
     """
 
     outcomes: Sequence[Outcome]
