@@ -23,7 +23,7 @@ from benchmarks import (
     throughput,
     watched,
 )
-from tests.support.clean import NotMade, clean_python
+from tests.support.clean_environment import CleanEnvironmentError, clean_python
 from tests.support.namespaces import why_no_unshare
 
 _MEASURES = {
@@ -59,7 +59,7 @@ def main() -> int:
     os.environ["PATH"] += ":/usr/sbin:/usr/local/sbin"  # where Debian installs nginx
     try:
         clean_python()
-    except NotMade as reason:
+    except CleanEnvironmentError as reason:
         print(reason, file=sys.stderr)
         return 1
     where = "without a PID namespace" if why_no_unshare() else "as PID 1"

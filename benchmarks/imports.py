@@ -3,10 +3,14 @@ Import cost of the supervisor, against a bare interpreter with the four given pa
 """
 
 from benchmarks.report import Finding, mb, median, ms, table
-from tests.support.clean import clean_python
-from tests.support.footprint import GIVEN, OURS, Cost, cost_of
+from tests.support.clean_environment import clean_python
+from tests.support.footprint import DEPENDENCIES, SUPERVISOR_IMPORTS, Cost, cost_of
 
-_KINDS = {"nothing": "pass", "the four given packages": GIVEN, "the supervisor": OURS}
+_KINDS = {
+    "nothing": "pass",
+    "the four given packages": DEPENDENCIES,
+    "the supervisor": SUPERVISOR_IMPORTS,
+}
 
 
 def measure(rounds: int) -> list[Finding]:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 from benchmarks import scene
 from benchmarks.report import Finding, mb, median, table
-from tests.support.clean import clean_python
+from tests.support.clean_environment import clean_python
 from tests.support.fake_nomad import FakeNomad
-from tests.support.footprint import GIVEN, Memory, memory_of
+from tests.support.footprint import DEPENDENCIES, Memory, memory_of
 from tests.support.namespaces import Process
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
@@ -105,7 +105,7 @@ def _run(count: int, changes: int) -> Held:
             time.sleep(0.5)
             started = memory_of(program.pid)
             for change in range(changes):
-                before = len(program.logged("reload.applied"))
+                before = len(program.log_lines("reload.applied"))
                 nomad.rows(scene.SERVICE, sets[(change + 1) % 2])
                 _applied(program, before, count)
             time.sleep(0.5)
@@ -116,20 +116,20 @@ def _applied(program: Supervised, before: int, count: int) -> None:
     """Wait until a change is fully applied; of many endpoints the first ready ones come first."""
 
     def done() -> bool:
-        lines = program.logged("reload.applied")
+        lines = program.log_lines("reload.applied")
         return len(lines) > before and lines[-1]["endpoints"] == count
 
     try:
         eventually(done, 60, 0.005, f"{count} endpoints")
     except AssertionError as error:
-        error.add_note(program.said)
+        error.add_note(program.recent_output)
         raise
 
 
 @contextlib.contextmanager
 def _bare() -> Iterator[int]:
     """Start an interpreter that imports the four packages and then idles."""
-    lines = f"{GIVEN}\nprint(flush=True)\nimport sys; sys.stdin.read()"
+    lines = f"{DEPENDENCIES}\nprint(flush=True)\nimport sys; sys.stdin.read()"
     with subprocess.Popen(
         [str(clean_python()), "-c", lines],
         stdin=subprocess.PIPE,

@@ -122,7 +122,9 @@ def _watch(count: int, how: str) -> Cost:
         with scene.ours(nomad, HEALTH_CHECK=how) as program:
 
             def all_ready() -> bool:
-                return any(count == line.get("ready") for line in program.logged("health.changed"))
+                return any(
+                    count == line.get("ready") for line in program.log_lines("health.changed")
+                )
 
             eventually(all_ready, 60)
             time.sleep(2 * _INTERVAL)  # the probes spread over the interval

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from tests.support.clean import clean_python
+from tests.support.clean_environment import clean_python
 from tests.support.fake_nomad import FakeNomad
 from tests.support.namespaces import why_no_unshare
 from tests.support.nomad_registry import Row, row

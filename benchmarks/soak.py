@@ -12,10 +12,10 @@ import sys
 from benchmarks.report import table
 from supervisor.core.durations import parse_span
 from tests.support import nginxes
-from tests.support.clean import clean_python
+from tests.support.clean_environment import clean_python
 from tests.support.soak.leaks import LEAKS, leaking
+from tests.support.soak.run import SoakResult, soak
 from tests.support.soak.samples import COUNTED, HELD
-from tests.support.soak.story import Soaked, soak
 
 _RUN = ("-m", "supervisor", "run")
 
@@ -41,7 +41,7 @@ def main() -> int:
     return 0 if _report(found, nginxes.name_of(binary)) else 1
 
 
-def _report(found: Soaked, nginx: str) -> bool:
+def _report(found: SoakResult, nginx: str) -> bool:
     counts = [f"{count:,} {kind}" for kind, count in sorted(found.answered.items())]
     table(
         f"Soak: {found.seconds:,.0f} s on {nginx}, access log on",

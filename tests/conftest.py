@@ -1,5 +1,5 @@
 """
-What every tier shares: servers that stop with their test, and the catalogue's names.
+Fixtures of all tiers, and the check of test names against the catalogue.
 """
 
 import sys
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from xdist.remote import Producer
     from xdist.workermanage import WorkerController
 
-# An example that takes long says that the machine is busy, and nothing about the code.
+# A slow example means that the machine is busy, not that the code is wrong.
 hypothesis.settings.register_profile("house", deadline=None)
 hypothesis.settings.load_profile("house")
 
@@ -125,7 +125,7 @@ def pytest_terminal_summary(
 
 def is_for_the_image(item: pytest.Item) -> bool:
     """
-    Tell whether a test runs with the image: its own, and the catalogue's that say something there.
+    Return whether a test runs with the image: container tests, and the cases of IN_THE_IMAGE.
     """
     if item.get_closest_marker("container"):
         return True
@@ -136,7 +136,7 @@ def is_for_the_image(item: pytest.Item) -> bool:
 @pytest.fixture
 def nomad() -> Iterator[FakeNomad]:
     """
-    A Nomad over TCP, with ACLs off.
+    A fake Nomad over TCP, with ACLs off.
     """
     with FakeNomad() as server:
         yield server
@@ -145,7 +145,7 @@ def nomad() -> Iterator[FakeNomad]:
 @pytest.fixture
 def replicas() -> Iterator[Callable[..., list[Replica]]]:
     """
-    Start one replica for each name that it is called with.
+    Start one replica for each name: `replicas("one", "two")`.
     """
     with ExitStack() as stack:
         yield lambda *names: [stack.enter_context(Replica(name)) for name in names]
@@ -156,7 +156,7 @@ def supervise(nomad: FakeNomad) -> Iterator[Callable[..., Supervised]]:
     """
     Start the program under test: `supervise(TTL="5s", pid1=False)`.
 
-    What it said is shown where the test failed.
+    Its output is shown when the test fails.
     """
     started: list[Supervised] = []
 
@@ -167,13 +167,13 @@ def supervise(nomad: FakeNomad) -> Iterator[Callable[..., Supervised]]:
 
     yield start
     for subject in reversed(started):
-        sys.stdout.write(subject.said + "\n")
+        sys.stdout.write(subject.recent_output + "\n")
         subject.close()
 
 
 @pytest.fixture
 def fake_nginx(tmp_path: Path) -> FakeNginx:
     """
-    An nginx that does as it is told; hand it over as `NGINX_BINARY=str(fake_nginx)`.
+    A controllable nginx; pass it as `NGINX_BINARY=str(fake_nginx)`.
     """
     return FakeNginx(tmp_path)

@@ -58,12 +58,12 @@ def run() -> Counts:
     """
     tiers = ["tests/pid1", "tests/integration"]
     workers = os.environ.get("WORKERS", "4")
-    words = ["-q", "-p", "tests.support.tally", "-n", workers, "-r", "", "--timeout=60"]
-    with tempfile.NamedTemporaryFile("r") as tally:
-        environ = {**os.environ, "AUTOEXIT_SUBJECT": "old", "AUTOEXIT_TALLY": tally.name}
+    words = ["-q", "-p", "tests.support.case_counts", "-n", workers, "-r", "", "--timeout=60"]
+    with tempfile.NamedTemporaryFile("r") as report:
+        environ = {**os.environ, "AUTOEXIT_SUBJECT": "old", "AUTOEXIT_CASE_COUNTS": report.name}
         command = [sys.executable, "-m", "pytest", *words, "--tb=no", "--dist=worksteal", *tiers]
         subprocess.run([*command, *sys.argv[1:]], env=environ, check=False)
-        counts: Counts = json.loads(tally.read() or "{}")
+        counts: Counts = json.loads(report.read() or "{}")
     return counts
 
 

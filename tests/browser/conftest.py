@@ -10,7 +10,7 @@ import pytest
 if TYPE_CHECKING:  # if it cannot be imported, the tests are skipped but this file is loaded
     from playwright.sync_api import Browser
 
-    from tests.support.chromium import Shown
+    from tests.support.status_page import StatusPage
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +18,7 @@ def browser() -> "Iterator[Browser]":
     """
     The browser, started once; without one, tests that need it are skipped.
     """
-    from tests.support.chromium import chromium, why_no_chromium  # noqa: PLC0415 - see above
+    from tests.support.status_page import chromium, why_no_chromium  # noqa: PLC0415 - see above
 
     if why_no_chromium():
         pytest.skip(why_no_chromium())
@@ -27,21 +27,21 @@ def browser() -> "Iterator[Browser]":
 
 
 @pytest.fixture
-def show(browser: "Browser") -> "Iterator[Callable[..., Shown]]":
+def show(browser: "Browser") -> "Iterator[Callable[..., StatusPage]]":
     """
     Open a window on a port: `show(port, color_scheme="dark")`; a script error in it fails the test.
     """
-    from tests.support.chromium import Shown  # noqa: PLC0415 - see above
+    from tests.support.status_page import StatusPage  # noqa: PLC0415 - see above
 
-    windows: list[Shown] = []
+    windows: list[StatusPage] = []
 
-    def make(port: int, **options: Any) -> Shown:
-        window = Shown(browser, port, **options)
+    def make(port: int, **options: Any) -> StatusPage:
+        window = StatusPage(browser, port, **options)
         windows.append(window)
         return window
 
     yield make
-    errors = [error for window in windows for error in window.troubles]
+    errors = [error for window in windows for error in window.problems]
     for window in windows:
         window.close()
     assert [] == errors

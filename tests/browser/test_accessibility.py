@@ -7,15 +7,15 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.administered import Administered, administered
-from tests.support.chromium import Shown
+from tests.support.admin_subject import AdminSubject, running_with_admin
+from tests.support.status_page import StatusPage
 
-Show = Callable[..., Shown]
+Show = Callable[..., StatusPage]
 
 pytestmark = pytest.mark.browser
 
 
-def busy(subject: Administered) -> str:
+def busy(subject: AdminSubject) -> str:
     """
     Return a status that fills the page: warnings, every health, reasons, draining workers.
     """
@@ -47,16 +47,16 @@ def test_the_page_is_clean(show: Show, scheme: str, width: int) -> None:
     In light and dark, wide and narrow: as loaded, with every element, and without responses.
     """
     options = {"color_scheme": scheme, "viewport": {"width": width, "height": 900}}
-    with administered("one", "two", TTL="1h") as subject:
+    with running_with_admin("one", "two", TTL="1h") as subject:
         window = show(subject.admin_port, **options).open()
-        assert [] == window.barriers()
+        assert [] == window.accessibility_violations()
 
         window.status(busy(subject))
-        window.says("notes", "This is discovery_failing")
+        window.wait_for_text("notes", "This is discovery_failing")
         window.page.locator("details").evaluate("details => { details.open = true }")
-        assert [] == window.barriers()
+        assert [] == window.accessibility_violations()
 
         window.page.unroute("**/status")
         window.page.route("**/status", lambda route: route.abort())
-        window.says("verdict", "No response")
-        assert [] == window.barriers()
+        window.wait_for_text("verdict", "No response")
+        assert [] == window.accessibility_violations()

@@ -11,14 +11,14 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.support.administered import Administered, administered
-from tests.support.chromium import SCREENSHOTS, Shown, seconds
+from tests.support.admin_subject import AdminSubject, running_with_admin
 from tests.support.nginxes import current
 from tests.support.replica import Replica
+from tests.support.status_page import SCREENSHOTS, StatusPage, seconds
 from tests.support.traffic import Traffic
 from tests.support.waiting import eventually, free_port
 
-Show = Callable[..., Shown]
+Show = Callable[..., StatusPage]
 
 pytestmark = pytest.mark.browser
 
@@ -32,7 +32,7 @@ def test_it_follows_the_changes_of_a_service(show: Show) -> None:
     It loads, counts down, and shows starting and failing endpoints and a moved deadline.
     """
     with ExitStack() as stack:
-        subject = stack.enter_context(administered("one", "two", "three", TTL="1h30m"))
+        subject = stack.enter_context(running_with_admin("one", "two", "three", TTL="1h30m"))
         window = show(subject.admin_port).open()
         stack.enter_context(Traffic(subject.port, every=0.02, seconds=110))
 
@@ -44,13 +44,13 @@ def test_it_follows_the_changes_of_a_service(show: Show) -> None:
         assert abs(seconds(window.text("left")) - subject.status()["deadline"]["remaining"]) < 3
 
         subject.offer(*subject.replicas, ("127.0.0.1", free_port()))
-        window.says("traffic", "3 of 4 endpoints. 1 starting.")
+        window.wait_for_text("traffic", "3 of 4 endpoints. 1 starting.")
         _wait_for_samples(subject, BEFORE)
         for duration in (0.7, 1.1, 1.7, 2.3, 3.1):
             path = f"/slow?seconds={duration}"
             stack.enter_context(Traffic(subject.port, path, every=0.1, seconds=110))
         subject.replicas[1].stop()
-        window.says("traffic", "2 of 4 endpoints. 1 failing, 1 starting.", 15)
+        window.wait_for_text("traffic", "2 of 4 endpoints. 1 failing, 1 starting.", 15)
         down = window["rows"].locator("tr", has_text=f":{subject.replicas[1].port}")
         assert ["Failing", "none"] == [
             down.locator(part).inner_text() for part in (".state > span", "td:last-child")
@@ -60,9 +60,9 @@ def test_it_follows_the_changes_of_a_service(show: Show) -> None:
 
         assert window["moved"].is_hidden()
         before = seconds(window.text("left"))
-        done = subject.typed("extend", "45m")
+        done = subject.run_command("extend", "45m")
         assert 0 == done.returncode, done.stderr
-        window.says("moved", "45 min later than", 5)
+        window.wait_for_text("moved", "45 min later than", 5)
         assert abs(seconds(window.text("left")) - (before + 2700)) < 30
         assert "The deadline was moved to" in window.page.locator("#announced").inner_text()
 
@@ -78,11 +78,11 @@ def test_it_follows_the_changes_of_a_service(show: Show) -> None:
         _photograph(show, subject)
 
 
-def _wait_for_samples(subject: Administered, count: int) -> None:
+def _wait_for_samples(subject: AdminSubject, count: int) -> None:
     eventually(lambda: len(subject.status()["samples"]["at"]) >= count, 90, 0.5)
 
 
-def _photograph(show: Show, subject: Administered) -> None:
+def _photograph(show: Show, subject: AdminSubject) -> None:
     """Take the screenshots for the documentation, in all sizes and colours, if enabled."""
     if not SCREENSHOTS:
         return
@@ -91,20 +91,20 @@ def _photograph(show: Show, subject: Administered) -> None:
         "status-dark": {"color_scheme": "dark"},
         "status-phone": {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2},
     }.items():
-        show(subject.admin_port, **options).open().photograph(name)
+        show(subject.admin_port, **options).open().screenshot_to(name)
 
 
 def test_it_shows_the_shutdown(show: Show) -> None:
     """
     It shows the warning before the deadline, then the shutdown, and that it was planned.
     """
-    with administered("one", TTL="10s", WARN_AT="30s") as subject:
+    with running_with_admin("one", TTL="10s", WARN_AT="30s") as subject:
         window = show(subject.admin_port).open()
-        window.says("notes", "Shutdown begins in less than 30s")
+        window.wait_for_text("notes", "Shutdown begins in less than 30s")
         assert "autoexit-nginx extend 1h" in window.text("notes")
         assert "under 1 min left" in window.page.title()
 
-        window.says("verdict", "Ended", 20)
+        window.wait_for_text("verdict", "Ended", 20)
         assert "has passed" in window.text("traffic")
         assert "0:00" == window.text("left")
         assert window.page.title().startswith("Ended")
@@ -116,18 +116,18 @@ def test_it_shows_a_stopped_supervisor(show: Show) -> None:
     """
     It shows that a stopped supervisor does not respond and how old the data is, and recovers.
     """
-    with administered("one", TTL="1h") as subject:
+    with running_with_admin("one", TTL="1h") as subject:
         window = show(subject.admin_port).open()
         assert "live" == window.text("link")
         os.kill(subject.pid, signal.SIGSTOP)
         try:
-            window.says("verdict", "The supervisor does not respond", 25)
+            window.wait_for_text("verdict", "The supervisor does not respond", 25)
             assert "no response for" in window.text("link")
             assert "is from" in window.text("traffic")
             assert window.page.locator("body.stale").count()
         finally:
             os.kill(subject.pid, signal.SIGCONT)
-        window.says("verdict", "Serving", 15)
+        window.wait_for_text("verdict", "Serving", 15)
         assert not window.page.locator("body.stale").count()
 
 
@@ -135,11 +135,11 @@ def test_it_shows_that_the_port_is_closed(show: Show) -> None:
     """
     After a stop before the deadline nothing responds; the page does not show it as ended.
     """
-    with administered("one", TTL="1h") as subject:
+    with running_with_admin("one", TTL="1h") as subject:
         window = show(subject.admin_port).open()
-        assert 0 == subject.typed("stop").returncode
+        assert 0 == subject.run_command("stop").returncode
         assert 0 == subject.wait(10)
-        window.says("verdict", "No response")
+        window.wait_for_text("verdict", "No response")
         assert "The admin port does not respond" in window.text("traffic")
 
 
@@ -147,10 +147,10 @@ def test_no_endpoints_and_no_deadline(show: Show) -> None:
     """
     `TTL=never` has no countdown; the verdict shows a service without endpoints.
     """
-    with administered(TTL="never") as subject:
+    with running_with_admin(TTL="never") as subject:
         subject.wait_for_log("reload.applied", mode="no_endpoints")
         window = show(subject.admin_port).open()
-        window.says("verdict", "No endpoints")
+        window.wait_for_text("verdict", "No endpoints")
         assert "never" == window.text("left")
         assert window["life"].is_hidden()
         assert window["table"].is_hidden()
@@ -163,7 +163,7 @@ def test_an_nginx_without_stub_status(show: Show) -> None:
     """
     The page reports it instead of plotting zeros; endpoints are still plotted.
     """
-    with administered("one", NGINX_BINARY=current()) as subject:
+    with running_with_admin("one", NGINX_BINARY=current()) as subject:
         if subject.status()["nginx"]["connections"] is not None:
             pytest.skip("this nginx was built with stub_status")
         window = show(subject.admin_port).open()
@@ -182,10 +182,10 @@ def test_a_thousand_endpoints(show: Show) -> None:
             [f"127.0.1.{i // 250 + 1}:{10000 + i}" for i in range(998)]
             + [f"127.0.0.1:{one.port}", f"127.0.0.1:{busy.getsockname()[1]}"]
         )
-        with administered(ENDPOINTS=listed) as subject:
+        with running_with_admin(ENDPOINTS=listed) as subject:
             subject.wait_for_log("reload.applied", mode="serve", endpoints=2)
             window = show(subject.admin_port).open()
-            window.says("endpoints-sum", "2 serving of 1,000 known")
+            window.wait_for_text("endpoints-sum", "2 serving of 1,000 known")
             rows = window["rows"].locator("tr")
             assert 25 == rows.count()
             assert {"Starting"} == set(rows.locator(".state > span").all_inner_texts())

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from tests.support.administered import SCHEMA, Administered, administered
-from tests.support.chromium import Shown, seconds
+from tests.support.admin_subject import SCHEMA, AdminSubject, running_with_admin
 from tests.support.client import get
+from tests.support.status_page import StatusPage, seconds
 from tests.support.waiting import eventually
 
-Show = Callable[..., Shown]
+Show = Callable[..., StatusPage]
 
 pytestmark = pytest.mark.browser
 
@@ -22,15 +22,15 @@ HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>\"'`${1}\u202e\x
 
 
 @pytest.fixture(scope="module")
-def served() -> Iterator[Administered]:
+def served() -> Iterator[AdminSubject]:
     """
     One program with two replicas, shared by tests that do not change it.
     """
-    with administered("one", "two", TTL="5h") as subject:
+    with running_with_admin("one", "two", TTL="5h") as subject:
         yield subject
 
 
-def changed(subject: Administered, **parts: Any) -> str:
+def changed(subject: AdminSubject, **parts: Any) -> str:
     """
     Return the real status with some parts replaced; it must still match the schema.
     """
@@ -39,7 +39,7 @@ def changed(subject: Administered, **parts: Any) -> str:
     return json.dumps(found)
 
 
-def test_untrusted_text_is_only_text(show: Show, served: Administered) -> None:
+def test_untrusted_text_is_only_text(show: Show, served: AdminSubject) -> None:
     """
     Markup in any field is shown as text, loads nothing, and does not break the layout.
     """
@@ -75,7 +75,7 @@ def test_untrusted_text_is_only_text(show: Show, served: Administered) -> None:
     assert window.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_the_browser_enforces_the_policy(show: Show, served: Administered) -> None:
+def test_the_browser_enforces_the_policy(show: Show, served: AdminSubject) -> None:
     """
     It refuses markup made from text, other scripts and other origins; nothing is stored.
     """
@@ -92,10 +92,10 @@ def test_the_browser_enforces_the_policy(show: Show, served: Administered) -> No
     assert "rgb(255, 0, 0)" != page.evaluate("getComputedStyle(document.body).color")
     assert [] == window.context.cookies()
     assert 0 == page.evaluate("localStorage.length + sessionStorage.length")
-    window.troubles.clear()  # each refusal was logged
+    window.problems.clear()  # each refusal was logged
 
 
-def test_the_response_has_security_headers(served: Administered) -> None:
+def test_the_response_has_security_headers(served: AdminSubject) -> None:
     """
     The policy has no exceptions, and the page may be neither cached nor framed.
     """
@@ -111,7 +111,7 @@ def test_the_response_has_security_headers(served: Administered) -> None:
 
 @pytest.mark.parametrize("hours", [-7, 7])
 def test_only_the_clock_of_the_supervisor_counts(
-    show: Show, served: Administered, hours: int
+    show: Show, served: AdminSubject, hours: int
 ) -> None:
     """
     A browser whose clock is hours off shows the same countdown and ages, and a notice.
@@ -126,7 +126,7 @@ def test_only_the_clock_of_the_supervisor_counts(
 
 
 def test_no_response_long_before_the_deadline_is_not_a_shutdown(
-    show: Show, served: Administered
+    show: Show, served: AdminSubject
 ) -> None:
     """
     After hours without a response the deadline may have been moved.
@@ -136,27 +136,27 @@ def test_no_response_long_before_the_deadline_is_not_a_shutdown(
     window.open()
     window.page.route("**/status", lambda route: route.abort())
     window.page.clock.fast_forward(10_000)
-    window.says("verdict", "No response")
+    window.wait_for_text("verdict", "No response")
     window.page.clock.fast_forward(6 * 3600 * 1000)
 
-    assert "has passed since" in window.says("traffic", "The admin port does not respond")
+    assert "has passed since" in window.wait_for_text("traffic", "The admin port does not respond")
     assert "No response" == window.text("verdict")
 
 
-def test_a_page_loaded_too_early_keeps_polling(show: Show, served: Administered) -> None:
+def test_a_page_loaded_too_early_keeps_polling(show: Show, served: AdminSubject) -> None:
     """
     Loaded before the first status, it reports that, and shows the status once available.
     """
     window = show(served.admin_port)
     window.page.route("**/status", lambda route: route.fulfill(status=503, body="not yet"))
     window.page.goto(f"http://127.0.0.1:{served.admin_port}/")
-    window.says("verdict", "No response yet")
+    window.wait_for_text("verdict", "No response yet")
     assert window["columns"].is_hidden()
     window.page.unroute("**/status")
-    window.says("verdict", "Serving")
+    window.wait_for_text("verdict", "Serving")
 
 
-def test_the_deadline_is_shown_in_both_zones(show: Show, served: Administered) -> None:
+def test_the_deadline_is_shown_in_both_zones(show: Show, served: AdminSubject) -> None:
     """
     In UTC, as in the log, and in the browser's time zone.
     """
@@ -168,7 +168,7 @@ def test_the_deadline_is_shown_in_both_zones(show: Show, served: Administered) -
     assert f"({local // 60:02}:{local % 60:02} here)" in window.text("end")
 
 
-def test_screen_readers_announce_only_changes(show: Show, served: Administered) -> None:
+def test_screen_readers_announce_only_changes(show: Show, served: AdminSubject) -> None:
     """
     While only time passes nothing is announced; a failure is announced once.
     """
@@ -185,13 +185,13 @@ def test_screen_readers_announce_only_changes(show: Show, served: Administered) 
     for age in (3, 5, 7):
         warning["text"] = warning["text"].replace("3s", f"{age}s")
         window.status(changed(served, warnings=[warning]))
-        window.says("notes", "nomad:web has been failing")
+        window.wait_for_text("notes", "nomad:web has been failing")
         eventually(lambda: window.page.evaluate("spoken.length"))
     assert 1 == window.page.evaluate("spoken.length")
     assert "off" == (window["left"].get_attribute("aria-live") or "off")
 
 
-def test_it_can_be_used_by_keyboard(show: Show, served: Administered) -> None:
+def test_it_can_be_used_by_keyboard(show: Show, served: AdminSubject) -> None:
     """
     The first key skips the header; every control can be reached and shows its focus.
     """
@@ -217,7 +217,7 @@ def test_it_can_be_used_by_keyboard(show: Show, served: Administered) -> None:
     assert 1 == window["rows"].locator("tr").count()
 
 
-def test_a_selection_survives_updates(show: Show, served: Administered) -> None:
+def test_a_selection_survives_updates(show: Show, served: AdminSubject) -> None:
     """
     Selected text is still selected after the next responses.
     """
@@ -236,12 +236,12 @@ def test_reduced_motion_is_respected(show: Show) -> None:
     """
     A moved deadline is highlighted, but not with reduced motion.
     """
-    with administered("one", TTL="1h") as subject:
+    with running_with_admin("one", TTL="1h") as subject:
         calm = show(subject.admin_port, reduced_motion="reduce").open()
         other = show(subject.admin_port, reduced_motion="no-preference").open()
-        assert 0 == subject.typed("extend", "1h").returncode
+        assert 0 == subject.run_command("extend", "1h").returncode
         for window in (calm, other):
-            window.says("moved", "1 h later")
+            window.wait_for_text("moved", "1 h later")
             window.page.locator("#when.fresh").wait_for()
         name = "getComputedStyle(document.getElementById('when')).animationName"
         assert ["none", "fresh"] == [window.page.evaluate(name) for window in (calm, other)]
@@ -260,7 +260,7 @@ def test_reduced_motion_is_respected(show: Show) -> None:
     ],
 )
 def test_the_verdict_is_the_worst_state_that_applies(
-    show: Show, served: Administered, parts: dict[str, Any], verdict: str, tone: str
+    show: Show, served: AdminSubject, parts: dict[str, Any], verdict: str, tone: str
 ) -> None:
     """
     One verdict and one colour for each state that an operator must distinguish.

@@ -1,8 +1,8 @@
 """
-What importing costs, in an environment that has the locked dependencies only.
+The cost of imports in an environment with the locked dependencies only.
 
-Both sides of a comparison are measured in turns; bounds are generous, the numbers are in
-docs/benchmarks.md.
+Both sides of a comparison are measured alternately; limits are generous, the measured values are
+in docs/benchmarks.md.
 """
 
 import re
@@ -13,20 +13,20 @@ from statistics import median
 import pytest
 
 from tests.support.checkout import CHECKOUT
-from tests.support.footprint import GIVEN, OURS, cost_of
+from tests.support.footprint import DEPENDENCIES, SUPERVISOR_IMPORTS, cost_of
 
 pytestmark = pytest.mark.budget
 
-_TURNS = 7
+_ROUNDS = 7
 
-#: Megabytes above the four given packages, and how many times their time.
-_SHARE = 4.0
+#: Megabytes above the four required packages, and the factor of their import time.
+_MEMORY = 4.0
 _RATIO = 1.7
 
 
 def installed_of(modules: frozenset[str], python: Path) -> set[str]:
     """
-    Return those of the modules' packages that pip installed.
+    Return the packages of these modules that pip installed.
     """
     home = python.parent.parent
     installed = {path.name for path in home.glob("lib/python3*/site-packages/*") if path.is_dir()}
@@ -34,9 +34,9 @@ def installed_of(modules: frozenset[str], python: Path) -> set[str]:
     return {module.partition(".")[0] for module in modules} & installed - {"_distutils_hack"}
 
 
-def test_the_mind_needs_no_third_party(clean: Path) -> None:
+def test_the_policy_imports_no_dependency(clean: Path) -> None:
     """
-    Importing the policy, and with it every machine it routes events to, loads no dependency.
+    Importing the policy with all its state machines loads no dependency.
     """
     loaded = cost_of(clean, "import supervisor.core.policy.decide").modules
 
@@ -63,32 +63,34 @@ def test_a_health_check_loads_no_dependency(clean: Path, tmp_path: Path) -> None
     assert installed_of(loaded, clean) == set()
 
 
-def test_metrics_are_loaded_by_who_asks_for_them(clean: Path) -> None:
+def test_metrics_are_loaded_on_demand(clean: Path) -> None:
     """
-    The library of the metrics is a megabyte, and most runs are never scraped.
+    The metrics library needs a megabyte, and most runs are never scraped.
     """
-    loaded = cost_of(clean, OURS).modules
+    loaded = cost_of(clean, SUPERVISOR_IMPORTS).modules
 
     assert "supervisor.admin.routes" in loaded
     assert not {"prometheus_client", "supervisor.admin.metrics"} & loaded
 
 
-def test_the_image_has_nothing_that_makes_structlog_bigger(clean: Path) -> None:
+def test_the_image_has_no_optional_imports_of_structlog(clean: Path) -> None:
     """
-    No rich: structlog imports it wherever it is installed, for 5 MB.
+    The image has no rich, which structlog would import for 5 MB.
     """
-    loaded = cost_of(clean, OURS).modules
+    loaded = cost_of(clean, SUPERVISOR_IMPORTS).modules
 
     assert not {"rich", "colorama", "greenlet"} & loaded
 
 
-def test_importing_costs_little_more_than_the_given_packages(clean: Path) -> None:
+def test_importing_costs_little_more_than_the_required_packages(clean: Path) -> None:
     """
-    The supervisor's own share is at most 4 MB, and at most 0.7 times as much time again.
+    The supervisor adds at most 4 MB and 70 % of the import time to the required packages.
     """
-    for lines in (GIVEN, OURS):
+    for lines in (DEPENDENCIES, SUPERVISOR_IMPORTS):
         cost_of(clean, lines)  # may write compiled files
-    pairs = [(cost_of(clean, GIVEN), cost_of(clean, OURS)) for _ in range(_TURNS)]
+    pairs = [
+        (cost_of(clean, DEPENDENCIES), cost_of(clean, SUPERVISOR_IMPORTS)) for _ in range(_ROUNDS)
+    ]
 
-    assert median(ours.memory.rss - given.memory.rss for given, ours in pairs) <= _SHARE
-    assert median(ours.seconds / given.seconds for given, ours in pairs) <= _RATIO
+    assert median(ours.memory.rss - packages.memory.rss for packages, ours in pairs) <= _MEMORY
+    assert median(ours.seconds / packages.seconds for packages, ours in pairs) <= _RATIO

@@ -1,5 +1,5 @@
 """
-What the running program holds and uses; measured for real in `make bench`.
+The memory and processor time of the running program; `make bench` measures them exactly.
 """
 
 import time
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.fake_nomad import FakeNomad
-from tests.support.footprint import GIVEN, cost_of, memory_of, processor_time
+from tests.support.footprint import DEPENDENCIES, cost_of, memory_of, processor_time
 from tests.support.subjects import Ours, chosen
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
@@ -21,14 +21,14 @@ pytestmark = [
     ),
 ]
 
-#: Megabytes above the four given packages: what is promised is 4, at rest.
-_SHARE = 7.0
+#: Megabytes above the four required packages; documented are 4, at rest.
+_MEMORY = 7.0
 
 
 @pytest.fixture
 def running(clean: Path, nomad: FakeNomad, supervise: Callable[..., Supervised]) -> Supervised:
     """
-    The program on the clean interpreter, with endpoints, up.
+    The program on the clean interpreter, serving endpoints.
     """
     nomad.set("web", [("10.1.0.1", 8000 + n) for n in range(10)])
     command = (str(clean), "-m", "supervisor", "run")
@@ -37,22 +37,24 @@ def running(clean: Path, nomad: FakeNomad, supervise: Callable[..., Supervised])
     return program
 
 
-def test_thirty_changes_leave_it_small(clean: Path, nomad: FakeNomad, running: Supervised) -> None:
+def test_memory_stays_small_after_thirty_changes(
+    clean: Path, nomad: FakeNomad, running: Supervised
+) -> None:
     """
-    After real changes it holds little more than a bare interpreter with the given packages.
+    After changes it uses little more memory than an interpreter with the required packages.
     """
-    given = cost_of(clean, GIVEN).memory.rss
-    before = len(running.logged("reload.applied"))
+    packages = cost_of(clean, DEPENDENCIES).memory.rss
+    before = len(running.log_lines("reload.applied"))
     for change in range(30):
         nomad.set("web", [("10.1.0.2", 8000 + n + change % 2 * 10) for n in range(10)])
-        eventually(lambda c=change: len(running.logged("reload.applied")) > before + c, 20)
+        eventually(lambda c=change: len(running.log_lines("reload.applied")) > before + c, 20)
 
-    assert memory_of(running.pid).rss <= given + _SHARE
+    assert memory_of(running.pid).rss <= packages + _MEMORY
 
 
-def test_resting_takes_next_to_no_processor_time(running: Supervised) -> None:
+def test_an_idle_program_needs_almost_no_processor_time(running: Supervised) -> None:
     """
-    In four seconds of rest it computes for less than 40 ms: 1 %, where 0.2 % is the goal.
+    In four idle seconds it uses less than 40 ms: 1 %, where 0.2 % is the goal.
     """
     time.sleep(1)
     before = processor_time(running.pid)

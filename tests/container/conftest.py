@@ -1,5 +1,5 @@
 """
-All here needs an engine and the image.
+Fixtures of the tests of the image, which need a container engine.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from tests.support.engine import why_no_image
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
-    Mark what stands in this folder.
+    Mark the tests of this folder.
     """
     for item in items:
         if "/tests/container/" in str(item.path):
@@ -23,7 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """
-    Print what the tests measured.
+    Print the measurements of the tests.
     """
     for report in terminalreporter.getreports("passed"):
         for name, value in report.user_properties:
@@ -42,9 +42,9 @@ def contain() -> Iterator[Callable[..., Container]]:
 
 
 @pytest.fixture
-def typed(contain: Callable[..., Container]) -> Callable[..., tuple[int, list[str]]]:
+def run_command(contain: Callable[..., Container]) -> Callable[..., tuple[int, list[str]]]:
     """
-    Run one command of the image to its end: its exit code, and what it wrote.
+    Run one command of the image to its end; return the exit code and the output lines.
     """
 
     def run(*words: str, **options: Any) -> tuple[int, list[str]]:

@@ -1,5 +1,5 @@
 """
-What is in the image, and what is not.
+The content of the image.
 """
 
 import re
@@ -18,7 +18,7 @@ Contain = Callable[..., Container]
 
 PYTHON = "/opt/autoexit-nginx/bin/python"
 
-# Every module that serving needs, as Python tells where it took it from.
+# The modules for serving; `python -v` shows the file of each.
 IMPORTS = "import supervisor.daemon.start, supervisor.cli.healthcheck, supervisor.cli.check"
 
 STALE = """
@@ -39,7 +39,7 @@ def python(*words: str) -> subprocess.CompletedProcess[str]:
 
 def floor(image: str) -> subprocess.CompletedProcess[str]:
     """
-    Run the gate of the release on an image.
+    Run the release's check of the nginx version on an image.
     """
     return subprocess.run(
         ["tools/nginx-floor", image],
@@ -51,9 +51,9 @@ def floor(image: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_S09_its_nginx_has_no_known_hole() -> None:
+def test_S09_its_nginx_has_no_known_vulnerability() -> None:
     """
-    The package that owns the image's nginx is not below the first version that mends what is known.
+    The image's nginx package is at least the first version with all known vulnerabilities fixed.
     """
     done = floor(IMAGE)
 
@@ -63,7 +63,7 @@ def test_S09_its_nginx_has_no_known_hole() -> None:
 
 def test_S09_an_older_nginx_is_refused(tmp_path: Path) -> None:
     """
-    The gate fails on the version before, and says which one would do.
+    The check fails for the version before, and names the required one.
     """
     status = "/var/lib/dpkg/status"
     older = r"s/^Version: 1\.22\.1-9+deb12u11$/Version: 1.22.1-9+deb12u10/; "
@@ -85,8 +85,8 @@ def test_S09_an_older_nginx_is_refused(tmp_path: Path) -> None:
 
 def test_S09_it_has_the_locked_packages_and_no_other() -> None:
     """
-    Installed are the runtime dependencies of the lock, in its versions, and the program: no pip, no
-    build tool, no dependency of the tests.
+    The image contains only the program and the locked runtime dependencies: no pip, no build tool,
+    no test dependency.
     """
     names = "import importlib.metadata as m; [print(d.name, d.version) for d in m.distributions()]"
     lines = python("-I", "-c", names).stdout.splitlines()
@@ -105,21 +105,21 @@ def test_S09_it_has_the_locked_packages_and_no_other() -> None:
 
 def test_nothing_is_compiled_at_a_start() -> None:
     """
-    Every module is there as bytecode that is never compared with its source, and what serving
-    imports of the standard library is compiled too.
+    Every module has unchecked bytecode, and the imported modules of the standard library are
+    compiled too.
     """
     stale = python("-I", "-c", STALE, "/opt/autoexit-nginx/lib")
     assert "" == stale.stdout
 
-    told = python("-I", "-B", "-v", "-c", IMPORTS).stderr
-    assert re.search(r"^# code object from '.*supervisor/.*\.pyc'$", told, re.MULTILINE)
-    assert [] == re.findall(r"^# code object from '.*\.py'$", told, re.MULTILINE)
+    imports = python("-I", "-B", "-v", "-c", IMPORTS).stderr
+    assert re.search(r"^# code object from '.*supervisor/.*\.pyc'$", imports, re.MULTILINE)
+    assert [] == re.findall(r"^# code object from '.*\.py'$", imports, re.MULTILINE)
 
 
 @pytest.mark.parametrize("user", ["101:101", "4711"])
-def test_nothing_is_written_but_where_it_belongs(contain: Contain, user: str) -> None:
+def test_only_the_state_and_run_folders_are_written(contain: Contain, user: str) -> None:
     """
-    A whole life in a writable container changes nothing but the folders of state and of the run.
+    A run in a writable container changes only the state and run folders.
     """
     container = contain(options=("--user", user), TTL="2s")
     assert 0 == container.code()
@@ -132,19 +132,19 @@ def test_nothing_is_written_but_where_it_belongs(contain: Contain, user: str) ->
         "/etc",
         "/etc/passwd",
         "/etc/group",
-    }  # where Podman writes down a user without a name
+    }  # Podman adds a user without a name
     left = paths - parents - engines
     assert [] == sorted(path for path in left if not path.startswith(ours))
 
 
 def test_it_is_small(contain: Contain, record_property: Callable[[str, object], None]) -> None:
     """
-    The image, what it adds to its base, and the memory of all its processes: printed, and bounded.
+    The size of the image and the memory of the container are printed and limited.
     """
     config = inspected(IMAGE)
     container = contain()
     container.answers()
-    eventually(lambda: container.logged("reload.applied"), 5)
+    eventually(lambda: container.log_lines("reload.applied"), 5)
     own = int(status_of(container.pid, "VmRSS").split()[0])
     used = run_engine("stats", "--no-stream", "--format", "{{.MemUsage}}", container.name).stdout
     record_property("image", f"{config['Size'] / 1e6:.0f} MB")

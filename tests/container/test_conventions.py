@@ -1,5 +1,5 @@
 """
-What people know from the official image holds here too.
+The conventions of the official nginx image.
 """
 
 from collections.abc import Callable
@@ -9,39 +9,40 @@ import pytest
 
 from tests.support.container import Container
 from tests.support.engine import IMAGE, inspected, run_engine
+from tests.support.waiting import eventually
 
 Contain = Callable[..., Container]
-Typed = Callable[..., tuple[int, list[str]]]
+RunCommand = Callable[..., tuple[int, list[str]]]
 
 
-def mounted(folder: Path, place: str, name: str, text: str) -> tuple[str, ...]:
+def mounted(folder: Path, target: str, name: str, text: str) -> tuple[str, ...]:
     """
     Write an operator's file, and return the options that mount it.
     """
     path = folder / name
     path.write_text(text)
     path.chmod(0o755)
-    return ("--volume", f"{path}:{place}/{name}:ro")
+    return ("--volume", f"{path}:{target}/{name}:ro")
 
 
-def test_nginx_prints_its_configuration(typed: Typed, tmp_path: Path) -> None:
+def test_nginx_prints_its_configuration(run_command: RunCommand, tmp_path: Path) -> None:
     """
     `docker run IMAGE nginx -T` tests and prints the operator's files, as any user.
     """
     options = mounted(tmp_path, "/etc/nginx/conf.d", "own.conf", "map $uri $mine { default 1; }\n")
-    code, lines = typed("nginx", "-T", options=(*options, "--user", "4711"))
+    code, lines = run_command("nginx", "-T", options=(*options, "--user", "4711"))
 
     assert 0 == code, lines
     assert "map $uri $mine { default 1; }" in lines
     assert "nginx: configuration file /etc/nginx/nginx.conf test is successful" in lines
 
 
-def test_a_broken_file_is_seen_by_nginx(typed: Typed, tmp_path: Path) -> None:
+def test_nginx_reports_a_broken_file(run_command: RunCommand, tmp_path: Path) -> None:
     """
-    The same command fails on a file with a mistake.
+    `nginx -t` fails for a file with an error.
     """
     options = mounted(tmp_path, "/etc/nginx/server.d", "own.conf", "no_such_directive on;\n")
-    code, lines = typed("nginx", "-t", options=options)
+    code, lines = run_command("nginx", "-t", options=options)
 
     assert 1 == code
     assert any("unknown directive" in line for line in lines)
@@ -49,7 +50,7 @@ def test_a_broken_file_is_seen_by_nginx(typed: Typed, tmp_path: Path) -> None:
 
 def test_the_live_configuration_can_be_printed(contain: Contain) -> None:
     """
-    In a running container nginx prints what it serves, at the place that the file at hand names.
+    In a running container nginx prints the live configuration, by the command in its nginx.conf.
     """
     container = contain()
     container.answers()
@@ -66,7 +67,7 @@ def test_the_live_configuration_can_be_printed(contain: Contain) -> None:
 
 def test_a_shell_is_a_shell() -> None:
     """
-    `docker run IMAGE bash` is bash as the image's user, with all signals as a program expects them.
+    `docker run IMAGE bash` is bash as the image's user, with default signal dispositions.
     """
     line = "id -u; grep -E 'SigBlk|SigIgn' /proc/$$/status"
     done = run_engine("run", "--rm", IMAGE, "bash", "-c", line)
@@ -78,34 +79,37 @@ def test_a_shell_is_a_shell() -> None:
 
 
 @pytest.mark.parametrize("words,code", [(("no-such-thing",), 127), (("--no-such-option",), 64)])
-def test_a_wrong_word_is_told(typed: Typed, words: tuple[str, ...], code: int) -> None:
+def test_a_wrong_argument_is_reported(
+    run_command: RunCommand, words: tuple[str, ...], code: int
+) -> None:
     """
-    What is neither a command of ours nor a program ends with the documented code and one line.
+    An argument that is neither a subcommand nor a program leads to the documented code and one
+    line.
     """
-    ended, (line,) = typed(*words)
+    actual, (line,) = run_command(*words)
 
-    assert code == ended
+    assert code == actual
     assert line.startswith("cannot ")
 
 
-def test_the_operators_scripts_and_files_count(contain: Contain, tmp_path: Path) -> None:
+def test_the_operators_scripts_and_files_are_used(contain: Contain, tmp_path: Path) -> None:
     """
     Scripts of /docker-entrypoint.d run first, files of conf.d and server.d are served, and the
     official image's default.conf is not.
     """
     script = mounted(tmp_path, "/docker-entrypoint.d", "50-own.sh", "#!/bin/sh\necho $GREETING\n")
-    served = 'location /own { return 200 "own"; }\n'
-    files = mounted(tmp_path, "/etc/nginx/server.d", "own.conf", served)
+    location = 'location /own { return 200 "own"; }\n'
+    files = mounted(tmp_path, "/etc/nginx/server.d", "own.conf", location)
     container = contain(options=(*script, *files), GREETING="hello")
 
     assert "own" == container.answers("/own").text
-    assert "hello" in [line["text"] for line in container.logged("entrypoint.output")]
-    assert [] == container.logged("reload.failed")
+    eventually(lambda: "hello" in [x["text"] for x in container.log_lines("entrypoint.output")], 5)
+    assert [] == container.log_lines("reload.failed")
 
 
-def test_the_image_says_what_it_is() -> None:
+def test_the_image_has_oci_labels() -> None:
     """
-    Its labels are those of OCI, and its version is the program's.
+    The image has the labels of OCI, and its version is the program's.
     """
     labels = inspected(IMAGE)["Config"]["Labels"]
     done = run_engine("run", "--rm", IMAGE, "--version")

@@ -1,5 +1,5 @@
 """
-The image under the hardest usual rules, and what somebody inside it can see.
+The image under strict hardening options, and the secrets and modes inside it.
 """
 
 import stat
@@ -16,17 +16,17 @@ from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
 
 Contain = Callable[..., Container]
-Typed = Callable[..., tuple[int, list[str]]]
+RunCommand = Callable[..., tuple[int, list[str]]]
 Replicas = Callable[..., list[Replica]]
 
 TOKEN = "d1b95f4c-0c8e-4f0d-9d3c-3f1d5f0a6c55"
 
 
 @pytest.mark.parametrize("user", ["", "4711", "4711:0", "65534:65534", "0"])
-def test_S06_it_runs_with_nothing_granted(contain: Contain, user: str) -> None:
+def test_S06_it_runs_without_any_privilege(contain: Contain, user: str) -> None:
     """
-    On a read-only root with a tmpfs, with no capability and no way to new privileges, it serves as
-    the image's user and as any other.
+    With a read-only root, a tmpfs, no capability and no-new-privileges it serves as the image's
+    user and as any other.
     """
     as_user = ("--user", user) if user else ()
     container = contain(options=(*HARDENED, *as_user), TTL="5m")
@@ -42,7 +42,7 @@ def test_S06_it_runs_with_nothing_granted(contain: Contain, user: str) -> None:
 
 def test_S06_by_default_it_is_not_root(contain: Contain) -> None:
     """
-    Without any option no process of it is root, and none has a capability in effect.
+    Without options no process is root, and none has an effective capability.
     """
     container = contain()
     container.answers()
@@ -59,44 +59,45 @@ def test_S06_by_default_it_is_not_root(contain: Contain) -> None:
 
 
 @pytest.mark.parametrize("place", ["/run/autoexit-nginx", "/tmp", "/elsewhere"])
-def test_S06_any_tmpfs_will_do(contain: Contain, place: str) -> None:
+def test_S06_the_tmpfs_may_have_any_path(contain: Contain, place: str) -> None:
     """
-    The tmpfs may be at the usual place, at /tmp, or where RUNTIME_DIR says, as engines mount it.
+    The tmpfs may be at the default path, at /tmp, or at RUNTIME_DIR, with the engine's mount
+    options.
     """
-    told = {"RUNTIME_DIR": place} if place == "/elsewhere" else {}
-    container = contain(options=("--read-only", "--tmpfs", place), **told)
+    settings = {"RUNTIME_DIR": place} if place == "/elsewhere" else {}
+    container = contain(options=("--read-only", "--tmpfs", place), **settings)
 
     assert 503 == container.answers().status
 
 
-def test_S06_without_a_tmpfs_it_fails_loudly(typed: Typed) -> None:
+def test_S06_without_a_tmpfs_it_fails_loudly(run_command: RunCommand) -> None:
     """
-    On a read-only root without one it ends at once with 78, and one line that says what to do.
+    On a read-only root without a tmpfs it exits at once with 78 and one line with the solution.
     """
-    code, lines = typed(options=("--read-only",))
+    code, lines = run_command(options=("--read-only",))
 
     assert 78 == code
-    (told,) = [line for line in lines if not line.startswith("{")]
-    assert told.startswith("cannot write to any RUNTIME_DIR")
-    assert "mount a tmpfs at /run/autoexit-nginx" in told
+    (error,) = [line for line in lines if not line.startswith("{")]
+    assert error.startswith("cannot write to any RUNTIME_DIR")
+    assert "mount a tmpfs at /run/autoexit-nginx" in error
     assert not any("Traceback" in line for line in lines)
 
 
-def test_S06_a_deadline_that_cannot_be_kept_is_told(contain: Contain) -> None:
+def test_S06_a_deadline_that_cannot_be_stored_is_a_warning(contain: Contain) -> None:
     """
-    Where STATE_DIR is on the read-only root, it serves and warns that a restart begins anew.
+    With STATE_DIR on the read-only root it serves, and warns that a restart resets the deadline.
     """
     container = contain(options=HARDENED)
     container.answers()
 
-    (line,) = eventually(lambda: container.logged("state.not_saved"), 5)
+    (line,) = eventually(lambda: container.log_lines("state.not_saved"), 5)
     assert "warning" == line["level"]
 
 
 def test_S05_the_token_stays_with_the_supervisor(replicas: Replicas) -> None:
     """
-    A token in the environment is sent to Nomad, and stands in no log line, no environment of nginx,
-    no error page, no file, and in no core: there is none.
+    A token in the environment is sent to Nomad only: it is in no log line, no environment of nginx,
+    no error page and no file, core dumps included.
     """
     with FakeNomad(token=TOKEN) as nomad, Supervised(nomad, NOMAD_TOKEN=TOKEN) as subject:
         subject.offer(*replicas("one"))
@@ -108,15 +109,16 @@ def test_S05_the_token_stays_with_the_supervisor(replicas: Replicas) -> None:
         for pid in nginx:
             assert TOKEN.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
         assert TOKEN not in page.text
-        assert TOKEN not in subject.said
+        assert TOKEN not in subject.recent_output
         for path in subject.home.rglob("*"):
             if path.is_file() and not path.is_symlink():
                 assert TOKEN.encode() not in path.read_bytes(), path
 
 
-def test_S10_files_are_for_their_owner(replicas: Replicas, nomad: FakeNomad) -> None:
+def test_S10_files_are_private(replicas: Replicas, nomad: FakeNomad) -> None:
     """
-    Configuration has mode 0640 or less, what is kept and the own socket 0600, folders 0700.
+    Configuration files have mode 0640 or less, state files and the control socket 0600, folders
+    0700.
     """
     with Supervised(nomad) as subject:
         subject.offer(*replicas("one"))

@@ -1,5 +1,5 @@
 """
-The fake is held to what was measured on real agents, or every test on it means nothing.
+The fake Nomad behaves as measured on real agents.
 """
 
 import gzip
@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import nomad_faults as faults
-from tests.support.client import Answer, asking, connect, get, read_answer
+from tests.support.client import Answer, connect, get, read_answer, request_bytes
 from tests.support.fake_nomad import TOKEN, FakeNomad
 from tests.support.nomad_registry import go_duration
 from tests.support.waiting import eventually
@@ -25,56 +25,56 @@ UNKNOWN = "7f0c1b9e-3d52-4a8e-9a51-0d6a4f6f2c11"
 
 
 @dataclass
-class Asked:
+class Query:
     """
-    A query under way in a thread, and when it was answered.
+    A query in a thread, and the time of its response.
     """
 
     thread: threading.Thread
     began: float
     ended: float = 0.0
     answer: Answer | None = None
-    trouble: str = ""
+    error: str = ""
 
     def result(self, within: float = 5.0) -> Answer:
         """
-        Wait for the answer.
+        Wait for the response.
         """
         self.thread.join(within)
-        assert self.answer is not None, self.trouble or "not answered"
+        assert self.answer is not None, self.error or "no response"
         return self.answer
 
 
-def ask(nomad: FakeNomad, path: str = WEB, **query: object) -> Asked:
+def send_query(nomad: FakeNomad, path: str = WEB, **parameters: object) -> Query:
     """
-    Ask in the background and return once the query blocks or was answered.
+    Send a query in the background and return once it blocks or has a response.
     """
-    target = path + "?" + "&".join(f"{name}={value}" for name, value in query.items())
+    target = path + "?" + "&".join(f"{name}={value}" for name, value in parameters.items())
     before = nomad.blocked
 
     def work() -> None:
         try:
-            asked.answer = get(nomad.port, target, timeout=10)
+            query.answer = get(nomad.port, target, timeout=10)
         except (OSError, http.client.HTTPException) as error:
-            asked.trouble = repr(error)
-        asked.ended = time.monotonic()
+            query.error = repr(error)
+        query.ended = time.monotonic()
 
-    asked = Asked(threading.Thread(target=work, daemon=True), time.monotonic())
-    asked.thread.start()
-    eventually(lambda: nomad.blocked > before or asked.ended, every=0.001)
-    return asked
+    query = Query(threading.Thread(target=work, daemon=True), time.monotonic())
+    query.thread.start()
+    eventually(lambda: nomad.blocked > before or query.ended, every=0.001)
+    return query
 
 
 def index_of(answer: Answer) -> int:
     """
-    The index an answer was given under.
+    Return the index of a response.
     """
     return int(answer.headers["X-Nomad-Index"])
 
 
 def ports(answer: Answer) -> list[int]:
     """
-    The ports of the instances in an answer.
+    Return the ports of the instances in a response.
     """
     return sorted(row["Port"] for row in json.loads(answer.body))
 
@@ -82,7 +82,7 @@ def ports(answer: Answer) -> list[int]:
 @pytest.fixture
 def secured(tmp_path: Path) -> Iterator[FakeNomad]:
     """
-    A Nomad with ACLs on, over TCP and as the Task API.
+    A fake Nomad with ACLs on, over TCP and as the Task API.
     """
     with FakeNomad(tmp_path / "api.sock", acl=True) as server:
         yield server
@@ -90,7 +90,7 @@ def secured(tmp_path: Path) -> Iterator[FakeNomad]:
 
 def on_socket(nomad: FakeNomad, token: str | None, name: str = "X-Nomad-Token") -> Answer:
     """
-    Ask the Task API with this token.
+    Query the Task API with this token.
     """
     assert nomad.socket_path is not None
     return get(nomad.socket_path, WEB, headers={} if token is None else {name: token})
@@ -98,12 +98,12 @@ def on_socket(nomad: FakeNomad, token: str | None, name: str = "X-Nomad-Token") 
 
 class TestAnswers:
     """
-    What a plain query gets.
+    Responses to a query without an index.
     """
 
-    def test_an_instance_is_a_row_as_nomad_has_it(self, nomad: FakeNomad) -> None:
+    def test_an_instance_is_a_row_as_in_nomad(self, nomad: FakeNomad) -> None:
         """
-        A row has the twelve columns of a ServiceRegistration, and no health.
+        A row has the twelve fields of a ServiceRegistration, and no health.
         """
         nomad.set("web", [("10.0.0.1", 21234)])
 
@@ -122,7 +122,7 @@ class TestAnswers:
 
     def test_headers(self, nomad: FakeNomad) -> None:
         """
-        Index, last contact and known leader are on every answer.
+        Every response has index, last contact and known leader.
         """
         headers = get(nomad.port, WEB).headers
 
@@ -134,7 +134,7 @@ class TestAnswers:
 
     def test_a_missing_service_is_an_empty_list(self, nomad: FakeNomad) -> None:
         """
-        It is 200 and [], never 404, with an index of at least 1.
+        The response is 200 and [], never 404, with an index of at least 1.
         """
         nomad.index = 0
 
@@ -144,7 +144,7 @@ class TestAnswers:
 
     def test_namespaces_are_literal(self, nomad: FakeNomad) -> None:
         """
-        A service is seen in its own namespace only; * is looked up as a name.
+        A service is listed in its own namespace only; * is taken literally.
         """
         nomad.set("web", [("10.0.0.1", 1)], namespace="prod")
 
@@ -167,11 +167,11 @@ class TestAnswers:
             ("GET", "//v1/service/web", 307, ""),
         ],
     )
-    def test_mistakes(
+    def test_invalid_requests(
         self, nomad: FakeNomad, method: str, target: str, status: int, text: str
     ) -> None:
         """
-        What Nomad does not understand it says in plain text.
+        Invalid requests get Nomad's error as plain text.
         """
         answer = get(nomad.port, target, method=method)
 
@@ -179,7 +179,7 @@ class TestAnswers:
 
     def test_gzip_over_tcp_only(self, secured: FakeNomad) -> None:
         """
-        TCP compresses where the client accepts it, the Task API never does.
+        TCP responses are compressed if the client accepts it, those of the Task API never.
         """
         secured.set("web", [("10.0.0.1", 1)])
         accepting = {"Accept-Encoding": "gzip, deflate", "X-Nomad-Token": TOKEN}
@@ -194,17 +194,17 @@ class TestAnswers:
 
     def test_connections_are_kept(self, nomad: FakeNomad) -> None:
         """
-        Several requests go over one connection, in order.
+        One connection serves several requests, in order.
         """
         with connect(nomad.port) as connection:
             for _ in range(3):
-                connection.sendall(asking(WEB, headers={"Connection": "keep-alive"}))
+                connection.sendall(request_bytes(WEB, headers={"Connection": "keep-alive"}))
                 assert 200 == read_answer(connection).status
         assert 3 == len(nomad.requests)
 
-    def test_requests_are_noted(self, nomad: FakeNomad) -> None:
+    def test_requests_are_recorded(self, nomad: FakeNomad) -> None:
         """
-        The log has method, path, query, headers, listener and time of each request.
+        Each request is recorded with method, path, query, headers, listener and time.
         """
         before = time.monotonic()
 
@@ -221,116 +221,116 @@ class TestAnswers:
     )
     def test_waits_are_go_durations(self, text: str, seconds: float) -> None:
         """
-        Durations have units; only a bare zero may go without.
+        Durations have units; only zero may have none.
         """
         assert seconds == pytest.approx(go_duration(text))
 
 
 class TestBlocking:
     """
-    What a query with an index gets.
+    Responses to a query with an index.
     """
 
     def test_it_blocks_until_the_change(self, nomad: FakeNomad) -> None:
         """
-        A change of the service answers a waiting query at once.
+        A change of the service ends a blocking query at once.
         """
         nomad.set("web", [("10.0.0.1", 1)])
-        asked = ask(nomad, index=nomad.index, wait="60s")
+        query = send_query(nomad, index=nomad.index, wait="60s")
         assert 1 == nomad.blocked
 
         changed = time.monotonic()
         nomad.add("web", "10.0.0.2", 2)
-        answer = asked.result()
+        answer = query.result()
 
         assert [1, 2] == ports(answer)
         assert index_of(answer) == nomad.index
-        assert asked.ended - changed < 0.05
+        assert query.ended - changed < 0.05
 
     def test_an_old_index_is_answered_at_once(self, nomad: FakeNomad) -> None:
         """
-        A query from before the last change does not wait.
+        A query with an index before the last change does not block.
         """
         nomad.set("web", [("10.0.0.1", 1)])
 
-        assert [1] == ports(ask(nomad, index=nomad.index - 1, wait="60s").result(1))
+        assert [1] == ports(send_query(nomad, index=nomad.index - 1, wait="60s").result(1))
 
     def test_the_wait_runs_out(self, nomad: FakeNomad) -> None:
         """
-        With no change the same answer comes after the wait and at most a sixteenth more.
+        Without a change the same response arrives after the wait plus at most a sixteenth.
         """
         nomad.set("web", [("10.0.0.1", 1)])
 
-        asked = ask(nomad, index=nomad.index, wait="480ms")
-        answer = asked.result()
+        query = send_query(nomad, index=nomad.index, wait="480ms")
+        answer = query.result()
 
         assert ([1], nomad.index) == (ports(answer), index_of(answer))
-        assert 0.48 <= asked.ended - asked.began < 0.48 * 17 / 16 + 0.2
+        assert 0.48 <= query.ended - query.began < 0.48 * 17 / 16 + 0.2
 
     def test_a_missing_service_blocks(self, nomad: FakeNomad) -> None:
         """
-        Nothing there is no reason to answer at once; the first instance is.
+        A query for a missing service blocks until the first instance.
         """
-        asked = ask(nomad, index=nomad.index, wait="60s")
-        assert not asked.ended
+        query = send_query(nomad, index=nomad.index, wait="60s")
+        assert not query.ended
 
         nomad.add("web", "10.0.0.1", 1)
 
-        assert [1] == ports(asked.result())
+        assert [1] == ports(query.result())
 
-    def test_a_change_elsewhere_does_not_wake(self, nomad: FakeNomad) -> None:
+    def test_a_change_elsewhere_does_not_end_the_query(self, nomad: FakeNomad) -> None:
         """
-        With instances of its own a query sleeps through another service's change.
+        If the service has instances, another service's change does not end the query.
         """
         nomad.set("web", [("10.0.0.1", 1)])
         before = nomad.index
 
-        asked = ask(nomad, index=before, wait="300ms")
+        query = send_query(nomad, index=before, wait="300ms")
         nomad.set("other", [("10.0.0.9", 9)])
-        answer = asked.result()
+        answer = query.result()
 
         assert index_of(answer) == before < nomad.index
-        assert asked.ended - asked.began >= 0.3
+        assert query.ended - query.began >= 0.3
 
-    def test_a_change_elsewhere_is_seen_by_the_next_query(self, nomad: FakeNomad) -> None:
+    def test_a_change_elsewhere_ends_the_next_query(self, nomad: FakeNomad) -> None:
         """
-        The index belongs to the table: the next poll returns once with nothing new.
+        The index belongs to the table: the next query returns once without a change.
         """
         nomad.set("web", [("10.0.0.1", 1)])
         before = nomad.index
         nomad.bump()
 
-        answer = ask(nomad, index=before, wait="60s").result(1)
+        answer = send_query(nomad, index=before, wait="60s").result(1)
 
         assert ([1], before + 1) == (ports(answer), index_of(answer))
 
-    def test_a_change_elsewhere_wakes_an_empty_service(self, nomad: FakeNomad) -> None:
+    def test_a_change_elsewhere_ends_the_query_of_an_empty_service(self, nomad: FakeNomad) -> None:
         """
-        With no instance every change in the table answers the query.
+        Without instances every change in the table ends the query.
         """
-        asked = ask(nomad, index=nomad.index, wait="60s")
+        query = send_query(nomad, index=nomad.index, wait="60s")
 
         nomad.bump()
 
-        assert [] == ports(asked.result(1))
+        assert [] == ports(query.result(1))
 
     def test_a_restored_snapshot_blocks_on(self, nomad: FakeNomad) -> None:
         """
-        When the index went back, even a change below the asked index answers nothing.
+        After the index went back, a change below the query's index does not end it.
         """
         nomad.set("web", [("10.0.0.1", 1)])
-        asked = ask(nomad, index=nomad.index, wait="400ms")
+        query = send_query(nomad, index=nomad.index, wait="400ms")
 
         nomad.index = 5
         nomad.add("web", "10.0.0.2", 2)
-        answer = asked.result()
+        answer = query.result()
 
-        assert asked.ended - asked.began >= 0.4
+        assert query.ended - query.began >= 0.4
         assert ([1, 2], 6) == (ports(answer), index_of(answer))
 
     def test_rows_are_served_as_they_are(self, nomad: FakeNomad) -> None:
         """
-        A registry may hold anything; what a test puts there is what the client gets.
+        A test can set any rows, and the client gets them unchanged.
         """
         nomad.rows("web", [None, {"Address": "", "Port": 0}, "x"])
 
@@ -338,7 +338,7 @@ class TestBlocking:
 
     def test_remove_takes_one_instance(self, nomad: FakeNomad) -> None:
         """
-        The others stay, with the index they were created at.
+        The other instances stay, with their CreateIndex.
         """
         nomad.set("web", [("10.0.0.1", 1)])
         created = nomad.index
@@ -352,7 +352,7 @@ class TestBlocking:
 
 class TestTokens:
     """
-    Who may ask.
+    Authentication.
     """
 
     @pytest.mark.parametrize(
@@ -368,7 +368,7 @@ class TestTokens:
     )
     def test_task_api(self, secured: FakeNomad, token: str | None, status: int, text: str) -> None:
         """
-        Without a token 401, with an unknown UUID 403, with any other nonsense 500.
+        Without a token the status is 401, with an unknown UUID 403, with any other text 500.
         """
         answer = on_socket(secured, token)
 
@@ -376,14 +376,14 @@ class TestTokens:
 
     def test_bearer(self, secured: FakeNomad) -> None:
         """
-        An Authorization header is as good as Nomad's own.
+        An Authorization header works like Nomad's own.
         """
         assert 200 == on_socket(secured, "Bearer " + TOKEN, "Authorization").status
 
     @pytest.mark.parametrize("token", ["", UNKNOWN, "junk"])
     def test_tcp(self, secured: FakeNomad, token: str) -> None:
         """
-        Over TCP every wrong token is the same 403.
+        Over TCP every wrong token leads to the same 403.
         """
         answer = get(secured.port, WEB, headers={"X-Nomad-Token": token})
 
@@ -391,7 +391,7 @@ class TestTokens:
 
     def test_task_api_without_acls(self, tmp_path: Path) -> None:
         """
-        With ACLs off the Task API wants a token all the same, and takes any.
+        With ACLs off the Task API still requires a token, and accepts any.
         """
         with FakeNomad(tmp_path / "api.sock") as nomad:
             statuses = [on_socket(nomad, token).status for token in (None, "", "anything")]
@@ -401,12 +401,13 @@ class TestTokens:
 
 class TestAbsence:
     """
-    What a client sees of a server that goes away and comes back.
+    A server that stops and starts again.
     """
 
     def test_gone_and_back(self, tmp_path: Path) -> None:
         """
-        Refused and without a socket while away; back at the same port and path.
+        While stopped it refuses connections and has no socket file; then it uses the same port and
+        path.
         """
         nomad = FakeNomad(tmp_path / "api.sock").start()
         assert nomad.socket_path is not None
@@ -424,7 +425,7 @@ class TestAbsence:
 
     def test_a_killed_agent_leaves_its_socket_file(self, tmp_path: Path) -> None:
         """
-        After kill -9 the file is there and refuses.
+        After kill -9 the socket file remains and refuses connections.
         """
         nomad = FakeNomad(tmp_path / "api.sock").start()
         nomad.stop(leave_file=True)
@@ -434,37 +435,37 @@ class TestAbsence:
 
     def test_open_queries_end_without_an_answer(self, nomad: FakeNomad) -> None:
         """
-        A blocked query sees the end of its connection at once.
+        A blocking query is disconnected at once.
         """
-        asked = ask(nomad, index=nomad.index, wait="60s")
+        query = send_query(nomad, index=nomad.index, wait="60s")
 
         nomad.stop()
-        asked.thread.join(2)
+        query.thread.join(2)
 
-        assert "RemoteDisconnected" in asked.trouble
+        assert "RemoteDisconnected" in query.error
         eventually(lambda: nomad.blocked == 0)
 
 
 class TestFaults:
     """
-    What a test can make it do wrong.
+    Faults that a test can set.
     """
 
-    def test_a_fault_breaks_into_a_blocked_query(self, nomad: FakeNomad) -> None:
+    def test_a_fault_ends_a_blocking_query(self, nomad: FakeNomad) -> None:
         """
-        A fault meets the query under way, once if so asked, then all is well again.
+        A fault applies to the open query, here once, then responses are normal again.
         """
         nomad.set("web", [("10.0.0.1", 1)])
-        asked = ask(nomad, index=nomad.index, wait="60s")
+        query = send_query(nomad, index=nomad.index, wait="60s")
 
         nomad.fault(faults.status(500, "No cluster leader"), times=1)
 
-        assert (500, "No cluster leader") == (asked.result().status, asked.result().text)
+        assert (500, "No cluster leader") == (query.result().status, query.result().text)
         assert 200 == get(nomad.port, WEB).status
 
     def test_faults_in_a_row(self, nomad: FakeNomad) -> None:
         """
-        Each is played as often as asked, in order; without a number for ever.
+        Each fault applies as often as requested, in order; without a number for ever.
         """
         nomad.fault(faults.status(404), faults.too_many("7"), times=2)
         nomad.fault(faults.redirect("http://127.0.0.1:1/"))
@@ -478,7 +479,7 @@ class TestFaults:
 
     def test_cut(self, nomad: FakeNomad) -> None:
         """
-        The connection closes without a byte.
+        The connection is closed without a response.
         """
         nomad.fault(faults.cut())
 
@@ -487,7 +488,7 @@ class TestFaults:
 
     def test_hang(self, nomad: FakeNomad) -> None:
         """
-        The request is taken and nothing comes.
+        The request is read and gets no response.
         """
         nomad.fault(faults.hang())
 
@@ -496,24 +497,24 @@ class TestFaults:
 
     def test_raw(self, nomad: FakeNomad) -> None:
         """
-        The bytes are the test's own.
+        The response is the test's bytes.
         """
         nomad.fault(faults.raw(b"SSH-2.0-x\r\n"))
 
         with connect(nomad.port) as connection:
-            connection.sendall(asking(WEB))
+            connection.sendall(request_bytes(WEB))
             assert b"SSH-2.0-x\r\n" == connection.recv(100)
 
     @pytest.mark.parametrize("drip", [faults.header_drip(0.1), faults.body_drip(0.1)])
     def test_drips(self, nomad: FakeNomad, drip: faults.Fault) -> None:
         """
-        Each read makes progress and the whole never comes.
+        Each read makes progress, and the response never ends.
         """
         nomad.set("web", [("10.0.0.1", 1)])
         nomad.fault(drip)
         got = 0
         with connect(nomad.port, timeout=1) as connection:
-            connection.sendall(asking(WEB))
+            connection.sendall(request_bytes(WEB))
             end = time.monotonic() + 0.5
             while time.monotonic() < end:
                 data = connection.recv(1)
@@ -524,7 +525,7 @@ class TestFaults:
 
     def test_huge(self, nomad: FakeNomad) -> None:
         """
-        The list is valid and as large as asked.
+        The list is valid and has the requested size.
         """
         nomad.fault(faults.huge(5 * faults.MEGABYTE))
 
@@ -535,7 +536,7 @@ class TestFaults:
 
     def test_gzip_bomb(self, nomad: FakeNomad) -> None:
         """
-        Little is sent, much comes out.
+        The response is small, its decompressed body large.
         """
         nomad.fault(faults.gzip_bomb(20 * faults.MEGABYTE))
 
@@ -547,7 +548,7 @@ class TestFaults:
     @pytest.mark.parametrize("name", faults.GARBAGE)
     def test_garbage(self, nomad: FakeNomad, name: str) -> None:
         """
-        It comes under 200 and an honest index.
+        The body has status 200 and the right index.
         """
         nomad.fault(faults.body(faults.GARBAGE[name]))
 
@@ -559,29 +560,29 @@ class TestFaults:
     @pytest.mark.parametrize("value", [None, "0", "-3", "x", "1.5", ""])
     def test_index(self, nomad: FakeNomad, value: str | None) -> None:
         """
-        The header says anything, or is missing, and nothing blocks.
+        The header has any value, or is missing, and the query does not block.
         """
         nomad.set("web", [("10.0.0.1", 1)])
         nomad.fault(faults.with_index(value))
 
-        answer = ask(nomad, index=nomad.index, wait="60s").result(1)
+        answer = send_query(nomad, index=nomad.index, wait="60s").result(1)
 
         assert ([1], value) == (ports(answer), answer.headers["X-Nomad-Index"])
 
     def test_at_once(self, nomad: FakeNomad) -> None:
         """
-        The same index comes back without a wait.
+        The same index is returned without blocking.
         """
         nomad.set("web", [("10.0.0.1", 1)])
         nomad.fault(faults.without_blocking())
 
-        answer = ask(nomad, index=nomad.index, wait="60s").result(1)
+        answer = send_query(nomad, index=nomad.index, wait="60s").result(1)
 
         assert nomad.index == index_of(answer)
 
     def test_stale(self, nomad: FakeNomad) -> None:
         """
-        The headers admit that there is no leader.
+        The headers report that there is no leader.
         """
         nomad.fault(faults.stale(4321))
 
@@ -591,7 +592,7 @@ class TestFaults:
 
     def test_empty_for_one_poll(self, nomad: FakeNomad) -> None:
         """
-        The list is empty once, under an index as if all were well.
+        The list is empty once, with a valid index.
         """
         nomad.set("web", [("10.0.0.1", 1)])
         nomad.fault(faults.empty(), times=1)
@@ -600,7 +601,7 @@ class TestFaults:
 
     def test_truncated(self, nomad: FakeNomad) -> None:
         """
-        More is promised than comes.
+        The body is shorter than its Content-Length.
         """
         nomad.set("web", [("10.0.0.1", 1)])
         nomad.fault(faults.truncated())
@@ -611,11 +612,11 @@ class TestFaults:
 
 def test_nothing_is_left_after_a_stop(nomad: FakeNomad) -> None:
     """
-    No thread outlives its server, however its connections ended.
+    No thread remains after a stop, whatever the state of its connections.
     """
     before: Callable[[], int] = threading.active_count
     count = before()
-    ask(nomad, index=nomad.index, wait="60s")
+    send_query(nomad, index=nomad.index, wait="60s")
     idle = socket.create_connection(("127.0.0.1", nomad.port))
     eventually(lambda: before() > count)
 

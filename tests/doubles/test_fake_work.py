@@ -1,5 +1,5 @@
 """
-What a test can let the fake's jobs and allocations do; that Nomad does it so, the contract says.
+Jobs, allocations and checks of the fake; the contract tests compare them with Nomad.
 """
 
 import json
@@ -19,32 +19,32 @@ ALLOCATION = "7f0c1b9e-3d52-4a8e-9a51-0d6a4f6f2c11"
 @pytest.fixture
 def secured(tmp_path: Path) -> Iterator[FakeNomad]:
     """
-    A Nomad with ACLs on.
+    A fake Nomad with ACLs on.
     """
     with FakeNomad(tmp_path / "api.sock", acl=True) as server:
         yield server
 
 
-def ask(nomad: FakeNomad, path: str, method: str = "GET") -> Answer:
+def request(nomad: FakeNomad, path: str, method: str = "GET") -> Answer:
     """
-    Ask with the token that is known.
+    Send a request with the valid token.
     """
     return get(nomad.port, path, method=method, headers={"X-Nomad-Token": TOKEN})
 
 
 def rows(nomad: FakeNomad, service: str = "web", query: str = "") -> list[Any]:
     """
-    The instances of a service.
+    Return the instances of a service.
     """
-    found: list[Any] = json.loads(ask(nomad, f"/v1/service/{service}{query}").body)
+    found: list[Any] = json.loads(request(nomad, f"/v1/service/{service}{query}").body)
     return found
 
 
 def checks(nomad: FakeNomad) -> list[tuple[str, str, str]] | None:
     """
-    What is said of the allocation's checks: their services, names and statuses, or nothing.
+    Return the allocation's checks as services, names and statuses, or None.
     """
-    answer = ask(nomad, f"/v1/client/allocation/{ALLOCATION}/checks")
+    answer = request(nomad, f"/v1/client/allocation/{ALLOCATION}/checks")
     assert answer.status == 200, answer.text
     found = json.loads(answer.body)
     if found is None:
@@ -54,25 +54,25 @@ def checks(nomad: FakeNomad) -> list[tuple[str, str, str]] | None:
 
 class TestRows:
     """
-    What a test may say of an instance.
+    Properties of an instance that a test can set.
     """
 
     def test_its_allocation(self, nomad: FakeNomad) -> None:
         """
-        It is the one that was given, else one made from the address, a UUID either way.
+        The allocation is the given one, or derived from the address; both are UUIDs.
         """
         nomad.add("web", "10.0.0.1", 1, alloc=ALLOCATION)
         nomad.add("web", "10.0.0.2", 2)
 
-        given, made = rows(nomad)
+        given, derived = rows(nomad)
 
-        assert (ALLOCATION, nomad.allocation("web", 2)) == (given["AllocID"], made["AllocID"])
+        assert (ALLOCATION, nomad.allocation("web", 2)) == (given["AllocID"], derived["AllocID"])
         assert given["ID"].startswith(f"_nomad-task-{ALLOCATION}-group-")
-        assert UUID(made["AllocID"])
+        assert UUID(derived["AllocID"])
 
     def test_its_job_and_tags(self, nomad: FakeNomad) -> None:
         """
-        Each instance may be of another job, and have tags of its own.
+        Each instance may have its own job and tags.
         """
         nomad.add("web", "10.0.0.1", 1, job="one", tags=["a"])
         nomad.add("web", "10.0.0.2", 2, job="two")
@@ -84,12 +84,12 @@ class TestRows:
 
 class TestChecks:
     """
-    What a test may let them find.
+    Results of checks that a test can set.
     """
 
     def test_statuses(self, nomad: FakeNomad) -> None:
         """
-        Each has the status that it was given last, whatever that is, for the service of its row.
+        Each check has its last status, whatever it is, under the service of its row.
         """
         nomad.add("web", "10.0.0.1", 1, alloc=ALLOCATION)
         nomad.checks(ALLOCATION, {"alive": "success", "ready": "pending"})
@@ -112,7 +112,8 @@ class TestChecks:
 
     def test_none(self, nomad: FakeNomad) -> None:
         """
-        There are none before a test says so, once it says None, and when the instance has left.
+        There are no checks before a test sets them, after it sets None, and after the instance
+        left.
         """
         nomad.add("web", "10.0.0.1", 1, alloc=ALLOCATION)
         found = [checks(nomad)]
@@ -128,24 +129,24 @@ class TestChecks:
 
     def test_rights(self, secured: FakeNomad) -> None:
         """
-        With ACLs nobody has a right until a test gives it.
+        With ACLs there are no capabilities until a test adds them.
         """
         secured.add("web", "10.0.0.1", 1, alloc=ALLOCATION)
         path = f"/v1/client/allocation/{ALLOCATION}/checks"
-        before = ask(secured, path).status
+        before = request(secured, path).status
         secured.rights.add("read-job")
 
-        assert (403, 200) == (before, ask(secured, path).status)
+        assert (403, 200) == (before, request(secured, path).status)
 
 
 class TestJobs:
     """
-    What becomes of them.
+    Effects of stopping and restarting.
     """
 
     def test_a_stopped_job(self, nomad: FakeNomad) -> None:
         """
-        Its instances leave all its services in one change; what is no row stays where it is.
+        Its instances leave all services in one change; other entries stay.
         """
         nomad.rows("web", [None, "x"])
         nomad.add("web", "10.0.0.1", 1, job="one")
@@ -153,7 +154,7 @@ class TestJobs:
         nomad.add("admin", "10.0.0.1", 3, job="one")
         before = nomad.index
 
-        ask(nomad, "/v1/job/one", "DELETE")
+        request(nomad, "/v1/job/one", "DELETE")
 
         assert before + 1 == nomad.index
         assert [None, "x"] == rows(nomad)[:2]
@@ -162,14 +163,14 @@ class TestJobs:
 
     def test_a_namesake_in_another_namespace(self, secured: FakeNomad) -> None:
         """
-        Rights and jobs are looked for in the namespace that is asked for, if it holds something.
+        Capabilities and jobs are looked up in the requested namespace, if it exists.
         """
         secured.rights.add("submit-job")
         for space in ("default", "prod"):
             secured.add("web", "10.0.0.1", 1, job="one", namespace=space)
 
         statuses = [
-            ask(secured, f"/v1/job/one?namespace={space}", "DELETE").status
+            request(secured, f"/v1/job/one?namespace={space}", "DELETE").status
             for space in ("prod", "nowhere")
         ]
 
@@ -180,7 +181,7 @@ class TestJobs:
 
     def test_a_restart(self, nomad: FakeNomad) -> None:
         """
-        The allocation's rows are written anew, those beside them are not.
+        The allocation's rows are created again, other rows are unchanged.
         """
         nomad.add("web", "10.0.0.1", 1, alloc=ALLOCATION)
         nomad.add("web", "10.0.0.2", 2)

@@ -8,16 +8,16 @@ from tests.support.soak.flatness import Allowance, judged
 COUNTED = Allowance(once=3, per_change=0.02)
 HELD = Allowance(once=150, per_change=0.3)
 
-#: As a soak of ten minutes makes them: two changes a second, a sample with each.
+#: The changes of a soak of ten minutes: two a second, each with a sample.
 CHANGES = range(800)
 
 
 def series(grows: Callable[[int], float], noise: float) -> list[float]:
     """
-    Return a value for each change, with noise upon it.
+    Return a value for each change, with added noise.
     """
-    chance = random.Random(1)
-    return [grows(change) + chance.uniform(-noise, noise) for change in CHANGES]
+    rng = random.Random(1)
+    return [grows(change) + rng.uniform(-noise, noise) for change in CHANGES]
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_noise_a_step_and_a_warm_up_are_flat(
     grows: Callable[[int], float], noise: float, allowance: Allowance
 ) -> None:
     """
-    What a sound program does over ten minutes on a busy machine breaks no rule.
+    The series of a program without leaks, over ten minutes on a busy machine, are flat.
     """
     assert judged(CHANGES, series(grows, noise), allowance).is_flat
 
@@ -52,7 +52,7 @@ def test_a_small_leak_is_not_flat(
     grows: Callable[[int], float], noise: float, allowance: Allowance
 ) -> None:
     """
-    One file, or 1 kB, leaked with each change stands out of the noise after ten minutes.
+    One file or 1 kB leaked with each change exceeds the noise after ten minutes.
     """
     found = judged(CHANGES, series(grows, noise), allowance)
 
@@ -62,7 +62,7 @@ def test_a_small_leak_is_not_flat(
 
 def test_a_run_without_changes_has_no_slope() -> None:
     """
-    Samples that all belong to one change say nothing about growth, and nothing breaks.
+    Samples that all belong to one change have no slope and cause no error.
     """
     found = judged([5, 5, 5], [1, 2, 3], COUNTED)
 

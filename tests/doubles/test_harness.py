@@ -1,5 +1,5 @@
 """
-The harness itself, tried on the pattern being replaced, whose behaviour is known.
+Tests of the harness with the pattern being replaced, whose behaviour is known.
 """
 
 import signal
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.fake_nomad import Endpoint
-from tests.support.hold import Hold
+from tests.support.held_connection import HeldConnection
 from tests.support.replica import Replica
 from tests.support.subjects import Launch, Old
 from tests.support.supervised import Supervised
@@ -30,7 +30,7 @@ def old(request: pytest.FixtureRequest) -> Iterator[Supervised]:
 
 def test_it_serves(old: Supervised, replicas: Callable[..., list[Replica]]) -> None:
     """
-    A started subject answers on its port, and its nginx is seen from outside.
+    A started subject responds on its port, and its nginx is visible from outside.
     """
     (one,) = replicas("one")
     old.offer(one)
@@ -42,11 +42,11 @@ def test_it_serves(old: Supervised, replicas: Callable[..., list[Replica]]) -> N
     assert [] == old.zombies()
 
 
-def test_draining_workers_are_told_apart(
+def test_draining_workers_are_distinguished(
     old: Supervised, replicas: Callable[..., list[Replica]]
 ) -> None:
     """
-    A worker that finishes an old request has another title than one that accepts.
+    A draining worker has another title than an accepting one.
     """
     (one,) = replicas("one")
     old.offer(one)
@@ -54,7 +54,7 @@ def test_draining_workers_are_told_apart(
     before = old.nginx_workers()
     master = old.nginx_master()
     assert master
-    with Hold.slow(old.port, 20):
+    with HeldConnection.slow(old.port, 20):
         eventually(lambda: one.requests["GET /slow"])
         old.run_inside(f"kill -HUP {next(p.inside for p in old.processes() if p.pid == master)}")
 
@@ -65,7 +65,7 @@ def test_draining_workers_are_told_apart(
 
 def test_pid_1_is_pid_1(old: Supervised) -> None:
     """
-    Inside, the program is PID 1 and drops a signal it has no handler for.
+    In its namespace the program is PID 1 and drops signals without a handler.
     """
     if not old.pid1:
         pytest.skip("only where it is PID 1")
@@ -74,13 +74,13 @@ def test_pid_1_is_pid_1(old: Supervised) -> None:
     assert "1" == old.run_inside("echo $PPID; cat /proc/1/status").split("Pid:")[1].split()[0]
     assert 1 == next(p.inside for p in old.processes() if p.pid == old.pid)
     old.signal(signal.SIGTERM, signal.SIGHUP)
-    time.sleep(0.3)  # it takes a while to see that nothing happens
+    time.sleep(0.3)  # time for an exit that must not happen
     assert old.running
 
 
-def test_the_exit_code_comes_through() -> None:
+def test_the_exit_code_is_returned() -> None:
     """
-    An exit keeps its code, a death by signal is 128+n, PID 1 or not.
+    An exit has its code, a death by signal is 128+n, PID 1 or not.
     """
     for pid1 in (True, False):
         for end, code in (("exit 7", 7), ("kill -9 $$; exit 0", 0 if pid1 else 137)):
@@ -93,19 +93,19 @@ def test_the_exit_code_comes_through() -> None:
 
 def test_output_is_read() -> None:
     """
-    JSON lines become records, other lines and stderr are kept apart.
+    JSON lines become records, other lines and stderr are separate.
     """
-    script = """echo '{"event": "a.b", "n": 1}'; echo plain; echo trouble >&2; exec sleep 60"""
+    script = """echo '{"event": "a.b", "n": 1}'; echo plain; echo error >&2; exec sleep 60"""
     with Supervised(subject=Script(script)) as subject:
         assert 1 == subject.wait_for_log("a.b", n=1)["n"]
         eventually(lambda: subject.other_lines and subject.errors)
 
-        assert (["plain"], ["trouble"]) == (subject.other_lines, subject.errors)
+        assert (["plain"], ["error"]) == (subject.other_lines, subject.errors)
 
 
-def test_a_full_pipe_blocks_who_writes() -> None:
+def test_a_full_pipe_blocks_the_writer() -> None:
     """
-    Where nobody reads, the first line already finds no room.
+    With an unread output the first line blocks.
     """
     with Supervised(subject=Script("echo hello; exit 3"), stdout="unread") as subject:
         with pytest.raises(AssertionError, match="still running"):
@@ -116,19 +116,19 @@ def test_a_full_pipe_blocks_who_writes() -> None:
 
 def test_a_terminal_has_a_ctrl_c() -> None:
     """
-    On a terminal Ctrl-C is an interrupt for the program's own group.
+    On a terminal Ctrl-C interrupts the program's process group.
     """
     for pid1 in (True, False):
         script = "trap 'exit 5' INT; echo up; while :; do sleep 0.05; done"
         with Supervised(subject=Script(script), pid1=pid1, stdout="tty") as subject:
-            eventually(partial(says_up, subject))
-            subject.run.press(b"\x03")
+            eventually(partial(is_up, subject))
+            subject.run.type_keys(b"\x03")
             assert 5 == subject.wait(5)
 
 
-def test_a_setting_can_be_taken_away() -> None:
+def test_a_setting_can_be_removed() -> None:
     """
-    A setting that is None is not in the environment, whatever the subject adds.
+    A setting that is None is not in the environment, even if the subject adds it.
     """
     script = "echo ${TTL-none} ${MORE-none}"
     with Supervised(subject=Script(script), TTL=None, MORE="more") as subject:
@@ -137,9 +137,9 @@ def test_a_setting_can_be_taken_away() -> None:
         assert ["none more"] == subject.other_lines
 
 
-def test_nobody_is_left() -> None:
+def test_no_process_is_left() -> None:
     """
-    Closing ends all of nginx too, however early in its life.
+    Closing also ends all of nginx, even right after its start.
     """
     for pid1 in (True, False):
         for _ in range(5):
@@ -148,16 +148,16 @@ def test_nobody_is_left() -> None:
             assert [] == subject.processes()
 
 
-def says_up(subject: Supervised) -> bool:
+def is_up(subject: Supervised) -> bool:
     """
-    Whether the script began.
+    Whether the script has started.
     """
     return "up" in subject.other_lines
 
 
-def test_orphans_are_still_known() -> None:
+def test_orphans_are_still_found() -> None:
     """
-    Without a namespace too, what outlives the program is seen and cleaned away.
+    Also without a namespace, processes that outlive the program are found and killed.
     """
     with Supervised(subject=Script("sleep 61 & sleep 62 & wait"), pid1=False) as subject:
         eventually(lambda: len(subject.processes()) == 3)
@@ -187,6 +187,6 @@ class Script:
 
     def offer(self, endpoints: Iterable[Endpoint]) -> bool:
         """
-        It has none.
+        A script has no endpoints.
         """
         return False

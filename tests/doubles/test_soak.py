@@ -4,21 +4,21 @@ import pytest
 
 from tests.support import nginxes
 from tests.support.soak.leaks import leaking
+from tests.support.soak.run import soak
 from tests.support.soak.samples import COUNTED, HELD
-from tests.support.soak.story import soak
 
-#: What memory may rise in the second half of a run this short, in kB: it is still warming up.
+#: The allowed rise of memory in kB in the second half of a short run, which still warms up.
 WARMING_UP = 2_000
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("binary", nginxes.BOTH)
-def test_L10_changes_and_traffic_lose_no_request_and_leave_nothing_behind(binary: str) -> None:
+def test_L10_changes_and_traffic_lose_no_request_and_leak_nothing(binary: str) -> None:
     """
-    Under two changes a second, traffic of all kinds, an access log and a Nomad that goes away
-    twice, no request fails, nothing but that is complained about, and files, threads, processes
-    and memory are flat.  `make soak` does the same for as long as one likes.
+    With two changes a second, traffic of all kinds, an access log and a Nomad that is unavailable
+    twice, no request fails, no other warning is logged, and files, threads, processes and memory
+    are flat.  `make soak` does the same for any duration.
     """
     found = soak(20, cycle=9, NGINX_BINARY=binary)
 
@@ -35,10 +35,9 @@ def test_L10_changes_and_traffic_lose_no_request_and_leave_nothing_behind(binary
 
 
 @pytest.mark.parametrize("leak", ["file", "thread"])
-def test_L10_a_leak_that_was_planted_is_found(leak: str) -> None:
+def test_L10_an_injected_leak_is_found(leak: str) -> None:
     """
-    A program that leaves one file open, or one thread running, with each change is not flat, and
-    nothing else of it is complained about.
+    A program that leaks a file or a thread with each change is not flat; every other series is.
     """
     found = soak(12, command=leaking(sys.executable, leak))
 

@@ -1,5 +1,5 @@
 """
-The tests' own backend, clients and stand-in for nginx do what tests rely on.
+Tests of the test backend, the test clients and the fake nginx.
 """
 
 import json
@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.client import get
 from tests.support.fake_nginx import FakeNginx
-from tests.support.hold import Hold
+from tests.support.held_connection import HeldConnection
 from tests.support.replica import Replica
 from tests.support.traffic import Traffic
 from tests.support.waiting import eventually, free_port
@@ -30,7 +30,7 @@ server {{
 @pytest.fixture
 def replica() -> Replica:
     """
-    A replica that was not started.
+    A replica that is not started.
     """
     return Replica("one")
 
@@ -40,9 +40,9 @@ class TestReplica:
     The backend.
     """
 
-    def test_it_says_its_name_and_counts(self, replica: Replica) -> None:
+    def test_it_responds_with_its_name_and_counts(self, replica: Replica) -> None:
         """
-        GET answers the name, POST its own body; executions are counted by body.
+        GET responds with the name, POST with its body; executions are counted by body.
         """
         with replica:
             assert "one" == get(replica.port).text
@@ -52,11 +52,12 @@ class TestReplica:
         assert 2 == replica.executed[b"job 7"]
         assert {"GET /": 1, "POST /": 2} == replica.requests
 
-    def test_a_stop_cuts_what_is_open(self, replica: Replica) -> None:
+    def test_a_stop_cuts_open_requests(self, replica: Replica) -> None:
         """
-        An abrupt stop ends requests under way and refuses; a start takes the port again.
+        An abrupt stop cuts open requests and refuses connections; a start opens the same port
+        again.
         """
-        with replica, Hold.slow(replica.port, 30) as slow:
+        with replica, HeldConnection.slow(replica.port, 30) as slow:
             eventually(lambda: replica.total)
             replica.stop()
 
@@ -67,11 +68,11 @@ class TestReplica:
             replica.start()
             assert "one" == get(replica.port).text
 
-    def test_a_gentle_stop_lets_finish(self, replica: Replica) -> None:
+    def test_a_graceful_stop_completes_requests(self, replica: Replica) -> None:
         """
-        A stop that is not abrupt refuses, and completes what is under way.
+        A stop that is not abrupt refuses connections and completes open requests.
         """
-        with replica, Hold.slow(replica.port, 0.3) as slow:
+        with replica, HeldConnection.slow(replica.port, 0.3) as slow:
             eventually(lambda: replica.total)
             replica.stop(abrupt=False)
 
@@ -79,16 +80,17 @@ class TestReplica:
             assert slow.answer is not None
             assert "one" == slow.answer.text
 
-    def test_streams_and_tunnels_are_seen(self, replica: Replica) -> None:
+    def test_streams_and_tunnels_are_observed(self, replica: Replica) -> None:
         """
-        An event stream completes or not, a websocket echoes and lasts, silence is open.
+        An event stream completes or is cut, a websocket echoes and stays open, a silent connection
+        stays open.
         """
         with (
             replica,
-            Hold.sse(replica.port, 0.3) as short,
-            Hold.sse(replica.port, 60) as long,
-            Hold.websocket(replica.port) as tunnel,
-            Hold.silent(replica.port) as silent,
+            HeldConnection.sse(replica.port, 0.3) as short,
+            HeldConnection.sse(replica.port, 60) as long,
+            HeldConnection.websocket(replica.port) as tunnel,
+            HeldConnection.silent(replica.port) as silent,
         ):
             short.wait(2)
             eventually(lambda: tunnel.status == 101)
@@ -104,9 +106,9 @@ class TestReplica:
             assert long.answer is None
 
 
-def test_traffic_notes_every_request(replicas: Callable[..., list[Replica]]) -> None:
+def test_traffic_records_every_request(replicas: Callable[..., list[Replica]]) -> None:
     """
-    Who answered is counted, and a time without a server shows as failures.
+    Responses are counted by replica, and a time without a server leads to failures.
     """
     (one,) = replicas("one")
     with Traffic(one.port, every=0.001) as traffic:
@@ -121,12 +123,12 @@ def test_traffic_notes_every_request(replicas: Callable[..., list[Replica]]) -> 
     assert len(traffic.outcomes) == sum(traffic.answered.values()) + len(traffic.failures)
 
 
-def test_an_unmet_wait_says_what_it_last_saw() -> None:
+def test_a_failed_wait_reports_the_last_value() -> None:
     """
-    The message of a wait in vain has the purpose and the last value or exception.
+    The message of a failed wait has its description and the last value or exception.
     """
-    with pytest.raises(AssertionError, match=r"a miracle, last \[\]"):
-        eventually(list, within=0.02, what="a miracle")
+    with pytest.raises(AssertionError, match=r"a condition, last \[\]"):
+        eventually(list, within=0.02, what="a condition")
     port = free_port()
     with pytest.raises(AssertionError, match="ConnectionRefused"):
         eventually(lambda: get(port), within=0.02)
@@ -134,13 +136,13 @@ def test_an_unmet_wait_says_what_it_last_saw() -> None:
 
 class TestFakeNginx:
     """
-    The stand-in for nginx.
+    The fake nginx.
     """
 
     @pytest.fixture
     def config(self, tmp_path: Path) -> Path:
         """
-        A configuration with a generation to answer.
+        A configuration with a generation.
         """
         (tmp_path / "upstream.conf").write_text(CONFIG.format(folder=tmp_path, name="first"))
         (tmp_path / "nginx.conf").write_text("include upstream.conf;")
@@ -148,7 +150,7 @@ class TestFakeNginx:
 
     def run(self, fake: FakeNginx, *words: str | Path) -> subprocess.Popen[str]:
         """
-        Run it as the supervisor does, with next to no environment.
+        Run it as the supervisor does, with a minimal environment.
         """
         return subprocess.Popen(
             [str(fake), *map(str, words)],
@@ -160,43 +162,43 @@ class TestFakeNginx:
 
     def generation(self, config: Path) -> str:
         """
-        Ask which generation runs.
+        Return the running generation.
         """
         return get(config.parent / "internal.sock", "/-/generation", timeout=0.3).text
 
-    def test_it_is_the_real_one_unless_told(self, fake_nginx: FakeNginx) -> None:
+    def test_it_is_the_real_one_by_default(self, fake_nginx: FakeNginx) -> None:
         """
-        Without orders it becomes nginx; a told version goes to stderr.
+        By default it execs nginx; a configured version is printed to stderr.
         """
         with self.run(fake_nginx, "-v") as real:
-            _, said = real.communicate(timeout=5)
-        assert said.startswith("nginx version: nginx/1.")
-        fake_nginx.now(version="1.27.4")
-        with self.run(fake_nginx, "-V") as told:
-            assert "nginx version: nginx/1.27.4\n" == told.communicate(timeout=5)[1]
+            _, output = real.communicate(timeout=5)
+        assert output.startswith("nginx version: nginx/1.")
+        fake_nginx.set(version="1.27.4")
+        with self.run(fake_nginx, "-V") as fake:
+            assert "nginx version: nginx/1.27.4\n" == fake.communicate(timeout=5)[1]
 
     @pytest.mark.parametrize("check,code", [("pass", 0), ("fail", 1)])
-    def test_the_check_says_what_it_is_told(
+    def test_the_check_has_the_configured_result(
         self, fake_nginx: FakeNginx, config: Path, check: str, code: int
     ) -> None:
         """
-        -t passes or fails whatever the files say.
+        The check passes or fails, whatever the files contain.
         """
-        fake_nginx.now(check=check)
+        fake_nginx.set(check=check)
 
         with self.run(fake_nginx, "-t", "-c", config) as tested:
             assert code == tested.wait(5)
 
         assert 1 == len(fake_nginx.checks)
-        assert [] == fake_nginx.births
+        assert [] == fake_nginx.runs
 
     def test_it_answers_its_generation_and_reloads(
         self, fake_nginx: FakeNginx, config: Path
     ) -> None:
         """
-        It serves what its file says, after SIGHUP what it says then, and ends when asked.
+        It serves the generation of its file, reloads at SIGHUP, and exits at a stop signal.
         """
-        fake_nginx.now(run="play")
+        fake_nginx.set(run="fake")
         with self.run(fake_nginx, "-c", config) as master:
             eventually(lambda: self.generation(config) == "first")
             (config.parent / "upstream.conf").write_text(
@@ -205,20 +207,20 @@ class TestFakeNginx:
             master.send_signal(signal.SIGHUP)
             eventually(lambda: self.generation(config) == "second")
 
-            fake_nginx.now(answers=False)
+            fake_nginx.set(answers=False)
             with pytest.raises(TimeoutError):
                 self.generation(config)
 
-            fake_nginx.now(heeds=False)
+            fake_nginx.set(obeys_stop=False)
             master.send_signal(signal.SIGTERM)
             with pytest.raises(subprocess.TimeoutExpired):
                 master.wait(0.2)
-            fake_nginx.now(heeds=True)
+            fake_nginx.set(obeys_stop=True)
             master.send_signal(signal.SIGQUIT)
             assert 0 == master.wait(5)
 
     @pytest.mark.parametrize(
-        "orders,code",
+        "behaviour,code",
         [
             ({"code": 3}, 3),
             ({"code": 255}, 255),
@@ -227,38 +229,38 @@ class TestFakeNginx:
             ({"signal": signal.SIGSEGV}, -11),
         ],
     )
-    def test_it_ends_as_told(
-        self, fake_nginx: FakeNginx, config: Path, orders: dict[str, int], code: int
+    def test_it_exits_as_configured(
+        self, fake_nginx: FakeNginx, config: Path, behaviour: dict[str, int], code: int
     ) -> None:
         """
-        After its first answer it exits with the code, or dies by the signal.
+        After its first response it exits with the code, or dies by the signal.
         """
-        fake_nginx.now(run="play", when="answered", **orders)
+        fake_nginx.set(run="fake", when="answered", **behaviour)
         with self.run(fake_nginx, "-c", config) as master:
             eventually(lambda: self.generation(config) == "first")
             assert code == master.wait(5)
 
-    def test_it_notes_how_it_was_run(self, fake_nginx: FakeNginx, config: Path) -> None:
+    def test_it_records_how_it_was_run(self, fake_nginx: FakeNginx, config: Path) -> None:
         """
-        Words, environment, descriptors and signals are noted as the kernel had them.
+        Command line, environment, descriptors and signals are recorded as the kernel reports them.
         """
-        fake_nginx.now(run="play", when="started", code=1)
+        fake_nginx.set(run="fake", when="started", code=1)
 
         with self.run(fake_nginx, "-c", config) as master:
             assert 1 == master.wait(5)
 
-        (birth,) = fake_nginx.births
-        assert master.pid == birth.pid
-        assert ("-c", str(config)) == birth.words
-        assert {"PATH"} == set(birth.environ)
-        assert "/dev/null" == birth.descriptors[0]
-        assert {0, 1, 2} == set(birth.descriptors)
-        assert 0 == birth.blocked
+        (invocation,) = fake_nginx.runs
+        assert master.pid == invocation.pid
+        assert ("-c", str(config)) == invocation.words
+        assert {"PATH"} == set(invocation.environ)
+        assert "/dev/null" == invocation.descriptors[0]
+        assert {0, 1, 2} == set(invocation.descriptors)
+        assert 0 == invocation.blocked
 
 
-def test_the_garbage_is_garbage() -> None:
+def test_the_garbage_has_no_usable_row() -> None:
     """
-    Not one of the bad bodies is a list with a usable row.
+    No bad body is a list with a usable row.
     """
     from tests.support.nomad_faults import GARBAGE  # noqa: PLC0415
 

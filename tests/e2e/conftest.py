@@ -1,5 +1,5 @@
 """
-Two clusters with the docker driver, shared by all that run the files of `jobs/`.
+Two clusters with the docker driver, shared by the tests of the files in `jobs/`.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from tests.support.containers import why_no_docker
 from tests.support.nomad_agent import why_no_nomad
 
 
-def _needed() -> None:
+def _skip_without_nomad_or_docker() -> None:
     reason = why_no_nomad() or why_no_docker()
     if reason:
         pytest.skip(reason)
@@ -20,9 +20,9 @@ def _needed() -> None:
 @pytest.fixture(scope="session")
 def guarded() -> Iterator[Cluster]:
     """
-    A server and a client apart, with ACLs and not one policy.
+    A separate server and client, with ACLs and without policies.
     """
-    _needed()
+    _skip_without_nomad_or_docker()
     with Cluster(split=True, acl=True, docker=True) as cluster:
         yield cluster
 
@@ -32,6 +32,6 @@ def laptop() -> Iterator[Cluster]:
     """
     `nomad agent -dev`, without ACLs.
     """
-    _needed()
+    _skip_without_nomad_or_docker()
     with Cluster(split=False, docker=True) as cluster:
         yield cluster

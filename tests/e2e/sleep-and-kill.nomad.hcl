@@ -1,5 +1,5 @@
-# The pattern being replaced, as people run it: nginx in the background of bash, a sleep, a kill, and
-# Nomad's template with SIGHUP.  What tests/e2e/test_replaced.py runs beside ours, step by step.
+# The pattern being replaced, as usually run: nginx in the background of bash, a sleep, a kill, and
+# Nomad's template with SIGHUP.  Run by tests/e2e/test_replaced.py for comparison.
 
 variable "image" {
   type = string
@@ -25,7 +25,7 @@ variable "seconds" {
   type = number
 }
 
-# 0, as people have to write: else the end, a failure, would be placed anew, with a day of its own.
+# Must be 0: otherwise Nomad reschedules the failed allocation with a full duration.
 variable "attempts" {
   type    = number
   default = 0
@@ -100,7 +100,7 @@ job "old" {
       config {
         image      = var.image
         ports      = ["http"]
-        entrypoint = ["/bin/sh", "-c"] # as a Dockerfile's CMD without brackets does
+        entrypoint = ["/bin/sh", "-c"] # like the shell form of CMD
         command    = "/bin/bash -c \"nginx -g 'daemon off;' & sleep ${var.seconds} && kill -9 0\""
         volumes    = ["local:/etc/nginx/conf.d"]
       }

@@ -1,5 +1,5 @@
-# Replicas without a deadline of their own, and a balancer that takes them with it at its own:
-# what tests/e2e/test_stop_job.py runs.
+# Replicas without a deadline, and a balancer that stops the job at its own deadline; run by
+# tests/e2e/test_stop_job.py.
 
 variable "ttl" {
   type = string
@@ -35,7 +35,7 @@ job "stopped" {
 
   group "replicas" {
     count          = 2
-    shutdown_delay = "2s" # out of the registry first: the balancer is gone before they are
+    shutdown_delay = "2s" # deregistered first: the balancer exits before the replicas
 
     network {
       port "http" {}

@@ -1,7 +1,7 @@
 """
-The main job on real input: jobs/demo.nomad.hcl on real agents.
+jobs/demo.nomad.hcl on real agents.
 
-The tests follow the life of one job, but each can be run alone.
+The tests follow one job from start to exit, but each can be run alone.
 """
 
 import shutil
@@ -24,21 +24,21 @@ pytestmark = [
 OUTAGE = 30.0
 
 
-def told(lines: list[Row]) -> list[tuple[str, str]]:
+def own_events(lines: list[Row]) -> list[tuple[str, str]]:
     """
-    What the balancer itself said; nginx may still mention a replica that did not listen yet, and
-    the end of so short a life is always near.
+    Return the balancer's own events: without nginx's messages about a replica that did not listen
+    yet, and without the warnings before the deadline, which is always near here.
     """
-    beside = {"nginx.output", "deadline.near"}
-    return [(line["event"], line["level"]) for line in lines if line["event"] not in beside]
+    excluded = {"nginx.output", "deadline.near"}
+    return [(line["event"], line["level"]) for line in lines if line["event"] not in excluded]
 
 
 @pytest.fixture(scope="module", params=["laptop", "apart"])
 def job(request: pytest.FixtureRequest) -> Iterator[DemoJob]:
     """
-    The job on `nomad agent -dev`, and on a server and a client apart, with ACLs.
+    The job on `nomad agent -dev`, and on a separate server and client with ACLs.
 
-    With ACLs nothing but its identity lets the balancer ask.
+    With ACLs the balancer has only its workload identity to send queries.
     """
     is_split = request.param == "apart"
     with Cluster(split=is_split, acl=is_split) as cluster:
@@ -47,11 +47,11 @@ def job(request: pytest.FixtureRequest) -> Iterator[DemoJob]:
     shutil.rmtree(f"/run/autoexit-nginx/{found.port}", ignore_errors=True)
 
 
-def test_it_asks_through_the_task_api(job: DemoJob) -> None:
+def test_it_uses_the_task_api(job: DemoJob) -> None:
     """
-    Its Nomad is the socket in its secrets folder, found without a word in the job.
+    It finds the Task API's socket in its secrets folder without a setting in the job.
     """
-    (started,) = job.logged("supervisor.started")
+    (started,) = job.log_lines("supervisor.started")
     socket, token = job.cluster.task_api(job.allocation, "nginx")
 
     assert f"unix://{socket}" == started["nomad"]
@@ -61,9 +61,9 @@ def test_it_asks_through_the_task_api(job: DemoJob) -> None:
 
 def test_both_replicas_serve(job: DemoJob) -> None:
     """
-    What answers on its port are the instances that the registry lists.
+    The instances in the registry respond on its port.
     """
-    assert {"replica 0", "replica 1"} <= job.serving()
+    assert {"replica 0", "replica 1"} <= job.responding()
     assert len(job.cluster.instances(SERVICE)) == job.log[-1].get("endpoints", 2)
 
 
@@ -71,58 +71,58 @@ def test_scaling_reaches_nginx(job: DemoJob) -> None:
     """
     A third replica gets traffic, after one reload and without a failed request.
     """
-    reloads = len(job.logged("reload.applied"))
+    reloads = len(job.log_lines("reload.applied"))
     with Traffic(job.port, every=0.01) as traffic:
         job.scale(3)
         eventually(lambda: traffic.first("replica 2\n"))
 
     show(f"  {len(traffic.outcomes)} requests meanwhile, {len(traffic.failures)} failed")
     assert [] == traffic.failures
-    assert reloads + 1 == len(job.logged("reload.applied"))
+    assert reloads + 1 == len(job.log_lines("reload.applied"))
 
 
 def test_an_outage_changes_nothing(job: DemoJob) -> None:
     """
-    Nomad's server away for 30 s costs no request and no reload; then changes are seen again.
+    With Nomad's server stopped for 30 s no request fails and no reload happens; then changes apply.
     """
     if not job.cluster.is_split:
-        pytest.skip("the server is the client, too")
+        pytest.skip("the server is also the client")
     server = job.cluster.server
     before = len(job.log)
     with Traffic(job.port, every=0.02, seconds=90) as traffic:
         server.stop()
-        gone_at = time.monotonic()
-        eventually(lambda: time.monotonic() - gone_at > OUTAGE, OUTAGE + 5, 0.1)
+        stopped_at = time.monotonic()
+        eventually(lambda: time.monotonic() - stopped_at > OUTAGE, OUTAGE + 5, 0.1)
         meanwhile = job.log[before:]
-        back_at = time.time()
+        restarted_at = time.time()
         server.start()
         job.cluster.await_server()
-        eventually(lambda: job.logged("discovery.recovered"))
+        eventually(lambda: job.log_lines("discovery.recovered"))
     after = job.log[before:]
 
-    recovered = when(job.logged("discovery.recovered")[-1])
+    recovered = when(job.log_lines("discovery.recovered")[-1])
     counts = f"{len(traffic.outcomes)} requests, {len(traffic.failures)} failed"
     show(f"server away {OUTAGE:g} s: {counts}")
-    show(f"server started again -> discovery.recovered {recovered - back_at:.3f} s")
+    show(f"server started again -> discovery.recovered {recovered - restarted_at:.3f} s")
     for line in after:
         show(f"  {line}")
     assert [] == traffic.failures
-    assert [("discovery.failed", "warning")] == told(meanwhile)
-    assert [("discovery.failed", "warning"), ("discovery.recovered", "info")] == told(after)
+    assert [("discovery.failed", "warning")] == own_events(meanwhile)
+    assert [("discovery.failed", "warning"), ("discovery.recovered", "info")] == own_events(after)
     job.scale(2 if len(job.cluster.instances(SERVICE)) == 3 else 3)
 
 
-def test_the_end(job: DemoJob) -> None:
+def test_the_deadline(job: DemoJob) -> None:
     """
-    At the deadline Nomad shows the allocation complete: exit code 0, never restarted.
+    At the deadline Nomad shows the allocation as complete: exit code 0, never restarted.
     """
     eventually(lambda: job.balancer["ClientStatus"] != "running", 100, 0.1)
 
     state = job.balancer["TaskStates"]["nginx"]
     (terminated,) = [event for event in state["Events"] if event["Type"] == "Terminated"]
-    (deadline,) = job.logged("deadline.set")
-    (draining,) = job.logged("draining")
-    (ended,) = job.logged("ended")
+    (deadline,) = job.log_lines("deadline.set")
+    (draining,) = job.log_lines("draining")
+    (ended,) = job.log_lines("ended")
     show(f"deadline {deadline['deadline']}; {draining}; {ended}")
     show(f"Nomad: {job.balancer['ClientStatus']}; {terminated['DisplayMessage']}")
     assert ("complete", False, 0) == (

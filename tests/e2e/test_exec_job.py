@@ -1,5 +1,5 @@
 """
-`exec` in a real Nomad: the one file, fetched as an artifact, in front of replicas of a batch job.
+`exec` in a real Nomad: as one file, fetched as an artifact, in front of replicas of a batch job.
 """
 
 import hashlib
@@ -81,7 +81,7 @@ job "exec" {{
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
+def file_server(folder: Path) -> Iterator[str]:
     """
     Serve a folder's files on loopback.
     """
@@ -94,11 +94,11 @@ def served(folder: Path) -> Iterator[str]:
 
 def submit(cluster: Cluster, folder: Path, lifetime: float) -> float:
     """
-    Run the job with the file from here, and return its deadline.
+    Run the job with the file of this checkout, and return its deadline.
     """
     file = onefile.make(folder / "autoexit.pyz")
     deadline = time.time() + lifetime
-    with served(folder) as address:
+    with file_server(folder) as address:
         text = JOB.format(
             source=f"{address}/autoexit.pyz",
             checksum=hashlib.sha256(file.read_bytes()).hexdigest(),
@@ -113,7 +113,7 @@ def submit(cluster: Cluster, folder: Path, lifetime: float) -> float:
 
 def running(cluster: Cluster) -> list[Row]:
     """
-    Return our allocations that run.
+    Return the running allocations of the group with `exec`.
     """
     rows = cluster.allocations("exec", "ours")
     return [row for row in rows if row["ClientStatus"] == "running"]
@@ -129,16 +129,16 @@ def state(row: Row) -> Row:
 
 def code(row: Row) -> int:
     """
-    Return the code with which its task ended.
+    Return the exit code of its task.
     """
     ends = [event for event in state(row)["Events"] if event["Type"] == "Terminated"]
     return int(ends[-1]["Details"]["exit_code"])
 
 
-def test_at_the_deadline_replicas_are_complete(tmp_path: Path) -> None:
+def test_replicas_are_complete_at_the_deadline(tmp_path: Path) -> None:
     """
-    Two replicas end at their one deadline, together, and Nomad calls them complete; the one under
-    `timeout --preserve-status` is failed, with 143.
+    Two replicas exit together at their deadline, and Nomad shows them as complete; the replica
+    under `timeout --preserve-status` has failed, with 143.
     """
     with Cluster(split=False) as cluster:
         deadline = submit(cluster, tmp_path, 12)
@@ -156,13 +156,13 @@ def test_at_the_deadline_replicas_are_complete(tmp_path: Path) -> None:
 
 def test_a_stopped_replica_is_complete_with_0(tmp_path: Path) -> None:
     """
-    `nomad job stop` ends it at once, by INT as raw_exec sends it, with 0.
+    `nomad job stop` ends it at once with 0, by raw_exec's INT.
     """
     with Cluster(split=False) as cluster:
         submit(cluster, tmp_path, 3600)
         began = time.monotonic()
         cluster.nomad("job", "stop", "-detach", "exec")
-        eventually(lambda: not running(cluster), 20, 0.05, "the end of both")
+        eventually(lambda: not running(cluster), 20, 0.05, "both to end")
         took = time.monotonic() - began
         ours = cluster.allocations("exec", "ours")
 

@@ -1,5 +1,5 @@
 """
-jobs/consul.nomad.hcl and jobs/traefik.nomad.hcl: who else is asked, and who else asks.
+jobs/consul.nomad.hcl and jobs/traefik.nomad.hcl.
 """
 
 import re
@@ -15,7 +15,7 @@ from tests.support.client import get
 from tests.support.cluster import Cluster
 from tests.support.demo_job import show
 from tests.support.docker_job import DockerJob, submitted
-from tests.support.given import JOBS, in_seconds, replica
+from tests.support.job_variables import JOBS, in_seconds, replica
 from tests.support.nomad_agent import why_no_nomad
 from tests.support.waiting import eventually, free_port
 
@@ -28,10 +28,10 @@ pytestmark = [
 
 def test_consul_without_consul(laptop: Cluster, tmp_path: Path) -> None:
     """
-    What Nomad's template writes reaches nginx, without a signal and without asking Nomad.
+    Changes of the file that Nomad's template writes reach nginx without a signal or a query to
+    Nomad.
 
-    No Consul runs here: only where the instances come from is exchanged, Nomad's registry for
-    Consul's, and the rest of the file is run as it is.
+    No Consul runs here: the file is unchanged but for the registry, Nomad's instead of Consul's.
     """
     text = (JOBS / "consul.nomad.hcl").read_text()
     changed, count = re.subn(r'provider = "consul"', 'provider = "nomad"', text)
@@ -40,16 +40,16 @@ def test_consul_without_consul(laptop: Cluster, tmp_path: Path) -> None:
     file = tmp_path / "consul.nomad.hcl"
     file.write_text(changed)
 
-    given = {"deadline": in_seconds(300), "drain_timeout": "2s"}
-    with submitted(laptop, file, "consul", **given) as job:
+    variables = {"deadline": in_seconds(300), "drain_timeout": "2s"}
+    with submitted(laptop, file, "consul", **variables) as job:
         job.await_serving(2)
-        with steps.steady(job) as load:
+        with steps.job_traffic(job) as load:
             eventually(lambda: len(load.sent) > 100)
             job.scale(3)
             eventually(lambda: "replica2" in load.names, 30)
             job.scale(2)
             job.await_running(2)
-        (started,) = job.logged("supervisor.started")
+        (started,) = eventually(lambda: job.log_lines("supervisor.started"))
 
         show(f"template: {load.summary}")
         assert [] == load.failures
@@ -59,7 +59,7 @@ def test_consul_without_consul(laptop: Cluster, tmp_path: Path) -> None:
 @pytest.fixture
 def traefik(laptop: Cluster, tmp_path: Path) -> Iterator[int]:
     """
-    Traefik, following that Nomad every second; its port.
+    Traefik, which polls this Nomad every second; yields its port.
     """
     binary = shutil.which("traefik")
     if not binary:
@@ -86,20 +86,20 @@ def traefik(laptop: Cluster, tmp_path: Path) -> Iterator[int]:
 
 def test_traefik_finds_the_balancer(laptop: Cluster, traefik: int) -> None:
     """
-    By its rule and through the balancer every replica answers; at the deadline nobody gets a 502.
+    Every replica responds through Traefik and the balancer; at the deadline there is no 502.
     """
-    given = {"deadline": in_seconds(35), "drain_timeout": "2s", "host": "model.example.org"}
-    given |= {"exec_from": "image"}
+    variables = {"deadline": in_seconds(35), "drain_timeout": "2s", "host": "model.example.org"}
+    variables |= {"exec_from": "image"}
     file = JOBS / "traefik.nomad.hcl"
-    every = {**replica(1.0), "health_path": "/", "image": containers.image(), **given}
+    every = {**replica(1.0), "health_path": "/", "image": containers.image(), **variables}
     words = [f"-var={name}={value}" for name, value in every.items()]
     laptop.nomad("job", "run", "-detach", *words, str(file))
     job = DockerJob(laptop, "traefik", traefik)
-    named = {"Host": "model.example.org"}
+    headers = {"Host": "model.example.org"}
     try:
 
         def names() -> set[str]:
-            answers = [get(traefik, headers=named) for _ in range(12)]
+            answers = [get(traefik, headers=headers) for _ in range(12)]
             return {a.text for a in answers if a.status == 200}
 
         assert {"replica0", "replica1"} == eventually(
@@ -109,7 +109,7 @@ def test_traefik_finds_the_balancer(laptop: Cluster, traefik: int) -> None:
         seen = []
 
         def over() -> bool:
-            seen.append(get(traefik, headers=named).status)
+            seen.append(get(traefik, headers=headers).status)
             return all(row["ClientStatus"] == "complete" for row in job.allocations())
 
         eventually(over, 60, 0.05)

@@ -1,5 +1,5 @@
 """
-Every file in jobs/, as `nomad` reads it: valid, formatted, documented, and alike.
+Every file in jobs/: valid, formatted, documented, and consistent.
 """
 
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.given import JOBS
+from tests.support.job_variables import JOBS
 from tests.support.nomad_agent import run_nomad, why_no_nomad
 
 FILES = sorted(JOBS.glob("*.hcl"))
@@ -19,7 +19,7 @@ COMMON = [
 
 needs_nomad = [
     pytest.mark.e2e,
-    pytest.mark.skipif(bool(why_no_nomad()), reason=why_no_nomad() or "there is one"),
+    pytest.mark.skipif(bool(why_no_nomad()), reason=why_no_nomad() or "nomad is installed"),
 ]
 
 
@@ -28,7 +28,7 @@ _VARIABLE = re.compile(r'^variable "(\w+)" \{\n(.*?)^\}', re.MULTILINE | re.DOTA
 
 def variables(file: Path) -> dict[str, str]:
     """
-    The variables of a job file: each with its type and description, but without its default.
+    Return the variables of a job file with type and description, without the default.
     """
     blocks = re.findall(
         r'^variable "(\w+)" \{\n(.*?)^\}', file.read_text(), re.MULTILINE | re.DOTALL
@@ -37,25 +37,25 @@ def variables(file: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("file", DOCKER, ids=lambda file: file.name)
-class TestAlike:
+class TestConsistent:
     """
-    What needs no Nomad to be seen.
+    Checks without Nomad.
     """
 
     def test_the_variables_are_the_same(self, file: Path) -> None:
         """
-        Whoever knows one file knows all: one name, one type, for the same thing.
+        The same variable has the same name and type in all files.
         """
-        ours, known = variables(file), variables(DOCKER[0])
+        own, reference = variables(file), variables(DOCKER[0])
 
-        assert COMMON == [name for name in ours if name in COMMON]
-        for name in ours.keys() & known.keys():
-            types = [re.findall(r"type += (.*)", each[name]) for each in (ours, known)]
+        assert COMMON == [name for name in own if name in COMMON]
+        for name in own.keys() & reference.keys():
+            types = [re.findall(r"type += (.*)", each[name]) for each in (own, reference)]
             assert types[0] == types[1]
 
-    def test_only_the_images_are_missing(self, file: Path) -> None:
+    def test_only_the_images_have_no_default(self, file: Path) -> None:
         """
-        Everything has a default but the two images.
+        Every variable has a default but the two images.
         """
         blocks = re.findall(
             r'variable "(\w+)" \{\n(.*?)^\}', file.read_text(), re.MULTILINE | re.DOTALL
@@ -65,9 +65,9 @@ class TestAlike:
             name for name, body in blocks if "  default " not in body
         ]
 
-    def test_the_head_tells_all(self, file: Path) -> None:
+    def test_the_head_is_complete(self, file: Path) -> None:
         """
-        What it is for, the command that runs it, what to set, and the policy it needs.
+        The head has the command to run it, the variables to set, and the required policy.
         """
         head = file.read_text().partition('\nvariable "')[0]
 
@@ -77,7 +77,7 @@ class TestAlike:
         assert "# Set: " in head
         assert "# Policy: " in head
 
-    def test_it_ends_as_it_should(self, file: Path) -> None:
+    def test_restart_and_kill_timeout_are_right(self, file: Path) -> None:
         """
         No `restart { attempts = 0 }`, and a kill_timeout above each STOP_TIMEOUT.
         """
@@ -90,9 +90,9 @@ class TestAlike:
         assert all(need < allow for need, allow in pairs)
 
 
-class TestRead:
+class TestNomadReads:
     """
-    By the `nomad` that was picked.
+    Checks by the chosen `nomad`.
     """
 
     pytestmark = needs_nomad
@@ -100,7 +100,7 @@ class TestRead:
     @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
     def test_it_is_formatted(self, file: Path) -> None:
         """
-        `nomad fmt -check` has nothing to change.
+        `nomad fmt -check` finds nothing to change.
         """
         assert "" == run_nomad("fmt", "-check", str(file))
 
@@ -108,19 +108,19 @@ class TestRead:
     @pytest.mark.parametrize("file", DOCKER, ids=lambda file: file.name)
     def test_it_is_valid(self, file: Path, deadline: str) -> None:
         """
-        `nomad job validate` is content, and has no warning.
+        `nomad job validate` succeeds without warnings.
         """
         given = ("-var=image=a:1", "-var=replica_image=b:1", f"-var=deadline={deadline}")
 
-        said = run_nomad("job", "validate", *given, str(file))
+        output = run_nomad("job", "validate", *given, str(file))
 
-        assert "Job validation successful" in said
-        assert "arning" not in said
+        assert "Job validation successful" in output
+        assert "arning" not in output
 
     @pytest.mark.parametrize("source", ["installed", "https://example.org/autoexit.pyz"])
     def test_exec_may_come_from_elsewhere(self, source: str) -> None:
         """
-        Out of the replica's own image, or as an artifact, as well as out of the balancer's image.
+        `exec` may also come from the replica's own image, or as an artifact.
         """
         file = JOBS / "load-balancer-multi-group.nomad.hcl"
         given = ("-var=image=a:1", "-var=replica_image=b:1", f"-var=exec_from={source}")
@@ -129,6 +129,6 @@ class TestRead:
 
     def test_the_demo_is_valid(self) -> None:
         """
-        It has no image, and so nothing has to be given.
+        The demo has no image and needs no variables.
         """
         assert "successful" in run_nomad("job", "validate", str(JOBS / "demo.nomad.hcl"))

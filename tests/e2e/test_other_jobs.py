@@ -1,5 +1,5 @@
 """
-The other files of jobs/, each for what is special about it.
+The other files of jobs/, each with its special features.
 """
 
 import json
@@ -13,9 +13,9 @@ from tests.support.client import get
 from tests.support.cluster import Cluster
 from tests.support.demo_job import show
 from tests.support.docker_job import DockerJob, exit_codes, submitted
-from tests.support.given import JOBS, in_seconds, replica
+from tests.support.job_variables import JOBS, in_seconds, replica
+from tests.support.keepalive_traffic import KeepaliveTraffic
 from tests.support.nomad_agent import why_no_nomad
-from tests.support.steady import Steady
 from tests.support.waiting import eventually
 
 pytestmark = [
@@ -27,19 +27,19 @@ pytestmark = [
 
 def test_one_group_ends_with_its_leader(guarded: Cluster) -> None:
     """
-    At the balancer's deadline the replicas go with it, after who waited had the answer.
+    At the balancer's deadline the replicas stop with it, after an open request got its response.
     """
     file = JOBS / "load-balancer-single-group.nomad.hcl"
     with submitted(guarded, file, "load-balancer", ttl="15s", count="3") as job:
         job.await_serving(3)
-        (deadline,) = job.logged("deadline.set")
-        thread, found = steps.asked_slowly(job, float(deadline["remaining"]))
+        (deadline,) = eventually(lambda: job.log_lines("deadline.set"))
+        thread, found = steps.slow_request(job, float(deadline["remaining"]))
         ours = containers.running(job.balancer)
         job.await_over()
         thread.join(20)
         (allocation,) = job.allocations("all")
 
-        assert "200" == steps.ended(found)
+        assert "200" == steps.outcome(found)
         assert "complete" == allocation["ClientStatus"]
         assert ["0"] == exit_codes(allocation, "nginx")
         assert 4 == len(ours)
@@ -50,7 +50,7 @@ def test_one_group_ends_with_its_leader(guarded: Cluster) -> None:
 @pytest.fixture
 def policy(guarded: Cluster) -> Iterator[None]:
     """
-    The policy that stands beside the job, as its head says; for Nomad as old as this one.
+    Apply the policy beside the job for this version of Nomad, as the job's head says.
     """
     version = guarded.read("/v1/agent/self")["config"]["Version"]["Version"]
     name = "stop-job" if int(version.split(".")[0]) >= 2 else "stop-job-before-2.0"
@@ -63,19 +63,19 @@ def policy(guarded: Cluster) -> Iterator[None]:
 @pytest.mark.usefixtures("policy")
 def test_a_service_job_is_stopped(guarded: Cluster) -> None:
     """
-    Its balancer has the whole job stopped: complete, dead, no request lost until the end.
+    Its balancer stops the whole job: complete, dead, and no request is lost.
     """
     file = JOBS / "service-job.nomad.hcl"
     with submitted(guarded, file, "service-job", ttl="14s") as job:
         job.await_serving(2)
-        (deadline,) = job.logged("deadline.set")
-        thread, found = steps.asked_slowly(job, float(deadline["remaining"]) + 1)
+        (deadline,) = eventually(lambda: job.log_lines("deadline.set"))
+        thread, found = steps.slow_request(job, float(deadline["remaining"]) + 1)
         job.await_over()
         thread.join(20)
         state = guarded.read(f"/v1/job/{job.id}")
         (balancer,) = job.allocations("balancer")
 
-        assert "200" == steps.ended(found)
+        assert "200" == steps.outcome(found)
         assert ("dead", True) == (state["Status"], state["Stop"])
         assert {"complete"} == {row["ClientStatus"] for row in job.allocations()}
         assert ["0"] == exit_codes(balancer, "nginx")
@@ -83,7 +83,7 @@ def test_a_service_job_is_stopped(guarded: Cluster) -> None:
 
 def test_a_service_job_without_the_policy(guarded: Cluster) -> None:
     """
-    It is said, with the policy; the exit code is 0, and Nomad starts it again all the same.
+    Without the policy the balancer logs it and exits with 0, and Nomad restarts it.
     """
     file = JOBS / "service-job.nomad.hcl"
     with submitted(guarded, file, "service-job", ttl="10s") as job:
@@ -92,38 +92,38 @@ def test_a_service_job_without_the_policy(guarded: Cluster) -> None:
         eventually(lambda: job.cluster.allocations(job.id, "balancer")[0]["TaskStates"], 5)
         eventually(lambda: _events(job, balancer["ID"], "Restarting"), 40, 0.2)
 
-        (line,) = job.logged("job.not_stopped", balancer["ID"])
+        (line,) = job.log_lines("job.not_stopped", balancer["ID"])
         show(str(line))
         assert ["0"] == exit_codes(_row(job, balancer["ID"]), "nginx")
         assert 2 == len(job.running("replicas"))
 
 
-def test_deepaas_serves_when_its_models_answer(guarded: Cluster) -> None:
+def test_deepaas_serves_when_its_models_are_loaded(guarded: Cluster) -> None:
     """
-    While a model loads clients are told to come back; no 502, then its models.
+    While a model loads clients get a 503, never a 502; then its models.
 
-    With the image in DEEPAAS_IMAGE, else with replicas that take as long to load.
+    Uses the image in DEEPAAS_IMAGE, or replicas that load for 6 s.
     """
     image = os.environ.get("DEEPAAS_IMAGE", "")
-    given = {"replica_image": image} if image else replica(6.0)
-    given |= {"deadline": in_seconds(60), "longest_request": "5s", "count": "1"}
+    variables = {"replica_image": image} if image else replica(6.0)
+    variables |= {"deadline": in_seconds(60), "longest_request": "5s", "count": "1"}
     if not image:
-        show("DEEPAAS_IMAGE names no image: a replica that loads for 6 s instead")
-    job = DockerJob.run(guarded, JOBS / "deepaas.nomad.hcl", "deepaas", given)
+        show("DEEPAAS_IMAGE is not set: using a replica that loads for 6 s")
+    job = DockerJob.run(guarded, JOBS / "deepaas.nomad.hcl", "deepaas", variables)
     try:
         eventually(lambda: get(job.port, host=job.host).status, 30, 0.05)
-        with Steady(job.port, job.host, "/v2/models/", clients=1) as load:
+        with KeepaliveTraffic(job.port, job.host, "/v2/models/", clients=1) as load:
             eventually(lambda: any(sent.status == 200 for sent in list(load.sent)), 60, 0.1)
             goal = len(load.sent) + 100
             eventually(lambda: len(load.sent) > goal)
         answered = get(job.port, "/v2/models/", host=job.host)
         show(f"{answered.text[:200]}\n{load.summary}")
 
-        asked = [sent for sent in load.sent if sent.method == "GET"]  # there is nothing to POST
-        first = next(number for number, sent in enumerate(asked) if sent.status == 200)
+        gets = [sent for sent in load.sent if sent.method == "GET"]  # there is no POST here
+        first = next(number for number, sent in enumerate(gets) if sent.status == 200)
         assert first > 0
-        assert {503} == {sent.status for sent in asked[:first]}
-        assert all("starting" in sent.text for sent in asked[:first])
+        assert {503} == {sent.status for sent in gets[:first]}
+        assert all("starting" in sent.text for sent in gets[:first])
         assert 502 not in {sent.status for sent in load.sent}
         assert not image or "models" in json.loads(answered.text)
         job.await_over(120)

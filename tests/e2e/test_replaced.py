@@ -1,8 +1,7 @@
 """
 The same steps with the pattern being replaced: bash, sleep and kill, Nomad's template and SIGHUP.
 
-What it does there is no surprise; the table in docs/migrating.md says so, and these tests hold the
-table to it.
+These tests verify its column of the table in docs/migrating.md.
 """
 
 import time
@@ -14,7 +13,7 @@ import pytest
 from tests.support import containers, steps
 from tests.support.cluster import Cluster
 from tests.support.docker_job import DockerJob, exit_codes
-from tests.support.given import replica
+from tests.support.job_variables import replica
 from tests.support.nomad_agent import why_no_nomad
 from tests.support.waiting import eventually
 
@@ -29,25 +28,25 @@ FILE = Path(__file__).parent / "sleep-and-kill.nomad.hcl"
 
 def submitted(cluster: Cluster, seconds: int, attempts: int = 0) -> DockerJob:
     """
-    The job with its two replicas, once both answer.
+    Run the job, and return it once both replicas respond.
     """
-    given = {**replica(1.0), "seconds": str(seconds), "attempts": str(attempts)}
-    job = DockerJob.run(cluster, FILE, "old", given)
+    variables = {**replica(1.0), "seconds": str(seconds), "attempts": str(attempts)}
+    job = DockerJob.run(cluster, FILE, "old", variables)
     return job.await_serving(2)
 
 
 @pytest.fixture(scope="module")
 def serving(guarded: Cluster) -> Iterator[DockerJob]:
     """
-    The job, with a day to live.
+    The job with a day until its deadline.
     """
     yield submitted(guarded, 86400)
     guarded.stop_jobs()
 
 
-def test_scaling_is_never_noticed(serving: DockerJob) -> None:
+def test_scaling_has_no_effect(serving: DockerJob) -> None:
     """
-    Bash swallows the SIGHUP: none of four new replicas gets a request.
+    Bash drops the SIGHUP: none of four new replicas gets a request.
     """
     seen = steps.scaled(serving, 6, 2)
 
@@ -56,9 +55,9 @@ def test_scaling_is_never_noticed(serving: DockerJob) -> None:
     assert {"replica0", "replica1"} == set(seen.load.names)
 
 
-def test_a_restarted_agent_is_survived(serving: DockerJob) -> None:
+def test_a_restarted_agent_loses_no_request(serving: DockerJob) -> None:
     """
-    Containers run on while their agent is away, this one too.
+    The containers keep running without their agent.
     """
     load = steps.agent_restarted(serving)
 
@@ -66,20 +65,20 @@ def test_a_restarted_agent_is_survived(serving: DockerJob) -> None:
     assert [] == load.failures
 
 
-def test_a_dead_nginx_stays_dead(serving: DockerJob) -> None:
+def test_a_killed_nginx_is_not_replaced(serving: DockerJob) -> None:
     """
-    Bash sleeps on: nobody notices, and Nomad says `running`.
+    Bash keeps sleeping: nginx is not replaced, and Nomad shows `running`.
     """
     seen = steps.nginx_killed(serving)
 
-    steps.note("nginx is killed (until it serves again)", "old", f"{seen}; Nomad says `running`")
+    steps.note("nginx is killed (until it serves again)", "old", f"{seen}; Nomad shows `running`")
     assert seen.after is None
     assert [serving.balancer] == serving.running("balancer")
 
 
-def test_a_stop_by_hand_cuts(serving: DockerJob) -> None:
+def test_a_stop_by_hand_cuts_requests(serving: DockerJob) -> None:
     """
-    Bash drops the SIGTERM too, and is killed when kill_timeout is over.
+    Bash drops the SIGTERM too, and is killed after kill_timeout.
     """
     began = time.monotonic()
     serving.cluster.nomad("job", "stop", "-detach", serving.id)
@@ -96,7 +95,7 @@ def test_a_stop_by_hand_cuts(serving: DockerJob) -> None:
 @pytest.fixture
 def ending(laptop: Cluster) -> Iterator[DockerJob]:
     """
-    The job, with half a minute to live.
+    The job with half a minute until its deadline.
     """
     yield submitted(laptop, 30)
     laptop.stop_jobs()
@@ -104,7 +103,7 @@ def ending(laptop: Cluster) -> Iterator[DockerJob]:
 
 def test_replaced_replicas_are_an_outage(guarded: Cluster) -> None:
     """
-    Replicas with other ports are never heard of, and the old ones are gone: nothing but 502.
+    Replicas on other ports never reach nginx, and the old ones are gone: every request gets a 502.
     """
     job = submitted(guarded, 300, attempts=1)
     seen = steps.replaced(job)
@@ -114,19 +113,21 @@ def test_replaced_replicas_are_an_outage(guarded: Cluster) -> None:
     assert {502} == {sent.status for sent in seen.load.sent[-500:]}
 
 
-def test_its_end_is_a_failure(ending: DockerJob) -> None:
+def test_its_deadline_is_a_failure(ending: DockerJob) -> None:
     """
-    Who waits is cut off, the codes are 137 and 143, and Nomad shows `failed`.
+    Open requests are cut, the exit codes are 137 and 143, and Nomad shows `failed`.
     """
-    ours = [each for row in ending.allocations() for each in containers.running(row["ID"])]
-    assert len(ours) == 3
-    thread, found = steps.asked_slowly(ending, 40.0)
+    started = [each for row in ending.allocations() for each in containers.running(row["ID"])]
+    assert len(started) == 3
+    thread, found = steps.slow_request(ending, 40.0)
     eventually(lambda: ending.allocations("balancer")[0]["ClientStatus"] == "failed", 90, 0.2)
     thread.join(60)
     eventually(lambda: not ending.running("replicas"), 60, 0.2)
 
     steps.note(
-        "the deadline", "old", f"{steps.ended(found)} for who waited; {steps.endings(ending)}"
+        "the deadline",
+        "old",
+        f"{steps.outcome(found)} for an open request; {steps.endings(ending)}",
     )
-    assert "200" != steps.ended(found)
+    assert "200" != steps.outcome(found)
     assert {("failed", "137"), ("failed", "143")} == set(ending.endings)

@@ -26,8 +26,8 @@ pytestmark = [
 FILE = "tests/e2e/stop-job.nomad.hcl"
 JOB = "stopped"
 
-#: What the balancer says where it lacks the right, as far as it is acted upon.
-SAID = {
+#: The instructions in the balancer's log line without the required capability.
+INSTRUCTIONS = {
     "policy": 'namespace "default" { capabilities = ["deregister-job"] }',
     "policy_before_2_0": 'namespace "default" { capabilities = ["submit-job"] }',
     "apply": f"nomad acl policy apply -namespace default -job {JOB} NAME file.hcl",
@@ -36,7 +36,7 @@ SAID = {
 
 class Running:
     """
-    The job, or one that was dispatched of it, with both replicas served.
+    The job, or a dispatched instance of it, with both replicas served.
     """
 
     def __init__(
@@ -45,14 +45,14 @@ class Running:
         self.cluster = cluster
         self.port = free_port()
         self.id = JOB
-        given = [f"-var=ttl={ttl}", f"-var=port={self.port}", f"-var=type={kind}"]
-        given += ["-var=parameterized=true"] if dispatched else []
-        self.cluster.nomad("job", "run", "-detach", *given, FILE)
+        variables = [f"-var=ttl={ttl}", f"-var=port={self.port}", f"-var=type={kind}"]
+        variables += ["-var=parameterized=true"] if dispatched else []
+        self.cluster.nomad("job", "run", "-detach", *variables, FILE)
         if dispatched:
-            said = self.cluster.nomad("job", "dispatch", "-detach", JOB)
-            self.id = next(word for word in said.split() if word.startswith(f"{JOB}/dispatch-"))
+            output = self.cluster.nomad("job", "dispatch", "-detach", JOB)
+            self.id = next(word for word in output.split() if word.startswith(f"{JOB}/dispatch-"))
         self.allocation = eventually(self._balancers, 20)[-1]["ID"]
-        eventually(lambda: 200 == self._status(), 20, 0.05, "an answer of a replica")
+        eventually(lambda: 200 == self._status(), 20, 0.05, "a response of a replica")
 
     def __enter__(self) -> Self:
         return self
@@ -65,27 +65,27 @@ class Running:
     @property
     def allocations(self) -> list[Row]:
         """
-        All allocations of the job as it runs now.
+        All allocations of the job.
         """
         return self.cluster.allocations(self.id)
 
     @property
     def balancer(self) -> Row:
         """
-        The balancer's allocation, as Nomad has it now.
+        The balancer's allocation, as Nomad reports it now.
         """
         return next(row for row in self.allocations if row["ID"] == self.allocation)
 
-    def logged(self, event: str) -> list[Row]:
+    def log_lines(self, event: str) -> list[Row]:
         """
-        Return what the balancer said of this event.
+        Return the balancer's log lines of this event.
         """
         lines = self.cluster.log_of(self.allocation, "nginx")
         return [line for line in lines if line["event"] == event]
 
     def exit_code(self) -> str:
         """
-        Return the code with which Nomad saw the balancer end, once it did.
+        Wait until the balancer exits and return the exit code that Nomad reports.
         """
         eventually(lambda: self.balancer["ClientStatus"] != "running", 60, 0.05)
         events = self.balancer["TaskStates"]["nginx"]["Events"]
@@ -104,9 +104,9 @@ class Running:
             and _environ(process).get("NOMAD_ALLOC_DIR", "").startswith(folder)
         ]
 
-    def over(self) -> None:
+    def assert_complete(self) -> None:
         """
-        Check that every part of it has ended well, and that nothing is left.
+        Assert that every allocation is complete and that nothing is left.
         """
         eventually(lambda: {"complete"} == {r["ClientStatus"] for r in self.allocations}, 30, 0.05)
         job = self.cluster.read(f"/v1/job/{self.id}")
@@ -138,7 +138,7 @@ def _environ(process: psutil.Process) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def opened() -> Iterator[Cluster]:
     """
-    A Nomad where everybody may do everything.
+    A Nomad without ACLs.
     """
     with Cluster(split=False) as cluster:
         yield cluster
@@ -147,25 +147,25 @@ def opened() -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[Cluster]:
     """
-    A Nomad with ACLs, where a workload may do nothing but read services.
+    A Nomad with ACLs, where a workload may only read services.
     """
     with Cluster(split=True, acl=True) as cluster:
         yield cluster
 
 
-def test_the_whole_job_ends_at_the_deadline(opened: Cluster) -> None:
+def test_the_whole_job_stops_at_the_deadline(opened: Cluster) -> None:
     """
     Every allocation is complete, the job dead, no process left; no request failed until the stop.
     """
     with Running(opened) as job:
         with Traffic(job.port, every=0.01) as traffic:
-            eventually(lambda: job.logged("job.stop_requested"), 20)
-        job.over()
+            eventually(lambda: job.log_lines("job.stop_requested"), 20)
+        job.assert_complete()
 
-        (asked,), (draining,), (ended,) = map(
-            job.logged, ("job.stop_requested", "draining", "ended")
+        (requested,), (draining,), (ended,) = map(
+            job.log_lines, ("job.stop_requested", "draining", "ended")
         )
-        show(f"asked -> signal {when(draining) - when(asked):.3f} s; {ended}")
+        show(f"request -> signal {when(draining) - when(requested):.3f} s; {ended}")
         stopped_at = when(draining) - time.time() + time.monotonic()
         assert [] == [bad for bad in traffic.failures if bad.at + bad.took < stopped_at]
         assert len(traffic.outcomes) > 100
@@ -176,77 +176,77 @@ def test_the_whole_job_ends_at_the_deadline(opened: Cluster) -> None:
         )
 
 
-def test_a_service_job_ends_as_well(opened: Cluster) -> None:
+def test_a_service_job_stops_as_well(opened: Cluster) -> None:
     """
-    In a service job exit code 0 alone would mean restart: who waits for the signal is complete.
+    In a service job exit code 0 alone would mean a restart: after the stop signal it is complete.
     """
     with Running(opened, kind="service") as job:
-        job.over()
+        job.assert_complete()
         assert 0 == job.balancer["TaskStates"]["nginx"]["Restarts"]
 
 
-def test_without_the_right_it_ends_alone_and_says_what_is_missing(guarded: Cluster) -> None:
+def test_without_the_capability_it_exits_alone_and_logs_the_policy(guarded: Cluster) -> None:
     """
-    The balancer is complete with 0, the replicas run on.  The policy that it names, applied with
-    the command that it names, is all that the next run needs.
+    The balancer is complete with 0, the replicas keep running.  The policy and command in its log
+    are sufficient for the next run.
     """
     with Running(guarded) as job:
         assert "0" == job.exit_code()
-        (said,) = job.logged("job.not_stopped")
-        (ended,) = job.logged("ended")
-        show(f"{said}")
+        (line,) = job.log_lines("job.not_stopped")
+        (ended,) = job.log_lines("ended")
+        show(f"{line}")
         running = [row["TaskGroup"] for row in job.allocations if row["ClientStatus"] == "running"]
         assert ["replicas", "replicas"] == running
         assert "complete" == job.balancer["ClientStatus"]
-        assert "Nomad rejected the token (403)" == said["reason"]
+        assert "Nomad rejected the token (403)" == line["reason"]
         assert True is ended["ended_alone"]
-        assert said.items() >= SAID.items()
+        assert line.items() >= INSTRUCTIONS.items()
 
-    allow(guarded, said)
+    allow(guarded, line)
     with Running(guarded) as job:
-        job.over()
-        assert [] == job.logged("job.not_stopped")
+        job.assert_complete()
+        assert [] == job.log_lines("job.not_stopped")
 
 
-def test_a_dispatched_job_ends_as_well(guarded: Cluster) -> None:
+def test_a_dispatched_job_stops_as_well(guarded: Cluster) -> None:
     """
-    Its ID has a slash in it, and the policy is bound to its parent, as the balancer says; the
+    Its ID contains a slash, and the policy is bound to its parent, as in the balancer's log; the
     parent stays.
     """
-    allow(guarded, SAID)
+    allow(guarded, INSTRUCTIONS)
     with Running(guarded, dispatched=True) as job:
-        job.over()
+        job.assert_complete()
         assert "running" == guarded.read(f"/v1/job/{JOB}")["Status"]
 
 
 def test_an_agent_that_restarts_over_the_deadline(guarded: Cluster) -> None:
     """
-    The agent beside the balancer is away when it is asked, and comes back: the job ends after all.
+    The agent is stopped at the time of the request and comes back: the job still stops.
     """
-    allow(guarded, SAID)
+    allow(guarded, INSTRUCTIONS)
     client = guarded.agents[-1]
     with Running(guarded, ttl="12s") as job:
         client.stop()
-        (asked,) = eventually(lambda: job.logged("job.stop_requested"), 20)
-        gone = time.time()
-        eventually(lambda: time.time() > gone + 3, what="three more seconds")
+        (requested,) = eventually(lambda: job.log_lines("job.stop_requested"), 20)
+        stopped_at = time.time()
+        eventually(lambda: time.time() > stopped_at + 3, what="three more seconds")
         assert 200 == get(job.port).status
         client.start()
-        job.over()
+        job.assert_complete()
 
-        (accepted,) = job.logged("job.stop_accepted")
-        show(f"asked -> accepted {when(accepted) - when(asked):.1f} s; {accepted}")
+        (accepted,) = job.log_lines("job.stop_accepted")
+        show(f"requested -> accepted {when(accepted) - when(requested):.1f} s; {accepted}")
         assert accepted["tries"] > 2
-        assert [] == job.logged("job.not_stopped")
+        assert [] == job.log_lines("job.not_stopped")
 
 
-def allow(cluster: Cluster, said: Row) -> None:
+def allow(cluster: Cluster, line: Row) -> None:
     """
-    Do what the balancer said, as the release of Nomad wants it.
+    Apply the policy as the balancer's log line says, for this release of Nomad.
     """
     file = cluster.home / "file.hcl"
-    nomad, *words = shlex.split(said["apply"].replace("file.hcl", str(file)))
+    nomad, *words = shlex.split(line["apply"].replace("file.hcl", str(file)))
     assert "nomad" == nomad
-    newer = cluster.call("PUT", "/v1/acl/policy/unused", {"Name": "u", "Rules": said["policy"]})
-    file.write_text(said["policy" if newer.status == 200 else "policy_before_2_0"])
+    newer = cluster.call("PUT", "/v1/acl/policy/unused", {"Name": "u", "Rules": line["policy"]})
+    file.write_text(line["policy" if newer.status == 200 else "policy_before_2_0"])
     cluster.nomad(*words)

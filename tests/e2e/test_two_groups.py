@@ -1,5 +1,5 @@
 """
-jobs/load-balancer-multi-group.nomad.hcl in its life: scaled, shaken, stopped, and at its deadline.
+jobs/load-balancer-multi-group.nomad.hcl: scaled, disturbed, stopped, and at its deadline.
 """
 
 import time
@@ -12,7 +12,7 @@ from tests.support import containers, steps
 from tests.support.cluster import Cluster, Row
 from tests.support.demo_job import show, when
 from tests.support.docker_job import DockerJob, exit_codes
-from tests.support.given import JOBS, in_seconds, replica
+from tests.support.job_variables import JOBS, in_seconds, replica
 from tests.support.nomad_agent import why_no_nomad
 from tests.support.waiting import eventually
 
@@ -27,23 +27,23 @@ FILE = JOBS / "load-balancer-multi-group.nomad.hcl"
 
 def submitted(cluster: Cluster, deadline: float) -> DockerJob:
     """
-    The job with two replicas that load for a second, once both answer.
+    Run the job with two replicas that load for a second; return it once both respond.
     """
-    given = {
+    variables = {
         **replica(load=1.0),
         "deadline": in_seconds(deadline),
         "drain_timeout": "5s",
         "health_path": "/",
     }
-    job = DockerJob.run(cluster, FILE, "load-balancer", given)
+    job = DockerJob.run(cluster, FILE, "load-balancer", variables)
     return job.await_serving(2)
 
 
-def left_alone(job: DockerJob) -> list[Row]:
+def not_stopped_by_a_test(job: DockerJob) -> list[Row]:
     """
-    Its allocations, but those that a test stopped by `nomad alloc stop`.
+    Return its allocations, without those that a test stopped by `nomad alloc stop`.
 
-    Nomad 1.10 calls such a one `failed`, whatever its exit code; 2.0 calls it `complete`.
+    Nomad 1.10 shows such an allocation as `failed`, whatever its exit code, 2.0 as `complete`.
     """
     return [row for row in job.allocations() if not row["DesiredTransition"].get("Migrate")]
 
@@ -61,7 +61,7 @@ def serving(guarded: Cluster) -> Iterator[DockerJob]:
 @pytest.fixture(scope="module")
 def ending(laptop: Cluster) -> Iterator[DockerJob]:
     """
-    The job; the last test sees it end.
+    The job; the last test waits for its deadline.
     """
     yield submitted(laptop, deadline=55)
     laptop.stop_jobs()
@@ -69,14 +69,14 @@ def ending(laptop: Cluster) -> Iterator[DockerJob]:
 
 class TestWhileItServes:
     """
-    On a server and a client apart, with ACLs on and no policy.
+    On a separate server and client, with ACLs on and no policy.
     """
 
-    def test_it_asks_as_its_workload(self, serving: DockerJob) -> None:
+    def test_it_uses_its_workload_identity(self, serving: DockerJob) -> None:
         """
-        Discovery goes through the Task API's socket, with an identity and without any policy.
+        Discovery uses the Task API's socket, with the workload identity and without a policy.
         """
-        (started,) = serving.logged("supervisor.started")
+        (started,) = eventually(lambda: serving.log_lines("supervisor.started"))
         version = serving.cluster.read("/v1/agent/self")["config"]["Version"]["Version"]
         steps.note(
             "about", "ours", f"Nomad {version}, Docker, nginx {containers.nginx()} for both."
@@ -84,11 +84,11 @@ class TestWhileItServes:
 
         assert "unix:///secrets/api.sock" == started["nomad"]
         assert [] == serving.cluster.read("/v1/acl/policies")
-        assert [] == serving.logged("discovery.failed")
+        assert [] == serving.log_lines("discovery.failed")
 
     def test_scaling_loses_no_request(self, serving: DockerJob) -> None:
         """
-        2 -> 6 -> 2 under kept connections: every request is answered, all six replicas answer.
+        2 -> 6 -> 2 under kept connections: every request is answered, all six replicas respond.
         """
         seen = steps.scaled(serving, 6, 2)
 
@@ -99,7 +99,7 @@ class TestWhileItServes:
 
     def test_replacing_loses_no_request(self, serving: DockerJob) -> None:
         """
-        Both replicas replaced, one after the other, with new ports: every request is answered.
+        Both replicas are replaced, one after the other, with new ports: every request is answered.
         """
         seen = steps.replaced(serving)
 
@@ -108,7 +108,7 @@ class TestWhileItServes:
 
     def test_the_agent_restarts(self, serving: DockerJob) -> None:
         """
-        The client's agent away and back costs nothing, and its socket is found again.
+        A restart of the client's agent costs no request, and its socket is found again.
         """
         balancer = serving.balancer
         (before,) = containers.running(balancer)
@@ -124,9 +124,9 @@ class TestWhileItServes:
 
     def test_a_replica_is_killed(self, serving: DockerJob) -> None:
         """
-        It costs what was sent to it and may not be sent again, POSTs of a moment; it comes back.
+        Only POSTs that had been sent to it are lost, for a moment; it comes back.
 
-        Docker's port proxy outlives the container a little: what it takes, it drops.
+        Docker's port proxy outlives the container a little and drops requests.
         """
         seen = steps.replica_killed(serving)
         lost = seen.load.failures
@@ -138,7 +138,7 @@ class TestWhileItServes:
 
     def test_nginx_is_killed(self, serving: DockerJob) -> None:
         """
-        Nginx gone, all of it: another one serves within a second or so, in the same container.
+        All processes of nginx are killed: a new one serves within 3 s, in the same container.
         """
         (before,) = containers.running(serving.balancer)
         seen = steps.nginx_killed(serving)
@@ -150,10 +150,10 @@ class TestWhileItServes:
 
     def test_a_stop_by_hand(self, serving: DockerJob) -> None:
         """
-        `nomad job stop`: who waits for an answer gets it, every task ends with 0, nothing is left.
+        After `nomad job stop` open requests complete, every task exits with 0, and nothing is left.
         """
         ours = [each for row in serving.allocations() for each in containers.running(row["ID"])]
-        thread, found = steps.asked_slowly(serving, 2.0)
+        thread, found = steps.slow_request(serving, 2.0)
         eventually(lambda: serving.names(4))
         began = time.monotonic()
         serving.cluster.nomad("job", "stop", "-detach", serving.id)
@@ -162,11 +162,13 @@ class TestWhileItServes:
         thread.join(20)
 
         last = [row for row in serving.allocations() if row["DesiredStatus"] == "stop"]
-        text = f"{steps.ended(found)} for who waited, over after {took:.1f} s, balancer's code "
+        text = (
+            f"{steps.outcome(found)} for an open request, over after {took:.1f} s, balancer's code "
+        )
         text += exit_codes(last[-1], "nginx")[-1] if "nginx" in last[-1]["TaskStates"] else "0"
         steps.note("stop by hand", "ours", text)
-        assert "200" == steps.ended(found)
-        assert {"complete"} == {row["ClientStatus"] for row in left_alone(serving)}
+        assert "200" == steps.outcome(found)
+        assert {"complete"} == {row["ClientStatus"] for row in not_stopped_by_a_test(serving)}
         assert 0 == len([pid for each in ours for pid in each.left])
         (balancer,) = serving.cluster.allocations(serving.id, "balancer")
         assert "0" == exit_codes(balancer, "nginx")[-1]
@@ -179,50 +181,52 @@ class TestUntilItsDeadline:
 
     def test_a_killed_balancer_keeps_the_deadline(self, ending: DockerJob) -> None:
         """
-        Its container killed: restarted in place, it goes on with the deadline it had.
+        Its container is killed: restarted in place, it keeps its deadline.
         """
         (container,) = containers.running(ending.balancer)
         began = time.monotonic()
         containers.docker("kill", container.id)
-        eventually(lambda: len(ending.logged("deadline.set")) == 2, 20)
+        eventually(lambda: len(ending.log_lines("deadline.set")) == 2, 20)
         eventually(lambda: ending.is_served_by(2), 20, 0.02)
 
         steps.note(
             "the balancer is killed", "ours", f"serves again after {time.monotonic() - began:.1f} s"
         )
-        assert 1 == len({line["deadline"] for line in ending.logged("deadline.set")})
+        assert 1 == len({line["deadline"] for line in ending.log_lines("deadline.set")})
 
     def test_a_replaced_balancer_keeps_the_deadline(self, ending: DockerJob) -> None:
         """
-        Its allocation stopped: the one that Nomad places instead has the same deadline.
+        Its allocation is stopped: the allocation that Nomad places instead has the same deadline.
         """
         before = ending.balancer
-        (deadline,) = {line["deadline"] for line in ending.logged("deadline.set", before)}
+        (deadline,) = {line["deadline"] for line in ending.log_lines("deadline.set", before)}
         ending.cluster.nomad("alloc", "stop", "-detach", before)
-        eventually(lambda: ending.balancer != before and ending.logged("deadline.set"), 30)
+        eventually(lambda: ending.balancer != before and ending.log_lines("deadline.set"), 30)
         ending.await_serving(2)
 
-        assert {deadline} == {line["deadline"] for line in ending.logged("deadline.set")}
+        assert {deadline} == {line["deadline"] for line in ending.log_lines("deadline.set")}
 
     def test_everything_ends_at_the_deadline(self, ending: DockerJob) -> None:
         """
-        Who waits for an answer gets it; then every allocation is complete, every code 0, and no
-        container and no process is left.
+        Open requests complete; then every allocation is complete with exit code 0, and no container
+        and no process is left.
         """
         ours = [each for row in ending.allocations() for each in containers.running(row["ID"])]
-        ends = ending.logged("deadline.set")[0]
+        ends = ending.log_lines("deadline.set")[0]
         assert len(ours) == 3
-        thread, found = steps.asked_slowly(ending, ends["remaining"])
+        thread, found = steps.slow_request(ending, ends["remaining"])
         ending.await_over(120)
         thread.join(20)
-        (ended,) = ending.logged("ended")
+        (ended,) = ending.log_lines("ended")
 
         steps.note(
-            "the deadline", "ours", f"{steps.ended(found)} for who waited; {steps.endings(ending)}"
+            "the deadline",
+            "ours",
+            f"{steps.outcome(found)} for an open request; {steps.endings(ending)}",
         )
-        assert "200" == steps.ended(found)
+        assert "200" == steps.outcome(found)
         assert ("deadline", 0) == (ended["reason"], ended["code"])
-        assert {"complete"} == {row["ClientStatus"] for row in left_alone(ending)}
+        assert {"complete"} == {row["ClientStatus"] for row in not_stopped_by_a_test(ending)}
         assert Counter({"0": 3}) == Counter(
             exit_codes(row, task)[-1]
             for row in ending.allocations()

@@ -20,7 +20,7 @@ nginxes = pytest.mark.parametrize("nginx", BOTH)
 @pytest.fixture
 def one() -> Iterator[Replica]:
     """
-    The replica that is to be reached.
+    The replica behind the program.
     """
     with Replica("one") as replica:
         yield replica
@@ -28,7 +28,7 @@ def one() -> Iterator[Replica]:
 
 def serving(supervise: Supervise, replica: Replica, nginx: str | Path) -> Supervised:
     """
-    Return the program, serving it.
+    Start the program and return it once it serves the replica.
     """
     subject = supervise(NGINX_BINARY=str(nginx), START_WAIT="5s")
     subject.offer(replica)
@@ -37,45 +37,45 @@ def serving(supervise: Supervise, replica: Replica, nginx: str | Path) -> Superv
     return subject
 
 
-def ended(subject: Supervised, began: float) -> None:
+def assert_recovery(subject: Supervised, began: float) -> None:
     """
-    See that the darkness is noticed within 5 s, and over soon.
+    Assert that the outage is detected within 5 s and ends soon after.
     """
     subject.wait_for_log("nginx.unresponsive", 7.0)
-    noticed = time.monotonic() - began
+    detected = time.monotonic() - began
     eventually(lambda: "one" == subject.get(timeout=0.3).text, 10.0)
-    lit = time.monotonic() - began
-    print(f"noticed after {noticed:.2f} s, over after {lit:.2f} s")
+    recovered = time.monotonic() - began
+    print(f"detected after {detected:.2f} s, recovered after {recovered:.2f} s")
 
-    assert noticed <= 5.0
+    assert detected <= 5.0
     assert subject.running
 
 
 @nginxes
-def test_stopped_workers_are_noticed_and_replaced(
+def test_suspended_workers_are_detected_and_replaced(
     supervise: Supervise, one: Replica, nginx: str
 ) -> None:
     """
-    All workers stand still: the port is open, the master lives, and nobody answers.  A reload
-    brings new ones.
+    All workers are suspended: the port is open and the master runs, but there is no response.  A
+    reload starts new workers.
     """
     subject = serving(supervise, one, nginx)
     master, began = subject.nginx_master(), time.monotonic()
     for pid in subject.nginx_workers():
         os.kill(pid, signal.SIGSTOP)
 
-    ended(subject, began)
+    assert_recovery(subject, began)
 
     subject.wait_for_log("reload.revived")
     assert master == subject.nginx_master()
 
 
 @nginxes
-def test_a_stopped_nginx_is_noticed_and_replaced(
+def test_a_suspended_nginx_is_detected_and_replaced(
     supervise: Supervise, one: Replica, nginx: str
 ) -> None:
     """
-    Master and workers stand still: the master is awakened, reloads, and starts new workers.
+    Master and workers are suspended: the master is resumed, reloads, and starts new workers.
     """
     subject = serving(supervise, one, nginx)
     master, began = subject.nginx_master(), time.monotonic()
@@ -83,18 +83,18 @@ def test_a_stopped_nginx_is_noticed_and_replaced(
     for pid in (*subject.nginx_workers(), master):
         os.kill(pid, signal.SIGSTOP)
 
-    ended(subject, began)
+    assert_recovery(subject, began)
 
 
 @nginxes
-def test_workers_that_are_not_respawned_are_noticed_and_replaced(
+def test_workers_that_are_not_respawned_are_detected_and_replaced(
     supervise: Supervise, one: Replica, nginx: str, tmp_path: Path
 ) -> None:
     """
-    The workers ended with fatal code 2, after which nginx starts no others: its master lives on
-    with none at all.  A reload starts them, once they can live.
+    Workers exit with fatal code 2, after which nginx does not respawn them: its master runs without
+    any.  A reload starts them once they can run.
     """
-    folder, wrapper = Path("/tmp") / f"ax-needed-{os.getpid()}", tmp_path / "needy-nginx"
+    folder, wrapper = Path("/tmp") / f"ax-needed-{os.getpid()}", tmp_path / "fragile-nginx"
     folder.mkdir(mode=0o755)
     real = shutil.which(nginx)
     wrapper.write_text(f'#!/bin/sh\nexec {real} "$@" -g "working_directory {folder};"\n')
@@ -105,7 +105,7 @@ def test_workers_that_are_not_respawned_are_noticed_and_replaced(
         began = time.monotonic()
 
         def end_workers() -> bool:
-            """Kill those there are: some may still be starting."""
+            """Kill the present workers; more may still be starting."""
             found = subject.nginx_workers()
             for pid in found:
                 os.kill(pid, signal.SIGKILL)

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.support.hold import Hold
+from tests.support.held_connection import HeldConnection
 from tests.support.nginxes import BOTH
 from tests.support.replica import Replica
 from tests.support.supervised import Supervised
@@ -25,23 +25,25 @@ nginxes = pytest.mark.parametrize("nginx", BOTH)
 @pytest.fixture
 def everywhere() -> Iterator[Callable[[int], tuple[str, int]]]:
     """
-    One replica that answers at as many addresses as are wanted: its endpoint by number.
+    Return the endpoints, by number, of one replica that listens on all addresses.
     """
     with Replica("everywhere", "0.0.0.0") as replica:
         yield lambda number: (f"127.2.{number // 250}.{number % 250 + 1}", replica.port)
 
 
 @pytest.fixture
-def streams() -> Iterator[Callable[[int], list[Hold]]]:
+def streams() -> Iterator[Callable[[int], list[HeldConnection]]]:
     """
-    Open an event stream for each of so many, and see that it flows.
+    Open `count` event streams and wait until each has started.
     """
     with ExitStack() as stack:
 
-        def opened(port: int, count: int = STREAMS) -> list[Hold]:
-            made = [stack.enter_context(Hold.sse(port, 120, every=10.0)) for _ in range(count)]
-            eventually(lambda: all(200 == each.status for each in made))
-            return made
+        def opened(port: int, count: int = STREAMS) -> list[HeldConnection]:
+            opened_streams = [
+                stack.enter_context(HeldConnection.sse(port, 120, every=10.0)) for _ in range(count)
+            ]
+            eventually(lambda: all(200 == each.status for each in opened_streams))
+            return opened_streams
 
         yield opened
 
@@ -56,14 +58,14 @@ def served(subject: Supervised) -> set[str]:
 
 def processes(subject: Supervised) -> int:
     """
-    Count nginx: its master and all workers.
+    Return the number of nginx's processes: its master and all workers.
     """
     return sum(each.title.startswith("nginx: ") for each in subject.processes())
 
 
 def started(supervise: Supervise, nginx: str, first: tuple[str, int], **more: str) -> Supervised:
     """
-    Return the program, serving one endpoint.
+    Start the program and return it once it serves one endpoint.
     """
     subject = supervise(pid1=False, NGINX_BINARY=nginx, START_WAIT="5s", **more)
     subject.offer(first)
@@ -73,33 +75,34 @@ def started(supervise: Supervise, nginx: str, first: tuple[str, int], **more: st
 
 
 @nginxes
-def test_L05_a_storm_of_changes_is_no_storm_of_reloads(
+def test_L05_many_changes_cause_few_reloads(
     supervise: Supervise, nginx: str, everywhere: Callable[[int], tuple[str, int]]
 ) -> None:
     """
-    A thousand changes in ten seconds are applied by four reloads and one for each whole second
-    until the last of them; what is served in the end is exactly the last set, and no request was
-    lost.
+    A thousand changes in ten seconds are applied by at most four reloads plus one a second; then
+    exactly the last set is served, and no request is lost.
     """
     subject = started(supervise, nginx, everywhere(0))
-    before = len(subject.logged("reload.applied"))
+    before = len(subject.log_lines("reload.applied"))
     began = time.monotonic()
     with Traffic(subject.port, every=0.01) as traffic:
         last: list[tuple[str, int]] = []
         for number in range(1000):
             last = [everywhere(each) for each in range(1 + number % 7, 12 + number % 5)]
             subject.offer(*last)
-            time.sleep(max(0.0, began + 0.01 * (number + 1) - time.monotonic()))  # the storm's pace
+            time.sleep(
+                max(0.0, began + 0.01 * (number + 1) - time.monotonic())
+            )  # 100 changes a second
         took = time.monotonic() - began
         wanted = {f"{address}:{port}" for address, port in last}
         eventually(lambda: wanted == served(subject), 5.0)
         subject.wait_for_log("reload.applied", endpoints=len(wanted))
-    reloads = len(subject.logged("reload.applied")) - before
+    reloads = len(subject.log_lines("reload.applied")) - before
     print(f"{reloads} reloads for 1,000 changes in {took:.1f} s, {len(traffic.outcomes)} requests")
 
     assert 3 <= reloads <= 4 + math.floor(took)
     assert [] == traffic.failures
-    assert [] == subject.logged("reload.failed")
+    assert [] == subject.log_lines("reload.failed")
 
 
 @nginxes
@@ -107,29 +110,29 @@ def test_L06_old_generations_are_bounded_and_additions_wait(
     supervise: Supervise,
     nginx: str,
     everywhere: Callable[[int], tuple[str, int]],
-    streams: Callable[..., list[Hold]],
+    streams: Callable[..., list[HeldConnection]],
 ) -> None:
     """
-    Forty additions, eight event streams before each: no more processes than MAX_DRAINING allows,
-    the additions beyond wait, and no stream is cut.  Forty removals: each that finds no room ends
-    the oldest generation, with exactly its streams, which are counted.
+    Forty additions with eight event streams before each: there are no more processes than
+    MAX_DRAINING allows, further additions wait, and no stream is cut.  Forty removals: each at the
+    limit ends the oldest generation with exactly its streams, which are counted.
     """
     subject = started(supervise, nginx, everywhere(0), RELOAD_INTERVAL="100ms")
     workers = len(subject.nginx_workers())
     most = (MOST + 1) * workers + 1
-    generations: list[list[Hold]] = [[]]
+    generations: list[list[HeldConnection]] = [[]]
     wanted = [everywhere(0)]
 
     def open_streams() -> None:
         # For a moment after a reload the old workers still take new connections.
         eventually(lambda: workers == len(subject.nginx_workers()))
-        while len(generations) < len(subject.logged("reload.applied")):
+        while len(generations) < len(subject.log_lines("reload.applied")):
             generations.append([])
         generations[-1] += streams(subject.port)
 
     def ended() -> int:
-        """Return how many generations were ended, having seen that they were the oldest."""
-        lines = subject.logged("generation.ended")
+        """Return the number of ended generations, after asserting that they were the oldest."""
+        lines = subject.log_lines("generation.ended")
         oldest = [each for group in generations[: len(lines)] for each in group]
         others = [each for group in generations[len(lines) :] for each in group]
         eventually(lambda: not any(each.open for each in oldest))
@@ -148,7 +151,7 @@ def test_L06_old_generations_are_bounded_and_additions_wait(
             subject.wait_for_log("reload.deferred")
         assert 0 == ended()
     assert MOST + 1 == len(served(subject))
-    assert "MAX_DRAINING" in subject.logged("reload.deferred")[0]["reason"]
+    assert "MAX_DRAINING" in subject.log_lines("reload.deferred")[0]["reason"]
     assert sum(map(len, generations)) == CHANGES * STREAMS
 
     for number in range(CHANGES):
@@ -170,11 +173,11 @@ def test_L07_an_addition_waits_for_an_old_generation_to_end(
     supervise: Supervise,
     nginx: str,
     everywhere: Callable[[int], tuple[str, int]],
-    streams: Callable[..., list[Hold]],
+    streams: Callable[..., list[HeldConnection]],
 ) -> None:
     """
-    Where as many old generations answer as may, an addition is put off, which is said once; when
-    the oldest has ended by itself, it is applied.
+    At the limit of old generations an addition is deferred, which is logged once; it is applied
+    when the oldest generation has ended by itself.
     """
     subject = started(supervise, nginx, everywhere(0), MAX_DRAINING="1")
     (stream,) = streams(subject.port, 1)
@@ -184,7 +187,7 @@ def test_L07_an_addition_waits_for_an_old_generation_to_end(
     line = subject.wait_for_log("reload.deferred")
     assert "1 old generations" in line["reason"]
     assert 2 == line["endpoints_kept"]
-    eventually(lambda: subject.lasted > 3.0, 5.0)  # asked again several times meanwhile
+    eventually(lambda: subject.lasted > 3.0, 5.0)  # checked several times meanwhile
     assert 2 == len(served(subject))
     assert stream.open
 
@@ -192,5 +195,5 @@ def test_L07_an_addition_waits_for_an_old_generation_to_end(
     subject.wait_for_log("reload.applied", 5.0, endpoints=3)
 
     assert 3 == len(served(subject))
-    assert 1 == len(subject.logged("reload.deferred"))
-    assert [] == subject.logged("generation.ended")
+    assert 1 == len(subject.log_lines("reload.deferred"))
+    assert [] == subject.log_lines("generation.ended")

@@ -12,7 +12,7 @@ import pytest
 from supervisor.core.config import load
 from supervisor.core.errors import Problem
 from supervisor.nginx import host_limits, workers
-from tests.support import filling
+from tests.support import fill_memory
 from tests.support.control_groups import Group, control_group
 from tests.support.fake_nomad import FakeNomad
 from tests.support.nginxes import BOTH
@@ -29,7 +29,7 @@ MEMORY = 160 << 20
 @pytest.fixture
 def pids() -> Iterator[Group]:
     """
-    A real control group that can bound processes.
+    A real control group with the pids controller.
     """
     with control_group("pids") as group:
         yield group
@@ -47,7 +47,7 @@ def memory() -> Iterator[Group]:
 
 def serving(subject: Supervised, replica: Replica) -> Supervised:
     """
-    Start it inside its group, on one replica.
+    Start the program inside its group and wait until it serves the replica.
     """
     subject.offer(replica)
     subject.start().ready(status=200)
@@ -58,9 +58,9 @@ def serving(subject: Supervised, replica: Replica) -> Supervised:
 
 def fill(memory: Group) -> subprocess.Popen[bytes]:
     """
-    Have somebody use up the memory until the kernel has ended one of the group.
+    Use up the memory in another process until the kernel has killed a process of the group.
     """
-    return subprocess.Popen([sys.executable, "-I", filling.__file__, str(memory.folder)])
+    return subprocess.Popen([sys.executable, "-I", fill_memory.__file__, str(memory.folder)])
 
 
 @nginxes
@@ -68,8 +68,8 @@ def test_L08_a_reload_that_would_hit_the_pids_limit_waits(
     nomad: FakeNomad, pids: Group, nginx: str
 ) -> None:
     """
-    Where no more processes may be started than one too few for new workers, a change waits, which
-    is said once, and nobody notices; when there is room it is applied.
+    If the limit leaves one process too few for new workers, a change waits, which is logged once,
+    and no request fails; it is applied when processes can be started.
     """
     with (
         Replica("one") as one,
@@ -79,7 +79,7 @@ def test_L08_a_reload_that_would_hit_the_pids_limit_waits(
         ) as prepared,
     ):
         subject = serving(prepared, one)
-        pids.limit(pids.used + host_limits.worker_count())  # and `nginx -t` is one more
+        pids.limit(pids.used + host_limits.worker_count())  # `nginx -t` needs one more
         with Traffic(subject.port) as traffic:
             subject.offer(two)
             line = subject.wait_for_log("reload.deferred")
@@ -91,17 +91,15 @@ def test_L08_a_reload_that_would_hit_the_pids_limit_waits(
             eventually(lambda: "two" in traffic.answered, 10)
 
         assert [] == traffic.failures
-        assert 1 == len(subject.logged("reload.deferred"))
-        assert [] == subject.logged("nginx.unresponsive")
+        assert 1 == len(subject.log_lines("reload.deferred"))
+        assert [] == subject.log_lines("nginx.unresponsive")
 
 
 @nginxes
-def test_L08_a_blackout_by_the_pids_limit_is_ended(
-    nomad: FakeNomad, pids: Group, nginx: str
-) -> None:
+def test_L08_an_outage_by_the_pids_limit_ends(nomad: FakeNomad, pids: Group, nginx: str) -> None:
     """
-    Workers that died while none could be started leave a master with an open port and nobody behind
-    it: noticed within 5 s, and served again within 10 s of when processes can be started.
+    Workers that died while no process could be started leave a master with an open port: detected
+    within 5 s, and served again within 10 s after processes can be started.
     """
     with (
         Replica("one") as one,
@@ -115,21 +113,21 @@ def test_L08_a_blackout_by_the_pids_limit_is_ended(
         for pid in subject.nginx_workers():
             os.kill(pid, signal.SIGKILL)
         subject.wait_for_log("nginx.unresponsive", 6.0)
-        noticed = time.monotonic() - died
+        detected = time.monotonic() - died
         pids.limit(None)
         free = time.monotonic()
         eventually(lambda: "one" == subject.get(timeout=0.3).text, 12.0)
-        print(f"noticed after {noticed:.2f} s, served {time.monotonic() - free:.2f} s after room")
+        print(f"detected after {detected:.2f} s, served {time.monotonic() - free:.2f} s after that")
 
-        assert noticed <= 5.0
+        assert detected <= 5.0
         assert time.monotonic() - free <= 10.0
         assert subject.running
 
 
 def test_L08_the_table_of_nginx_is_never_full() -> None:
     """
-    With as many workers and old generations as there can ever be, and those of a reload, nginx has
-    room in its table of processes: a reload that finds it full would leave nobody.
+    The maximum number of workers, of old generations and of a reload fits into nginx's table of
+    processes: a reload with a full table would leave no worker.
     """
 
     def draining(most: int) -> int:
@@ -149,9 +147,8 @@ def test_L09_a_full_memory_costs_two_seconds_at_most(
     nomad: FakeNomad, memory: Group, nginx: str, *, pid1: bool
 ) -> None:
     """
-    Somebody else uses up the memory that the control group has, at rest and while endpoints change:
-    the kernel ends nginx and not the supervisor, though that is the larger, and the service is back
-    within 2 s.
+    Another process uses up the memory of the control group, at rest and while endpoints change: the
+    kernel kills nginx and not the larger supervisor, and requests are served again within 2 s.
     """
     with (
         Replica("one") as one,
@@ -172,7 +169,7 @@ def test_L09_a_full_memory_costs_two_seconds_at_most(
                 while filler.poll() is None:
                     for more in changing:
                         subject.offer(one, more)
-                    time.sleep(0.05)  # changes go on, they are no fact to wait for
+                    time.sleep(0.05)  # a pause between changes, not a condition
                 filled, last = time.monotonic(), two if changing else one
                 subject.offer(last)
                 eventually(partial(traffic.first, last.name, filled), 10.0)
@@ -180,25 +177,26 @@ def test_L09_a_full_memory_costs_two_seconds_at_most(
             away = max(bad) - min(bad) if bad else 0.0
             print(f"{len(bad)} of {len(traffic.outcomes)} requests failed, for {away:.2f} s")
 
-            assert 0 == filler.returncode  # somebody else was ended
+            assert 0 == filler.returncode  # another process was killed
             assert away <= 2.0
             assert subject.running
 
 
-def test_L09_it_matters_whom_the_kernel_takes_first(nomad: FakeNomad, memory: Group) -> None:
+def test_L09_the_oom_order_matters(nomad: FakeNomad, memory: Group) -> None:
     """
-    The same where nginx is no better a choice than by its size: the kernel ends the supervisor, and
-    with it everything.
+    With equal oom_score_adj the kernel kills the larger supervisor, and all processes end.
     """
     with (
         Replica("one") as one,
         Supervised(nomad, pid1=False, subject=memory.around(nomad), START_WAIT="5s") as prepared,
     ):
         subject = serving(prepared, one)
-        orders = {each.pid: Path(f"/proc/{each.pid}/oom_score_adj") for each in subject.processes()}
-        own = int(orders.pop(subject.pid).read_text())
-        assert all(int(order.read_text()) > own for order in orders.values())
-        for pid in (*orders, subject.pid):
+        adjustments = {
+            each.pid: Path(f"/proc/{each.pid}/oom_score_adj") for each in subject.processes()
+        }
+        own = int(adjustments.pop(subject.pid).read_text())
+        assert all(int(path.read_text()) > own for path in adjustments.values())
+        for pid in (*adjustments, subject.pid):
             Path(f"/proc/{pid}/oom_score_adj").write_text("900")
         assert 0 == fill(memory).wait(60)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from supervisor.core.model import Endpoint, Mode, Plan
-from tests.support.client import Answer, asking, connect, get, read_answer
-from tests.support.interrupted import configs
+from tests.support.client import Answer, connect, get, read_answer, request_bytes
+from tests.support.killed_writes import configs
 from tests.support.nginxes import BOTH, current
 from tests.support.replica import Replica
 from tests.support.supervised import Supervised
@@ -23,33 +23,33 @@ newest = pytest.mark.skipif(not current(), reason="no nginx wheel for this machi
 @pytest.fixture
 def pair() -> Iterator[tuple[Replica, Replica]]:
     """
-    The replica of before, and the one of after.
+    The replica before a change, and the one after it.
     """
     with Replica("before") as before, Replica("after") as after:
         yield before, after
 
 
-def asked(line: socket.socket, path: str, method: str = "GET", body: bytes = b"") -> Answer:
+def request(line: socket.socket, path: str, method: str = "GET", body: bytes = b"") -> Answer:
     """
-    Ask on a connection that is to be kept.
+    Send a request on a kept connection and return the response.
     """
-    line.sendall(asking(path, method, body, KEPT))
+    line.sendall(request_bytes(path, method, body, KEPT))
     return read_answer(line, method)
 
 
-def outlived(
+def connection_of_old_worker(
     supervise: Supervise, pair: tuple[Replica, Replica], **options: str
 ) -> tuple[Supervised, socket.socket]:
     """
-    Return the program and a kept connection on which a stream has just ended; meanwhile the one
-    replica was replaced by the other, and has gone.
+    Return the program and a kept connection to an old worker, on which a stream has just ended; its
+    replica was replaced meanwhile and has stopped.
     """
     before, after = pair
     subject = supervise(pid1=False, START_WAIT="5s", NGINX_BINARY=current(), **options)
     subject.offer(before)
     subject.ready(status=200)
     line = connect(subject.port)
-    line.sendall(asking("/sse?seconds=2", headers=KEPT))
+    line.sendall(request_bytes("/sse?seconds=2", headers=KEPT))
     eventually(lambda: before.requests["GET /sse"])
     subject.offer(after)
     eventually(lambda: "after" == subject.get().text)
@@ -63,16 +63,16 @@ def outlived(
 
 @newest
 @pytest.mark.parametrize("method,body", [("GET", b""), ("POST", b"x" * 300_000)])
-def test_L02_who_followed_a_stream_over_a_reload_meets_the_new_replicas(
+def test_L02_a_request_after_a_long_stream_reaches_the_new_replicas(
     supervise: Supervise, pair: tuple[Replica, Replica], method: str, body: bytes
 ) -> None:
     """
-    A client asks again on the connection of a long stream, which an old worker has: the endpoints
-    that this worker knows are gone, and the request is answered by those that serve now.
+    A request on the connection of a long stream, which belongs to an old worker whose endpoints are
+    gone, is answered by the current endpoints.
     """
-    _, line = outlived(supervise, pair)
+    _, line = connection_of_old_worker(supervise, pair)
     with line:
-        answer = asked(line, "/", method, body)
+        answer = request(line, "/", method, body)
 
     assert (200, "after") == (answer.status, answer.headers["X-Replica"])
     assert body in {b"", answer.body}
@@ -81,17 +81,17 @@ def test_L02_who_followed_a_stream_over_a_reload_meets_the_new_replicas(
 
 @newest
 @pytest.mark.parametrize("trusted", ["", "127.0.0.0/8"])
-def test_what_an_old_worker_hands_on_tells_of_the_client(
+def test_a_handed_on_request_has_the_client_s_headers(
     supervise: Supervise, pair: tuple[Replica, Replica], trusted: str
 ) -> None:
     """
-    The replica is told the same of the client as ever, whichever worker took the request.
+    The replica gets the same forwarding headers from an old worker as from a current one.
     """
-    told: Mapping[str, str] = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https"}
-    subject, line = outlived(supervise, pair, TRUSTED_PROXIES=trusted)
-    direct = get(subject.port, "/headers", headers=told).text.splitlines()
+    sent: Mapping[str, str] = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https"}
+    subject, line = connection_of_old_worker(supervise, pair, TRUSTED_PROXIES=trusted)
+    direct = get(subject.port, "/headers", headers=sent).text.splitlines()
     with line:
-        line.sendall(asking("/headers", headers={**KEPT, **told}))
+        line.sendall(request_bytes("/headers", headers={**KEPT, **sent}))
         handed_on = read_answer(line).text.splitlines()
 
     def same(lines: list[str]) -> list[str]:
@@ -105,12 +105,12 @@ def test_what_an_old_worker_hands_on_tells_of_the_client(
 @newest
 def test_an_upgrade_is_handed_on(supervise: Supervise, pair: tuple[Replica, Replica]) -> None:
     """
-    So is a WebSocket, which then lives on the old worker for as long as it takes.
+    A WebSocket upgrade is handed on, too, and stays on the old worker.
     """
-    _, line = outlived(supervise, pair)
+    _, line = connection_of_old_worker(supervise, pair)
     upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Key": "x" * 22}
     with line:
-        line.sendall(asking("/ws", headers=upgrade))
+        line.sendall(request_bytes("/ws", headers=upgrade))
         assert b"101 " in line.recv(65536)
         line.sendall(b"hello")
 
@@ -118,22 +118,22 @@ def test_an_upgrade_is_handed_on(supervise: Supervise, pair: tuple[Replica, Repl
 
 
 @nginxes
-def test_who_is_told_that_nobody_serves_is_not_kept(supervise: Supervise, nginx: str) -> None:
+def test_a_refusal_closes_the_connection(supervise: Supervise, nginx: str) -> None:
     """
-    A refusal ends its connection, so that who asks again meets whoever serves by then.
+    A 503 closes its connection, so that the next request reaches the current worker.
     """
     subject = supervise(pid1=False, NGINX_BINARY=nginx)
     subject.ready(status=503)
     with connect(subject.port) as line:
-        answer = asked(line, "/")
+        answer = request(line, "/")
 
         assert (503, "close") == (answer.status, answer.headers["Connection"])
         assert b"" == line.recv(1)
 
 
-def test_what_is_over_is_marked_for_as_long_as_somebody_may_ask(tmp_path: Path) -> None:
+def test_old_generations_are_marked_as_over(tmp_path: Path) -> None:
     """
-    Every generation but the live one is marked as over, of many the last, and none at the start.
+    Every old generation is marked as over, at most the last 128, and none after a clear.
     """
     written = configs(tmp_path)
     names = []

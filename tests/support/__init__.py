@@ -1,3 +1,3 @@
 """
-What the tests share: real servers, real clients and the real program, nothing mocked.
+Shared code of the tests: real servers, real clients and the real program, without mocks.
 """

@@ -1,8 +1,8 @@
 """
-The cases this project claims to pass, and which tests run them.
+The test cases this project claims to pass, and the tests that run them.
 
-A test carries its case's ID in its name, `test_P01_...`.  The sources are read, not
-imported, so that a test which cannot even be imported here still counts as written.
+A test has its case's ID in its name, `test_P01_...`.  The sources are parsed, not imported, so
+that a test that cannot be imported on this machine still counts.
 """
 
 import ast
@@ -15,21 +15,21 @@ from tests.support.selection import OTHER_TARGETS, is_selected
 TESTS = Path(__file__).parent.parent
 
 
-def _run(letter: str, first: int, last: int) -> set[str]:
+def _range(letter: str, first: int, last: int) -> set[str]:
     return {f"{letter}{number:02}" for number in range(first, last + 1)}
 
 
 CLAIMED: frozenset[str] = frozenset(
-    _run("P", 1, 22)
-    | _run("D", 1, 18)
-    | _run("F", 1, 12)
-    | _run("A", 1, 15)
-    | _run("E", 1, 15)
-    | _run("L", 1, 11)
-    | _run("S", 1, 11)
+    _range("P", 1, 22)
+    | _range("D", 1, 18)
+    | _range("F", 1, 12)
+    | _range("A", 1, 15)
+    | _range("E", 1, 15)
+    | _range("L", 1, 11)
+    | _range("S", 1, 11)
 )
 
-#: What is run once more with the image: the same tests with AUTOEXIT_SUBJECT=image.
+#: Cases that are also run with the image, by AUTOEXIT_SUBJECT=image.
 IN_THE_IMAGE: frozenset[str] = frozenset(
     {"P01", "P05", "P07", "P10", "P18", "D01", "D10", "D11", "F05", "S05", "S06", "S10"}
 )
@@ -37,7 +37,7 @@ IN_THE_IMAGE: frozenset[str] = frozenset(
 
 def case_of(test: str) -> str | None:
     """
-    Return the ID in a test's name, None where it carries none.
+    Return the ID in a test's name, or None.
     """
     found = re.match(r"test_([A-Z]\d+)(?:_|\[|$)", test)
     return found[1] if found else None
@@ -85,13 +85,13 @@ def covered(folder: Path = TESTS, selection: str | None = None) -> dict[str, lis
 
 def missing(found: Mapping[str, list[str]]) -> list[str]:
     """
-    Return the claimed IDs which no test carries.
+    Return the claimed IDs without a test.
     """
     return sorted(CLAIMED - found.keys())
 
 
 def unknown(cases: Iterable[str]) -> list[str]:
     """
-    Return the IDs which nobody claims: a slip of the pen, or a claim to be added.
+    Return the IDs that are not in CLAIMED: a typing error, or a missing claim.
     """
     return sorted(set(cases) - CLAIMED)

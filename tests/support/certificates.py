@@ -1,5 +1,5 @@
 """
-Authorities and certificates, made for one test, in files as an operator has them.
+Certificate authorities and certificates for one test, in files as an operator has them.
 """
 
 import ssl
@@ -10,7 +10,7 @@ import trustme
 
 class Authority:
     """
-    One that vouches: for a server under some names, for a client.
+    A certificate authority that issues certificates for servers and clients.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -22,7 +22,7 @@ class Authority:
 
     def server(self, *names: str, clients: "Authority | None" = None) -> ssl.SSLContext:
         """
-        Return what a server of these names speaks TLS with; it may want clients of an authority.
+        Return the TLS context of a server with these names; `clients` requires client certificates.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._ca.issue_cert(*names).configure_cert(context)
@@ -33,7 +33,7 @@ class Authority:
 
     def client(self, certificate: Path, key: Path) -> None:
         """
-        Write a client's certificate and its key, over what stands there.
+        Write a client's certificate and its key, replacing existing files.
         """
         issued = self._ca.issue_cert("client.global.nomad")
         issued.private_key_pem.write_to_path(str(key))

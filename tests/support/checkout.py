@@ -1,5 +1,5 @@
 """
-Where this checkout is.
+The path of this checkout.
 """
 
 from pathlib import Path

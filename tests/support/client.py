@@ -1,7 +1,7 @@
 """
-A client that hides nothing: one request on one fresh connection.
+A minimal HTTP client: one request on one new connection.
 
-Libraries retry, pool and follow; what a test claims is about exactly one connection.
+Libraries retry, pool and follow redirects; tests are about exactly one connection.
 """
 
 import http.client
@@ -15,7 +15,7 @@ from pathlib import Path
 @dataclass(frozen=True, slots=True)
 class Answer:
     """
-    A whole answer.
+    A complete response.
     """
 
     status: int
@@ -32,7 +32,7 @@ class Answer:
 
 def connect(port: int | Path, host: str = "127.0.0.1", timeout: float = 5.0) -> socket.socket:
     """
-    Open one connection that sends at once: to a port, or to a unix socket's path.
+    Open a connection without Nagle's delay to a port, or to a unix socket's path.
     """
     if isinstance(port, Path):
         local = socket.socket(socket.AF_UNIX)
@@ -48,11 +48,11 @@ def connect(port: int | Path, host: str = "127.0.0.1", timeout: float = 5.0) -> 
     return connection
 
 
-def asking(
+def request_bytes(
     path: str, method: str = "GET", body: bytes = b"", headers: Mapping[str, str] | None = None
 ) -> bytes:
     """
-    Return the bytes of a request that asks for the connection to be closed.
+    Return the bytes of a request with `Connection: close`.
     """
     lines = {"Host": "test", "Connection": "close", **(headers or {})}
     if body or method == "POST":
@@ -63,7 +63,7 @@ def asking(
 
 def read_answer(connection: socket.socket, method: str = "GET") -> Answer:
     """
-    Read one whole answer; a cut one raises IncompleteRead or RemoteDisconnected.
+    Read one complete response; raises IncompleteRead or RemoteDisconnected if it is cut.
     """
     response = http.client.HTTPResponse(connection, method=method)
     with response:
@@ -82,8 +82,8 @@ def get(
     timeout: float = 5.0,
 ) -> Answer:
     """
-    Ask on a fresh connection to a port, or to a unix socket where a path is given.
+    Send a request on a new connection to a port, or to a unix socket's path.
     """
     with connect(port, host, timeout) as connection:
-        connection.sendall(asking(path, method, body, headers))
+        connection.sendall(request_bytes(path, method, body, headers))
         return read_answer(connection, method)

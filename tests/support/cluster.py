@@ -1,8 +1,8 @@
 """
-A small Nomad cluster of real agents, and what the tests ask of it.
+A small Nomad cluster of real agents, and requests to it.
 
-Either one agent that is everything (`nomad agent -dev`), or a server and a client apart, as
-clusters are: then the server can go away without the machine on which the work is done.
+Either one agent with all roles (`nomad agent -dev`), or a separate server and client, as in
+real clusters: then the server can be stopped while the client's tasks run.
 """
 
 import json
@@ -29,7 +29,7 @@ _OVER = {"complete", "failed", "lost"}
 
 class Cluster:
     """
-    Real agents in a home of their own; what they started ends with them.
+    Real agents in a temporary folder; their processes are ended with them.
     """
 
     def __init__(self, *, split: bool, acl: bool = False, docker: bool = False) -> None:
@@ -64,7 +64,7 @@ class Cluster:
 
     def close(self) -> None:
         """
-        Stop the jobs, then the agents, then whatever they left behind.
+        Stop the jobs, then the agents, then remaining processes and mounts.
         """
         with suppress(AssertionError, OSError):
             self.stop_jobs()
@@ -78,16 +78,16 @@ class Cluster:
                 if process.environ().get("TMPDIR") == str(self.home):
                     process.send_signal(signal.SIGKILL)
         mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-        for mount in mounts:  # a root's agent keeps secrets in memory
+        for mount in mounts:  # an agent run by root keeps secrets in memory
             if mount.startswith(f"{self.home}/"):
                 subprocess.run(["umount", "--lazy", mount], check=False)
         shutil.rmtree(self.home, ignore_errors=True)
 
-    # -- its API -----------------------------------------------------------------------------
+    # -- its API -------------------------------------------------------------------------------
 
     def call(self, method: str, path: str, body: object = None) -> Answer:
         """
-        Ask the server over TCP, as an operator.
+        Send a request to the server over TCP, with the operator's token.
         """
         data = b"" if body is None else json.dumps(body).encode()
         headers = {"X-Nomad-Token": self.token} if self.token else {}
@@ -95,9 +95,9 @@ class Cluster:
             headers["Content-Length"] = str(len(data))
         return get(self.server.port, path, method=method, body=data, headers=headers, timeout=20)
 
-    def read(self, path: str) -> Any:  # noqa: ANN401 - whatever JSON can be
+    def read(self, path: str) -> Any:  # noqa: ANN401 - any JSON
         """
-        Return what a path holds, which must be there.
+        Return the JSON of a path, which must exist.
         """
         answer = self.call("GET", path)
         assert answer.status == 200, f"{path}: {answer.status} {answer.text}"
@@ -126,7 +126,7 @@ class Cluster:
 
     def stop_jobs(self) -> None:
         """
-        Stop all jobs and wait until nothing of them runs.
+        Stop all jobs and wait until no allocation runs.
         """
         for job in self.read("/v1/jobs"):
             self.call("DELETE", f"/v1/job/{job['ID']}")
@@ -134,27 +134,27 @@ class Cluster:
             lambda: all(row["ClientStatus"] in _OVER for row in self.read("/v1/allocations")),
             30,
             0.1,
-            "the end of all allocations",
+            "all allocations to end",
         )
 
     def await_server(self) -> None:
         """
-        Wait until there is a leader, and with ACLs for the one token that may do everything.
+        Wait for a leader, and with ACLs for the management token.
         """
         eventually(lambda: not self.server.running or self._is_led(), 40, 0.05, "a leader")
         assert self.server.running, self.server.log_tail
 
     def await_client(self) -> None:
         """
-        Wait until a node is ready for work.
+        Wait until a node is ready.
         """
         eventually(self._can_work, 40, 0.1, "a node that is ready")
 
-    # -- its allocations' files --------------------------------------------------------------
+    # -- its allocations' files ----------------------------------------------------------------
 
     def log_of(self, allocation: str, task: str) -> list[Row]:
         """
-        Return the JSON lines that a task wrote to stdout, so far; other lines are skipped.
+        Return the JSON lines that a task has written to stdout; other lines are skipped.
         """
         file = self.logs_of(allocation) / f"{task}.stdout.0"
         whole = file.read_text().rpartition("\n")[0]
@@ -162,7 +162,7 @@ class Cluster:
 
     def logs_of(self, allocation: str) -> Path:
         """
-        Return the folder with what an allocation's tasks wrote; pipes stand in it, too.
+        Return the folder of an allocation's logs; it contains pipes, too.
         """
         return self.allocations_dir / allocation / "alloc" / "logs"
 

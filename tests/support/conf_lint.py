@@ -1,8 +1,8 @@
 """
-A rendered configuration read back, and what must never stand in one.
+Checks of a rendered configuration for directives that must not be in it.
 
-Each of these was the way in of a vulnerability of nginx or of a registry's text, or loses requests.
-What may stand there word for word is in `conf_words`.
+Each of these was part of a vulnerability of nginx, allows text of the registry in, or loses
+requests.  The allowed directives are in `conf_allowlist`.
 """
 
 import ipaddress
@@ -13,22 +13,22 @@ from pathlib import Path
 
 import crossplane
 
-#: By their first word, and all that begin like them.
+#: Forbidden directives, also as the first part of a longer name.
 FORBIDDEN = (
     *("http2", "http3", "quic", "ssl", "rewrite", "resolver", "slice", "perl", "lua", "js_", "if"),
     *("alias", "autoindex", "mirror", "dav", "mp4", "flv", "ssi", "sub_filter", "mail", "stream"),
     *("root", "index", "try_files", "load_module", "env", "grpc", "auth_", "secure_link", "geo"),
     *("fastcgi_pass", "uwsgi_pass", "scgi_pass", "memcached", "charset", "error_page", "proxy_ssl"),
 )
-#: Words of any directive, wherever they stand.
+#: Arguments that are forbidden in any directive.
 FORBIDDEN_WORDS = frozenset(
     {"ssl", "http2", "quic", "reuseport", "resolve", "non_idempotent", "backup", "proxy_protocol"}
 )
-#: The only table of networks: who may speak for a client.
+#: The only table of networks: the trusted proxies.
 TRUSTED = ("geo", ("$realip_remote_addr", "$is_trusted"))
-#: The only condition: whether another generation has taken over.
+#: The only condition: whether another generation is live.
 OVER = re.compile(r"if -e /[^$]*/over/[0-9a-f]{12}-[0-9]+", re.DOTALL)
-#: The only regular expression, without a capture: who reads pages says so among other types.
+#: The only regular expression, without a capture: a browser accepts HTML among other types.
 READER = ("map $http_accept $reader", "~*text/html", ("person",))
 
 _SERVER = re.compile(r"(\S+):([0-9]{1,5})(?: weight=([1-9][0-9]{0,4}))? max_fails=0(?: backup)?")
@@ -39,7 +39,7 @@ INCLUDES = frozenset({"conf.d/*.conf", "upstream.conf", "admin.conf", "server.d/
 @dataclass(frozen=True, slots=True)
 class Directive:
     """
-    One directive and where it stands: the names and words around it.
+    One directive with its enclosing blocks.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Directive:
 
 def directives(files: Mapping[str, bytes], folder: Path) -> list[Directive]:
     """
-    Write the files into a folder and read all of them as nginx would.
+    Write the files into a folder and parse all of them as nginx would.
     """
     for name, content in files.items():
         target = folder / name
@@ -74,7 +74,7 @@ def _walk(block: list[dict[str, object]], around: tuple[str, ...]) -> Iterator[D
 
 def complaints(found: list[Directive]) -> list[str]:
     """
-    Return what must not be there.
+    Return the forbidden directives with the reason.
     """
     wrong = []
     for each in found:
@@ -89,9 +89,9 @@ def complaints(found: list[Directive]) -> list[str]:
         if any(each.name == word or _begins(each.name, word) for word in FORBIDDEN):
             wrong.append(f"{text}: must not be used")
         if FORBIDDEN_WORDS & {word.split("=")[0] for word in each.words}:
-            wrong.append(f"{text}: a word that must not be used")
+            wrong.append(f"{text}: a forbidden argument")
         if each.name == "include" and each.words[0] not in INCLUDES:
-            wrong.append(f"{text}: an include that nobody knows")
+            wrong.append(f"{text}: an unknown include")
         if (*each.around[-1:], each.name, each.words) == READER:
             continue
         matches = each.name in {"location", "server_name", "if"} or _in_a_map(each)
@@ -104,7 +104,7 @@ def complaints(found: list[Directive]) -> list[str]:
 
 def is_server(words: str) -> bool:
     """
-    Tell whether a server line is an address, a port, and what its share may add.
+    Return whether a server line is an address, a port, and the allowed options.
     """
     found = _SERVER.fullmatch(words)
     if not found or not 0 < int(found[2]) < 65536 or found[3] == "1":

@@ -1,5 +1,5 @@
 """
-A container as people run it: detached, on the engine's own network, with a published port.
+A container as users run it: detached, on the engine's own network, with a published port.
 """
 
 import json
@@ -11,23 +11,23 @@ from tests.support.client import Answer, get
 from tests.support.engine import IMAGE, inspected, pid_of, run_engine
 from tests.support.waiting import eventually
 
-#: An endpoint where nobody listens: the balancer answers 503 `starting` by itself.
-NOBODY = "127.0.0.1:9"
+#: An endpoint without a listener: the balancer itself answers 503 `starting`.
+UNUSED_ENDPOINT = "127.0.0.1:9"
 
 
 class Container:
     """
-    One container, started at once; removed at the end of its `with`.
+    One container, started by the constructor and removed at the end of its `with`.
     """
 
     def __init__(self, *words: str, options: tuple[str, ...] = (), **environ: str) -> None:
         self.name = f"ax-{uuid.uuid4().hex[:12]}"
-        told = {"ENDPOINTS": NOBODY, **environ}
-        if "ENDPOINTS_FILE" in told or "SERVICE_NAME" in told:
-            del told["ENDPOINTS"]
+        settings = {"ENDPOINTS": UNUSED_ENDPOINT, **environ}
+        if "ENDPOINTS_FILE" in settings or "SERVICE_NAME" in settings:
+            del settings["ENDPOINTS"]
         done = run_engine(
             *("run", "--detach", "--name", self.name, "--publish", "127.0.0.1::8080"),
-            *(word for name, value in told.items() for word in ("--env", f"{name}={value}")),
+            *(word for name, value in settings.items() for word in ("--env", f"{name}={value}")),
             *(*options, IMAGE, *words),
         )
         assert done.returncode == 0, done.stderr
@@ -35,7 +35,7 @@ class Container:
     @property
     def state(self) -> dict[str, Any]:
         """
-        What the engine knows of its state.
+        Its state, as the engine reports it.
         """
         found: dict[str, Any] = inspected(self.name)["State"]
         return found
@@ -43,14 +43,14 @@ class Container:
     @property
     def pid(self) -> int:
         """
-        The host's pid of its PID 1; 0 when it has ended.
+        The pid of its PID 1 on the host; 0 when it has exited.
         """
         return pid_of(self.name)
 
     @property
     def port(self) -> int:
         """
-        The port of this host that leads to its public one.
+        The published port on this host.
         """
         ports = inspected(self.name)["NetworkSettings"]["Ports"]
         return int(ports["8080/tcp"][0]["HostPort"])
@@ -58,12 +58,12 @@ class Container:
     @property
     def lines(self) -> list[str]:
         """
-        What it said on both outputs, of all its starts.
+        Its lines on stdout and stderr, of all its starts.
         """
         done = run_engine("logs", self.name)
         return [*done.stdout.splitlines(), *done.stderr.splitlines()]
 
-    def logged(self, event: str) -> list[dict[str, Any]]:
+    def log_lines(self, event: str) -> list[dict[str, Any]]:
         """
         Return the log lines of this event.
         """
@@ -72,14 +72,14 @@ class Container:
 
     def answers(self, path: str = "/") -> Answer:
         """
-        Return its first answer.
+        Wait for its first response and return it.
         """
         port = self.port
         return eventually(lambda: get(port, path, timeout=2), what=f"an answer\n{self.lines}")
 
     def code(self, within: float = 15.0) -> int:
         """
-        Return its exit code once it has ended.
+        Wait until it exits and return its exit code.
         """
         done = run_engine("wait", self.name, within=within)
         assert done.returncode == 0, done.stderr
@@ -87,7 +87,7 @@ class Container:
 
     def inside(self, *words: str, user: str = "") -> str:
         """
-        Run a command in it, and return what it wrote.
+        Run a command in it and return the output.
         """
         as_user = ("--user", user) if user else ()
         done = run_engine("exec", *as_user, self.name, *words)
@@ -102,7 +102,7 @@ class Container:
 
 def status_of(pid: int, field: str) -> str:
     """
-    Return one field of a process as the kernel has it.
+    Return one field of a process's status in /proc.
     """
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(line.split(None, 1)[1] for line in lines if line.startswith(f"{field}:"))

@@ -1,7 +1,7 @@
 """
-Docker, as the jobs in `jobs/` need it: a daemon, its bridge, and the built image.
+Docker for the jobs in `jobs/`: the daemon, its bridge, and the built image.
 
-The replicas run in the same image, since it has a Python; what is theirs comes as an argument.
+The replicas run in the same image, since it contains a Python; their source is an argument.
 """
 
 import json
@@ -18,14 +18,14 @@ import psutil
 from supervisor import __version__
 from tests.support.nomad_agent import BRIDGE
 
-#: What Nomad writes on the containers of an allocation.
+#: Nomad's label of the containers of an allocation.
 _ALLOCATION = "com.hashicorp.nomad.alloc_id"
 
 
 @dataclass(frozen=True, slots=True)
 class Container:
     """
-    One that runs: its id, the processes in it by pid and start, and how long it has been up.
+    A running container: its id and its processes by pid and start time.
     """
 
     id: str
@@ -34,7 +34,7 @@ class Container:
     @property
     def left(self) -> list[int]:
         """
-        The processes that are still there.
+        The pids that still run.
         """
         return [pid for pid, began in self.processes if _began(pid) == began]
 
@@ -53,7 +53,7 @@ def docker(*words: str, timeout: float = 30.0) -> str:
 @cache
 def why_no_docker() -> str:
     """
-    Return why no job with the docker driver can run here, empty when one can.
+    Return why no job with the docker driver can run on this machine, or an empty string.
     """
     if not shutil.which("docker"):
         return "no docker on PATH"
@@ -80,7 +80,7 @@ def image() -> str:
 @cache
 def bridge() -> str:
     """
-    Return the address of Docker's bridge, at which this machine and all containers meet.
+    Return the address of Docker's bridge, which this machine and all containers can reach.
     """
     found = psutil.net_if_addrs().get(BRIDGE, [])
     return next((each.address for each in found if each.family == socket.AF_INET), "")
@@ -98,7 +98,7 @@ def nginx() -> str:
 
 def of(allocation: str) -> list[str]:
     """
-    Return the ids of all containers of an allocation, the ended ones too.
+    Return the ids of all containers of an allocation, including exited ones.
     """
     words = (
         "ps",
@@ -113,7 +113,7 @@ def of(allocation: str) -> list[str]:
 
 def running(allocation: str) -> list[Container]:
     """
-    Return the running containers of an allocation, with what runs in them.
+    Return the running containers of an allocation with their processes.
     """
     found = []
     for each in of(allocation):
@@ -126,7 +126,7 @@ def running(allocation: str) -> list[Container]:
 
 def inspected(container: str) -> dict[str, Any]:
     """
-    Return what Docker knows of a container.
+    Return Docker's description of a container.
     """
     (row,) = json.loads(docker("inspect", container))
     found: dict[str, Any] = row

@@ -1,5 +1,5 @@
 """
-A real control group for one test, of either version, with the program under test in it.
+A real control group for one test, v1 or v2, with the program under test in it.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ _USED = {"pids": ("pids.current",), "memory": ("memory.current", "memory.usage_i
 @dataclass(frozen=True, slots=True)
 class Group:
     """
-    A group that bounds one thing; no limit at first.
+    A control group with one controller, without a limit at first.
     """
 
     folder: Path
@@ -34,22 +34,22 @@ class Group:
     @property
     def used(self) -> int:
         """
-        How much of it is in use.
+        The current usage.
         """
         return int(self._file(_USED).read_text())
 
-    def limit(self, most: int | None) -> None:
+    def limit(self, maximum: int | None) -> None:
         """
-        Grant so much, or all there is.
+        Set the limit, or remove it with None.
         """
         unlimited = "-1" if self._file(_LIMITS).name == "memory.limit_in_bytes" else "max"
-        self._file(_LIMITS).write_text(unlimited if most is None else str(most))
+        self._file(_LIMITS).write_text(unlimited if maximum is None else str(maximum))
 
     def around(self, nomad: FakeNomad) -> Ours:
         """
-        Return the program, to be started inside.
+        Return the program as a subject that is started inside the group.
         """
-        # Before everybody else of the group, however large they are: so a test can fill it.
+        # The OOM killer takes the rest of the group first, whatever the sizes: a test can fill it.
         last = "echo 500 > /proc/self/oom_score_adj"
         join = f'{last}; echo $$ > {self.folder}/cgroup.procs; exec "$@"'
         return Ours(nomad, command=("sh", "-ec", join, "sh", *_RUN))
@@ -62,7 +62,7 @@ class Group:
 @contextmanager
 def control_group(controller: str) -> Iterator[Group]:
     """
-    Make one; skip, saying why, where this machine lets us make none.
+    Create a group, or skip the test with the reason.
     """
     own = _ROOT / controller if (_ROOT / controller).is_dir() else _ROOT
     folder = own / f"autoexit-test-{os.getpid()}"
@@ -71,11 +71,11 @@ def control_group(controller: str) -> Iterator[Group]:
             (own / "cgroup.subtree_control").write_text(f"+{controller}")
         folder.mkdir()
     except OSError as error:
-        pytest.skip(f"cannot make a control group for {controller}: {error}")
+        pytest.skip(f"cannot create a control group for {controller}: {error}")
     group = Group(folder, controller)
     try:
         if not any((folder / name).exists() for name in _LIMITS[controller]):
-            pytest.skip(f"cannot bound {controller} here: no such file in {folder}")
+            pytest.skip(f"cannot limit {controller} here: no such file in {folder}")
         yield group
     finally:
         with contextlib.suppress(OSError, IndexError):

@@ -1,5 +1,5 @@
 """
-What the tests of the deadline share: the record a restart finds, and clocks that jump.
+Shared code for tests of the deadline: the record a restart finds, and clocks that jump.
 """
 
 import json
@@ -8,13 +8,13 @@ from pathlib import Path
 
 from tests.support.supervised import Supervised
 
-#: How far from its deadline an idle end may be.
+#: The allowed distance of an idle exit from its deadline, in seconds.
 EXACT = 0.5
 
 
 def write_record(folder: Path, **changes: object) -> str:
     """
-    Write the record of a first start an hour ago under TTL=2h, or as `changes` have it.
+    Write the record of a first start an hour ago with TTL=2h, with these changes.
 
     Returns the folder as STATE_DIR.
     """
@@ -31,7 +31,7 @@ def write_record(folder: Path, **changes: object) -> str:
 
 def write_raw(folder: Path, content: bytes) -> str:
     """
-    Write these bytes where the record belongs.  Returns the folder as STATE_DIR.
+    Write these bytes as the record.  Returns the folder as STATE_DIR.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     (folder / "state.json").write_bytes(content)
@@ -40,15 +40,15 @@ def write_raw(folder: Path, content: bytes) -> str:
 
 def ended_at(subject: Supervised) -> float:
     """
-    Return the epoch at which it ended, however late one asks.
+    Return the time of its exit as epoch seconds, exact however late it is read.
     """
-    assert subject.run.exited_at is not None, "it has not ended"
+    assert subject.run.exited_at is not None, "it has not exited"
     return time.time() - (time.monotonic() - subject.run.exited_at)
 
 
 def first_start(subject: Supervised) -> float:
     """
-    Return the epoch it counts from; one that keeps no record counts from its launch.
+    Return the first start in epoch seconds; without a record this is the launch.
     """
     state = subject.state
     if state is None:
@@ -56,25 +56,25 @@ def first_start(subject: Supervised) -> float:
     return float(state["first_start"])
 
 
-def lived(subject: Supervised) -> float:
+def run_time(subject: Supervised) -> float:
     """
-    Return the seconds from the first start to the end.
+    Return the seconds from the first start to the exit.
     """
     return ended_at(subject) - first_start(subject)
 
 
 def on_time(seconds: float, due: float) -> bool:
     """
-    Whether something came when due: never early, and late by what a busy machine may need.
+    Whether a time is right: not early, and late by at most the allowance of a busy machine.
     """
     return due - 0.1 <= seconds <= due + 1
 
 
 class Clocks:
     """
-    Makes the clocks of one program jump; the machine's own are left alone.
+    Makes the clocks of one program jump; the machine's clocks do not change.
 
-    Give `path` to the program as PYTHONPATH: Python imports a sitecustomize before all else.
+    Pass `path` to the program as PYTHONPATH: Python imports sitecustomize before anything else.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -85,13 +85,13 @@ class Clocks:
 
     def step(self, wall: float = 0.0, suspended: float = 0.0) -> None:
         """
-        Move the wall clock by so many seconds, and the one that counts suspend by others.
+        Move the wall clock by `wall` seconds and the clock that counts suspend by `suspended`.
 
-        The clock that stands still during a suspend stands still.
+        The clock that stops during a suspend is not moved.
         """
-        fresh = self._steps.with_suffix(".new")
-        fresh.write_text(json.dumps({"wall": wall, "suspended": suspended}))
-        fresh.replace(self._steps)
+        temporary = self._steps.with_suffix(".new")
+        temporary.write_text(json.dumps({"wall": wall, "suspended": suspended}))
+        temporary.replace(self._steps)
 
 
 _SITE = """\

@@ -1,5 +1,5 @@
 """
-`jobs/demo.nomad.hcl` on a real cluster, and what it can be seen to do.
+`jobs/demo.nomad.hcl` on a real cluster, observed from outside.
 """
 
 import sys
@@ -20,7 +20,7 @@ SERVICE = "demo-replicas"
 @dataclass(frozen=True, slots=True)
 class DemoJob:
     """
-    The job, running: its cluster, the balancer's allocation, the public port.
+    The running job: its cluster, the balancer's allocation, the public port.
     """
 
     cluster: Cluster
@@ -30,17 +30,17 @@ class DemoJob:
     @classmethod
     def run(cls, cluster: Cluster, ttl: str) -> Self:
         """
-        Submit it as a person would, and wait until both replicas answer through the balancer.
+        Submit it as a user would, and wait until both replicas respond through the balancer.
         """
         port = free_port()
         began = time.monotonic()
-        given = [f"-var=ttl={ttl}", f"-var=port={port}"]
-        cluster.nomad("job", "run", "-detach", *given, "jobs/demo.nomad.hcl")
+        variables = [f"-var=ttl={ttl}", f"-var=port={port}"]
+        cluster.nomad("job", "run", "-detach", *variables, "jobs/demo.nomad.hcl")
         balancers = eventually(lambda: cluster.allocations("demo", "balancer"), 20)
         job = cls(cluster, balancers[0]["ID"], port)
         try:
-            eventually(lambda: job.serving() == {"replica 0", "replica 1"}, 25, 0.05)
-            eventually(partial(job._reload, 0, 2), what="its own word that both are served")
+            eventually(lambda: job.responding() == {"replica 0", "replica 1"}, 25, 0.05)
+            eventually(partial(job._reload, 0, 2), what="a log line that both are served")
         except AssertionError as error:
             raise AssertionError(f"{error}\n{job.log}\n{cluster.agents[-1].log_tail}") from error
         show(f"submitted -> both replicas answer: {time.monotonic() - began:.2f} s")
@@ -49,7 +49,7 @@ class DemoJob:
     @property
     def balancer(self) -> Row:
         """
-        The one allocation that the balancer ever had, as Nomad has it now.
+        The only allocation of the balancer, as Nomad reports it now.
         """
         (row,) = self.cluster.allocations("demo", "balancer")
         return row
@@ -57,26 +57,26 @@ class DemoJob:
     @property
     def log(self) -> list[Row]:
         """
-        What the balancer said so far.
+        The balancer's log so far.
         """
         return self.cluster.log_of(self.allocation, "nginx")
 
-    def logged(self, event: str) -> list[Row]:
+    def log_lines(self, event: str) -> list[Row]:
         """
-        Return its lines of this event.
+        Return its log lines of this event.
         """
         return [line for line in self.log if line["event"] == event]
 
-    def serving(self) -> set[str]:
+    def responding(self) -> set[str]:
         """
-        Return who answers through its port, asking a few times.
+        Return the names of the replicas that respond on its port, by a few requests.
         """
         answers = [get(self.port) for _ in range(12)]
         return {answer.text.strip() for answer in answers if answer.status == 200}
 
     def scale(self, count: int) -> Row:
         """
-        Scale the replicas with `nomad job scale`, and return the last reload that followed.
+        Scale the replicas with `nomad job scale`, and return the log line of the last reload.
         """
         before = len(self.log)
         words = ("job", "scale", "-detach", "demo", "replicas", str(count))
@@ -102,13 +102,13 @@ class DemoJob:
 
 def when(line: Row) -> float:
     """
-    Return the moment of a log line.
+    Return the time of a log line in epoch seconds.
     """
     return datetime.fromisoformat(line["time"]).timestamp()
 
 
 def show(text: str) -> None:
     """
-    Say what was measured; `make e2e` shows it of tests that passed, too.
+    Print a measurement; `make e2e` shows it for passed tests, too.
     """
     sys.stdout.write(text + "\n")

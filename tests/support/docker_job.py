@@ -1,5 +1,5 @@
 """
-A file of `jobs/`, running on a real cluster with the docker driver, and what can be seen of it.
+A file of `jobs/` on a real cluster with the docker driver, observed from outside.
 """
 
 import time
@@ -14,10 +14,10 @@ from tests.support import containers
 from tests.support.client import get
 from tests.support.cluster import Cluster, Row
 from tests.support.demo_job import show
-from tests.support.given import replica
+from tests.support.job_variables import replica
 from tests.support.waiting import eventually, free_port
 
-#: Where the balancer is, by its task; in the job with one group it stands among its replicas.
+#: The balancer's task; in the job with one group it is in the same allocation as its replicas.
 BALANCER = "nginx"
 
 _OVER = {"complete", "failed", "lost"}
@@ -26,7 +26,7 @@ _OVER = {"complete", "failed", "lost"}
 @dataclass(frozen=True, slots=True)
 class DockerJob:
     """
-    The job, submitted: its cluster, its ID, the public port.
+    The submitted job: its cluster, its ID, the public port.
     """
 
     cluster: Cluster
@@ -38,7 +38,7 @@ class DockerJob:
         cls, cluster: Cluster, file: Path, job: str, given: Mapping[str, str], *, port: int = 0
     ) -> Self:
         """
-        Submit it as a person would.
+        Submit it as a user would.
         """
         port = port or free_port()
         every = {"image": containers.image(), "port": str(port), **given}
@@ -51,50 +51,50 @@ class DockerJob:
     @property
     def host(self) -> str:
         """
-        The address at which its port is published.
+        The address of its published port.
         """
         return containers.bridge()
 
     def names(self, count: int = 24) -> set[str]:
         """
-        Return who answers through its port, asking a few times; a refusal is no name.
+        Return the names of the replicas that respond on its port; other statuses are `a STATUS`.
         """
         answers = [get(self.port, host=self.host) for _ in range(count)]
         return {a.text if a.status == 200 else f"a {a.status}" for a in answers}
 
     def await_serving(self, count: int, within: float = 60.0) -> Self:
         """
-        Wait until so many different replicas answer, and nobody else.
+        Wait until this number of different replicas responds, and no other.
 
         Right after a reload an old worker may still take a connection.
         """
         began = time.monotonic()
         try:
-            eventually(lambda: self.is_served_by(count), within, 0.1, f"{count} that answer")
+            eventually(lambda: self.is_served_by(count), within, 0.1, f"{count} that respond")
         except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.story}") from error
-        show(f"{self.id}: waited {time.monotonic() - began:.1f} s until {count} answer")
+            raise AssertionError(f"{error}\n{self.diagnostics}") from error
+        show(f"{self.id}: waited {time.monotonic() - began:.1f} s until {count} respond")
         return self
 
     def is_served_by(self, count: int) -> bool:
         """
-        Whether so many different replicas answer now, and nobody else.
+        Whether this number of different replicas responds now, and no other.
         """
         names = self.names()
         return len(names) == count and all(name.startswith("replica") for name in names)
 
-    # -- what Nomad says -----------------------------------------------------------------------
+    # -- as Nomad reports it -------------------------------------------------------------------
 
     def allocations(self, group: str = "") -> list[Row]:
         """
-        Return all allocations it ever had, or those of a group, the oldest first.
+        Return all its allocations, or those of a group, the oldest first.
         """
         rows = self.cluster.allocations(self.id, group)
         return sorted(rows, key=lambda row: int(row["CreateIndex"]))
 
     def running(self, group: str) -> list[str]:
         """
-        Return the allocations of a group that run, and shall.
+        Return the allocations of a group that run and are not being stopped.
         """
         return [
             row["ID"]
@@ -104,13 +104,13 @@ class DockerJob:
 
     def scale(self, count: int) -> None:
         """
-        Scale the replicas, and return as soon as that is accepted.
+        Scale the replicas; return as soon as Nomad accepts it.
         """
         self.cluster.nomad("job", "scale", "-detach", self.id, "replicas", str(count))
 
     def await_running(self, count: int, within: float = 60.0) -> None:
         """
-        Wait until so many replicas run, and no other allocation of theirs still ends.
+        Wait until this number of replicas runs, and no other allocation of theirs is still ending.
         """
         eventually(
             lambda: (
@@ -125,22 +125,22 @@ class DockerJob:
 
     def await_over(self, within: float = 60.0) -> None:
         """
-        Wait until nothing of it runs.
+        Wait until none of its allocations runs.
         """
         try:
             eventually(
                 lambda: all(row["ClientStatus"] in _OVER for row in self.allocations()),
                 within,
                 0.1,
-                "the end of all its allocations",
+                "all its allocations to end",
             )
         except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.story}") from error
+            raise AssertionError(f"{error}\n{self.diagnostics}") from error
 
     @property
     def endings(self) -> Counter[tuple[str, str]]:
         """
-        How its allocations ended: status and the last exit code of each task.
+        The results of its allocations: status and the last exit code of each task.
         """
         return Counter(
             (row["ClientStatus"], code)
@@ -151,9 +151,9 @@ class DockerJob:
         )
 
     @property
-    def story(self) -> str:
+    def diagnostics(self) -> str:
         """
-        What Nomad and the balancers said, for messages.
+        Nomad's events and the balancers' logs, for error messages.
         """
         lines = []
         for row in self.allocations():
@@ -163,7 +163,7 @@ class DockerJob:
                 lines += [f"  {task}: {each['Type']}: {each['DisplayMessage']}" for each in events]
             if BALANCER in (row["TaskStates"] or {}):
                 lines += [f"    {line}" for line in self._log_of(row["ID"])[-60:]]
-                lines += [f"    {line}" for line in self._complaints_of(row["ID"])]
+                lines += [f"    {line}" for line in self._stderr_of(row["ID"])]
         return "\n".join(lines)
 
     # -- the balancer --------------------------------------------------------------------------
@@ -171,14 +171,14 @@ class DockerJob:
     @property
     def balancer(self) -> str:
         """
-        The newest allocation that has a balancer in it.
+        The newest allocation with a balancer.
         """
         with_one = [row for row in self.allocations() if row["TaskGroup"] in {"balancer", "all"}]
         return str(with_one[-1]["ID"])
 
-    def logged(self, event: str, allocation: str = "") -> list[Row]:
+    def log_lines(self, event: str, allocation: str = "") -> list[Row]:
         """
-        Return the lines of this event that a balancer wrote, the newest one's where none is named.
+        Return the log lines of this event of a balancer, by default of the newest.
         """
         lines = self._log_of(allocation or self.balancer)
         return [line for line in lines if line["event"] == event]
@@ -189,14 +189,14 @@ class DockerJob:
         except FileNotFoundError:
             return []
 
-    def _complaints_of(self, allocation: str) -> list[str]:
+    def _stderr_of(self, allocation: str) -> list[str]:
         file = self.cluster.logs_of(allocation) / f"{BALANCER}.stderr.0"
         return file.read_text().splitlines()[-15:] if file.exists() else []
 
 
 def exit_codes(allocation: Row, task: str) -> list[str]:
     """
-    Return the code of every end that a task had.
+    Return the exit codes of all runs of a task.
     """
     events = allocation["TaskStates"][task]["Events"]
     return [each["Details"]["exit_code"] for each in events if each["Type"] == "Terminated"]
@@ -205,7 +205,7 @@ def exit_codes(allocation: Row, task: str) -> list[str]:
 @contextmanager
 def submitted(cluster: Cluster, file: Path, job: str, **given: str) -> Iterator[DockerJob]:
     """
-    Run a file, with replicas that load for a second, and stop it whatever comes.
+    Run a job file with replicas that load for a second, and stop it in any case.
     """
     found = DockerJob.run(cluster, file, job, {**replica(1.0), "health_path": "/", **given})
     try:

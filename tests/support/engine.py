@@ -1,5 +1,5 @@
 """
-The container engine of this machine, Docker or Podman, and what it knows of a container.
+The container engine of this machine, Docker or Podman.
 """
 
 import functools
@@ -18,14 +18,14 @@ IMAGE = os.environ.get("AUTOEXIT_IMAGE") or f"autoexit-nginx:{__version__}"
 @functools.cache
 def engine() -> str:
     """
-    Return the command of the engine; it need not exist.
+    Return the command of the engine, which may not exist.
     """
     return os.environ.get("ENGINE") or ("docker" if shutil.which("docker") else "podman")
 
 
 def run_engine(*words: str, within: float = 60.0) -> subprocess.CompletedProcess[str]:
     """
-    Run one command of the engine and return what came of it.
+    Run one command of the engine and return the result.
     """
     return subprocess.run(
         [engine(), *words], capture_output=True, text=True, check=False, timeout=within
@@ -35,7 +35,7 @@ def run_engine(*words: str, within: float = 60.0) -> subprocess.CompletedProcess
 @functools.cache
 def why_no_image() -> str:
     """
-    Return why the image cannot be run here, or nothing where it can.
+    Return why the image cannot run on this machine, or an empty string.
     """
     try:
         tried = run_engine("image", "inspect", IMAGE)
@@ -48,7 +48,7 @@ def why_no_image() -> str:
 
 def inspected(what: str) -> dict[str, Any]:
     """
-    Return what the engine knows of a container or an image.
+    Return the engine's description of a container or an image.
     """
     done = run_engine("inspect", what)
     assert done.returncode == 0, done.stderr
@@ -58,7 +58,7 @@ def inspected(what: str) -> dict[str, Any]:
 
 def pid_of(name: str) -> int:
     """
-    Return the host's pid of a container's PID 1, 0 while there is none.
+    Return the pid of a container's PID 1 on the host, 0 while there is none.
     """
     done = run_engine("inspect", "--format", "{{.State.Pid}}", name)
     return int(done.stdout) if done.returncode == 0 else 0

@@ -1,8 +1,8 @@
 """
-An executable that plays nginx, for the faults a real one shows once a year.
+An executable in place of nginx, for faults that a real nginx rarely has.
 
-The supervisor gives nginx an empty environment, so what it shall do stands in a file
-beside it and is read at every invocation: a test can change its mind in between.
+The supervisor starts nginx with an empty environment, so the behaviour is in a file beside the
+executable, read at every invocation: a test can change it in between.
 """
 
 import json
@@ -19,33 +19,33 @@ REAL = "/usr/sbin/nginx"
 @dataclass(frozen=True, slots=True)
 class Behaviour:
     """
-    What the fake does at its next invocation.
+    The behaviour at the next invocation.
 
-    `check` is for -t, `version` for -v and -V ("" asks the real one).  `run` "real"
-    becomes the real nginx, "play" serves the generation itself, with `workers` processes
-    titled as nginx's.  While `answers` is false it accepts and never says a word; while
-    `reloads` is false SIGHUP changes nothing; while `heeds` is false stop signals do not
-    either.  It ends `after` seconds past being `when`, by `code` or by `signal`.
+    `check` is for -t, `version` for -v and -V ("" runs the real one).  `run` "real" execs the real
+    nginx, "fake" serves the generation itself, with `workers` processes titled as nginx's.  While
+    `answers` is false it accepts connections and sends nothing; while `reloads` is false it ignores
+    SIGHUP, while `obeys_stop` is false also stop signals.  It exits `after` seconds after it was
+    `when`, with `code` or by `signal`.
     """
 
     check: Literal["real", "pass", "fail", "hang"] = "real"
     version: str = ""
-    run: Literal["real", "play"] = "real"
+    run: Literal["real", "fake"] = "real"
     workers: int = 1
     answers: bool = True
     reloads: bool = True
-    heeds: bool = True
+    obeys_stop: bool = True
     when: Literal["started", "answered", "never"] = "never"
     after: float = 0.0
     code: int = 0
     signal: int = 0
-    complaint: str = "nginx: [emerg] the fake was told to fail"
+    complaint: str = "nginx: [emerg] the fake was set to fail"
 
 
 @dataclass(frozen=True, slots=True)
-class Birth:
+class Invocation:
     """
-    What the program was given when it was run, as the kernel had it.
+    What the program inherited when it was run, as the kernel reports it.
     """
 
     pid: int
@@ -58,17 +58,17 @@ class Birth:
 
 class FakeNginx:
     """
-    A folder with the executable, its orders, and what it noted about being run.
+    A folder with the executable, its behaviour, and a record of each invocation.
     """
 
     def __init__(self, folder: Path, real: str = REAL, **behaviour: object) -> None:
         self._folder = folder / "fake-nginx"
-        (self._folder / "births").mkdir(parents=True)
+        (self._folder / "invocations").mkdir(parents=True)
         self.path = self._folder / "nginx"
-        player = Path(__file__).with_name("nginx_player.py")
+        player = Path(__file__).with_name("fake_nginx_program.py")
         self.path.write_text(
             PREAMBLE.format(
-                births=self._folder / "births",
+                invocations=self._folder / "invocations",
                 python=sys.executable,
                 player=player,
                 folder=self._folder,
@@ -77,14 +77,14 @@ class FakeNginx:
         )
         self.path.chmod(0o755)
         self.behaviour = Behaviour()
-        self.now(**behaviour)
+        self.set(**behaviour)
 
     def __str__(self) -> str:
         return str(self.path)
 
-    def now(self, **changes: object) -> None:
+    def set(self, **changes: object) -> None:
         """
-        Change what it does from its next invocation (or its next signal) on.
+        Change the behaviour from the next invocation or signal on.
         """
         self.behaviour = replace(self.behaviour, **changes)  # type: ignore[arg-type]
         with tempfile.NamedTemporaryFile("w", dir=self._folder, delete=False) as file:
@@ -92,40 +92,44 @@ class FakeNginx:
         Path(file.name).rename(self._folder / "behaviour.json")
 
     @property
-    def births(self) -> list[Birth]:
+    def runs(self) -> list[Invocation]:
         """
-        How it was run as a server, in order; not how it was asked for -t or -v.
+        The invocations as a server, in order, without -t, -v, -V and -T.
         """
         return [birth for birth in self._all() if not {"-t", "-v", "-V", "-T"} & {*birth.words}]
 
     @property
-    def checks(self) -> list[Birth]:
+    def checks(self) -> list[Invocation]:
         """
-        How it was run for -t, in order.
+        The invocations with -t, in order.
         """
         return [birth for birth in self._all() if "-t" in birth.words]
 
-    def _all(self) -> list[Birth]:
-        notes = [path for path in (self._folder / "births").iterdir() if path.suffix == ".done"]
-        return [_birth(path) for path in sorted(notes, key=lambda path: path.stat().st_mtime_ns)]
+    def _all(self) -> list[Invocation]:
+        records = [
+            path for path in (self._folder / "invocations").iterdir() if path.suffix == ".done"
+        ]
+        return [
+            _invocation(path) for path in sorted(records, key=lambda path: path.stat().st_mtime_ns)
+        ]
 
 
 PREAMBLE = """\
 #!/bin/sh
-# A shell, not Python, notes what it was given: Python changes signals before any line runs.
-note={births}/$$
+# A shell, not Python, records what it inherits: Python changes signals at its start.
+record={invocations}/$$
 (
   cat /proc/$$/status
   echo ==words; tr '\\0' '\\n' < /proc/$$/cmdline
   echo ==environ; tr '\\0' '\\n' < /proc/$$/environ
   echo ==descriptors; cd /proc/$$/fd && for fd in *; do echo "$fd $(readlink $fd)"; done
-) > $note 2>/dev/null
-mv $note $note.$(date +%s%N).done
+) > $record 2>/dev/null
+mv $record $record.$(date +%s%N).done
 exec {python} -I -S {player} {folder} {real} "$@"
 """
 
 
-def _birth(path: Path) -> Birth:
+def _invocation(path: Path) -> Invocation:
     status, words, environ, descriptors = re.split(
         r"==(?:words|environ|descriptors)\n", path.read_text()
     )
@@ -135,14 +139,14 @@ def _birth(path: Path) -> Birth:
         if name != "SigQ"
     }
     links = dict(line.split(" ", 1) for line in descriptors.splitlines() if " " in line)
-    return Birth(
+    return Invocation(
         pid=int(path.name.split(".")[0]),
         words=tuple(words.splitlines()[2:]),
         environ=dict(line.split("=", 1) for line in environ.splitlines() if "=" in line),
         descriptors={
             int(fd): link
             for fd, link in links.items()
-            if link and not link.endswith("/fake-nginx/nginx")  # the shell reads its script
+            if link and not link.endswith("/fake-nginx/nginx")  # the shell's script
         },
         blocked=masks["SigBlk"],
         ignored=masks["SigIgn"],

@@ -1,5 +1,5 @@
 """
-What a process costs: memory as the kernel counts it, processor time, what an import adds.
+Costs of a process: memory as the kernel counts it, processor time, and the cost of imports.
 """
 
 import os
@@ -10,13 +10,13 @@ from pathlib import Path
 
 from tests.support.checkout import CHECKOUT
 
-#: The dependencies that were given; what the supervisor adds to them is its own share.
-GIVEN = "import psutil, jinja2, nomad, structlog"
+#: The four required packages; the supervisor's own cost is counted above them.
+DEPENDENCIES = "import psutil, jinja2, nomad, structlog"
 
-#: All that `autoexit-nginx run` loads, on the way that it takes.
-OURS = "import supervisor.cli.main, supervisor.daemon.start"
+#: The modules that `autoexit-nginx run` imports.
+SUPERVISOR_IMPORTS = "import supervisor.cli.main, supervisor.daemon.start"
 
-_SAYS_ITS_SIZE = """
+_PRINT_SIZE = """
 import sys
 lines = open("/proc/self/smaps_rollup").readlines()
 print(*(line.split()[1] for line in lines if line[:4] in {"Rss:", "Pss:"}))
@@ -27,7 +27,7 @@ print(*sorted(sys.modules))
 @dataclass(frozen=True, slots=True)
 class Memory:
     """
-    Megabytes of 1,000,000 bytes: all that is mapped, and that with shared pages shared out.
+    RSS and PSS in megabytes of 1,000,000 bytes.
     """
 
     rss: float
@@ -37,7 +37,7 @@ class Memory:
 @dataclass(frozen=True, slots=True)
 class Cost:
     """
-    What running a few lines took: seconds, memory at their end, the modules loaded by then.
+    The cost of a few lines of code: seconds, memory at their end, and the loaded modules.
     """
 
     seconds: float
@@ -47,7 +47,7 @@ class Cost:
 
 def memory_of(pid: int) -> Memory:
     """
-    Return what a process holds at this moment.
+    Return the current memory of a process.
     """
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     sizes = {line.split(":")[0]: line.split()[1] for line in lines if line.endswith("kB")}
@@ -56,20 +56,20 @@ def memory_of(pid: int) -> Memory:
 
 def processor_time(pid: int) -> float:
     """
-    Return the seconds a process has computed, all threads that ever were included.
+    Return the processor time of a process in seconds, including ended threads.
 
-    The process's own clock counts nanoseconds, where /proc/PID/stat counts hundredths.
+    The process's CPU clock counts nanoseconds, /proc/PID/stat hundredths of a second.
     """
     return time.clock_gettime((~pid << 3) | 2)  # what clock_getcpuclockid(3) returns
 
 
 def cost_of(python: Path, lines: str) -> Cost:
     """
-    Run a few lines in an interpreter of their own, with the checkout to import from.
+    Run a few lines in a new interpreter with the checkout as its folder.
     """
     began = time.perf_counter()
     done = subprocess.run(
-        [str(python), "-c", lines + _SAYS_ITS_SIZE],
+        [str(python), "-c", lines + _PRINT_SIZE],
         capture_output=True,
         text=True,
         check=True,

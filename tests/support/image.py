@@ -1,9 +1,9 @@
 """
-The image as the program under test: the same tests, once more in a container.
+The image as the program under test: the same tests in a container.
 
-It is run as the README advises: not as root, a read-only root, no capability, no way to new
-privileges.  The network is the host's, so that it finds the Nomad and the replicas of a test, and
-the test's home folder is mounted under the same path.
+It is run as the README advises: not as root, with a read-only root, no capability and
+no-new-privileges.  The network is the host's, so that the Nomad and the replicas of a test are
+reachable, and the test's home folder is mounted under the same path.
 """
 
 import fcntl
@@ -25,37 +25,37 @@ HARDENED = (
     *("--security-opt", "no-new-privileges"),
 )
 
-# What belongs to the tests' own Python, and what the image sets for itself.
-_NOT_ITS = ("PATH", "LANG", "COVERAGE")
+# Variables for the tests' own Python, and variables that the image sets itself.
+_NOT_PASSED = ("PATH", "LANG", "COVERAGE")
 
 
 class InImage(Ours):
     """
-    The supervisor of the image; `options` are for the engine's run.
+    The supervisor of the image; `options` are arguments of the engine's run command.
     """
 
     def __init__(self, nomad: FakeNomad, options: tuple[str, ...] = ()) -> None:
         super().__init__(nomad, command=())
         self._options = options
-        self._held: list[int] = []
+        self._kept_open: list[int] = []
 
     def launch(self, home: Path, settings: Mapping[str, str]) -> Launch:
         """
-        Give it its folders, under the same paths as here, and say how to find its PID 1.
+        Prepare its folders, mounted under the same paths, and the lookup of its PID 1.
         """
         launch = super().launch(home, settings)
         folders = {home, Path(launch.environ["STATE_DIR"])}
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
-            _give(folder)
+            _chown(folder)
         name = f"ax-{uuid.uuid4().hex[:12]}"
-        told = {n: v for n, v in launch.environ.items() if not n.startswith(_NOT_ITS)}
-        told.pop("NGINX_BINARY", None)  # the tests' own nginx is none of the image's
+        environ = {n: v for n, v in launch.environ.items() if not n.startswith(_NOT_PASSED)}
+        environ.pop("NGINX_BINARY", None)  # the tests' nginx is not in the image
         words = (
             *(engine(), "run", "--rm", "--name", name, "--network", "host", *HARDENED),
             *(word for folder in folders for word in ("--volume", f"{folder}:{folder}")),
-            *(word for name, value in told.items() for word in ("--env", f"{name}={value}")),
-            *(option.format(**told) for option in self._options),
+            *(word for name, value in environ.items() for word in ("--env", f"{name}={value}")),
+            *(option.format(**environ) for option in self._options),
         )
         return replace(
             launch,
@@ -70,26 +70,26 @@ class InImage(Ours):
 
     def _full_pipe(self, home: Path) -> Path:
         """
-        Make a pipe by name that is full from the start and that nobody reads.
+        Create a named pipe that is full from the start and never read.
 
-        Docker reads what a container says whether anybody wants it or not.
+        Docker always reads a container's own stdout.
         """
         path = home / "stdout"
         if not path.exists():
             os.mkfifo(path)
             os.chown(path, USER, USER)
-            self._held.append(os.open(path, os.O_RDWR))  # never closed: it is to outlive the test
-            fill(self._held[-1])
-            fcntl.fcntl(self._held[-1], fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+            self._kept_open.append(os.open(path, os.O_RDWR))  # never closed: needed beyond the test
+            fill(self._kept_open[-1])
+            fcntl.fcntl(self._kept_open[-1], fcntl.F_SETFD, fcntl.FD_CLOEXEC)
         return path
 
 
 def why_no_start() -> str:
     """
-    Return why the image cannot be the subject here, or nothing where it can.
+    Return why the image cannot be the subject on this machine, or an empty string.
     """
     if os.geteuid() != 0:
-        return "only root can give the test's folders to the image's user"
+        return "only root can chown the test's folders to the image's user"
     return why_no_image()
 
 
@@ -97,9 +97,9 @@ def subject_for(
     nomad: FakeNomad, command: tuple[str, ...] = RUN, options: tuple[str, ...] = ()
 ) -> Subject:
     """
-    Return the chosen subject, told about this Nomad where it cares.
+    Return the chosen subject, with this Nomad if it uses one.
 
-    `command` starts the supervisor in its own way; in the image `options` have to do the same.
+    `command` replaces the supervisor's command; in the image `options` have to do the same.
     """
     match chosen():
         case "old":
@@ -110,9 +110,9 @@ def subject_for(
             return Ours(nomad, command=command)
 
 
-def _give(folder: Path) -> None:
+def _chown(folder: Path) -> None:
     """
-    Make a folder and all in it the container's user's own.
+    Change the owner of a folder and its content to the container's user.
     """
     for path in (folder, *folder.rglob("*")):
         if not path.is_symlink():

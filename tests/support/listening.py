@@ -1,9 +1,9 @@
 """
-A listening socket that can go away and come back at the same address.
+A listening socket that can close and open again at the same address.
 
-Servers of the standard library take up to half a second to stop and keep their
-connections; the tests need a server that vanishes at once, as a killed one does.
-It may speak TLS, with a certificate that changes from one connection to the next.
+Servers of the standard library take up to half a second to stop and keep their connections; the
+tests need a server that is gone at once, as a killed one.  It may use TLS, with a certificate
+that can change for each connection.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ Address = tuple[str, int] | Path
 
 class Listener:
     """
-    Accepts on a TCP address or a unix socket and gives each connection a thread.
+    Accepts on a TCP address or a unix socket and serves each connection in a thread.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class Listener:
         tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         self.address = address
-        self._tls = tls  # asked for each connection, so that a certificate can change
+        self._tls = tls  # called for each connection, so that the certificate can change
         self._serve = serve
         self._lock = threading.Lock()
         self._listening: socket.socket | None = None
@@ -38,13 +38,13 @@ class Listener:
     @property
     def connections(self) -> int:
         """
-        How many are open.
+        The number of open connections.
         """
         return len(self._connections)
 
     def open(self) -> None:
         """
-        Listen; a port chosen by the kernel the first time is kept from then on.
+        Listen; a port chosen by the kernel is kept for later calls.
         """
         if self._listening is not None:
             return
@@ -56,9 +56,9 @@ class Listener:
 
     def close(self, *, cut: bool = True, leave_file: bool = False) -> None:
         """
-        Refuse from now on; `cut` ends open connections too, as a dead process does.
+        Refuse connections; `cut` ends open ones too, as the death of a process does.
 
-        `leave_file` keeps a unix socket's file: what kill -9 leaves behind.
+        `leave_file` keeps a unix socket's file, as after kill -9.
         """
         listening, self._listening = self._listening, None
         if listening is not None:
@@ -104,12 +104,12 @@ class Listener:
                 )
             with self._lock:
                 self._connections.add(connection)
-            if self._listening is not listening:  # closed while we accepted
-                self._forget(connection)
+            if self._listening is not listening:  # closed during accept()
+                self._discard(connection)
                 return
-            threading.Thread(target=self._attend, args=(connection,), daemon=True).start()
+            threading.Thread(target=self._handle, args=(connection,), daemon=True).start()
 
-    def _attend(self, connection: socket.socket) -> None:
+    def _handle(self, connection: socket.socket) -> None:
         try:
             if connection.family != socket.AF_UNIX:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -117,11 +117,11 @@ class Listener:
                 connection.do_handshake()
             self._serve(connection)
         except OSError:
-            pass  # the other side left
+            pass  # the client disconnected
         finally:
-            self._forget(connection)
+            self._discard(connection)
 
-    def _forget(self, connection: socket.socket) -> None:
+    def _discard(self, connection: socket.socket) -> None:
         with self._lock:
             self._connections.discard(connection)
         with contextlib.suppress(OSError):

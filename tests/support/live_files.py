@@ -1,5 +1,5 @@
 """
-The files that nginx reads, as they lie on the disk.
+The files on disk that nginx reads.
 """
 
 import threading
@@ -13,7 +13,7 @@ from tests.support.waiting import eventually
 
 def live_folder(subject: Supervised) -> Path:
     """
-    Return the folder of the live configuration, ours or the old pattern's.
+    Return the folder of the live configuration, the supervisor's or the old pattern's.
     """
     conf = subject.home / "run" / "conf"
     return conf if conf.is_symlink() else subject.home
@@ -21,7 +21,7 @@ def live_folder(subject: Supervised) -> Path:
 
 def live_files(subject: Supervised) -> dict[str, bytes]:
     """
-    Return the live files by their path, with every byte.
+    Return the content of the live files by path.
     """
     folder = live_folder(subject).resolve()
     pattern = "*.conf" if folder == subject.home.resolve() else "**/*"
@@ -34,18 +34,18 @@ def live_files(subject: Supervised) -> dict[str, bytes]:
 
 def all_workers(subject: Supervised) -> list[int]:
     """
-    Return nginx's workers once there are as many as there shall be.
+    Wait for the configured number of workers and return their pids.
     """
     wanted = worker_count() if subject.subject.name == "ours" else 2
     eventually(lambda: len(subject.nginx_workers()) == wanted, 5, what=f"{wanted} workers")
     return subject.nginx_workers()
 
 
-class FileWatcher:
+class FileWatch:
     """
-    Reads one file over and over, to see whether it is ever missing or cut short.
+    Reads one file repeatedly, to detect whether it is ever missing or truncated.
 
-    `odd` holds each content that does not end as a whole file does, "" where there was none.
+    `truncated` holds each content without the expected end, "" for a missing file.
     """
 
     def __init__(self, path: Path, end: bytes) -> None:
@@ -53,7 +53,7 @@ class FileWatcher:
         self._end = end
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self.odd: list[bytes] = []
+        self.truncated: list[bytes] = []
         self.reads = 0
 
     def __enter__(self) -> Self:
@@ -72,4 +72,4 @@ class FileWatcher:
                 content = b""
             self.reads += 1
             if not content.endswith(self._end):
-                self.odd.append(content)
+                self.truncated.append(content)

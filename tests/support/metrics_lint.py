@@ -1,8 +1,8 @@
 """
-What `promtool check metrics` says of an exposition, and what it cannot know.
+The checks of `promtool check metrics`, and checks specific to this project.
 
-Its rules as prometheus/promlint has them; a parse by the library comes first, so that what is read
-here is what a scraper reads.
+The rules are those of prometheus/promlint; the text is parsed by the client library first, as a
+scraper would.
 """
 
 import re
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-#: Named as the official nginx-prometheus-exporter names them, which is no name for a counter.
+#: Names of the official nginx-prometheus-exporter, which are not valid counter names.
 OFFICIAL = frozenset({"nginx_connections_accepted", "nginx_connections_handled"})
 
 _NAME = re.compile(r"(?:autoexit|nginx|process)_[a-z0-9_]+")
@@ -23,23 +23,21 @@ _TYPES = {"gauge", "counter", "histogram", "summary", "untyped"}
 
 def families(text: str) -> list[Metric]:
     """
-    Read an exposition as a scraper does.
+    Parse an exposition as a scraper does.
     """
     return list(text_string_to_metric_families(text))
 
 
 def complaints(text: str) -> list[str]:
     """
-    Return what is wrong with an exposition.
+    Return the problems of an exposition.
     """
     found = [each for family in families(text) for each in _of_family(family)]
     names = re.findall(r"^# TYPE (\S+)", text, re.MULTILINE)
-    found += [f"{name}: told twice" for name in set(names) if names.count(name) > 1]
+    found += [f"{name}: repeated type" for name in set(names) if names.count(name) > 1]
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     series = [line.rpartition(" ")[0] for line in lines]
-    found += [
-        f"{each}: a series that is told twice" for each in set(series) if series.count(each) > 1
-    ]
+    found += [f"{each}: a repeated series" for each in set(series) if series.count(each) > 1]
     return found
 
 
@@ -51,7 +49,7 @@ def _of_family(family: Metric) -> Iterator[str]:
     if not _NAME.fullmatch(name):
         yield f"{name}: not in lower case, or without its prefix"
     if _UNITS & set(words):
-        yield f"{name}: another unit than the base one"
+        yield f"{name}: not in the base unit"
     if _TYPES & set(words):
         yield f"{name}: its type in its name"
     if family.type == "unknown" and name not in OFFICIAL:
@@ -60,7 +58,7 @@ def _of_family(family: Metric) -> Iterator[str]:
         if family.type == "counter" and not sample.name.endswith("_total"):
             yield f"{sample.name}: a counter without _total"
         if family.type != "counter" and sample.name.endswith("_total"):
-            yield f"{sample.name}: no counter, and _total"
+            yield f"{sample.name}: _total without being a counter"
         if family.type == "gauge" and sample.name.endswith(("_count", "_sum", "_bucket")):
             yield f"{sample.name}: reserved for histograms"
         if family.type != "histogram" and "le" in sample.labels:

@@ -1,5 +1,5 @@
 """
-Processes as the host sees them: who lives in a PID namespace, and under what title.
+Processes as the host sees them: the members of a PID namespace and their titles.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ DRAINING = "nginx: worker process is shutting down"
 @dataclass(frozen=True, slots=True)
 class Process:
     """
-    One process at one moment; `pid` and `ppid` are the host's, `inside` is its own.
+    One process at one moment; `pid` and `ppid` are the host's, `inside` is the namespace's pid.
     """
 
     pid: int
@@ -31,7 +31,7 @@ class Process:
     @property
     def zombie(self) -> bool:
         """
-        Whether it ended and nobody waited for it.
+        Whether it has exited and was not reaped.
         """
         return self.status == psutil.STATUS_ZOMBIE
 
@@ -39,7 +39,7 @@ class Process:
 @functools.cache
 def why_no_unshare() -> str:
     """
-    Return why this machine gives us no PID namespace, or nothing where it does.
+    Return why no PID namespace can be created on this machine, or an empty string.
     """
     try:
         tried = subprocess.run(
@@ -54,10 +54,10 @@ def why_no_unshare() -> str:
 
 def namespace_of(pid: int) -> str:
     """
-    Return the name of a process's PID namespace, nothing where it is gone.
+    Return the name of a process's PID namespace, or an empty string if it is gone.
     """
     with contextlib.suppress(OSError):
-        return os.readlink(f"/proc/{pid}/ns/pid")  # noqa: PTH115 - asked of every process
+        return os.readlink(f"/proc/{pid}/ns/pid")  # noqa: PTH115 - called for every process
     return ""
 
 
@@ -96,14 +96,13 @@ def described(processes: Iterable[psutil.Process]) -> list[Process]:
     return found
 
 
-class Population:
+class ProcessTree:
     """
-    Everyone a program brought into the world.
+    All processes that a program has started.
 
-    In a namespace that is who lives there; without one it is its descendants, kept in
-    mind from look to look since orphans lose the trace to it, and whoever has `mark` on its
-    command line.  A dead orphan whom the
-    machine's own init has not buried yet is none of ours.
+    In a namespace these are its members.  Without one they are its descendants, cached between
+    calls since orphans lose their link to it, and processes with `mark` on the command line; a
+    zombie orphan that the machine's init has not reaped yet does not count.
     """
 
     def __init__(self, pid: int, mark: str, *, pid1: bool) -> None:
@@ -112,43 +111,43 @@ class Population:
         self._namespace = namespace_of(pid) if pid1 else ""
         self._known: set[psutil.Process] = set()
 
-    def look(self) -> list[Process]:
+    def processes(self) -> list[Process]:
         """
-        Return all that are there now, the dead but unburied among them.
+        Return all current processes, including zombies.
         """
         if self._namespace:
             return described(members(self._namespace))
-        self._remember()
+        self._update()
         found = described(self._known)
         family = {process.pid for process in found}
         return [p for p in found if not p.zombie or p.ppid in family or p.pid == self._pid]
 
-    def remember(self) -> None:
+    def refresh(self) -> None:
         """
-        Keep in mind who is there, before something is done that may orphan them.
+        Update the cache before an action that may orphan processes.
         """
         if not self._namespace:
-            self._remember()
+            self._update()
 
     def kill(self) -> None:
         """
-        Leave nobody; a namespace does so by itself when its PID 1 dies.
+        Kill all processes; a namespace does so itself when its PID 1 dies.
         """
         if self._namespace:
             return
-        held: set[psutil.Process] = set()
-        self._remember()
-        while self._known - held:  # stopped, they cannot bring forth more
-            for process in self._known - held:
+        stopped: set[psutil.Process] = set()
+        self._update()
+        while self._known - stopped:  # stopped processes cannot start others
+            for process in self._known - stopped:
                 with contextlib.suppress(psutil.Error):
                     process.suspend()
-            held |= self._known
-            self._remember()
-        for process in held:
+            stopped |= self._known
+            self._update()
+        for process in stopped:
             with contextlib.suppress(psutil.Error):
                 process.kill()
 
-    def _remember(self) -> None:
+    def _update(self) -> None:
         marked = (p for p in psutil.process_iter() if p.pid == self._pid or self._marked(p))
         self._known = {p for p in {*self._known, *marked} if p.is_running()}
         for process in list(self._known):

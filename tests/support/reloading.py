@@ -1,5 +1,5 @@
 """
-Reloads on demand: nothing changes but a comment, and the order in which the servers stand.
+Reloads on demand: only a comment and the order of the servers change.
 """
 
 import signal
@@ -7,23 +7,27 @@ import signal
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
 
-#: So that a test does not wait for the bucket to refill.
-BRISK = {"RELOAD_INTERVAL": "50ms", "START_WAIT": "5s"}
+#: A short interval, so that tests do not wait for the token bucket.
+FAST_RELOADS = {"RELOAD_INTERVAL": "50ms", "START_WAIT": "5s"}
 
 
 def reload(subject: Supervised) -> None:
     """
-    Have nginx reload, and return when the workers of before accept nobody any more.
+    Reload nginx, and return when the old workers accept no more connections.
     """
-    before, old = len(subject.logged("reload.applied")), {*subject.nginx_workers()}
+    before, old = len(subject.log_lines("reload.applied")), {*subject.nginx_workers()}
     subject.write_in("conf.d", "reloaded.conf", f"# {before}\n")
     subject.signal(signal.SIGHUP)
-    settled(subject, before + 1, old)
+    wait_for_reloads(subject, before + 1, old)
 
 
-def settled(subject: Supervised, applied: int, old: set[int]) -> None:
+def wait_for_reloads(subject: Supervised, applied: int, old: set[int]) -> None:
     """
-    Wait for so many reloads, and for the workers of before to be done with new connections.
+    Wait for the number of reloads, and until the old workers accept no more connections.
     """
-    eventually(lambda: len(subject.logged("reload.applied")) >= applied, what=f"{applied} reloads")
-    eventually(lambda: old.isdisjoint(subject.nginx_workers()), what="old workers that leave")
+    eventually(
+        lambda: len(subject.log_lines("reload.applied")) >= applied, what=f"{applied} reloads"
+    )
+    eventually(
+        lambda: old.isdisjoint(subject.nginx_workers()), what="old workers to stop accepting"
+    )

@@ -1,7 +1,7 @@
 """
-What the renderer makes of a plan, and a real nginx that runs on exactly that.
+The renderer's files for a plan, and a real nginx that runs on them.
 
-No supervisor takes part: what is shown here is true of the rendered files alone.
+The supervisor does not run: the tests are about the rendered files alone.
 """
 
 import re
@@ -34,7 +34,7 @@ def rendered(
     stub_status: bool = False,
 ) -> RenderedConfig:
     """
-    Render a plan as a machine with these settings and this nginx would.
+    Render a plan with these settings for this nginx version.
     """
     source = (
         {} if {"SERVICE_NAME", "ENDPOINTS_FILE"} & set(environ) else {"ENDPOINTS": "10.0.0.1:1"}
@@ -59,9 +59,9 @@ def rendered(
 
 def written(files: Mapping[str, bytes], folder: Path) -> Path:
     """
-    Write rendered files where nginx reads them, and return the main one.
+    Write rendered files to the folder, and return the main one.
     """
-    folder.chmod(0o711)  # nginx's workers are somebody else
+    folder.chmod(0o711)  # nginx's workers run as another user
     (folder / "temp").mkdir(exist_ok=True)
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -72,11 +72,11 @@ def written(files: Mapping[str, bytes], folder: Path) -> Path:
 @cache
 def version_of(nginx: str) -> tuple[int, ...]:
     """
-    Ask an nginx for its version.
+    Return the version of an nginx binary.
     """
-    said = subprocess.run([nginx, "-v"], capture_output=True, text=True, check=True).stderr
-    found = re.search(r"/([0-9.]+)", said.removeprefix("nginx version:"))
-    assert found is not None, said
+    output = subprocess.run([nginx, "-v"], capture_output=True, text=True, check=True).stderr
+    found = re.search(r"/([0-9.]+)", output.removeprefix("nginx version:"))
+    assert found is not None, output
     return tuple(int(part) for part in found[1].split("."))
 
 
@@ -91,14 +91,14 @@ def has_stub_status(nginx: str) -> bool:
 
 def command(nginx: str, config: Path, *words: str) -> list[str]:
     """
-    Return how to start an nginx on a configuration.
+    Return the command line to start an nginx on a configuration.
     """
     return [nginx, "-p", f"{config.parent}/", "-e", "stderr", "-c", str(config), *words]
 
 
-def objection(nginx: str, config: Path) -> str:
+def check_error(nginx: str, config: Path) -> str:
     """
-    Return what `nginx -t` has to say about a configuration: nothing, where it is content.
+    Return the exit code and output of a failing `nginx -t`, an empty string if it passes.
     """
     done = subprocess.run(
         command(nginx, config, "-tq"), capture_output=True, text=True, check=False, timeout=20
@@ -114,7 +114,7 @@ def running(
     operator: Mapping[str, bytes] | None = None,
 ) -> Iterator[int]:
     """
-    Run an nginx on a rendered plan, and give the port on which it answers.
+    Run an nginx on a rendered plan, and yield its port.
     """
     port = free_port()
     settings = {"LISTEN_PORT": str(port), **(environ or {})}

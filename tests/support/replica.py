@@ -1,5 +1,5 @@
 """
-A backend that says who answered, counts what it executed and can be slow in many ways.
+A backend that responds with its name, counts executed requests, and can be slow.
 """
 
 import base64
@@ -23,7 +23,7 @@ class Replica:
 
     `/slow?seconds=`  the name, later
     `/sse?seconds=&every=`  an event stream
-    `/die`  no answer at all
+    `/die`  closes the connection without a response
     `/headers`  the request's own headers, a line each
     any POST  its body back, counted in `executed`
     an upgrade  101, then every byte back
@@ -35,11 +35,11 @@ class Replica:
         self.executed: Counter[bytes] = Counter()
         self.seen: list[Request] = []
         self._stopping = threading.Event()
-        self._listener = Listener((address, port), self._attend)
+        self._listener = Listener((address, port), self._handle)
 
     def start(self) -> Self:
         """
-        Listen, the second time on the port of the first.
+        Listen; after a stop on the same port again.
         """
         self._stopping.clear()
         self._listener.open()
@@ -77,11 +77,11 @@ class Replica:
     @property
     def total(self) -> int:
         """
-        How many requests came, of any kind.
+        The number of requests of any kind.
         """
         return sum(self.requests.values())
 
-    def _attend(self, connection: socket) -> None:
+    def _handle(self, connection: socket) -> None:
         with connection.makefile("rb") as stream:
             while request := read_request(stream):
                 self.seen.append(request)

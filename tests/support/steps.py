@@ -1,8 +1,8 @@
 """
-What is done to a job while clients ask, the same for ours and for the pattern being replaced.
+Changes to a job under traffic, the same for this project and for the pattern being replaced.
 
-Each step returns what the clients saw; `note` keeps a line of it for the table in
-docs/migrating.md, which `make steps` renews.
+Each step returns the results of the clients; `note` stores a line for the table in
+docs/migrating.md, which `make steps` updates.
 """
 
 import json
@@ -19,149 +19,149 @@ from tests.support import containers
 from tests.support.client import Answer, get
 from tests.support.demo_job import show
 from tests.support.docker_job import DockerJob
-from tests.support.steady import Steady
+from tests.support.keepalive_traffic import KeepaliveTraffic
 from tests.support.waiting import eventually
 
-#: How long somebody may take to notice, in seconds: three times what Nomad's template takes.
-PATIENCE = 15.0
+#: Seconds until a change must reach the clients: three times the delay of Nomad's template.
+MAX_WAIT = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Noticed:
+class StepResult:
     """
-    What clients saw of a change, and how long it took until it reached them; None is never.
+    The traffic during a change, and the seconds until the change reached the clients; None: never.
     """
 
-    load: Steady
+    load: KeepaliveTraffic
     after: float | None
 
     def __str__(self) -> str:
-        took = f"after {self.after:.1f} s" if self.after else "at once"
+        duration = f"after {self.after:.1f} s" if self.after else "at once"
         if self.after is None:
-            took = "never"
-        return f"{took}; {self.load.summary}"
+            duration = "never"
+        return f"{duration}; {self.load.summary}"
 
 
 def note(step: str, subject: str, text: str) -> None:
     """
-    Say what a step showed, and keep it where `make steps` looks.
+    Print the result of a step, and store it for `make steps`.
     """
     show(f"{subject}: {step}: {text}")
     file = os.environ.get("AUTOEXIT_STEPS")
     if file:
         path = Path(file)
-        kept = json.loads(path.read_text()) if path.exists() else {}
-        kept.setdefault(step, {})[subject] = text
+        results = json.loads(path.read_text()) if path.exists() else {}
+        results.setdefault(step, {})[subject] = text
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(kept, indent=1))
+        path.write_text(json.dumps(results, indent=1))
 
 
-def steady(job: DockerJob) -> Steady:
+def job_traffic(job: DockerJob) -> KeepaliveTraffic:
     """
-    Return clients that ask the job at its public port, 160 times a second.
+    Return clients that send 160 requests a second to the job's public port.
     """
-    return Steady(job.port, job.host)
+    return KeepaliveTraffic(job.port, job.host)
 
 
-def scaled(job: DockerJob, up: int, down: int) -> Noticed:
+def scaled(job: DockerJob, up: int, down: int) -> StepResult:
     """
-    Scale up, wait until all answer, and down again, until the last one that went has gone.
+    Scale up, wait until all respond, then scale down and wait until the stopped ones are gone.
     """
-    with steady(job) as load:
+    with job_traffic(job) as load:
         eventually(lambda: len(load.sent) > 200)
         job.scale(up)
         job.await_running(up)
-        after = _seen(load, {f"replica{number}" for number in range(up)})
+        after = _time_until_seen(load, {f"replica{number}" for number in range(up)})
         job.scale(down)
         job.await_running(down)
-        _further(load, 300)
-    return Noticed(load, after)
+        _wait_for_requests(load, 300)
+    return StepResult(load, after)
 
 
-def replaced(job: DockerJob) -> Noticed:
+def replaced(job: DockerJob) -> StepResult:
     """
-    Replace every replica by another one on another port, one after the other.
+    Replace every replica by one on another port, one after the other.
     """
-    with steady(job) as load:
+    with job_traffic(job) as load:
         eventually(lambda: len(load.sent) > 200)
         for allocation in job.running("replicas"):
             before = set(job.running("replicas"))
             job.cluster.nomad("alloc", "stop", "-detach", allocation)
             eventually(partial(_is_other, job, before), 30)
             job.await_running(len(before))
-            _further(load, 600)
+            _wait_for_requests(load, 600)
     good = [sent for sent in load.sent[-100:] if sent.status == 200]
-    return Noticed(load, 0.0 if len(good) == 100 else None)
+    return StepResult(load, 0.0 if len(good) == 100 else None)
 
 
-def agent_restarted(job: DockerJob) -> Steady:
+def agent_restarted(job: DockerJob) -> KeepaliveTraffic:
     """
-    Take the agent on the machine away for a while, and start it again.
+    Stop the client's agent for a while and start it again.
     """
     client = job.cluster.client
-    with steady(job) as load:
+    with job_traffic(job) as load:
         eventually(lambda: len(load.sent) > 200)
         client.stop()
-        _further(load, 500)
+        _wait_for_requests(load, 500)
         client.start()
         job.cluster.await_client()
-        _further(load, 500)
+        _wait_for_requests(load, 500)
     return load
 
 
-def replica_killed(job: DockerJob) -> Noticed:
+def replica_killed(job: DockerJob) -> StepResult:
     """
-    Kill the container of the first replica, and wait until it answers again.
+    Kill the container of the first replica, and wait until it responds again.
     """
     (victim,) = containers.running(job.running("replicas")[0])
-    with steady(job) as load:
+    with job_traffic(job) as load:
         eventually(lambda: len(load.sent) > 200)
         at = time.monotonic()
         containers.docker("kill", victim.id)
-        _further(load, 1000)
-        after = _seen(load, {"replica0", "replica1"}, since=at + 0.5)
-    return Noticed(load, after)
+        _wait_for_requests(load, 1000)
+        after = _time_until_seen(load, {"replica0", "replica1"}, since=at + 0.5)
+    return StepResult(load, after)
 
 
-def nginx_killed(job: DockerJob) -> Noticed:
+def nginx_killed(job: DockerJob) -> StepResult:
     """
-    Kill nginx's master inside the balancer, and wait for the first answer after that.
+    Kill nginx's master inside the balancer, and wait for the next response.
     """
     (container,) = containers.running(job.balancer)
     (master,) = [pid for pid, _ in container.processes if _is_master(pid)]
-    with steady(job) as load:
+    with job_traffic(job) as load:
         eventually(lambda: len(load.sent) > 200)
-        # Its workers too: whoever replaces a master by hand finds both gone.
+        # Its workers too: the old pattern must restart both.
         workers = psutil.Process(master).children()
         at = time.monotonic()
         for process in [psutil.Process(master), *workers]:
             process.kill()
         found = _until(lambda: any(s.at > at and s.status == 200 for s in list(load.sent)), 15.0)
         after = time.monotonic() - at if found else None
-    return Noticed(load, after)
+    return StepResult(load, after)
 
 
-def asked_slowly(job: DockerJob, seconds: float) -> tuple[Thread, list[Answer | Exception]]:
+def slow_request(job: DockerJob, seconds: float) -> tuple[Thread, list[Answer | Exception]]:
     """
-    Begin a request that takes so long; the list has its end once the thread has ended.
+    Start a request of this duration; the list has its result when the thread ends.
     """
     found: list[Answer | Exception] = []
 
-    def ask() -> None:
+    def send() -> None:
         try:
             path = f"/slow?seconds={seconds}"
             found.append(get(job.port, path, host=job.host, timeout=seconds + 10))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the result
+        except Exception as error:  # noqa: BLE001 - any exception is a result
             found.append(error)
 
-    thread = Thread(target=ask, daemon=True)
+    thread = Thread(target=send, daemon=True)
     thread.start()
     return thread, found
 
 
-def ended(found: list[Answer | Exception]) -> str:
+def outcome(found: list[Answer | Exception]) -> str:
     """
-    Say what became of a request.
+    Return the result of a request as text.
     """
     (one,) = found
     return str(one.status) if isinstance(one, Answer) else f"cut ({type(one).__name__})"
@@ -169,7 +169,7 @@ def ended(found: list[Answer | Exception]) -> str:
 
 def endings(job: DockerJob) -> str:
     """
-    Say how the allocations of a job ended.
+    Return how the allocations of a job ended, as text.
     """
     return ", ".join(
         f"{number} x `{status}` with code {code}"
@@ -181,12 +181,12 @@ def _is_other(job: DockerJob, before: set[str]) -> bool:
     return bool(set(job.running("replicas")) - before)
 
 
-def _further(load: Steady, count: int) -> None:
+def _wait_for_requests(load: KeepaliveTraffic, count: int) -> None:
     goal = len(load.sent) + count
     eventually(lambda: len(load.sent) >= goal, 60)
 
 
-def _seen(load: Steady, names: set[str], since: float = 0.0) -> float | None:
+def _time_until_seen(load: KeepaliveTraffic, names: set[str], since: float = 0.0) -> float | None:
     began = time.monotonic()
     since = since or began
 
@@ -194,7 +194,7 @@ def _seen(load: Steady, names: set[str], since: float = 0.0) -> float | None:
         late = list(load.sent)[-4000:]
         return names <= {sent.text for sent in late if sent.at >= since and sent.status == 200}
 
-    return time.monotonic() - began if _until(all_answer, PATIENCE) else None
+    return time.monotonic() - began if _until(all_answer, MAX_WAIT) else None
 
 
 def _until(fact: object, within: float) -> bool:

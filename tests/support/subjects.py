@@ -1,8 +1,8 @@
 """
-The programs under test: ours, and the pattern that it replaces.
+The programs under test: the supervisor, and the pattern being replaced.
 
-Both are told the same things in the same words, so that a case can be run against
-either; a case that the old pattern passes as well tests nothing, or says so.
+Both get the same settings, so that a case can run against either; a case that the old pattern
+also passes says so in its docstring.
 """
 
 import os
@@ -23,10 +23,10 @@ RUN = (sys.executable, "-m", "supervisor", "run")
 @dataclass(frozen=True, slots=True)
 class Launch:
     """
-    How to start it: the words, the whole environment, the folder to start in.
+    How to start it: the command line, the whole environment, the working directory.
 
-    Where a container engine starts it, `find_pid` returns the program's own pid, 0 at first, and
-    `unread_words` start it on an output that nobody reads.
+    If a container engine starts it, `find_pid` returns the program's own pid, 0 at first, and
+    `unread_words` start it with an unread output.
     """
 
     words: tuple[str, ...]
@@ -45,20 +45,20 @@ class Subject(Protocol):
 
     def launch(self, home: Path, settings: Mapping[str, str]) -> Launch:
         """
-        Prepare its files and say how to start it.
+        Prepare its files and return how to start it.
         """
         ...
 
     def offer(self, endpoints: Iterable[Endpoint]) -> bool:
         """
-        Change the service's endpoints; true where PID 1 now has to get a SIGHUP.
+        Change the service's endpoints; return whether PID 1 needs a SIGHUP now.
         """
         ...
 
 
 def chosen() -> str:
     """
-    Return which subject the tests run against, by AUTOEXIT_SUBJECT.
+    Return the subject of the tests, from AUTOEXIT_SUBJECT.
     """
     name = os.environ.get("AUTOEXIT_SUBJECT", "ours")
     if name not in {"ours", "old", "image"}:
@@ -69,7 +69,7 @@ def chosen() -> str:
 
 class Ours:
     """
-    The supervisor, told everything by its environment.
+    The supervisor, configured by its environment.
     """
 
     name = "ours"
@@ -86,7 +86,7 @@ class Ours:
 
     def launch(self, home: Path, settings: Mapping[str, str]) -> Launch:
         """
-        Add what discovery and folders need; anything can be overridden.
+        Add defaults for discovery and folders, which can be overridden.
         """
         defaults = {
             "SERVICE_NAME": self._service,
@@ -104,7 +104,7 @@ class Ours:
 
     def offer(self, endpoints: Iterable[Endpoint]) -> bool:
         """
-        Register them; finding out is the program's own business.
+        Register them in Nomad, where the supervisor discovers them.
         """
         self._nomad.set(self._service, endpoints)
         return False
@@ -112,7 +112,7 @@ class Ours:
 
 class Old:
     """
-    Bash, nginx, sleep and kill; we play Nomad's template, which rewrites and signals.
+    Bash, nginx, sleep and kill; the test acts as Nomad's template: it rewrites a file and signals.
     """
 
     name = "old"
@@ -123,7 +123,7 @@ class Old:
 
     def launch(self, home: Path, settings: Mapping[str, str]) -> Launch:
         """
-        Write the configuration people write by hand, and their one line of bash.
+        Write the usual handwritten configuration, and the usual line of bash.
         """
         self._home = home
         self._write()
@@ -182,7 +182,7 @@ http {{
 
 def _seconds(ttl: str) -> str:
     """
-    Return what sleep understands; it takes 90, 90s, 1.5h and 7d as they are.
+    Convert a TTL for sleep(1), which accepts 90, 90s, 1.5h and 7d.
     """
     if ttl in {"0", "never", "none", "off"}:
         return "infinity"

@@ -1,8 +1,8 @@
 """
-The program under test as a real process, started, watched and cleaned away.
+The program under test as a real process.
 
-With `pid1` it is PID 1 of a namespace of its own, as in a container: signals without a
-handler are dropped, orphans become its children, its end is everyone's.
+With `pid1` it is PID 1 of its own namespace, as in a container: signals without a handler are
+dropped, orphans become its children, and all processes end with it.
 """
 
 import os
@@ -19,18 +19,18 @@ import pytest
 from tests.support.fake_nomad import Endpoint, FakeNomad
 from tests.support.image import subject_for, why_no_start
 from tests.support.launched import Launched, Stdout
-from tests.support.namespaces import Population, why_no_unshare
-from tests.support.observed import Observed
+from tests.support.namespaces import ProcessTree, why_no_unshare
+from tests.support.program import Program
 from tests.support.replica import Replica
 from tests.support.subjects import Subject, chosen
 from tests.support.waiting import free_port
 
 
-class Supervised(Observed):
+class Supervised(Program):
     """
-    One subject in a home of its own; it may be started again after it ended.
+    One subject in its own home folder; it may be started again after it exited.
 
-    `settings` are environment variables; None takes a default one away.
+    `settings` are environment variables; None removes a default one.
     """
 
     def __init__(
@@ -51,18 +51,18 @@ class Supervised(Observed):
         self.pid1 = pid1
         self.stdout: Stdout = stdout
         home = Path(tempfile.mkdtemp(prefix="ax-", dir="/tmp"))  # short, for unix sockets
-        home.chmod(0o711)  # nginx's workers are somebody else
+        home.chmod(0o711)  # nginx's workers run as another user
         port = int(settings.get("LISTEN_PORT") or free_port())
         super().__init__(home, Path(settings.get("STATE_DIR") or home / "state"), port)
         for folder in ("operator/conf.d", "operator/server.d"):
             (self.home / folder).mkdir(parents=True)
         self.settings: dict[str, str | None] = {"LISTEN_PORT": str(self.port), **settings}
 
-    # -- life --------------------------------------------------------------------------------
+    # -- start and stop ------------------------------------------------------------------------
 
     def start(self) -> Self:
         """
-        Start it and return once its own first instruction runs; it need not serve yet.
+        Start it and return once its first instruction runs; it may not serve yet.
         """
         self._end()
         launch = self.subject.launch(self.home, self._settings())
@@ -70,29 +70,29 @@ class Supervised(Observed):
         environ = {name: launch.environ[name] for name in launch.environ.keys() - gone}
         launch = replace(launch, environ=environ)
         self._run = Launched(launch, pid1=self.pid1, stdout=self.stdout)
-        self._population = Population(self.pid, f"{self.home}/", pid1=self.pid1)
+        self._tree = ProcessTree(self.pid, f"{self.home}/", pid1=self.pid1)
         return self
 
     def signal(self, *numbers: int) -> None:
         """
         Send it signals from the host, as a container engine does.
         """
-        if self._population is not None:
-            self._population.remember()
+        if self._tree is not None:
+            self._tree.refresh()
         for number in numbers:
             os.kill(self.pid, number)
 
     def wait(self, within: float = 10.0) -> int:
         """
-        Return its exit code once it ended, 128+n for a death by signal.
+        Wait until it exits and return its exit code, 128+n for a death by signal.
         """
         code = self.run.wait(within)
-        assert code is not None, f"still running after {within:g} s\n{self.said}"
+        assert code is not None, f"still running after {within:g} s\n{self.recent_output}"
         return code
 
     def close(self) -> None:
         """
-        End whatever is left and remove its home.
+        Kill all its processes and remove its home folder.
         """
         self._end()
         if self._own_nomad:
@@ -105,11 +105,11 @@ class Supervised(Observed):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # -- what it is told ---------------------------------------------------------------------
+    # -- input ---------------------------------------------------------------------------------
 
     def offer(self, *endpoints: Replica | Endpoint) -> None:
         """
-        Make these the service's endpoints, by the registry or as a template would.
+        Set the service's endpoints, in the registry or as a template would.
         """
         pairs = [e.endpoint if isinstance(e, Replica) else e for e in endpoints]
         if self.subject.offer(pairs) and self._run is not None and self.running:
@@ -117,7 +117,7 @@ class Supervised(Observed):
 
     def write_in(self, folder: Literal["conf.d", "server.d"], name: str, text: str) -> Path:
         """
-        Write an operator's file; it counts from the next start or reload on.
+        Write an operator's file; it is read at the next start or SIGHUP.
         """
         path = self.home / "operator" / folder / name
         path.write_text(text)
@@ -128,7 +128,7 @@ class Supervised(Observed):
         Run a shell line in its PID namespace and return the output.
         """
         enter = ["nsenter", "-t", str(self.pid), "-p", "-m"] if self.pid1 else []
-        with tempfile.TemporaryFile() as output:  # a pipe would wait for orphans that hold it
+        with tempfile.TemporaryFile() as output:  # a pipe would stay open in orphans
             subprocess.run(
                 [*enter, "sh", "-c", shell],
                 stdin=subprocess.DEVNULL,
@@ -140,15 +140,15 @@ class Supervised(Observed):
             output.seek(0)
             return output.read().decode("utf-8", "replace")
 
-    # -- how ---------------------------------------------------------------------------------
+    # -- internal ------------------------------------------------------------------------------
 
     def _settings(self) -> dict[str, str]:
         kept = {n: v for n, v in os.environ.items() if n in {"PATH", "TZ"} or "COVERAGE" in n}
-        told = {name: value for name, value in self.settings.items() if value is not None}
-        return {"LANG": "C.UTF-8", **kept, **told}
+        given = {name: value for name, value in self.settings.items() if value is not None}
+        return {"LANG": "C.UTF-8", **kept, **given}
 
     def _end(self) -> None:
-        if self._population is not None:
-            self._population.kill()
+        if self._tree is not None:
+            self._tree.kill()
         if self._run is not None:
             self._run.kill()

@@ -1,8 +1,8 @@
 """
-Steady traffic in the background, to see whether anyone noticed what was done meanwhile.
+Constant traffic in the background, to detect failures during a change.
 
-Every request is a new connection: on those a reload never lost one, so a single failure
-counts.  Bounded in number and time, since a test machine is shared.
+Every request uses a new connection: a reload never loses those, so a single failure counts.
+Bounded in number and time, since test machines are shared.
 """
 
 import threading
@@ -19,19 +19,19 @@ from tests.support.client import Answer, get
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """
-    One request: when it was sent, how long it took, who answered or what went wrong.
+    One request: when it was sent, its duration, and the replica or the error.
     """
 
     at: float
     took: float
     status: int
     name: str
-    trouble: str = ""
+    error: str = ""
 
 
 class Traffic:
     """
-    Sends requests one after the other until stopped, used up or out of time.
+    Sends requests one after the other until stopped, or until a count or time is reached.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Traffic:
         timeout: float = 5.0,
     ) -> None:
         self.outcomes: list[Outcome] = []
-        self._ask: Callable[[], Answer] = lambda: get(
+        self._send: Callable[[], Answer] = lambda: get(
             port, path, method=method, body=body, timeout=timeout
         )
         self._every = every
@@ -60,14 +60,14 @@ class Traffic:
 
     def start(self) -> Self:
         """
-        Begin in the background.
+        Start in the background.
         """
         self._thread.start()
         return self
 
     def stop(self) -> Self:
         """
-        End after the request under way.
+        Stop after the current request.
         """
         self._stopping.set()
         self._thread.join()
@@ -82,26 +82,26 @@ class Traffic:
     @property
     def failures(self) -> list[Outcome]:
         """
-        The requests that got no answer, or one with an unwanted status.
+        The requests without a response, or with a status that is not in `good`.
         """
-        return [o for o in list(self.outcomes) if o.trouble or o.status not in self._good]
+        return [o for o in list(self.outcomes) if o.error or o.status not in self._good]
 
     @property
     def answered(self) -> Counter[str]:
         """
-        How many answers each backend gave, by its body.
+        The number of responses of each backend, by body.
         """
-        return Counter(o.name for o in list(self.outcomes) if not o.trouble)
+        return Counter(o.name for o in list(self.outcomes) if not o.error)
 
     def first(self, name: str, since: float = 0.0) -> Outcome | None:
         """
-        Return the first answer of this backend to a request sent at or after `since`.
+        Return the first response of this backend to a request sent at or after `since`.
         """
         return next((o for o in list(self.outcomes) if o.name == name and o.at >= since), None)
 
     def last(self, name: str) -> Outcome | None:
         """
-        Return the last answer of this backend.
+        Return the last response of this backend.
         """
         return next((o for o in reversed(list(self.outcomes)) if o.name == name), None)
 
@@ -115,7 +115,7 @@ class Traffic:
     def _once(self) -> Outcome:
         at = time.monotonic()
         try:
-            answer = self._ask()
+            answer = self._send()
         except (OSError, HTTPException) as error:
             return Outcome(at, time.monotonic() - at, 0, "", repr(error))
         return Outcome(at, time.monotonic() - at, answer.status, answer.text)

@@ -1,8 +1,8 @@
 """
-Waiting for facts instead of for time.
+Waiting for conditions instead of fixed times.
 
-A blind sleep is too short on a slow machine and a waste on a fast one, so every
-test waits for what it is about to claim, and every wait has an end.
+A fixed sleep is too short on a slow machine and too long on a fast one, so every test waits for
+the condition it asserts, with a timeout.
 """
 
 import socket
@@ -17,30 +17,30 @@ def eventually(
     predicate: Callable[[], T], within: float = 10.0, every: float = 0.01, what: str = ""
 ) -> T:
     """
-    Return the first true value of `predicate`, or fail with what it last said.
+    Return the first true value of `predicate`, or fail with its last value or exception.
 
-    An exception counts as "not yet": a port that refuses is the usual one.
+    An exception counts as "not yet": usually a refused connection.
     """
     end = time.monotonic() + within
     while True:
-        trouble: Exception | None = None
+        failure: Exception | None = None
         value: T | None = None
         try:
             value = predicate()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it may pass
-            trouble = error
-        if trouble is None and value:
+        except Exception as error:  # noqa: BLE001 - any exception may be temporary
+            failure = error
+        if failure is None and value:
             return value
         if time.monotonic() >= end:
-            last = repr(trouble) if trouble else repr(value)
+            last = repr(failure) if failure else repr(value)
             msg = f"not within {within:g} s: {what or predicate}, last {last}"
-            raise AssertionError(msg) from trouble
+            raise AssertionError(msg) from failure
         time.sleep(every)
 
 
 def free_port() -> int:
     """
-    Return a port that nobody listens on now, for a program that must be told one.
+    Return a port without a listener now, for a program that needs a port number.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,8 +1,8 @@
 """
-The little HTTP/1.1 that the test servers speak, with nothing hidden.
+The minimal HTTP/1.1 of the test servers.
 
-Hand-written so that a server can also break the rules: a library would refuse to
-send a wrong length, half a header or nothing at all.
+Handwritten so that a server can also break the rules: a library would refuse to send a wrong
+length, half a header or an empty response.
 """
 
 import http.client
@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 @dataclass(frozen=True, slots=True)
 class Request:
     """
-    One request as it arrived; header names match in any case.
+    One request as received; header names are case-insensitive.
     """
 
     method: str
@@ -31,14 +31,14 @@ class Request:
     @property
     def path(self) -> str:
         """
-        The path with its escapes undone.
+        The decoded path.
         """
         return unquote(urlsplit("http://x" + self.target).path)
 
     @property
     def query(self) -> dict[str, str]:
         """
-        The query; of a repeated name the last one counts.
+        The query; of a repeated name the last value counts.
         """
         return dict(parse_qsl(urlsplit("http://x" + self.target).query, keep_blank_values=True))
 
@@ -46,7 +46,7 @@ class Request:
 @dataclass(frozen=True, slots=True)
 class Reply:
     """
-    One answer; its length is added unless the headers say how it ends.
+    One response; Content-Length is added unless the headers define its end.
     """
 
     status: int = 200
@@ -55,7 +55,7 @@ class Reply:
 
     def head(self) -> bytes:
         """
-        Return the status line and headers, up to and with the empty line.
+        Return the status line and headers, including the empty line.
         """
         try:
             phrase = HTTPStatus(self.status).phrase
@@ -70,21 +70,21 @@ class Reply:
 
     def encode(self) -> bytes:
         """
-        Return the whole answer, to be sent with one call.
+        Return the complete response, to be sent with one call.
         """
         return self.head() + self.body
 
     @property
     def keeps_alive(self) -> bool:
         """
-        Whether the connection can carry another request after this answer.
+        Whether the connection can be reused after this response.
         """
         return self.headers.get("Connection", "").lower() != "close"
 
 
 def read_request(stream: BinaryIO, via: str = "tcp") -> Request | None:
     """
-    Read one request, or return None when the client is done or speaks nonsense.
+    Read one request, or return None at the end of the stream or for an invalid request line.
     """
     words = stream.readline(65537).decode("latin-1").split()
     if len(words) != 3:

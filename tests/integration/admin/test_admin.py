@@ -15,9 +15,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.support.administered import Administered, administered
+from tests.support.admin_subject import AdminSubject, running_with_admin
 from tests.support.client import connect, get, read_answer
-from tests.support.hold import Hold
+from tests.support.held_connection import HeldConnection
 from tests.support.metrics_lint import complaints
 from tests.support.nginxes import BOTH
 from tests.support.waiting import eventually
@@ -26,11 +26,11 @@ nginxes = pytest.mark.parametrize("nginx", BOTH)
 
 
 @pytest.fixture(scope="module")
-def served() -> Iterator[Administered]:
+def served() -> Iterator[AdminSubject]:
     """
     One program with two replicas, for tests that restore its state.
     """
-    with administered("one", "two", TTL="5h") as subject:
+    with running_with_admin("one", "two", TTL="5h") as subject:
         yield subject
 
 
@@ -39,7 +39,7 @@ def test_the_status_is_correct_and_matches_its_schema(nginx: str) -> None:
     """
     On both sockets, with an old and a current nginx: endpoints, deadline, reloads, connections.
     """
-    with administered("one", "two", TTL="5h", NGINX_BINARY=nginx) as subject:
+    with running_with_admin("one", "two", TTL="5h", NGINX_BINARY=nginx) as subject:
         for found in (subject.status(), subject.status(subject.socket)):
             assert ("running", "serve", True, True) == tuple(
                 found[name] for name in ("phase", "mode", "healthy", "ready")
@@ -58,7 +58,7 @@ def _configured(nginx: str) -> str:
     return subprocess.run([nginx, "-V"], capture_output=True, text=True, check=True).stderr
 
 
-def test_an_endpoint_that_fails_and_recovers_is_reported(served: Administered) -> None:
+def test_an_endpoint_that_fails_and_recovers_is_reported(served: AdminSubject) -> None:
     """
     Its health and whether it serves follow the endpoint.
     """
@@ -82,7 +82,7 @@ def test_the_metrics_follow_the_rules_and_count_requests(nginx: str) -> None:
     """
     On the port and on the socket; with stub_status nginx's counters increase with the requests.
     """
-    with administered("one", NGINX_BINARY=nginx) as subject:
+    with running_with_admin("one", NGINX_BINARY=nginx) as subject:
         answer = get(subject.admin_port, "/metrics")
         assert (200, "text/plain; version=0.0.4; charset=utf-8") == (
             answer.status,
@@ -104,33 +104,33 @@ def test_the_metrics_follow_the_rules_and_count_requests(nginx: str) -> None:
         assert requests() >= before + 20
 
 
-def test_an_extension_moves_the_deadline_the_header_and_the_status(served: Administered) -> None:
+def test_an_extension_moves_the_deadline_the_header_and_the_status(served: AdminSubject) -> None:
     """
     One command moves them all, and the deadline is saved to disk.
     """
     before = served.status()["deadline"]
-    done = served.typed("extend", "2h")
+    done = served.run_command("extend", "2h")
 
     assert (0, "") == (done.returncode, done.stderr)
     after = served.status()["deadline"]
     assert 7200 == pytest.approx(after["remaining"] - before["remaining"], abs=30)
-    (line,) = served.logged("deadline.moved")
+    (line,) = served.log_lines("deadline.moved")
     assert (before["at"][:19], after["at"][:19]) == (line["was"][:19], line["deadline"][:19])
     hour = after["at"][11:19]
     eventually(lambda: hour in served.get().headers["Sunset"], 5)
     assert hour in (get(served.admin_port, "/status").text)
     assert served.state
     assert served.state["extended_to"] == pytest.approx(served.state["deadline"] + 7200)
-    assert 0 == served.typed("extend", "-2h").returncode
+    assert 0 == served.run_command("extend", "-2h").returncode
 
 
 def test_an_extension_survives_a_restart() -> None:
     """
     A supervisor that is killed and restarted keeps the extended deadline.
     """
-    with administered(TTL="1h") as subject:
+    with running_with_admin(TTL="1h") as subject:
         subject.wait_for_log("nginx.ready")
-        assert 200 == subject.wish("/deadline", by="1h").status
+        assert 200 == subject.post("/deadline", by="1h").status
         os.kill(subject.pid, signal.SIGKILL)
         subject.wait()
         subject.start()
@@ -139,17 +139,17 @@ def test_an_extension_survives_a_restart() -> None:
         assert 7100 < line["remaining"] < 7200
 
 
-def test_the_commands_print_results_and_return_exit_codes(served: Administered) -> None:
+def test_the_commands_print_results_and_return_exit_codes(served: AdminSubject) -> None:
     """
     A table or JSON on stdout, reasons on stderr, and the documented exit codes.
     """
-    table = served.typed("status")
+    table = served.run_command("status")
     assert 0 == table.returncode
     assert "web: running, serve, ready" == table.stdout.splitlines()[0]
     assert f"127.0.0.1:{served.replicas[1].port}" in table.stdout
-    assert "running" == json.loads(served.typed("status", "--json").stdout)["phase"]
+    assert "running" == json.loads(served.run_command("status", "--json").stdout)["phase"]
 
-    refused = served.typed("extend", "-30h")
+    refused = served.run_command("extend", "-30h")
     assert (1, "") == (refused.returncode, refused.stdout)
     assert refused.stderr.startswith("cannot move the deadline: ")
     for arguments in (
@@ -162,23 +162,23 @@ def test_the_commands_print_results_and_return_exit_codes(served: Administered) 
         ["status", "--watch", "0"],
         ["stop", "it"],
     ):
-        invalid = served.typed(*arguments)
+        invalid = served.run_command(*arguments)
         assert (64, "") == (invalid.returncode, invalid.stdout), arguments
         assert invalid.stderr.startswith("cannot read the command line: ")
         assert 1 == len(invalid.stderr.splitlines())
 
 
-def test_the_commands_report_that_no_supervisor_is_running(served: Administered) -> None:
+def test_the_commands_report_that_no_supervisor_is_running(served: AdminSubject) -> None:
     """
     Each command exits with 1 and one line, even if a killed supervisor left its socket.
     """
-    with administered() as subject:
+    with running_with_admin() as subject:
         subject.wait_for_log("nginx.ready")
         os.kill(subject.pid, signal.SIGKILL)
         subject.wait()
         assert subject.socket.exists()
         for arguments in (["status"], ["extend", "1h"], ["stop"]):
-            done = subject.typed(*arguments)
+            done = subject.run_command(*arguments)
             assert (1, "") == (done.returncode, done.stdout)
             assert f"cannot find a running supervisor in {subject.home}/run" in done.stderr
             assert 1 == len(done.stderr.splitlines())
@@ -188,7 +188,7 @@ def test_watch_repeats_until_the_supervisor_exits() -> None:
     """
     `--watch` repeats the status, and exits with 1 after the supervisor has exited.
     """
-    with administered(TTL="5h") as subject:
+    with running_with_admin(TTL="5h") as subject:
         subject.wait_for_log("nginx.ready")
         with subprocess.Popen(
             [sys.executable, "-m", "supervisor", "status", "--watch", "0.1"],
@@ -202,7 +202,7 @@ def test_watch_repeats_until_the_supervisor_exits() -> None:
             assert 3 == sum(
                 1 for _ in zip(range(3), (x for x in lines if "deadline" in x), strict=False)
             )
-            assert 0 == subject.typed("stop").returncode
+            assert 0 == subject.run_command("stop").returncode
             assert 0 == subject.wait()
             assert 1 == watching.wait(10)
 
@@ -211,11 +211,14 @@ def test_a_stop_request_drains_and_exits_with_0() -> None:
     """
     Open requests finish first, as at the deadline.
     """
-    with administered("one", TTL="5h") as subject, Hold.slow(subject.port, 1.0) as held:
+    with (
+        running_with_admin("one", TTL="5h") as subject,
+        HeldConnection.slow(subject.port, 1.0) as held,
+    ):
         eventually(lambda: subject.replicas[0].requests["GET /slow"])
-        answer = subject.wish("/stop")
+        answer = subject.post("/stop")
         assert (200, True) == (answer.status, json.loads(answer.text)["accepted"])
-        refused = subject.wish("/deadline", by="1h")
+        refused = subject.post("/deadline", by="1h")
         assert (409, False) == (refused.status, json.loads(refused.text)["accepted"])
         assert "draining" == subject.status(subject.socket)["phase"]
 
@@ -227,7 +230,7 @@ def test_a_stop_request_drains_and_exits_with_0() -> None:
         assert "stop requested" == subject.ended["reason"]
 
 
-def test_the_configuration_is_served_only_on_the_socket(served: Administered) -> None:
+def test_the_configuration_is_served_only_on_the_socket(served: AdminSubject) -> None:
     """
     In the format of `nginx -T`; the admin port does not serve it.
     """
@@ -242,15 +245,15 @@ def test_the_warnings_before_the_deadline_are_in_the_log_and_the_status() -> Non
     """
     There is one at each span of WARN_AT.
     """
-    with administered("one", TTL="8s", WARN_AT="5s,3s") as subject:
+    with running_with_admin("one", TTL="8s", WARN_AT="5s,3s") as subject:
         subject.wait_for_log("deadline.near")
         (warning,) = [w for w in subject.status()["warnings"] if w["kind"] == "deadline_near"]
         assert "shutdown begins in less than 5s" == warning["text"]
         assert 0 == subject.wait(20)
-        assert [5, 3] == [round(each["remaining"]) for each in subject.logged("deadline.near")]
+        assert [5, 3] == [round(each["remaining"]) for each in subject.log_lines("deadline.near")]
 
 
-def test_a_killed_worker_is_counted(served: Administered) -> None:
+def test_a_killed_worker_is_counted(served: AdminSubject) -> None:
     """
     The log, the status and the metrics report it.
     """
@@ -260,7 +263,7 @@ def test_a_killed_worker_is_counted(served: Administered) -> None:
     os.kill(worker, signal.SIGKILL)
     eventually(lambda: served.status()["nginx"]["worker_deaths"] > before)
 
-    assert served.logged("nginx.worker_died")
+    assert served.log_lines("nginx.worker_died")
     count = served.status()["nginx"]["worker_deaths"]
     assert f"autoexit_worker_deaths_total {count}.0" in get(served.socket, "/metrics").text
 
@@ -270,7 +273,7 @@ def test_the_plots_have_samples() -> None:
     """
     One sample every 5 s: ready endpoints, and requests without the supervisor's own.
     """
-    with administered("one", "two") as subject:
+    with running_with_admin("one", "two") as subject:
         eventually(lambda: subject.status()["samples"]["at"], 10, 0.3)
         began = time.monotonic()
         for _ in range(50):
@@ -285,7 +288,7 @@ def test_the_plots_have_samples() -> None:
         assert time.monotonic() - began < 20
 
 
-def test_silent_clients_do_not_block_others(served: Administered) -> None:
+def test_silent_clients_do_not_block_others(served: AdminSubject) -> None:
     """
     With fifty silent connections to the readers' socket and to the port, the operator's socket
     responds at once, and the port once the silent connections have timed out.
@@ -302,7 +305,7 @@ def test_silent_clients_do_not_block_others(served: Administered) -> None:
         assert 200 == served.get().status
 
 
-def test_a_slow_client_is_disconnected(served: Administered) -> None:
+def test_a_slow_client_is_disconnected(served: AdminSubject) -> None:
     """
     A request must be complete within two seconds, however slowly it is sent.
     """
@@ -339,7 +342,7 @@ def _is_closed_after(connection: socket.socket, data: bytes) -> bool:
         (b"GET /status?x=y HTTP/1.1\r\n\r\n", 200),
     ],
 )
-def test_an_invalid_request_is_refused(served: Administered, request_: bytes, status: int) -> None:
+def test_an_invalid_request_is_refused(served: AdminSubject, request_: bytes, status: int) -> None:
     """
     The response has the expected status.
     """

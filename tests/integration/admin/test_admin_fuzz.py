@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from tests.support.administered import Administered, administered
+from tests.support.admin_subject import AdminSubject, running_with_admin
 from tests.support.client import connect, get
 
 METHODS = st.sampled_from(
@@ -61,15 +61,15 @@ fuzz = hypothesis(
 
 
 @pytest.fixture(scope="module")
-def served() -> Iterator[Administered]:
+def served() -> Iterator[AdminSubject]:
     """
     One program for all examples.
     """
-    with administered("one", TTL="5h", DRAIN_TIMEOUT="1s") as subject:
+    with running_with_admin("one", TTL="5h", DRAIN_TIMEOUT="1s") as subject:
         yield subject
 
 
-def protected_fields(subject: Administered) -> dict[str, Any]:
+def protected_fields(subject: AdminSubject) -> dict[str, Any]:
     """
     Return the parts of the status that only a valid request on the socket may change.
     """
@@ -112,7 +112,7 @@ def request(method: str, path: str, headers: dict[str, str], body: bytes) -> byt
 @fuzz
 @given(METHODS, PATHS, HEADERS, BODIES)
 def test_nothing_changes_over_the_network(
-    served: Administered, method: str, path: str, headers: dict[str, str], body: bytes
+    served: AdminSubject, method: str, path: str, headers: dict[str, str], body: bytes
 ) -> None:
     """
     Any method, path, header and body to the admin port: no 5xx, and the status is unchanged.
@@ -127,7 +127,7 @@ def test_nothing_changes_over_the_network(
 @fuzz
 @given(METHODS, PATHS, HEADERS, BODIES)
 def test_the_socket_performs_only_valid_requests(
-    served: Administered, method: str, path: str, headers: dict[str, str], body: bytes
+    served: AdminSubject, method: str, path: str, headers: dict[str, str], body: bytes
 ) -> None:
     """
     The same on the socket: a request that is not in the documented form changes nothing.
@@ -149,7 +149,7 @@ def test_the_socket_performs_only_valid_requests(
 
 @fuzz
 @given(st.binary(max_size=400))
-def test_random_bytes_do_no_harm(served: Administered, noise: bytes) -> None:
+def test_random_bytes_do_no_harm(served: AdminSubject, noise: bytes) -> None:
     """
     After random bytes to both, the next request is answered.
     """
@@ -168,7 +168,7 @@ def test_random_bytes_do_no_harm(served: Administered, noise: bytes) -> None:
     )
 )
 def test_a_request_is_accepted_or_refused_with_a_reason(
-    served: Administered, fields: dict[str, Any]
+    served: AdminSubject, fields: dict[str, Any]
 ) -> None:
     """
     200 with a new deadline, or 400 or 409 with the old one; each with a text.

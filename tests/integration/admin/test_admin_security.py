@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.administered import Administered, administered
-from tests.support.client import asking, connect, get, read_answer
+from tests.support.admin_subject import AdminSubject, running_with_admin
+from tests.support.client import connect, get, read_answer, request_bytes
 from tests.support.deadlines import first_start
 from tests.support.fake_nomad import FakeNomad
 from tests.support.nginxes import BOTH
@@ -32,11 +32,11 @@ plain = pytest.mark.parametrize("pid1", [False], ids=["plain"])
 
 
 @pytest.fixture(params=BOTH)
-def served(request: pytest.FixtureRequest) -> Iterator[Administered]:
+def served(request: pytest.FixtureRequest) -> Iterator[AdminSubject]:
     """
     A program on an old nginx and on a current one.
     """
-    with administered("one", NGINX_BINARY=request.param) as subject:
+    with running_with_admin("one", NGINX_BINARY=request.param) as subject:
         yield subject
 
 
@@ -48,7 +48,7 @@ def test_S05_the_token_is_nowhere(*, pid1: bool) -> None:
     """
     with (
         FakeNomad(token=TOKEN) as nomad,
-        Administered(
+        AdminSubject(
             nomad, pid1=pid1, NOMAD_TOKEN=TOKEN, LOG_LEVEL="debug", LISTEN_ADDRESS="127.0.0.1"
         ) as subject,
     ):
@@ -58,12 +58,12 @@ def test_S05_the_token_is_nowhere(*, pid1: bool) -> None:
         texts = [subject.get().text, subject.get("/-/ready").text, subject.get("/\0").text]
         for path in ("/status", "/metrics", "/healthz", "/readyz", "/config", "/", "/stop"):
             texts += [get(subject.socket, path).text, get(subject.admin_port, path).text]
-        texts.append(subject.typed("status").stdout)
-        texts.append(subject.typed("check").stdout)
+        texts.append(subject.run_command("status").stdout)
+        texts.append(subject.run_command("check").stdout)
         for pid in [subject.nginx_master(), *subject.nginx_workers()]:
             texts.append(Path(f"/proc/{pid}/environ").read_text())
         texts += [p.read_text() for p in subject.home.rglob("*") if p.is_file()]
-        texts += [subject.said, *(str(line) for line in subject.logs)]
+        texts += [subject.recent_output, *(str(line) for line in subject.logs)]
 
         assert len(texts) > 20
         assert [] == [text for text in texts if TOKEN in text]
@@ -79,7 +79,7 @@ def test_S05_a_process_of_the_same_user_cannot_read_the_environment(*, pid1: boo
     become = ["setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups"]
     with FakeNomad(token=TOKEN) as nomad:
         command = (*become, sys.executable, "-m", "supervisor", "run")
-        subject = Administered(
+        subject = AdminSubject(
             nomad,
             subject=Ours(nomad, command=command),
             pid1=pid1,
@@ -97,7 +97,7 @@ def test_S05_a_process_of_the_same_user_cannot_read_the_environment(*, pid1: boo
             assert (1, "") == (done.returncode, done.stdout)
             assert 200 == get(subject.admin_port, "/healthz").status
         finally:
-            sys.stdout.write(subject.said)
+            sys.stdout.write(subject.recent_output)
             subject.close()
 
 
@@ -110,7 +110,7 @@ def _is_from_admin(text: str) -> bool:
 PATHS = ("/status", "/metrics", "/healthz", "/deadline", "/stop", "/config", "/-/connections")
 
 
-def test_S07_the_admin_is_not_on_the_public_port(served: Administered) -> None:
+def test_S07_the_admin_is_not_on_the_public_port(served: AdminSubject) -> None:
     """
     No path, encoding, absolute URI or Host on the public port reaches the admin routes.
     """
@@ -129,7 +129,7 @@ def test_S07_the_admin_is_not_on_the_public_port(served: Administered) -> None:
             for host in ("x", admin, "autoexit_readers", "admin", "unix", f"{served.socket}", ""):
                 for method in ("GET", "POST"):
                     with connect(served.port) as connection:
-                        sent = asking(target, method, headers={"Host": host})
+                        sent = request_bytes(target, method, headers={"Host": host})
                         connection.sendall(sent)
                         answer = read_answer(connection)
                     assert not _is_from_admin(answer.text), (target, host, method, answer.text)
@@ -137,7 +137,7 @@ def test_S07_the_admin_is_not_on_the_public_port(served: Administered) -> None:
     assert "running" == served.status(served.socket)["phase"]
 
 
-def test_S07_the_admin_port_serves_only_its_own_paths(served: Administered) -> None:
+def test_S07_the_admin_port_serves_only_its_own_paths(served: AdminSubject) -> None:
     """
     It serves a few paths by GET and HEAD, but no changes, no configuration and no replicas.
     """
@@ -152,7 +152,7 @@ def test_S07_the_admin_port_serves_only_its_own_paths(served: Administered) -> N
     assert [] == [key for key in served.replicas[0].requests if "status" in key]
 
 
-def test_S07_the_readers_socket_is_read_only(served: Administered) -> None:
+def test_S07_the_readers_socket_is_read_only(served: AdminSubject) -> None:
     """
     The readers' socket itself accepts no changes, whatever nginx passes on.
     """
@@ -170,7 +170,7 @@ def test_S07_the_admin_port_is_never_an_endpoint(nomad: FakeNomad) -> None:
     Registered under the service's name it would be reachable on the public port: it is skipped, at
     every local address, and counted in the log.
     """
-    with Administered(nomad, LISTEN_ADDRESS=None) as subject:
+    with AdminSubject(nomad, LISTEN_ADDRESS=None) as subject:
         subject.offer(
             ("127.0.0.1", subject.admin_port),
             ("127.9.9.9", subject.admin_port),
@@ -186,7 +186,7 @@ def test_S10_files_sockets_and_folders_have_their_modes(*, pid1: bool) -> None:
     Rendered files 0640, the record and the operator's socket 0600, the readers' socket only for
     nginx's group, folders 0700, or 0711 as root, where nginx's workers have another user.
     """
-    with administered("one", ACCESS_LOG="json", pid1=pid1) as subject:
+    with running_with_admin("one", ACCESS_LOG="json", pid1=pid1) as subject:
         eventually(lambda: subject.state)
         modes = {
             str(path.relative_to(subject.home)): stat.S_IMODE(path.lstat().st_mode)
@@ -215,7 +215,7 @@ def test_fifty_silent_connections_do_not_delay_the_shutdown() -> None:
     With fifty silent connections to each socket and port at the deadline, nginx receives QUIT
     within 50 ms of it, and the exit code is 0 once nginx has timed them out (10 s).
     """
-    with administered("one", TTL="4s") as subject, ExitStack() as stack:
+    with running_with_admin("one", TTL="4s") as subject, ExitStack() as stack:
         readers = subject.home / "run" / "readers.sock"
         for where in (subject.socket, readers, subject.admin_port, subject.port):
             for _ in range(50):

@@ -84,11 +84,11 @@ def assert_change_fails(
     before = read()
     subject.offer(two)
     eventually(
-        lambda: len(subject.logged("reload.failed")) >= 2 or not subject.running,
+        lambda: len(subject.log_lines("reload.failed")) >= 2 or not subject.running,
         what="a second attempt",
     )
     assert subject.running
-    for line in subject.logged("reload.failed"):
+    for line in subject.log_lines("reload.failed"):
         assert reason in line["reason"]
         assert 1 == line["endpoints_kept"]
     assert before == read()
@@ -169,7 +169,7 @@ def test_F05_a_removed_folder(supervise: Supervise, nomad: FakeNomad, replicas: 
 
     subject.offer(two)
     eventually(lambda: "two" == subject.get().text, 10)
-    eventually(lambda: subject.logged("reload.applied")[-1]["endpoints"] == 1, 1)
+    eventually(lambda: subject.log_lines("reload.applied")[-1]["endpoints"] == 1, 1)
     subject.wait_for_log("nginx.died", 20)  # its socket was in the folder: it must be restarted
     eventually(lambda: "two" == subject.get().text and live_files(subject), 10)
     assert 0 == stop(subject)

@@ -61,10 +61,10 @@ def test_E01_a_service_without_instances_answers_503(
     """
     subject = supervise(pid1=False)
     first = subject.ready()
-    began = subject.run.journal.times[0]
+    began = subject.run.output.times[0]
     ready = subject.wait_for_log("nginx.ready")
     assert ready["since_start"] < 1
-    assert subject.run.journal.times[subject.logs.index(ready)] - began < 2
+    assert subject.run.output.times[subject.logs.index(ready)] - began < 2
     assert (503, "1") == (first.status, first.headers["Retry-After"])
     assert "starting" == json.loads(first.text)["state"]
     assert 503 == subject.get("/-/ready").status
@@ -103,7 +103,7 @@ def test_E02_a_service_that_became_empty_answers_503(
         refusal = subject.ready(5, status=503)
         emptied = time.monotonic()
         line = subject.wait_for_log("discovery.empty_unconfirmed")
-        first_empty = subject.run.journal.times[subject.logs.index(line)]
+        first_empty = subject.run.output.times[subject.logs.index(line)]
         assert 1.0 <= emptied - first_empty < 2.5
         assert "index" not in server.requests[queries].query
         assert server.requests[queries].at - first_empty >= 0.95
@@ -125,12 +125,12 @@ def test_E02_a_momentarily_empty_service_is_no_change(
     for times in (1, 2):
         queries = len(nomad.requests)
         nomad.fault(body("[]"), times=1)  # the next response, a second later, is correct
-        eventually(lambda n=times: len(subject.logged("discovery.empty_unconfirmed")) == n)
+        eventually(lambda n=times: len(subject.log_lines("discovery.empty_unconfirmed")) == n)
         assert "one" == subject.get().text
         eventually(lambda n=queries: len(nomad.requests) >= n + 2 and nomad.blocked, 5)
     assert before == live_files(subject)
     assert workers == subject.nginx_workers()
-    assert 1 == len(subject.logged("reload.applied"))
+    assert 1 == len(subject.log_lines("reload.applied"))
 
 
 def test_E03_duplicates_are_one_endpoint(
@@ -187,10 +187,10 @@ def test_E06_any_number_of_endpoints_is_applied_within_two_seconds(
     many = [(f"127.{n // 65025 + 1}.{n // 255 % 255}.{n % 255 + 1}", 9000) for n in range(number)]
     assert number == len(set(many))
     subject.offer(*many)
-    eventually(lambda: len(subject.logged("reload.applied")) == 2)
-    line = subject.logged("reload.applied", endpoints=number, mode="serve")[-1]
+    eventually(lambda: len(subject.log_lines("reload.applied")) == 2)
+    line = subject.log_lines("reload.applied", endpoints=number, mode="serve")[-1]
     changed = subject.wait_for_log("endpoints.changed", added=number, removed=1)
-    times, logs = subject.run.journal.times, subject.logs
+    times, logs = subject.run.output.times, subject.logs
     assert times[logs.index(line)] - times[logs.index(changed)] < 2
     assert line["duration"] < 2
     assert {f"{address}:{port}" for address, port in many} == set(servers(subject))

@@ -7,7 +7,7 @@ import pytest
 from tests.support.client import get
 from tests.support.fake_nginx import FakeNginx
 from tests.support.fake_nomad import FakeNomad
-from tests.support.live_files import FileWatcher, all_workers, live_files, live_folder
+from tests.support.live_files import FileWatch, all_workers, live_files, live_folder
 from tests.support.nginxes import BOTH
 from tests.support.replica import Replica
 from tests.support.supervised import Supervised
@@ -52,12 +52,12 @@ def test_F01_a_refused_configuration_leaves_the_last_good_files(
     subject.wait_for_log("reload.applied", mode="serve")
     before, workers = live_files(subject), all_workers(subject)
     path = subject.write_in("conf.d", "mine.conf", "")
-    with FileWatcher(live_folder(subject) / "upstream.conf", b"}\n") as watch:
+    with FileWatch(live_folder(subject) / "upstream.conf", b"}\n") as watch:
         for attempt, text in enumerate(BROKEN.values(), 1):
             path.write_text(text)
             subject.signal(signal.SIGHUP)
-            eventually(lambda n=attempt: len(subject.logged("reload.failed")) >= n, 5)
-        for line in subject.logged("reload.failed"):
+            eventually(lambda n=attempt: len(subject.log_lines("reload.failed")) >= n, 5)
+        for line in subject.log_lines("reload.failed"):
             assert "mine.conf" in line["reason"] or "service" in line["reason"], line
         assert before == live_files(subject)
         assert workers == subject.nginx_workers()
@@ -68,7 +68,7 @@ def test_F01_a_refused_configuration_leaves_the_last_good_files(
         path.write_text("# corrected\n")
         subject.signal(signal.SIGHUP)
         eventually(lambda: b"# corrected\n" == live_files(subject).get("conf.d/mine.conf"))
-    assert [] == watch.odd
+    assert [] == watch.truncated
     assert watch.reads > 20
 
 
@@ -103,7 +103,7 @@ def test_F02_a_port_in_use_fails_the_verification_of_the_generation(
     (one,) = replicas("one")
     subject = started(supervise, one, NGINX_BINARY=nginx)
     subject.wait_for_log("reload.applied", mode="serve")
-    before, applied = live_files(subject), len(subject.logged("reload.applied"))
+    before, applied = live_files(subject), len(subject.log_lines("reload.applied"))
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
         subject.write_in(
@@ -111,18 +111,18 @@ def test_F02_a_port_in_use_fails_the_verification_of_the_generation(
         )
         with (
             Traffic(subject.port, every=0.02) as traffic,
-            FileWatcher(live_folder(subject) / "nginx.conf", b"}\n") as watch,
+            FileWatch(live_folder(subject) / "nginx.conf", b"}\n") as watch,
         ):
             subject.signal(signal.SIGHUP)
             line = subject.wait_for_log("reload.failed", 12)
             assert "did not respond" in line["reason"]
             eventually(lambda: before == live_files(subject), 2)
-            assert subject.logged("nginx.output", level="error"), "nginx's own reason is logged"
+            assert subject.log_lines("nginx.output", level="error"), "nginx's own reason is logged"
     assert [] == traffic.failures
-    assert [] == watch.odd
+    assert [] == watch.truncated
 
     eventually(lambda: 204 == get(port).status, 15)
-    eventually(lambda: len(subject.logged("reload.applied")) > applied, 5)
+    eventually(lambda: len(subject.log_lines("reload.applied")) > applied, 5)
     assert "conf.d/mine.conf" in live_files(subject)
 
 
@@ -136,12 +136,12 @@ def test_F03_a_hanging_nginx_t_is_killed(
     one, two = replicas("one", "two")
     subject = started(supervise, one, NGINX_BINARY=str(fake_nginx), START_TIMEOUT="2s")
     before = live_files(subject)
-    fake_nginx.now(check="hang")
+    fake_nginx.set(check="hang")
     subject.offer(two)
     eventually(lambda: running_checks(subject), 5, what="a hanging nginx -t")
     line = subject.wait_for_log("reload.failed", 6)
     assert "nginx -t did not exit within 2s" == line["reason"]
-    fake_nginx.now(check="real")
+    fake_nginx.set(check="real")
     assert before == live_files(subject)
     eventually(lambda: not running_checks(subject), 1, what="no nginx -t left")
 
@@ -180,8 +180,8 @@ def test_F04_the_same_endpoints_in_another_order_are_no_change(
     assert stamps == change_times(subject)
     assert before == live_files(subject)
     assert workers == subject.nginx_workers()
-    assert 1 == len(subject.logged("reload.applied"))
-    assert [] == subject.logged("reload.unchanged")
+    assert 1 == len(subject.log_lines("reload.applied"))
+    assert [] == subject.log_lines("reload.unchanged")
 
 
 def change_times(subject: Supervised) -> dict[str, int]:

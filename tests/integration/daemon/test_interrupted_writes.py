@@ -8,7 +8,7 @@ import pytest
 
 from supervisor.system.state_file import read_record, save_record
 from tests.support.checkout import CHECKOUT
-from tests.support.interrupted import NEW, OLD, bundles, configs, plan
+from tests.support.killed_writes import NEW, OLD, bundles, configs, plan
 from tests.support.replica import Replica
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
@@ -18,7 +18,7 @@ def interrupted_folders(kind: str, folder: Path) -> list[Path]:
     """
     Return the folders that a kill at each step left, in the order of the steps.
     """
-    command = [sys.executable, "-m", "tests.support.interrupted", kind, str(folder)]
+    command = [sys.executable, "-m", "tests.support.killed_writes", kind, str(folder)]
     subprocess.run(command, cwd=CHECKOUT, check=True, timeout=60)
     return sorted(folder.iterdir())
 

@@ -56,8 +56,8 @@ def test_S03_another_job_of_the_same_name_gets_nothing(
 
     nomad.rows("web", [foreign])
     assert "no_endpoints" in subject.ready(status=503).text
-    assert [] == subject.logged("discovery.failed")
-    assert [] == subject.logged("service.multiple_jobs")
+    assert [] == subject.log_lines("discovery.failed")
+    assert [] == subject.log_lines("service.multiple_jobs")
     assert 0 == len(theirs.seen)
 
 
@@ -77,7 +77,7 @@ def test_S03_by_default_all_jobs_are_served_and_one_warning_is_logged(
     nomad.rows("web", [*rows, row("web", *three.endpoint, job="c")])
     subject.wait_for_log("endpoints.changed", endpoints=3)
     eventually(lambda: "three" == subject.get().text)
-    assert 1 == len(subject.logged("service.multiple_jobs"))
+    assert 1 == len(subject.log_lines("service.multiple_jobs"))
 
 
 def test_only_instances_with_all_the_tags_are_served(
@@ -165,7 +165,7 @@ def test_E12_the_balancer_alone_is_no_endpoint(supervise: Supervise, nomad: Fake
     with subject:
         subject.wait_for_log("reload.applied", mode="no_endpoints")
         eventually(lambda: "no_endpoints" in subject.get().text)
-        assert [] == subject.logged("discovery.failed")
+        assert [] == subject.log_lines("discovery.failed")
 
 
 @pytest.mark.parametrize("source", ["ENDPOINTS", "ENDPOINTS_FILE"])

@@ -37,7 +37,7 @@ def test_clients_receive_only_responses_of_replicas_and_starting(
             timeline = run_scenario(processes, FLAPS, LOAD, serve=1.0)
     seen = classify(client, timeline, READY_WITHIN)
 
-    assert set(seen) <= {"served", "starting", "in flight"}, (seen, subject.said)
+    assert set(seen) <= {"served", "starting", "in flight"}, (seen, subject.recent_output)
     assert seen["served"] > 10 * FLAPS
     assert seen["starting"]
     assert seen["in flight"] <= FLAPS

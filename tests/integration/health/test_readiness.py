@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.client import connect
 from tests.support.fake_nomad import FakeNomad
-from tests.support.hold import Hold
+from tests.support.held_connection import HeldConnection
 from tests.support.listening import Listener
 from tests.support.replica import Replica
 from tests.support.supervised import Supervised
@@ -105,7 +105,7 @@ def test_a_crashed_endpoint_is_removed_although_it_is_listed(
         two.stop()
         subject.wait_for_log("reload.applied", endpoints=1)
         two.start()
-        eventually(lambda: len(subject.logged("reload.applied", endpoints=2)) == 2)
+        eventually(lambda: len(subject.log_lines("reload.applied", endpoints=2)) == 2)
 
     assert [] == gets.failures
     assert len(posts.failures) <= 1  # one may have been in flight at the crash
@@ -186,11 +186,11 @@ def test_a_busy_replica_is_not_removed(supervise: Supervise) -> None:
         subject.wait_for_log("reload.applied", endpoints=2)
         busy.append(True)
         subject.wait_for_log("reload.applied", endpoints=1)
-        eventually(lambda: subject.logged("health.changed", slow=2))
+        eventually(lambda: subject.log_lines("health.changed", slow=2))
         assert 200 == subject.get().status
-        assert not subject.logged("reload.applied", endpoints=0, mode="unhealthy")
+        assert not subject.log_lines("reload.applied", endpoints=0, mode="unhealthy")
         busy.clear()
-        eventually(lambda: len(subject.logged("reload.applied", endpoints=2)) == 2)
+        eventually(lambda: len(subject.log_lines("reload.applied", endpoints=2)) == 2)
 
 
 @pytest.mark.parametrize("fail_open", ["true", "false"])
@@ -338,7 +338,7 @@ def test_an_open_request_continues_after_its_replica_is_removed(
     one, two = replicas("one", "two")
     subject = start(supervise, one)
     subject.ready(status=200)
-    with Hold.slow(subject.port, 1.5) as hold:
+    with HeldConnection.slow(subject.port, 1.5) as hold:
         eventually(lambda: one.requests["GET /slow"])
         subject.offer(two)
         eventually(lambda: subject.get().text == "two")

@@ -12,12 +12,12 @@ from typing import Literal
 
 import pytest
 
-from tests.support.client import asking, connect, read_answer
+from tests.support.access_log import JSON, access_lines, start_with_access_log
+from tests.support.client import connect, read_answer, request_bytes
 from tests.support.fake_nomad import FakeNomad
 from tests.support.nginxes import BOTH, current
 from tests.support.reloading import reload
 from tests.support.replica import Replica
-from tests.support.requests_told import JSON, lines, started
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
 
@@ -37,8 +37,8 @@ def test_each_request_is_logged_with_all_fields(
     request ID that the replica received.
     """
     (one,) = replicas("one")
-    subject = started(supervise, nginx, one)
-    request = asking(
+    subject = start_with_access_log(supervise, nginx, one)
+    request = request_bytes(
         "/headers?a=%22b", "POST", b"x" * 1000, {"Host": "shop.example", "User-Agent": "curl/8"}
     )
     began = time.time()
@@ -47,8 +47,8 @@ def test_each_request_is_logged_with_all_fields(
         received = 0
         while data := client.recv(65536):
             received += len(data)
-    eventually(lambda: lines(subject, "/headers?a=%22b"), 4)
-    (line,) = lines(subject, "/headers?a=%22b")
+    eventually(lambda: access_lines(subject, "/headers?a=%22b"), 4)
+    (line,) = access_lines(subject, "/headers?a=%22b")
 
     moment = datetime.fromisoformat(line.pop("time")).timestamp()
     assert began - 0.01 < moment < time.time()
@@ -80,15 +80,15 @@ def test_the_last_requests_before_the_exit_are_logged(
     After a stop with 50 completed requests and one in progress, each is logged once, before the
     last line.
     """
-    subject = started(supervise, nginx, *replicas("one"))
+    subject = start_with_access_log(supervise, nginx, *replicas("one"))
     with connect(subject.port) as slow:
-        slow.sendall(asking("/slow?seconds=0.5"))
+        slow.sendall(request_bytes("/slow?seconds=0.5"))
         for n in range(50):
             subject.get(f"/n{n}")
         subject.signal(signal.SIGTERM)
         assert 200 == read_answer(slow).status
     assert 0 == subject.wait()
-    uris = [line["uri"] for line in subject.logged("request")]
+    uris = [line["uri"] for line in subject.log_lines("request")]
     assert sorted([f"/n{n}" for n in range(50)]) == sorted(u for u in uris if u.startswith("/n"))
     assert 1 == uris.count("/slow?seconds=0.5")
     assert "ended" == subject.logs[-1]["event"]
@@ -100,14 +100,14 @@ def test_requests_are_logged_in_order(supervise: Supervise, replicas: Replicas) 
     The order holds for one connection.  Two workers may log concurrent requests out of order within
     the second for which they buffer lines, and each line has its time.
     """
-    subject = started(supervise, current(), *replicas("one"))
+    subject = start_with_access_log(supervise, current(), *replicas("one"))
     with connect(subject.port) as client:
         for n in range(300):
             client.sendall(b"GET /-/ready?%d HTTP/1.1\r\nHost: x\r\n\r\n" % n)
             while not client.recv(65536).endswith(b"ready\n"):
                 pass
-    eventually(lambda: lines(subject, "/-/ready?299"), 4)
-    logged = [line for line in subject.logged("request") if line["uri"].startswith("/-/ready?")]
+    eventually(lambda: access_lines(subject, "/-/ready?299"), 4)
+    logged = [line for line in subject.log_lines("request") if line["uri"].startswith("/-/ready?")]
     assert [f"/-/ready?{n}" for n in range(300)] == [line["uri"] for line in logged]
     assert sorted(line["time"] for line in logged) == [line["time"] for line in logged]
 
@@ -118,12 +118,12 @@ def test_a_deleted_file_loses_no_line(supervise: Supervise, replicas: Replicas, 
     Nginx continues to write to the deleted file; at a reload and at SIGUSR1 it creates a new one,
     which is then followed.
     """
-    subject = started(supervise, nginx, *replicas("one"))
+    subject = start_with_access_log(supervise, nginx, *replicas("one"))
     log = subject.home / "run" / "access.log"
 
     def is_logged_once(uri: str) -> None:
         assert 200 == subject.get(uri).status
-        eventually(lambda: 1 == len(lines(subject, uri)), 4, what=uri)
+        eventually(lambda: 1 == len(access_lines(subject, uri)), 4, what=uri)
 
     is_logged_once("/before")
     log.unlink()
@@ -157,7 +157,7 @@ def test_the_file_of_an_earlier_run_is_removed(
         log.symlink_to(victim)
         subject.start().ready(status=200)
         subject.get("/second-run")
-        eventually(lambda: lines(subject, "/second-run"), 4)
+        eventually(lambda: access_lines(subject, "/second-run"), 4)
         assert "precious\n" == victim.read_text()
 
 
@@ -168,9 +168,9 @@ def test_requests_are_logged_at_every_level(
     """
     LOG_LEVEL does not apply to the access log.
     """
-    subject = started(supervise, "nginx", *replicas("one"), LOG_LEVEL=level)
-    eventually(lambda: lines(subject, "/"), 4)
-    assert [] == subject.logged("supervisor.started")
+    subject = start_with_access_log(supervise, "nginx", *replicas("one"), LOG_LEVEL=level)
+    eventually(lambda: access_lines(subject, "/"), 4)
+    assert [] == subject.log_lines("supervisor.started")
 
 
 def test_the_console_format_has_the_same_fields(supervise: Supervise, replicas: Replicas) -> None:
@@ -218,10 +218,10 @@ def test_an_operators_own_log_is_written(
         subject.get("/theirs")
         eventually(lambda: '"GET /theirs HTTP/1.1" 200' in own.read_text())
         if ours == "json" and folder == "conf.d":
-            eventually(lambda: lines(subject, "/theirs"), 4)
+            eventually(lambda: access_lines(subject, "/theirs"), 4)
         subject.signal(signal.SIGTERM)
         assert 0 == subject.wait()
-        assert (ours == "json" and folder == "conf.d") == bool(lines(subject, "/theirs"))
+        assert (ours == "json" and folder == "conf.d") == bool(access_lines(subject, "/theirs"))
     finally:
         subject.close()
 
@@ -233,9 +233,9 @@ def test_without_an_access_log_no_file_is_written(
     """
     The access log is off by default.
     """
-    subject = started(supervise, nginx, *replicas("one"), ACCESS_LOG=None)
+    subject = start_with_access_log(supervise, nginx, *replicas("one"), ACCESS_LOG=None)
     subject.get("/unlogged")
     assert not (subject.home / "run" / "access.log").exists()
     subject.signal(signal.SIGTERM)
     assert 0 == subject.wait()
-    assert [] == subject.logged("request")
+    assert [] == subject.log_lines("request")

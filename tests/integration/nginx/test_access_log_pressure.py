@@ -10,12 +10,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.access_log import access_lines, start_with_access_log
 from tests.support.fake_nomad import FakeNomad
 from tests.support.namespaces import why_no_unshare
 from tests.support.nginxes import BOTH, current
-from tests.support.pipelined import ask_often
+from tests.support.pipelining import send_pipelined
 from tests.support.replica import Replica
-from tests.support.requests_told import lines, started
 from tests.support.subjects import Ours
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
@@ -35,15 +35,15 @@ def test_a_stopped_supervisor_delays_no_request(
     With a full pipe nginx would stall after 880 requests.  With the supervisor stopped 6,000 are
     answered, and they are logged when it continues.
     """
-    subject = started(supervise, nginx, *replicas("one"))
+    subject = start_with_access_log(supervise, nginx, *replicas("one"))
     subject.signal(signal.SIGSTOP)
     try:
-        assert ask_often(subject.port, 6000) < 3
+        assert send_pipelined(subject.port, 6000) < 3
         assert "one" == subject.get().text
     finally:
         subject.signal(signal.SIGCONT)
-    eventually(lambda: len(lines(subject, "/-/ready")) >= 6000, 10)
-    assert [] == subject.logged("log.dropped")
+    eventually(lambda: len(access_lines(subject, "/-/ready")) >= 6000, 10)
+    assert [] == subject.log_lines("log.dropped")
 
 
 @nginxes
@@ -55,8 +55,8 @@ def test_a_stalled_stdout_delays_no_request(
     exit is on time, and dropped lines are counted.
     """
     one, two = replicas("one", "two")
-    subject = started(supervise, nginx, one, stdout="unread")
-    assert ask_often(subject.port, 6000) < 3
+    subject = start_with_access_log(supervise, nginx, one, stdout="unread")
+    assert send_pipelined(subject.port, 6000) < 3
     subject.offer(two)
     eventually(lambda: subject.get().text == "two")
     log = subject.home / "run" / "access.log"
@@ -74,18 +74,18 @@ def test_file_and_memory_do_not_grow(
     Over tens of thousands of requests bytes that were read are released, since the disk is usually
     memory, and each request is logged.
     """
-    subject = started(supervise, nginx, *replicas("one"))
+    subject = start_with_access_log(supervise, nginx, *replicas("one"))
     log = subject.home / "run" / "access.log"
     process = psutil.Process(subject.pid)
-    ask_often(subject.port, 2000)
-    eventually(lambda: len(lines(subject, "/-/ready")) >= 2000, 10)
+    send_pipelined(subject.port, 2000)
+    eventually(lambda: len(access_lines(subject, "/-/ready")) >= 2000, 10)
     before, max_used = process.memory_info().rss, 0
     batches = 24 if nginx == current() else 9  # an older nginx takes a connection for each
     for _ in range(batches):
-        ask_often(subject.port, 2000)
+        send_pipelined(subject.port, 2000)
         max_used = max(max_used, log.stat().st_blocks * 512)
     total = 2000 * (batches + 1)
-    eventually(lambda: len(lines(subject, "/-/ready")) >= total, 20)
+    eventually(lambda: len(access_lines(subject, "/-/ready")) >= total, 20)
     eventually(lambda: log.stat().st_blocks * 512 <= 8192)
     grown = process.memory_info().rss - before
     with capsys.disabled():
@@ -94,7 +94,7 @@ def test_file_and_memory_do_not_grow(
     assert log.stat().st_size > total * 200
     assert max_used < 34 << 20  # the limit of unread bytes, and one second of nginx's buffers
     assert grown < 6 << 20
-    assert [] == [*subject.logged("log.dropped"), *subject.logged("access.unreadable")]
+    assert [] == [*subject.log_lines("log.dropped"), *subject.log_lines("access.unreadable")]
 
 
 def with_file_system(kind: str, options: str) -> tuple[str, ...]:
@@ -121,14 +121,14 @@ def test_without_hole_punching_the_file_is_truncated(
     On a file system without holes the file is truncated whenever all of it was read.
     """
     command = with_file_system("ramfs", "mode=711")
-    subject = started(
+    subject = start_with_access_log(
         supervise, nginx, *replicas("one"), pid1=True, subject=Ours(nomad, command=command)
     )
     for _ in range(5):
-        ask_often(subject.port, 2000)
-    eventually(lambda: len(lines(subject, "/-/ready")) >= 10_000, 20)
+        send_pipelined(subject.port, 2000)
+    eventually(lambda: len(access_lines(subject, "/-/ready")) >= 10_000, 20)
     eventually(lambda: 0 == log_inside(subject).stat().st_size)
-    assert 10_000 == len(lines(subject, "/-/ready"))
+    assert 10_000 == len(access_lines(subject, "/-/ready"))
 
 
 @nginxes
@@ -140,20 +140,20 @@ def test_a_full_disk_loses_lines_but_no_requests(
     Requests are still answered, and they are logged again when the disk has space.
     """
     command = with_file_system("tmpfs", "size=1m,mode=711")
-    subject = started(
+    subject = start_with_access_log(
         supervise, nginx, *replicas("one"), pid1=True, subject=Ours(nomad, command=command)
     )
     filler = log_inside(subject).with_name("filler")
     subject.run_inside(f"dd if=/dev/zero of={subject.home}/run/filler bs=4k || true")
     assert filler.stat().st_size > 500_000
-    assert ask_often(subject.port, 3000) < 3
+    assert send_pipelined(subject.port, 3000) < 3
     assert "one" == subject.get("/full").text
     subject.run_inside(f"rm {subject.home}/run/filler")
 
     def is_logged_again() -> bool:
         subject.get("/again")
-        return bool(lines(subject, "/again"))
+        return bool(access_lines(subject, "/again"))
 
     eventually(is_logged_again, 10, 0.2)
-    assert len(lines(subject, "/-/ready")) < 3000
+    assert len(access_lines(subject, "/-/ready")) < 3000
     assert [] == subject.other_lines

@@ -14,9 +14,9 @@ from http.cookies import SimpleCookie
 import pytest
 
 from tests.support.checkout import CHECKOUT
-from tests.support.client import Answer, asking, get, read_answer
+from tests.support.client import Answer, get, read_answer, request_bytes
 from tests.support.nginxes import BOTH, current
-from tests.support.reloading import BRISK, reload, settled
+from tests.support.reloading import FAST_RELOADS, reload, wait_for_reloads
 from tests.support.replica import Replica
 from tests.support.supervised import Supervised
 
@@ -41,7 +41,7 @@ def from_address(port: int, source: str) -> Answer:
     Send a request from another local address.
     """
     with socket.create_connection(("127.0.0.1", port), 5, (source, 0)) as connection:
-        connection.sendall(asking("/"))
+        connection.sendall(request_bytes("/"))
         return read_answer(connection)
 
 
@@ -49,7 +49,7 @@ def started(supervise: Supervise, nginx: str, served: list[Replica], **options: 
     """
     Return the program when it serves all these replicas.
     """
-    subject = supervise(pid1=False, NGINX_BINARY=nginx, **BRISK, **options)
+    subject = supervise(pid1=False, NGINX_BINARY=nginx, **FAST_RELOADS, **options)
     subject.offer(*served)
     subject.wait_for_log("reload.applied", mode="serve", endpoints=len(served))
     return subject
@@ -59,9 +59,9 @@ def register(subject: Supervised, *listed: Replica) -> None:
     """
     Register exactly these replicas and wait until all workers have them.
     """
-    applied, old = len(subject.logged("reload.applied")), {*subject.nginx_workers()}
+    applied, old = len(subject.log_lines("reload.applied")), {*subject.nginx_workers()}
     subject.offer(*listed)
-    settled(subject, applied + 1, old)
+    wait_for_reloads(subject, applied + 1, old)
 
 
 @nginxes

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from supervisor.core.config.load import read
 from supervisor.core.model import Endpoint, Mode, Plan, ServerOptions
 from supervisor.nginx.render import unsupported
+from tests.support.conf_allowlist import unexpected_directives
 from tests.support.conf_lint import FORBIDDEN, complaints, directives
-from tests.support.conf_words import strangers
 from tests.support.nginxes import BOTH
 from tests.support.rendered import (
+    check_error,
     has_stub_status,
-    objection,
     rendered,
     version_of,
     written,
@@ -114,7 +114,7 @@ def test_F12_no_forbidden_directive_is_used(
         files = rendered(environ, version, plan, stub_status=stub_status).files
         found = directives(files, Path(name))
     assert [] == complaints(found)
-    assert [] == strangers(found, "/run/ax")
+    assert [] == unexpected_directives(found, "/run/ax")
     assert {"error", "timeout"} == {
         word
         for each in found
@@ -224,7 +224,7 @@ def test_F12_nginx_accepts_the_rendered_files(
         str(tmp_path),
         stub_status=has_stub_status(nginx),
     )
-    assert not objection(nginx, written(config.files, tmp_path))
+    assert not check_error(nginx, written(config.files, tmp_path))
 
 
 @pytest.mark.parametrize("nginx", BOTH)
@@ -245,10 +245,10 @@ def test_F12_nginx_accepts_any_settings(nginx: str, environ: dict[str, str], pla
         environ["STICKY"] = "off"
     with tempfile.TemporaryDirectory() as name:
         config = rendered(environ, version, plan, name)
-        assert not objection(nginx, written(config.files, Path(name)))
+        assert not check_error(nginx, written(config.files, Path(name)))
         found = directives(config.files, Path(name))
     assert [] == complaints(found)
-    assert [] == strangers(found, name)
+    assert [] == unexpected_directives(found, name)
 
 
 @pytest.mark.parametrize("nginx", BOTH)
@@ -260,13 +260,13 @@ def test_F12_a_thousand_proxies_are_accepted(tmp_path: Path, nginx: str) -> None
     networks += ["0.0.0.0/0", "::/0", "2001:db8::/32", "2001:db8::/33"]
     environ = {"TRUSTED_PROXIES": ",".join(networks * 2), "LISTEN_PORT": str(free_port())}
     config = rendered(environ, version_of(nginx), Plan(TWO, Mode.SERVE), str(tmp_path))
-    assert not objection(nginx, written(config.files, tmp_path))
+    assert not check_error(nginx, written(config.files, tmp_path))
     found = directives(config.files, tmp_path)
     proxies = [
         each for each in found if (each.name, each.around) == ("set_real_ip_from", ("http",))
     ]
     assert 1004 == len(proxies)
-    assert [] == strangers(found, str(tmp_path))
+    assert [] == unexpected_directives(found, str(tmp_path))
 
 
 @pytest.mark.parametrize("nginx", BOTH)
@@ -288,7 +288,7 @@ def test_E13_nginx_accepts_any_server_options(nginx: str, plan: Plan, method: st
         with tempfile.TemporaryDirectory() as name:
             port = {"LISTEN_PORT": str(free_port()), "STICKY": sticky}
             config = rendered({**method_settings(each)[0], **port}, version_of(nginx), plan, name)
-            assert not objection(nginx, written(config.files, Path(name)))
+            assert not check_error(nginx, written(config.files, Path(name)))
 
 
 @pytest.mark.parametrize("nginx", BOTH)
@@ -304,5 +304,5 @@ def test_a_folder_may_have_any_name(tmp_path: Path, nginx: str, folder_name: str
     plan = Plan((), Mode.STARTING)
     environ = {"LISTEN_PORT": str(free_port()), "ADMIN_PORT": str(free_port())}
     config = rendered(environ, version_of(nginx), plan, str(folder))
-    assert not objection(nginx, written(config.files, folder))
+    assert not check_error(nginx, written(config.files, folder))
     assert (folder / "temp" / "body").is_dir()

@@ -83,13 +83,13 @@ def test_F09_damaged_live_files_are_restored_at_sighup(
         damage(conf)
         subject.signal(signal.SIGHUP)
         eventually(
-            lambda n=times: len(subject.logged("config.restored")) == n, what=damage.__name__
+            lambda n=times: len(subject.log_lines("config.restored")) == n, what=damage.__name__
         )
         assert conf.is_symlink(), damage.__name__
         assert before == live_files(subject), damage.__name__
     assert workers == subject.nginx_workers()
     assert [] == subject.draining_workers()
-    assert 1 == len(subject.logged("reload.applied"))
+    assert 1 == len(subject.log_lines("reload.applied"))
     assert "one" == subject.get().text
 
 
@@ -110,7 +110,7 @@ def test_F09_a_change_of_endpoints_repairs_damaged_files(
     damage(subject.home / "run" / "conf")
     subject.offer(two)
     eventually(lambda: "two" == subject.get().text)
-    assert [] == subject.logged("reload.failed")
+    assert [] == subject.log_lines("reload.failed")
     assert b"127.0.0.1:%d max_fails" % two.port in live_files(subject)["upstream.conf"]
 
 

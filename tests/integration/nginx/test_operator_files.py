@@ -15,7 +15,7 @@ import pytest
 from tests.support.checkout import CHECKOUT
 from tests.support.live_files import live_files
 from tests.support.nginxes import BOTH
-from tests.support.reloading import BRISK, settled
+from tests.support.reloading import FAST_RELOADS, wait_for_reloads
 from tests.support.replica import Replica
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually, free_port
@@ -85,7 +85,7 @@ def test_a_broken_file_never_replaces_a_good_one(
     file stay live until it is repaired.
     """
     one, two = replicas("one", "two")
-    subject = supervise(pid1=False, NGINX_BINARY=nginx, **BRISK)
+    subject = supervise(pid1=False, NGINX_BINARY=nginx, **FAST_RELOADS)
     subject.offer(one)
     subject.ready(status=200)
     subject.wait_for_log("reload.applied", mode="serve")
@@ -97,7 +97,7 @@ def test_a_broken_file_never_replaces_a_good_one(
     subject.signal(signal.SIGHUP)
     name = f"{folder}/mine.conf"
     eventually(lambda: good[folder].encode() == live_files(subject).get(name))
-    eventually(lambda: 2 == len(subject.logged("reload.applied")))
+    eventually(lambda: 2 == len(subject.log_lines("reload.applied")))
 
     subject.write_in(folder, "mine.conf", "}\nno_such_directive on;\n")
     subject.signal(signal.SIGHUP)
@@ -128,7 +128,7 @@ def test_a_removed_file_is_dropped_at_sighup(
     A file renamed to another suffix is dropped as well, and a new file is added.
     """
     (one,) = replicas("one")
-    subject = supervise(pid1=False, NGINX_BINARY=nginx, **BRISK)
+    subject = supervise(pid1=False, NGINX_BINARY=nginx, **FAST_RELOADS)
     first = subject.write_in("server.d", "first.conf", "add_header X-First 1 always;\n")
     second = subject.write_in("server.d", "second.conf", "add_header X-Second 1 always;\n")
     subject.offer(one)
@@ -137,11 +137,11 @@ def test_a_removed_file_is_dropped_at_sighup(
     subject.signal(signal.SIGHUP)
     eventually(lambda: {"X-First", "X-Second"} <= {*subject.get().headers})
 
-    applied, old = len(subject.logged("reload.applied")), {*subject.nginx_workers()}
+    applied, old = len(subject.log_lines("reload.applied")), {*subject.nginx_workers()}
     first.unlink()
     second.rename(second.with_suffix(".conf.off"))
     subject.write_in("server.d", "third.conf", "add_header X-Third 1 always;\n")
     subject.signal(signal.SIGHUP)
-    settled(subject, applied + 1, old)
+    wait_for_reloads(subject, applied + 1, old)
     assert "X-Third" in subject.get().headers
     assert not {"X-First", "X-Second"} & {*subject.get().headers}

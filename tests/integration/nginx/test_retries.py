@@ -14,7 +14,7 @@ import pytest
 
 from supervisor.core.model import Endpoint, Mode, Plan
 from tests.support.client import get
-from tests.support.mortal import Death, Mortal, full
+from tests.support.crashing_backend import CrashingBackend, CrashPoint, fill_accept_queue
 from tests.support.nginxes import BOTH
 from tests.support.rendered import running
 from tests.support.replica import Replica
@@ -83,7 +83,7 @@ def blackhole() -> Iterator[tuple[str, int]]:
     """
     with ExitStack() as stack:
         listening = stack.enter_context(socket())
-        for filler in full(listening):
+        for filler in fill_accept_queue(listening):
             stack.callback(filler.close)
         yield listening.getsockname()
 
@@ -171,11 +171,11 @@ def test_E10_every_endpoint_gets_requests_after_reloads(
     subject.offer(*served)
     subject.wait_for_log("reload.applied", mode="serve", endpoints=4)
     answered: Counter[str] = Counter()
-    first = len(subject.logged("reload.applied"))
+    first = len(subject.log_lines("reload.applied"))
     for change in range(1, 16):
         old = {*subject.nginx_workers()}
         subject.offer(*served, *([visitor] if change % 2 else []))
-        eventually(lambda n=first + change: len(subject.logged("reload.applied")) == n)
+        eventually(lambda n=first + change: len(subject.log_lines("reload.applied")) == n)
         eventually(lambda gone=old: gone.isdisjoint(subject.nginx_workers()))
         answered.update(subject.get().text for _ in range(3))
     assert {"a", "b", "c", "d"} <= answered.keys(), answered
@@ -184,17 +184,17 @@ def test_E10_every_endpoint_gets_requests_after_reloads(
 
 @nginxes
 @bodies
-@pytest.mark.parametrize("death", Death)
+@pytest.mark.parametrize("crash_point", CrashPoint)
 @pytest.mark.parametrize("kept", [False, True])
 def test_E11_a_post_is_executed_at_most_once(
-    nginx: str, size: str, death: Death, *, kept: bool
+    nginx: str, size: str, crash_point: CrashPoint, *, kept: bool
 ) -> None:
     """
     In whatever way and moment the endpoint fails, on a new or a kept connection: no POST is sent to
     a second endpoint, although two others are available.
     """
     with ExitStack() as stack:
-        failing, *healthy = [stack.enter_context(Mortal()) for _ in range(3)]
+        failing, *healthy = [stack.enter_context(CrashingBackend()) for _ in range(3)]
         all_three = (failing, *healthy)
         plan = serving(*(each.endpoint for each in all_three))
         port = stack.enter_context(
@@ -202,7 +202,7 @@ def test_E11_a_post_is_executed_at_most_once(
         )
         if kept:
             assert {200} == {get(port, method="POST", body=b"warm").status for _ in range(9)}
-        failing.death = death
+        failing.crash_point = crash_point
         statuses = {}
         for n in range(12):
             body = b"post %d " % n * 20
@@ -215,7 +215,7 @@ def test_E11_a_post_is_executed_at_most_once(
     assert 1 == max(executed.values())
     assert all(1 == executed[body] for body, status in statuses.items() if status == 200)
     assert {200} <= {*statuses.values()} <= {200, 502}
-    if death is Death.NEVER:
+    if crash_point is CrashPoint.NEVER:
         assert [200] * 12 == [*statuses.values()]
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.support.fake_nomad import FakeNomad
 from tests.support.nginxes import BOTH, CURRENT
 from tests.support.nomad_registry import row
-from tests.support.reloading import BRISK
+from tests.support.reloading import FAST_RELOADS
 from tests.support.replica import Replica
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
@@ -60,7 +60,7 @@ def test_E13_tags_never_break_the_balancer(
 
     tagged((), ("lb.backup",))
     subject = supervise(
-        pid1=False, NGINX_BINARY=nginx, HEALTH_INTERVAL="200ms", **BRISK, **METHODS[method]
+        pid1=False, NGINX_BINARY=nginx, HEALTH_INTERVAL="200ms", **FAST_RELOADS, **METHODS[method]
     )
     subject.wait_for_log("reload.applied", mode="serve")
     eventually(lambda: {"one"} == answering())
@@ -69,7 +69,7 @@ def test_E13_tags_never_break_the_balancer(
         "they serve only while no other endpoint is ready"
     )
     assert (method not in SUPPORT_BACKUPS) == bool(
-        subject.logged("endpoints.warning", reason=warning)
+        subject.log_lines("endpoints.warning", reason=warning)
     )
 
     one.stop()
@@ -83,5 +83,5 @@ def test_E13_tags_never_break_the_balancer(
     tagged(("lb.drain", "lb.backup"), ("lb.drain",))
     subject.wait_for_log("endpoints.warning", level="warning", reason=IGNORED.format("drain"))
     eventually(served_by_all)
-    assert [] == subject.logged("reload.failed")
-    assert not [line for line in subject.logged("nginx.output") if "emerg" in str(line)]
+    assert [] == subject.log_lines("reload.failed")
+    assert not [line for line in subject.log_lines("nginx.output") if "emerg" in str(line)]

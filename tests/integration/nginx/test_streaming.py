@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from supervisor.core.model import Endpoint, Mode, Plan
-from tests.support.client import asking, connect, get, read_answer
-from tests.support.hold import Hold
+from tests.support.client import connect, get, read_answer, request_bytes
+from tests.support.held_connection import HeldConnection
 from tests.support.listening import Listener
 from tests.support.nginxes import BOTH
 from tests.support.rendered import running
@@ -106,7 +106,9 @@ def test_an_event_arrives_before_the_next_is_sent(
     with (
         backend(serve) as endpoint,
         running(nginx, plan(endpoint), {"MAX_BODY_SIZE": size}) as port,
-        Hold(port, asking("/", method, b"{}" if method == "POST" else b"")) as client,
+        HeldConnection(
+            port, request_bytes("/", method, b"{}" if method == "POST" else b"")
+        ) as client,
     ):
         for n in range(5):
             eventually(lambda n=n: b"data: %d\n" % n in client.received)
@@ -280,10 +282,10 @@ def test_a_websocket_carries_bytes_both_ways(nginx: str, word: str, replicas: Re
     WebSockets work without a setting, in every spelling of the protocol, and stay open.
     """
     (one,) = replicas("one")
-    head = asking(
+    head = request_bytes(
         "/ws", headers={"Connection": "Upgrade", "Upgrade": word, "Sec-WebSocket-Key": "x"}
     )
-    with running(nginx, plan(one.endpoint)) as port, Hold(port, head) as client:
+    with running(nginx, plan(one.endpoint)) as port, HeldConnection(port, head) as client:
         eventually(lambda: b"\r\n\r\n" in client.received)
         assert 101 == client.status
         assert "websocket" == one.seen[0].headers["Upgrade"]
@@ -309,7 +311,7 @@ def test_no_other_protocol_is_passed_on(nginx: str, upgrade: str, replicas: Repl
         "HTTP2-Settings": "AAMA",
     }
     with running(nginx, plan(one.endpoint)) as port, connect(port) as client:
-        client.sendall(asking("/", headers=headers))
+        client.sendall(request_bytes("/", headers=headers))
         assert 200 == read_answer(client).status
     (request,) = one.seen
     assert request.headers["Upgrade"] is None
@@ -328,7 +330,7 @@ def test_long_response_headers_pass(nginx: str) -> None:
             running(nginx, plan(endpoint)) as port,
             connect(port) as client,
         ):
-            client.sendall(asking("/"))
+            client.sendall(request_bytes("/"))
             received = b""
             while data := client.recv(65536):
                 received += data
@@ -357,7 +359,7 @@ def test_a_large_response_arrives_complete(nginx: str, *, chunked: bool) -> None
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
         client.settimeout(30)
         client.connect(("127.0.0.1", port))
-        client.sendall(asking("/"))
+        client.sendall(request_bytes("/"))
         assert body == read_answer(client).body
 
 
@@ -370,7 +372,9 @@ def test_expect_continue_is_answered_by_nginx(nginx: str, replicas: Replicas) ->
     (one,) = replicas("one")
     with running(nginx, plan(one.endpoint)) as port, connect(port) as client:
         body = b"x" * 5000
-        client.sendall(asking("/", "POST", body, {"Expect": "100-continue"}).removesuffix(body))
+        client.sendall(
+            request_bytes("/", "POST", body, {"Expect": "100-continue"}).removesuffix(body)
+        )
         assert client.recv(65536).startswith(b"HTTP/1.1 100 Continue\r\n\r\n")
         client.sendall(body)
         assert body == read_answer(client).body
@@ -388,7 +392,7 @@ def test_head_is_answered_without_a_body(nginx: str) -> None:
         running(nginx, plan(endpoint)) as port,
         connect(port) as client,
     ):
-        client.sendall(asking("/", "HEAD"))
+        client.sendall(request_bytes("/", "HEAD"))
         received = b""
         while data := client.recv(65536):
             received += data
@@ -416,9 +420,9 @@ def test_a_client_disconnect_closes_the_replica_connection(nginx: str, when: str
                 pass
         closed.set()
 
-    request = CHUNKED_POST + chunk(b"x") if when == "uploading" else asking("/")
+    request = CHUNKED_POST + chunk(b"x") if when == "uploading" else request_bytes("/")
     with backend(serve) as endpoint, running(nginx, plan(endpoint)) as port:
-        client = Hold(port, request)
+        client = HeldConnection(port, request)
         assert began.wait(5)
         if when == "streaming":
             eventually(lambda: b"\r\n\r\n" in client.received)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from supervisor.core.model import Endpoint, Mode, Plan, ServerOptions
-from tests.support.client import Answer, asking, connect, get, read_answer
+from tests.support.client import Answer, connect, get, read_answer, request_bytes
 from tests.support.listening import Listener
 from tests.support.nginxes import BOTH
 from tests.support.rendered import running
@@ -162,7 +162,7 @@ def test_a_kept_connection_survives_a_503(nginx: str) -> None:
     """
     The client can reuse the connection, because the body is read and discarded.
     """
-    request = asking("/", "POST", b"x" * 100_000, {"Connection": "keep-alive"})
+    request = request_bytes("/", "POST", b"x" * 100_000, {"Connection": "keep-alive"})
     with running(nginx, Plan((), Mode.STARTING)) as port, connect(port) as connection:
         connection.sendall(request)
         first = read_answer(connection)

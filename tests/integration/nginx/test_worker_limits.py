@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.fake_nomad import FakeNomad
-from tests.support.hold import Hold
+from tests.support.held_connection import HeldConnection
 from tests.support.nginxes import BOTH
-from tests.support.reloading import BRISK, reload
+from tests.support.reloading import FAST_RELOADS, reload
 from tests.support.replica import Replica
 from tests.support.subjects import Ours
 from tests.support.supervised import Supervised
@@ -50,9 +50,9 @@ def test_open_files_and_connections_follow_the_hard_limit(
         found = re.search(r"Max open files\s+([0-9]+)\s+([0-9]+)", limits)
         assert found
         assert (str(hard), str(hard)) == found.groups()
-    assert [] == subject.logged("nginx.output")
+    assert [] == subject.log_lines("nginx.output")
     with ExitStack() as stack:
-        held = [stack.enter_context(Hold.slow(subject.port, 0.3)) for _ in range(10)]
+        held = [stack.enter_context(HeldConnection.slow(subject.port, 0.3)) for _ in range(10)]
         for each in held:
             each.wait()
     assert [200] * 10 == [each.status for each in held]
@@ -66,13 +66,13 @@ def test_an_old_worker_stays_as_long_as_a_request_may_take(
     REQUEST_TIMEOUT after a reload, and not before, remaining requests of an old worker are cut.
     """
     (one,) = replicas("one")
-    subject = supervise(pid1=False, NGINX_BINARY=nginx, REQUEST_TIMEOUT="2s", **BRISK)
+    subject = supervise(pid1=False, NGINX_BINARY=nginx, REQUEST_TIMEOUT="2s", **FAST_RELOADS)
     subject.offer(one)
     subject.ready(status=200)
     subject.wait_for_log("reload.applied", mode="serve")
     with (
-        Hold.sse(subject.port, seconds=30) as endless,
-        Hold.sse(subject.port, seconds=1.5) as short,
+        HeldConnection.sse(subject.port, seconds=30) as endless,
+        HeldConnection.sse(subject.port, seconds=1.5) as short,
     ):
         eventually(lambda: 200 == endless.status == short.status)
         began = time.monotonic()
@@ -93,7 +93,7 @@ def test_request_timeout_limits_the_wait_for_a_replica(
     slightly faster one is answered.
     """
     one, two = replicas("one", "two")
-    subject = supervise(pid1=False, NGINX_BINARY=nginx, REQUEST_TIMEOUT="1s", **BRISK)
+    subject = supervise(pid1=False, NGINX_BINARY=nginx, REQUEST_TIMEOUT="1s", **FAST_RELOADS)
     subject.offer(one, two)
     subject.ready(status=200)
     subject.wait_for_log("reload.applied", mode="serve", endpoints=2)

@@ -28,7 +28,7 @@ from tests.support.nomad_faults import (
     huge,
 )
 from tests.support.replica import Replica
-from tests.support.serving import serving
+from tests.support.serving_subject import start_serving
 from tests.support.subjects import Ours
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually, free_port
@@ -63,12 +63,14 @@ def test_A06_a_bomb_is_aborted_at_the_limit(
     errors; their memory never exceeds a few times the limit of 8 MiB, and the files do not change.
     """
     one, two = replicas("one", "two")
-    subject = serving(supervise, one, HEALTH_CHECK="off")
+    subject = start_serving(supervise, one, HEALTH_CHECK="off")
     before, memory = live_files(subject), peak(subject.pid)
     for number, (kind, (bomb, reason)) in enumerate(BOMBS.items(), 1):
         nomad.fault(bomb, times=2)
-        eventually(lambda n=number: len(subject.logged("discovery.recovered")) >= n, 10, what=kind)
-        assert reason in subject.logged("discovery.failed")[-1]["reason"], kind
+        eventually(
+            lambda n=number: len(subject.log_lines("discovery.recovered")) >= n, 10, what=kind
+        )
+        assert reason in subject.log_lines("discovery.failed")[-1]["reason"], kind
         eventually(lambda: nomad.blocked, 5)
     assert peak(subject.pid) - memory < 45
     assert before == live_files(subject)
@@ -92,7 +94,7 @@ def test_A07_a_drip_has_a_total_deadline(
     last endpoints stay in service, and the next correct response is used.
     """
     one, two = replicas("one", "two")
-    subject = serving(supervise, one, HEALTH_CHECK="off")
+    subject = start_serving(supervise, one, HEALTH_CHECK="off")
     nomad.stop()  # so that the next query, which does not block, gets the fault
     subject.wait_for_log("discovery.failed")
     nomad.fault(fault)
@@ -187,7 +189,7 @@ def test_A13_a_hanging_resolver_does_not_block_the_program(
         assert 503 == subject.ready(3).status
         line = subject.wait_for_log("discovery.failed", 5)
         assert "timed out resolving the name nomad.example" == line["reason"]
-        eventually(lambda: len(subject.logged("discovery.failed")) >= 2, 10)
+        eventually(lambda: len(subject.log_lines("discovery.failed")) >= 2, 10)
         before = subject.lasted
         subject.signal(15)
         assert 0 == subject.wait(5)

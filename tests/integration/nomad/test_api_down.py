@@ -40,7 +40,7 @@ def retries(subject: Supervised) -> list[float]:
     """
     Return the pauses after failures, in order.
     """
-    return [line["retry_in"] for line in subject.logged("discovery.failed")]
+    return [line["retry_in"] for line in subject.log_lines("discovery.failed")]
 
 
 def test_A01_with_nomad_down_at_the_start_it_serves_503_and_retries(
@@ -116,7 +116,7 @@ def test_A02_with_nomad_down_for_30_seconds_the_last_endpoints_serve(
     assert [] == traffic.failures
     assert queries < 40, "the back-off bounds the load on a failing Nomad"
     assert seconds - 1 < subject.wait_for_log("discovery.recovered")["after"] < seconds + 20
-    assert 1 == len(subject.logged("discovery.failed")), "an outage is one warning"
+    assert 1 == len(subject.log_lines("discovery.failed")), "an outage is one warning"
     assert 200 == subject.get("/-/ready").status
 
 
@@ -144,7 +144,7 @@ def test_A03_a_service_that_flaps_is_reloaded_within_the_budget(
     subject.offer(one)
     subject.ready(status=200)
     subject.wait_for_log("reload.applied", mode="serve")
-    reloads_before, flips = len(subject.logged("reload.applied")), iter(range(10_000))
+    reloads_before, flips = len(subject.log_lines("reload.applied")), iter(range(10_000))
 
     def flip() -> bool:
         number = next(flips)
@@ -159,7 +159,7 @@ def test_A03_a_service_that_flaps_is_reloaded_within_the_budget(
         duration = traffic_lasted(traffic)
         server.set("web", [last.endpoint])
         eventually(lambda: "last" == subject.get().text, 5)
-        reloads = len(subject.logged("reload.applied")) - reloads_before
+        reloads = len(subject.log_lines("reload.applied")) - reloads_before
     assert next(flips) > 25, "it flapped"
     assert 3 <= reloads <= 3 + duration + 3
     assert [] == traffic.failures

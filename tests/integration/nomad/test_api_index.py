@@ -5,7 +5,7 @@ import pytest
 from tests.support.fake_nomad import FakeNomad
 from tests.support.nomad_faults import with_index, without_blocking
 from tests.support.replica import Replica
-from tests.support.serving import serving
+from tests.support.serving_subject import start_serving
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
 
@@ -31,13 +31,13 @@ def test_A08_an_invalid_index_causes_no_busy_loop(
     Without a valid index responses are still used, and queries start at most twice a second.
     """
     one, two = replicas("one", "two")
-    subject = serving(supervise, one)
+    subject = start_serving(supervise, one)
     count = len(nomad.requests)
     nomad.fault(with_index(index))
     assert len(query_times(nomad, 3.0, count)) <= 2 * 3 + 1
     subject.offer(two)
     eventually(lambda: "two" == subject.get().text, 4)
-    assert [] == subject.logged("discovery.failed")
+    assert [] == subject.log_lines("discovery.failed")
     assert all("index" not in request.query for request in nomad.requests[count + 1 :])
 
 
@@ -49,7 +49,7 @@ def test_A08_an_index_that_goes_back_is_dropped(
     response is used.
     """
     one, two = replicas("one", "two")
-    subject = serving(supervise, one)
+    subject = start_serving(supervise, one)
     nomad.index = 100
     nomad.bump()
     eventually(lambda: int(nomad.requests[-1].query.get("index", "0")) >= 100 and nomad.blocked, 40)
@@ -59,7 +59,7 @@ def test_A08_an_index_that_goes_back_is_dropped(
     assert "index" not in nomad.requests[count].query, "a full refresh"
     subject.offer(two)
     eventually(lambda: "two" == subject.get().text, 3)
-    assert [] == subject.logged("discovery.failed")
+    assert [] == subject.log_lines("discovery.failed")
 
 
 @pytest.mark.slow
@@ -72,7 +72,7 @@ def test_A08_a_restored_registry_is_followed_again(
     """
     one, two = replicas("one", "two")
     nomad.index = 1000
-    subject = serving(supervise, one)
+    subject = start_serving(supervise, one)
     nomad.index = 5
     subject.offer(two)
     eventually(lambda: "two" == subject.get().text, 34)
@@ -87,7 +87,7 @@ def test_A09_responses_that_never_block_are_rate_limited(
     first few quick responses; a change is still applied within a second.
     """
     one, two = replicas("one", "two")
-    subject = serving(supervise, one)
+    subject = start_serving(supervise, one)
     count = len(nomad.requests)
     nomad.fault(without_blocking())
     times = query_times(nomad, 6.0, count)
@@ -95,7 +95,7 @@ def test_A09_responses_that_never_block_are_rate_limited(
     later = [at for at in times if at > times[0] + 2]
     assert len(later) <= 2 * 4 + 1
     assert len(later) >= 4, "queries continue"
-    assert 1 == len(subject.logged("reload.applied"))
+    assert 1 == len(subject.log_lines("reload.applied"))
 
     subject.offer(two)
     eventually(lambda: "two" == subject.get().text, 2)

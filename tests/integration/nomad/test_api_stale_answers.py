@@ -14,7 +14,7 @@ from tests.support.fake_nomad import FakeNomad
 from tests.support.live_files import live_files
 from tests.support.nomad_faults import Fault, body, cut, empty, hang, stale, status
 from tests.support.replica import Replica
-from tests.support.serving import serving
+from tests.support.serving_subject import start_serving
 from tests.support.supervised import Supervised
 from tests.support.traffic import Traffic
 from tests.support.waiting import eventually
@@ -36,7 +36,7 @@ def test_A10_an_empty_response_is_ignored_until_it_is_confirmed(
     an index, and if it finds the endpoints no request was lost and no file was written.
     """
     (one,) = replicas("one")
-    subject = serving(supervise, one, HEALTH_CHECK="off")
+    subject = start_serving(supervise, one, HEALTH_CHECK="off")
     before = live_files(subject)
     with Traffic(subject.port, every=0.02) as traffic:
         for _ in range(2):
@@ -48,7 +48,7 @@ def test_A10_an_empty_response_is_ignored_until_it_is_confirmed(
             eventually(lambda: nomad.blocked, 4)
     assert [] == traffic.failures
     assert before == live_files(subject)
-    assert [] == subject.logged("discovery.failed")
+    assert [] == subject.log_lines("discovery.failed")
 
 
 def test_A10_a_confirmed_empty_response_is_accepted(
@@ -59,7 +59,7 @@ def test_A10_a_confirmed_empty_response_is_accepted(
     next endpoint is served again.
     """
     (one,) = replicas("one")
-    subject = serving(supervise, one, HEALTH_CHECK="off")
+    subject = start_serving(supervise, one, HEALTH_CHECK="off")
     emptied_at = time.monotonic()
     nomad.set("web", [])
     eventually(lambda: 503 == subject.get().status, 5)
@@ -78,12 +78,12 @@ def test_A10_an_empty_response_is_not_confirmed_by_a_stale_one(
     An empty response that only a server without a leader repeats is never accepted.
     """
     (one,) = replicas("one")
-    subject = serving(supervise, one, HEALTH_CHECK="off")
+    subject = start_serving(supervise, one, HEALTH_CHECK="off")
     nomad.set("web", [])
     nomad.fault(empty(), times=1)
     nomad.fault(stale())
     subject.wait_for_log("discovery.failed")
-    eventually(lambda: len(subject.logged("discovery.failed")) > 4, 15)
+    eventually(lambda: len(subject.log_lines("discovery.failed")) > 4, 15)
     assert "one" == subject.get().text
 
 
@@ -97,11 +97,11 @@ def test_A14_a_stale_response_is_ignored_once_endpoints_are_known(
     """
     one, two = replicas("one", "two")
     fault, reason = STALE[kind]
-    subject = serving(supervise, one, HEALTH_CHECK="off")
+    subject = start_serving(supervise, one, HEALTH_CHECK="off")
     nomad.fault(fault)
     subject.offer(two)
-    eventually(lambda: len(subject.logged("discovery.failed")) >= 4, 10)
-    line = subject.logged("discovery.failed")[-1]
+    eventually(lambda: len(subject.log_lines("discovery.failed")) >= 4, 10)
+    line = subject.log_lines("discovery.failed")[-1]
     assert reason in line["reason"]
     assert line["retry_in"] > 0.3
     assert "one" == subject.get().text
@@ -139,7 +139,7 @@ def test_A14_an_empty_stale_response_is_never_accepted(
     nomad.fault(stale())
     subject = supervise(pid1=False, HEALTH_CHECK="off", LOG_LEVEL="debug")
     assert 503 == subject.ready().status
-    eventually(lambda: len(subject.logged("discovery.failed")) > 5, 15)
+    eventually(lambda: len(subject.log_lines("discovery.failed")) > 5, 15)
     assert "starting" in subject.get().text
     nomad.heal()
     subject.offer(one)
@@ -153,11 +153,11 @@ def test_A14_a_last_contact_of_5_seconds_is_not_stale(
     A response of a server with leader contact 5 s ago is used.
     """
     one, two = replicas("one", "two")
-    subject = serving(supervise, one, HEALTH_CHECK="off")
+    subject = start_serving(supervise, one, HEALTH_CHECK="off")
     nomad.fault(stale(5000, leader=True))
     subject.offer(two)
     eventually(lambda: "two" == subject.get().text)
-    assert [] == subject.logged("discovery.failed")
+    assert [] == subject.log_lines("discovery.failed")
 
 
 def test_every_query_has_namespace_and_region(
@@ -189,7 +189,7 @@ def test_current_endpoints_are_served_soon_after_nomad_recovers(
     """
     one, two = replicas("one", "two")
     faults: dict[str, Fault] = {"hangs": hang(), "500": status(500, "No cluster leader")}
-    subject = serving(supervise, one, HEALTH_CHECK="off")
+    subject = start_serving(supervise, one, HEALTH_CHECK="off")
     with Traffic(subject.port, every=0.05) as traffic:
         nomad.fault(cut(), times=1)  # the blocked query ends, as in every outage
         if how == "refused":

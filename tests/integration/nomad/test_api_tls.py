@@ -117,7 +117,7 @@ def test_endpoints_are_followed_over_mutual_tls(
     assert "one" == subject.ready(status=200).text
     subject.offer(two)
     eventually(lambda: "two" == subject.get().text)
-    assert [] == subject.logged("discovery.failed")
+    assert [] == subject.log_lines("discovery.failed")
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -268,9 +268,9 @@ def test_renewed_certificates_are_used_by_the_next_connection(
     secured.nomad.stop()
     secured.nomad.start()
     subject.offer(two)
-    eventually(lambda: "unknown CA" in subject.logged("discovery.failed")[-1]["reason"])
+    eventually(lambda: "unknown CA" in subject.log_lines("discovery.failed")[-1]["reason"])
     secured.authority.file.write_bytes(new.file.read_bytes())
-    eventually(lambda: "rejected" in subject.logged("discovery.failed")[-1]["reason"])
+    eventually(lambda: "rejected" in subject.log_lines("discovery.failed")[-1]["reason"])
     assert "one" == subject.get().text
     new.client(Path(settings["NOMAD_CLIENT_CERT"]), Path(settings["NOMAD_CLIENT_KEY"]))
     eventually(lambda: "two" == subject.get().text, 6)

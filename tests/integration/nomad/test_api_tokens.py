@@ -14,7 +14,7 @@ from supervisor.nomad.token import Token
 from tests.support.fake_nomad import TOKEN, FakeNomad
 from tests.support.nomad_faults import Exchange, status
 from tests.support.replica import Replica
-from tests.support.serving import serving
+from tests.support.serving_subject import start_serving
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
 from tests.support.wire import Reply
@@ -46,7 +46,7 @@ def test_A11_a_token_rotated_on_disk_is_used_by_the_next_query(
     file = tmp_path / "token"
     file.write_text(TOKEN)
     nomad.acl = True
-    subject = serving(supervise, one, HEALTH_CHECK="off", NOMAD_TOKEN_FILE=str(file))
+    subject = start_serving(supervise, one, HEALTH_CHECK="off", NOMAD_TOKEN_FILE=str(file))
     nomad.tokens = {TOKEN, NEW}
     for text in ("", "\n", TOKEN[:40], NEW.rpartition(".")[0], "\xff\xfe", "two\nlines"):
         file.write_bytes(text.encode("latin-1"))
@@ -61,8 +61,8 @@ def test_A11_a_token_rotated_on_disk_is_used_by_the_next_query(
     eventually(lambda: NEW == nomad.requests[-1].headers["X-Nomad-Token"])
     subject.offer(two)
     eventually(lambda: "two" == subject.get().text)
-    assert TOKEN not in subject.said
-    assert NEW not in subject.said
+    assert TOKEN not in subject.recent_output
+    assert NEW not in subject.recent_output
 
 
 @pytest.mark.parametrize("via", ["tcp", "socket"])
@@ -144,12 +144,12 @@ def test_A12_a_rotation_during_a_blocked_query_is_no_failure(
     file = tmp_path / "token"
     file.write_text(TOKEN)
     nomad.acl = True
-    subject = serving(supervise, one, HEALTH_CHECK="off", NOMAD_TOKEN_FILE=str(file))
+    subject = start_serving(supervise, one, HEALTH_CHECK="off", NOMAD_TOKEN_FILE=str(file))
     nomad.tokens = {NEW}
     file.write_text(NEW)
     subject.offer(two)
     eventually(lambda: "two" == subject.get().text)
-    assert [] == subject.logged("discovery.failed")
+    assert [] == subject.log_lines("discovery.failed")
 
 
 def test_a_missing_token_on_the_socket_names_the_identity_block(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from tests.support.nomad_faults import (
 )
 from tests.support.nomad_registry import row
 from tests.support.replica import Replica
-from tests.support.serving import serving
+from tests.support.serving_subject import start_serving
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
 
@@ -44,19 +44,19 @@ def test_A04_an_error_status_changes_nothing(
     is used.
     """
     one, two = replicas("one", "two")
-    subject = serving(supervise, one, NOMAD_TOKEN=TOKEN)
+    subject = start_serving(supervise, one, NOMAD_TOKEN=TOKEN)
     before, workers = live_files(subject), all_workers(subject)
     for number, (fault, reason) in enumerate(REFUSALS.values(), 1):
         nomad.fault(fault, times=2)
-        eventually(lambda n=number: len(subject.logged("discovery.recovered")) >= n, 5)
-        assert reason in subject.logged("discovery.failed")[-1]["reason"]
+        eventually(lambda n=number: len(subject.log_lines("discovery.recovered")) >= n, 5)
+        assert reason in subject.log_lines("discovery.failed")[-1]["reason"]
         eventually(lambda: nomad.blocked, 5)
         assert "index" not in nomad.requests[-2].query, "no index after a failure"
-    assert 2 * len(REFUSALS) == len(subject.logged("discovery.failed"))
+    assert 2 * len(REFUSALS) == len(subject.log_lines("discovery.failed"))
     assert before == live_files(subject)
     assert workers == subject.nginx_workers()
     assert "one" == subject.get().text
-    assert TOKEN not in subject.said
+    assert TOKEN not in subject.recent_output
 
     subject.offer(two)
     eventually(lambda: "two" == subject.get().text)
@@ -69,7 +69,7 @@ def test_A04_a_retry_after_is_followed(
     After a 429 with Retry-After there is no query before that time, and one soon after.
     """
     (one,) = replicas("one")
-    subject = serving(supervise, one)
+    subject = start_serving(supervise, one)
     nomad.fault(too_many("3"), times=1)
     line = subject.wait_for_log("discovery.failed")
     assert 3.0 == line["retry_in"]
@@ -90,15 +90,15 @@ def test_A04_a_redirect_is_not_followed(
     one, two = replicas("one", "two")
     with FakeNomad() as other:
         other.set("web", [two.endpoint])
-        subject = serving(supervise, one, NOMAD_TOKEN=TOKEN)
+        subject = start_serving(supervise, one, NOMAD_TOKEN=TOKEN)
         assert TOKEN == nomad.requests[-1].headers["X-Nomad-Token"]
         elsewhere = {"Location": f"{other.address}/v1/service/web"}
         nomad.fault(status(code, json.dumps([row("web", *two.endpoint)]), elsewhere), times=3)
         subject.wait_for_log("discovery.recovered")
-        assert 3 == len(subject.logged("discovery.failed"))
+        assert 3 == len(subject.log_lines("discovery.failed"))
         assert [] == other.requests
     assert "one" == subject.get().text
-    assert 1 == len(subject.logged("reload.applied"))
+    assert 1 == len(subject.log_lines("reload.applied"))
 
 
 def test_A05_garbage_changes_nothing(
@@ -109,21 +109,21 @@ def test_A05_garbage_changes_nothing(
     last endpoints serve, no file is written, and the next correct response is used.
     """
     one, two = replicas("one", "two")
-    subject = serving(supervise, one)
+    subject = start_serving(supervise, one)
     before, workers = live_files(subject), all_workers(subject)
     for number, (kind, garbage) in enumerate(GARBAGE.items(), 1):
         nomad.fault(body(garbage), times=1)
         eventually(
-            lambda n=number: len(subject.logged("discovery.recovered")) >= n,
+            lambda n=number: len(subject.log_lines("discovery.recovered")) >= n,
             5,
             what=f"an error for {kind}",
         )
-        assert "internal error" not in subject.logged("discovery.failed")[-1]["reason"], kind
+        assert "internal error" not in subject.log_lines("discovery.failed")[-1]["reason"], kind
         eventually(lambda: nomad.blocked, 5)
-    assert len(GARBAGE) == len(subject.logged("discovery.failed"))
+    assert len(GARBAGE) == len(subject.log_lines("discovery.failed"))
     assert before == live_files(subject)
     assert workers == subject.nginx_workers()
-    assert 1 == len(subject.logged("reload.applied"))
+    assert 1 == len(subject.log_lines("reload.applied"))
     assert "one" == subject.get().text
 
     subject.offer(two)

@@ -16,7 +16,7 @@ from supervisor.core.config import load
 from supervisor.nomad.api import JobStopRequest
 from supervisor.nomad.errors import NomadError
 from tests.support.certificates import Authority
-from tests.support.deadlines import lived, write_record
+from tests.support.deadlines import run_time, write_record
 from tests.support.fake_nomad import TOKEN, FakeNomad
 from tests.support.nomad_faults import (
     GARBAGE,
@@ -293,8 +293,8 @@ def test_it_serves_until_nomad_stops_it(
     assert ("deadline", 0, False) == tuple(
         subject.ended[name] for name in ("reason", "code", "ended_alone")
     )
-    assert [] == subject.logged("job.not_stopped")
-    assert TOKEN not in subject.said
+    assert [] == subject.log_lines("job.not_stopped")
+    assert TOKEN not in subject.recent_output
 
 
 def test_without_the_permission_it_exits_alone(
@@ -309,9 +309,9 @@ def test_without_the_permission_it_exits_alone(
     subject = start(supervise, one, TTL="2s")
 
     assert 0 == subject.wait(10)
-    assert lived(subject) < 3.5
+    assert run_time(subject) < 3.5
     assert 1 == len(stops(nomad))
-    (line,) = subject.logged("job.not_stopped", level="warning")
+    (line,) = subject.log_lines("job.not_stopped", level="warning")
     assert "Nomad rejected the token (403)" == line["reason"]
     assert "deregister-job" in line["policy"]
     assert "-job fit NAME" in line["apply"]
@@ -329,14 +329,14 @@ def test_an_api_that_comes_back_stops_the_job(
     nomad.add("web", "10.0.0.1", 80, job=JOB)
     nomad.stop()
     subject = start(supervise, one, TTL="1s")
-    eventually(lambda: len(subject.logged("job.stop_retry")) == 2)
+    eventually(lambda: len(subject.log_lines("job.stop_retry")) == 2)
     assert 200 == subject.get().status
     nomad.start()
     subject.wait_for_log("job.stop_accepted", tries=3)
     subject.signal(signal.SIGTERM)
 
     assert 0 == subject.wait(5)
-    assert [] == subject.logged("job.not_stopped")
+    assert [] == subject.log_lines("job.not_stopped")
 
 
 @pytest.mark.slow
@@ -360,11 +360,11 @@ def test_an_unreachable_api_is_one_warning(
         eventually(lambda: time.monotonic() > stopped_at + 20, 25, 0.1)
 
     assert 0 == subject.wait(20)
-    assert 25 < lived(subject) < 33
+    assert 25 < run_time(subject) < 33
     assert [] == traffic.failures
-    assert 1 == len(subject.logged("job.not_stopped"))
+    assert 1 == len(subject.log_lines("job.not_stopped"))
     assert 1 == len([line for line in subject.logs if line["level"] == "warning"])
-    assert len(subject.logged("job.stop_retry")) in range(3, 11)
+    assert len(subject.log_lines("job.stop_retry")) in range(3, 11)
     assert {"away": 0, "429": 4}.get(how, len(stops(nomad))) == len(stops(nomad))
 
 
@@ -416,8 +416,8 @@ def test_a_restart_past_the_deadline_requests_the_stop_once(
 
     assert 0 == subject.wait(5)
     assert 1 == len(stops(nomad))
-    assert 1 == len(subject.logged("job.stop_accepted"))
-    assert [] == subject.logged("nginx.found") + subject.logged("nginx.started")
+    assert 1 == len(subject.log_lines("job.stop_accepted"))
+    assert [] == subject.log_lines("nginx.found") + subject.log_lines("nginx.started")
     assert not (subject.home / "run").exists()
     assert subject.ended
     assert "deadline passed before this start" == subject.ended["reason"]
@@ -438,7 +438,7 @@ def test_that_request_takes_half_a_second_at_most(
     subject = restarted(supervise, tmp_path)
 
     assert 0 == subject.wait(5)
-    (line,) = subject.logged("job.not_stopped")
+    (line,) = subject.log_lines("job.not_stopped")
     reasons = {
         "hangs": "no response within 0.5s",
         "away": f"connection to Nomad at {nomad.address} refused",
@@ -457,5 +457,5 @@ def test_an_internal_error_is_a_failed_request(supervise: Supervise, tmp_path: P
     subject = restarted(supervise, tmp_path, NOMAD_JOB_ID="\udcff")
 
     assert 0 == subject.wait(5)
-    (line,) = subject.logged("job.not_stopped")
+    (line,) = subject.log_lines("job.not_stopped")
     assert "internal error: UnicodeEncodeError" == line["reason"]

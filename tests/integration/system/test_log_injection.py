@@ -11,12 +11,12 @@ from contextlib import suppress
 
 import pytest
 
+from tests.support.access_log import start_with_access_log
 from tests.support.client import connect, get
 from tests.support.fake_nomad import FakeNomad
 from tests.support.nginxes import BOTH
 from tests.support.nomad_registry import row
 from tests.support.replica import Replica
-from tests.support.requests_told import started
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
 
@@ -112,7 +112,7 @@ def assert_lines_are_valid(subject: Supervised) -> None:
         raw = json.dumps(line)
         assert raw.isascii()
         assert not set(map(chr, range(32))) & set(raw)
-    assert [] == subject.logged("forged")
+    assert [] == subject.log_lines("forged")
 
 
 @nginxes
@@ -124,15 +124,15 @@ def test_S08_no_request_forges_a_line_of_the_access_log(
     and random bytes in every part of a request, each request that nginx accepts as one is one line,
     and each line is an object with known fields.
     """
-    subject = started(supervise, nginx, *replicas("one"), TRUSTED_PROXIES="127.0.0.1")
+    subject = start_with_access_log(supervise, nginx, *replicas("one"), TRUSTED_PROXIES="127.0.0.1")
     for request in requests():
         send(subject.port, request)
     subject.get("/last")
     subject.signal(signal.SIGTERM)
     assert 0 == subject.wait()
     assert_lines_are_valid(subject)
-    assert [] == subject.logged("access.unreadable")
-    logged = subject.logged("request")
+    assert [] == subject.log_lines("access.unreadable")
+    logged = subject.log_lines("request")
     assert len(logged) > 100
     known = {"time", "level", "event", "client", "method", "uri", "protocol", "host", "status"}
     known |= {"duration", "received", "sent", "endpoint", "endpoint_status", "endpoint_connect"}
@@ -143,7 +143,7 @@ def test_S08_no_request_forges_a_line_of_the_access_log(
         assert isinstance(line["status"], int)
         assert 200 <= line["status"] < 600
         assert max(len(str(value)) for value in line.values()) <= 2001
-    assert 1 == len(subject.logged("request", uri="/last"))
+    assert 1 == len(subject.log_lines("request", uri="/last"))
 
 
 @nginxes
@@ -155,14 +155,14 @@ def test_S08_no_request_forges_a_line_of_the_error_log(
     a log line.
     """
     (one,) = replicas("one")
-    subject = started(supervise, nginx, one, HEALTH_INTERVAL="1h", ACCESS_LOG=None)
+    subject = start_with_access_log(supervise, nginx, one, HEALTH_INTERVAL="1h", ACCESS_LOG=None)
     one.stop()
     for request in requests():
         send(subject.port, request)
     assert 502 == get(subject.port, "/last").status
-    eventually(lambda: [x for x in subject.logged("nginx.output") if "/last" in x["text"]])
+    eventually(lambda: [x for x in subject.log_lines("nginx.output") if "/last" in x["text"]])
     assert_lines_are_valid(subject)
-    assert len(subject.logged("nginx.output")) > 20
+    assert len(subject.log_lines("nginx.output")) > 20
 
 
 def test_S08_no_text_of_the_registry_forges_a_line(

@@ -1,5 +1,5 @@
 """
-The deadline comes on time, whatever else is going on.
+The program exits at its deadline, whatever else happens at that time.
 """
 
 import os
@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.support.deadlines import EXACT, first_start, lived, on_time
+from tests.support.deadlines import EXACT, first_start, on_time, run_time
 from tests.support.fake_nginx import FakeNginx
 from tests.support.fake_nomad import FakeNomad
 from tests.support.nomad_faults import hang
@@ -26,29 +26,30 @@ as_pid1_and_plain = pytest.mark.parametrize("pid1", [True, False], ids=["pid1", 
 
 
 @as_pid1_and_plain
-def test_D01_it_ends_with_0_when_its_time_is_over(supervise: Supervise, *, pid1: bool) -> None:
+def test_D01_it_exits_with_0_at_the_deadline(supervise: Supervise, *, pid1: bool) -> None:
     """
-    With nothing open, the deadline is the end: exit code 0, to half a second, nothing left.
+    Without open connections the program exits at the deadline, exact to half a second, with code 0
+    and without any process left.
 
-    The pattern being replaced does this too where it is PID 1; where it is not, it ends with 137.
+    The pattern being replaced does this too as PID 1; otherwise it exits with 137.
     """
     subject = supervise(TTL="5s", pid1=pid1)
     assert subject.ready()
 
     assert 0 == subject.wait(15)
-    assert lived(subject) == pytest.approx(5, abs=EXACT)
+    assert run_time(subject) == pytest.approx(5, abs=EXACT)
     assert [] == subject.processes()
 
 
-def test_D01_it_says_so(supervise: Supervise) -> None:
+def test_D01_the_reason_is_recorded(supervise: Supervise) -> None:
     """
-    Log and ended.json name the deadline as the reason, and the drain of an idle nginx is short.
+    The log and ended.json name the deadline as the reason; the drain of an idle nginx is short.
     """
     subject = supervise(TTL="1s")
     subject.ready()
     subject.wait(10)
 
-    (line,) = subject.logged("ended", reason="deadline", code=0)
+    (line,) = subject.log_lines("ended", reason="deadline", code=0)
     assert line["drained_in"] < 0.5
     assert subject.ended
     assert ("deadline", 0, 0) == tuple(
@@ -57,11 +58,11 @@ def test_D01_it_says_so(supervise: Supervise) -> None:
 
 
 @as_pid1_and_plain
-def test_D06_a_reload_is_no_hindrance(replicas: Replicas, *, pid1: bool) -> None:
+def test_D06_a_reload_does_not_delay_the_deadline(replicas: Replicas, *, pid1: bool) -> None:
     """
-    A deadline 0 to 150 ms into a reload ends with 0 and on time, and leaves no process.
+    A deadline 0 to 150 ms into a reload leads to exit code 0 on time, without any process left.
 
-    The pattern being replaced has no reload for it to fall into: its PID 1 drops the SIGHUP.
+    The pattern being replaced never reloads: its PID 1 drops the SIGHUP.
     """
     one, two = replicas("one", "two")
     until_hup = 0.03  # from a change to the signal: the quiet time, `nginx -t`, the swap
@@ -74,46 +75,47 @@ def test_D06_a_reload_is_no_hindrance(replicas: Replicas, *, pid1: bool) -> None
             eventually(lambda: time.time() >= due, every=0.002)
             subject.offer(one, two)
             code = subject.wait(10)
-            assert (0, []) == (code, subject.processes()), subject.said
-            assert on_time(lived(subject), 3), subject.said
-            assert [] == subject.logged("drain.cut_short"), subject.said
+            assert (0, []) == (code, subject.processes()), subject.recent_output
+            assert on_time(run_time(subject), 3), subject.recent_output
+            assert [] == subject.log_lines("drain.cut_short"), subject.recent_output
             swapped = str(two.port) in (subject.home / "run/conf/upstream.conf").read_text()
-            applied = bool(subject.logged("reload.applied", endpoints=2))
+            applied = bool(subject.log_lines("reload.applied", endpoints=2))
             return into, "applied" if applied else "under way" if swapped else "not begun"
 
     with ThreadPoolExecutor(8) as pool:
-        fell = dict(pool.map(run, [step / 100 for step in range(16)]))
+        outcomes = dict(pool.map(run, [step / 100 for step in range(16)]))
 
-    assert "under way" in fell.values(), f"no deadline fell into a reload: {fell}"
+    assert "under way" in outcomes.values(), f"no deadline was during a reload: {outcomes}"
 
 
-def test_D07_an_api_that_hangs_is_no_hindrance(supervise: Supervise, nomad: FakeNomad) -> None:
+def test_D07_an_api_that_hangs_delays_nothing(supervise: Supervise, nomad: FakeNomad) -> None:
     """
-    A Nomad that takes every question and never answers delays neither the start nor the end.
+    A Nomad that accepts every request and never responds delays neither the start nor the exit.
 
-    The pattern being replaced does this too: its process never speaks to Nomad.
+    The pattern being replaced does this too: its process sends nothing to Nomad.
     """
     nomad.fault(hang())
     subject = supervise(TTL="2s")
     subject.ready()
 
     assert 0 == subject.wait(10)
-    assert on_time(lived(subject), 2)
+    assert on_time(run_time(subject), 2)
 
 
 def test_D07_an_api_that_begins_to_hang(serve: Serve, nomad: FakeNomad, replicas: Replicas) -> None:
     """
-    A Nomad that answered and hangs at the deadline changes nothing: served until then, exit 0.
+    A Nomad that stops responding before the deadline changes nothing: requests are served until
+    then, and the exit code is 0.
 
-    The pattern being replaced does this too: its process never speaks to Nomad.
+    The pattern being replaced does this too: its process sends nothing to Nomad.
     """
     subject = serve(*replicas("one"), TTL="3s")
     nomad.fault(hang())
-    subject.signal(signal.SIGHUP)  # asks again, and is kept waiting
+    subject.signal(signal.SIGHUP)  # sends a query that hangs
 
     assert 200 == subject.get().status
     assert 0 == subject.wait(10)
-    assert on_time(lived(subject), 3)
+    assert on_time(run_time(subject), 3)
 
 
 @as_pid1_and_plain
@@ -121,15 +123,15 @@ def test_D08_a_check_that_hangs_at_the_start(
     supervise: Supervise, fake_nginx: FakeNginx, *, pid1: bool
 ) -> None:
     """
-    Where the very first `nginx -t` hangs, the deadline still ends it with 0, on time.
+    If the first `nginx -t` hangs, the program still exits with 0 at the deadline.
 
     The pattern being replaced does this too as PID 1: it never tests a configuration.
     """
-    fake_nginx.now(check="hang")
+    fake_nginx.set(check="hang")
     subject = supervise(TTL="2s", pid1=pid1, NGINX_BINARY=str(fake_nginx))
 
     assert 0 == subject.wait(10)
-    assert on_time(lived(subject), 2)
+    assert on_time(run_time(subject), 2)
     assert [] == subject.processes()
 
 
@@ -138,28 +140,29 @@ def test_D08_a_check_that_hangs_later(
     supervise: Supervise, fake_nginx: FakeNginx, replicas: Replicas, *, pid1: bool
 ) -> None:
     """
-    A deadline while `nginx -t` hangs over a change ends with 0, on time, and the check is gone.
+    A deadline while `nginx -t` hangs on a change leads to exit code 0 on time; the check is gone.
     """
     subject = supervise(TTL="3s", pid1=pid1, NGINX_BINARY=str(fake_nginx))
     subject.ready()
     before = len(fake_nginx.checks)
-    fake_nginx.now(check="hang")
+    fake_nginx.set(check="hang")
     subject.offer(*replicas("one"))
     eventually(lambda: len(fake_nginx.checks) > before, 2.5)
 
     assert 0 == subject.wait(10)
-    assert on_time(lived(subject), 3)
+    assert on_time(run_time(subject), 3)
     assert [] == subject.processes()
-    assert [] == subject.logged("drain.cut_short")
+    assert [] == subject.log_lines("drain.cut_short")
 
 
-def test_D09_a_pause_before_a_respawn_is_no_hindrance(supervise: Supervise) -> None:
+def test_D09_the_delay_before_a_respawn_does_not_delay_the_deadline(supervise: Supervise) -> None:
     """
-    A deadline in the second of waiting after nginx's third death ends with 0, without a respawn.
+    A deadline in the one-second delay after nginx's third death leads to exit code 0, without a
+    respawn.
     """
     subject = supervise(TTL="4s")
     for death in (1, 2, 3):
-        eventually(lambda death=death: len(subject.logged("nginx.ready")) == death, 3)
+        eventually(lambda death=death: len(subject.log_lines("nginx.ready")) == death, 3)
         if death == 3:
             eventually(lambda: time.time() >= first_start(subject) + 3.5)
         master = subject.nginx_master()
@@ -168,22 +171,22 @@ def test_D09_a_pause_before_a_respawn_is_no_hindrance(supervise: Supervise) -> N
         subject.wait_for_log("nginx.died", deaths=death)
 
     assert 0 == subject.wait(10)
-    assert on_time(lived(subject), 4)
-    assert 3 == len(subject.logged("nginx.started"))
+    assert on_time(run_time(subject), 4)
+    assert 3 == len(subject.log_lines("nginx.started"))
 
 
-def test_D09_an_nginx_that_cannot_stay_alive(supervise: Supervise, fake_nginx: FakeNginx) -> None:
+def test_D09_an_nginx_that_keeps_exiting(supervise: Supervise, fake_nginx: FakeNginx) -> None:
     """
-    A deadline while nginx dies again and again by itself ends with 0, not with nginx's code.
+    A deadline while nginx keeps exiting by itself leads to exit code 0, not to nginx's code.
     """
-    fake_nginx.now(run="play")
+    fake_nginx.set(run="fake")
     subject = supervise(TTL="4s", NGINX_BINARY=str(fake_nginx))
     subject.wait_for_log("nginx.ready")
-    fake_nginx.now(when="answered", code=1)
+    fake_nginx.set(when="answered", code=1)
     eventually(lambda: time.time() >= first_start(subject) + 2.8)
-    subject.run_inside(f"kill -9 {subject.logged('nginx.started')[0]['pid']}")
+    subject.run_inside(f"kill -9 {subject.log_lines('nginx.started')[0]['pid']}")
     subject.wait_for_log("nginx.died", deaths=3)
 
     assert 0 == subject.wait(10)
-    assert on_time(lived(subject), 4)
-    assert [] == subject.logged("nginx.died", deaths=4)
+    assert on_time(run_time(subject), 4)
+    assert [] == subject.log_lines("nginx.died", deaths=4)

@@ -1,5 +1,5 @@
 """
-Signals that come while the program, or nginx, has hardly begun to live.
+Signals that arrive while the program or nginx is starting.
 """
 
 import os
@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.fake_nginx import FakeNginx
-from tests.support.first_moments import listens, passes
 from tests.support.replica import Replica
+from tests.support.startup_timing import blocks_stop_signals, pause
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
 
@@ -25,12 +25,12 @@ SIDE_BY_SIDE = 3
 
 def stopped_after(subject: Supervised, delay: float) -> int:
     """
-    Start it, stop it that long after its first instruction, and return the exit code.
+    Start it, stop it this many seconds after its first instruction, and return the exit code.
     """
     subject.start()
-    with suppress(AssertionError):  # it may be through with what it does already
-        eventually(lambda: listens(subject.pid), 3, 0.0002)
-    passes(delay)
+    with suppress(AssertionError):  # it may have finished already
+        eventually(lambda: blocks_stop_signals(subject.pid), 3, 0.0002)
+    pause(delay)
     subject.signal(signal.SIGTERM)
     return subject.wait(8)
 
@@ -39,7 +39,7 @@ def sweep(
     prepare: Prepare, delays: Iterable[float], replica: Replica, *, pid1: bool
 ) -> dict[float, int]:
     """
-    Run one program for every delay, some at a time, and return what they ended with.
+    Run one program for each delay, a few in parallel, and return the exit codes.
     """
     subjects = {delay: prepare(replica, pid1=pid1) for delay in delays}
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
@@ -51,37 +51,37 @@ def test_P08_nothing_is_imported_before_signals_are_blocked(
     prepare: Prepare, tmp_path: Path
 ) -> None:
     """
-    The first instruction is to block signals: when it runs, nothing of ours and no library is
-    there yet, so that the time in which a stop signal is lost is the interpreter's own.
+    The first instruction blocks signals, before any of our modules or a library is imported: only
+    during the start of the interpreter is a stop signal lost.
     """
-    noted = tmp_path / "modules"
-    (tmp_path / "sitecustomize.py").write_text(_NOTES.format(noted=str(noted)))
+    listing = tmp_path / "modules"
+    (tmp_path / "sitecustomize.py").write_text(_LIST_MODULES.format(listing=str(listing)))
     subject = prepare(PYTHONPATH=str(tmp_path), TTL="0.1s").start()
     assert 0 == subject.wait(10)
 
-    modules = noted.read_text().split()
+    modules = listing.read_text().split()
     assert "signal" in modules
     libraries = ("jinja2", "nomad", "psutil", "requests", "structlog", "threading", "socket")
     assert [] == [name for name in modules if name.partition(".")[0] in libraries]
     assert [] == [name for name in modules if name.startswith("supervisor.")]
 
 
-_NOTES = """
+_LIST_MODULES = """
 import signal, sys
 block = signal.pthread_sigmask
-def noting(*words):
+def list_modules(*args):
     signal.pthread_sigmask = block
-    with open({noted!r}, "w") as file:
+    with open({listing!r}, "w") as file:
         file.write(" ".join(sys.modules))
-    return block(*words)
-signal.pthread_sigmask = noting
+    return block(*args)
+signal.pthread_sigmask = list_modules
 """
 
 
 @pytest.mark.parametrize("start", [0, 17, 34])
 def test_P08_a_stop_right_after_the_start(prepare: Prepare, replicas: Replicas, start: int) -> None:
     """
-    TERM at any millisecond of the first fifty, counted from our first instruction: exit 0.
+    TERM in any of the first fifty milliseconds after the first instruction: exit code 0.
     """
     (one,) = replicas("one")
 
@@ -92,8 +92,8 @@ def test_P08_a_stop_right_after_the_start(prepare: Prepare, replicas: Replicas, 
 
 def test_P08_a_stop_while_nginx_starts_leaves_none(prepare: Prepare, replicas: Replicas) -> None:
     """
-    TERM at any time from the first instruction to well after nginx answers leaves no nginx behind,
-    also where no namespace ends with the program.
+    TERM at any time from the first instruction until after nginx is ready leaves no nginx process,
+    also without a PID namespace that ends with the program.
     """
     (one,) = replicas("one")
     subjects: list[Supervised] = []
@@ -106,34 +106,34 @@ def test_P08_a_stop_while_nginx_starts_leaves_none(prepare: Prepare, replicas: R
 
     assert {} == {delay: code for delay, code in codes.items() if code != 0}
     for subject in subjects:
-        eventually(lambda of=subject: [] == of.processes(), 1.0, what="nobody left")
+        eventually(lambda of=subject: [] == of.processes(), 1.0, what="no process left")
 
 
 def test_P09_hup_and_changes_while_nginx_starts(prepare: Prepare, replicas: Replicas) -> None:
     """
-    HUPs and changes of the endpoints from the first instruction on do not reach an nginx that
-    could not bear them yet: it is started once, never dies, and serves the last state.
+    HUPs and endpoint changes from the first instruction on do not reach an nginx that cannot handle
+    them yet: it is started once, never dies, and serves the last state.
     """
     one, two = replicas("one", "two")
     for _ in range(4):
         subject = prepare(one).start()
-        eventually(lambda of=subject: listens(of.pid), 10, 0.0005)
+        eventually(lambda of=subject: blocks_stop_signals(of.pid), 10, 0.0005)
         sent = 0
-        while not subject.logged("nginx.ready"):
+        while not subject.log_lines("nginx.ready"):
             assert subject.running
-            assert subject.lasted < 10, "it never answered"
+            assert subject.lasted < 10, "it never became ready"
             sent += 1
             os.kill(subject.pid, signal.SIGHUP)
             if sent % 10 == 0:
                 subject.offer(*((one, two) if sent % 20 else (one,)))
-            passes(0.001)
+            pause(0.001)
         subject.offer(two)
 
         eventually(lambda of=subject: of.get().text == "two")
         assert subject.running
         assert sent > 10
-        assert 1 == len(subject.logged("nginx.started"))
-        assert [] == subject.logged("nginx.died")
+        assert 1 == len(subject.log_lines("nginx.started"))
+        assert [] == subject.log_lines("nginx.died")
         subject.close()
 
 
@@ -141,26 +141,26 @@ def test_P09_a_slow_start_is_not_disturbed(
     prepare: Prepare, replicas: Replicas, fake_nginx: FakeNginx
 ) -> None:
     """
-    An nginx that takes long before it can bear any signal is left alone as well.
+    An nginx that needs long until it handles signals is not signalled either.
     """
     one, two = replicas("one", "two")
     subject = prepare(one, NGINX_BINARY=str(slow_to_start(fake_nginx))).start()
     subject.wait_for_log("nginx.started")
-    while not subject.logged("nginx.ready"):
+    while not subject.log_lines("nginx.ready"):
         assert subject.running
-        assert subject.lasted < 10, "it never answered"
+        assert subject.lasted < 10, "it never became ready"
         subject.signal(signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
         subject.offer(one, two)
         subject.offer(two)
     eventually(lambda: subject.get().text == "two")
 
-    assert 1 == len(subject.logged("nginx.started"))
-    assert [] == subject.logged("nginx.died")
+    assert 1 == len(subject.log_lines("nginx.started"))
+    assert [] == subject.log_lines("nginx.died")
 
 
 def slow_to_start(nginx: FakeNginx) -> Path:
     """
-    Return a program that becomes nginx after half a second, and dies of any signal until then.
+    Return a program that becomes nginx after half a second and dies of any signal until then.
     """
     path = nginx.path.with_name("slow-nginx")
     path.write_text(

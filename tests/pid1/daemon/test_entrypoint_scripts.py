@@ -1,5 +1,5 @@
 """
-The operator's scripts, as the official image runs them: before nginx, and never in its way.
+The operator's scripts, run before nginx as in the official image.
 """
 
 import signal
@@ -24,7 +24,7 @@ STOP_SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT]
 
 def put(subject: Supervised, name: str, text: str, mode: int = 0o755) -> Path:
     """
-    Write a script of the operator's.
+    Write an operator's script.
     """
     folder = subject.home / "entrypoint"
     folder.mkdir(exist_ok=True)
@@ -36,36 +36,37 @@ def put(subject: Supervised, name: str, text: str, mode: int = 0o755) -> Path:
 
 def test_scripts_run_in_order_before_nginx(prepare: Prepare, replicas: Replicas) -> None:
     """
-    They run one after another by their numbers, with the whole environment, and what they write for
-    nginx is served from its first moment; each is told in one line, and so is what it says.
+    Scripts run one after another by number, with the whole environment; nginx serves the files they
+    write from its start.  Each run and each line of output is logged in one line.
     """
     subject = prepare(*replicas("one"), GREETING="hello", NOMAD_TOKEN="secret")
-    served = subject.home / "operator" / "server.d" / "greeting.conf"
+    config = subject.home / "operator" / "server.d" / "greeting.conf"
     put(
         subject,
         "9-early.sh",
-        f'#!/bin/sh\necho "$GREETING to $NOMAD_TOKEN" >&2\necho "location /greet {{" >"{served}"\n',
+        f'#!/bin/sh\necho "$GREETING to $NOMAD_TOKEN" >&2\necho "location /greet {{" >"{config}"\n',
     )
-    put(subject, "10-late.sh", f'#!/bin/sh\necho "return 200 $GREETING; }}" >>"{served}"\n')
+    put(subject, "10-late.sh", f'#!/bin/sh\necho "return 200 $GREETING; }}" >>"{config}"\n')
     subject.start().ready(status=200)
 
+    subject.wait_for_log("nginx.ready")
     assert "hello" == subject.get("/greet").text
     events = [line["event"] for line in subject.logs]
-    ran = [line["script"] for line in subject.logged("entrypoint.ran")]
+    ran = [line["script"] for line in subject.log_lines("entrypoint.ran")]
     assert ["9-early.sh", "10-late.sh"] == ran
     assert events.index("nginx.started") > max(
-        place for place, event in enumerate(events) if event == "entrypoint.ran"
+        index for index, event in enumerate(events) if event == "entrypoint.ran"
     )
-    (said,) = subject.logged("entrypoint.output", script="9-early.sh")
-    assert said["text"].startswith("hello to ")
-    assert "secret" not in subject.said
+    (output,) = subject.log_lines("entrypoint.output", script="9-early.sh")
+    assert output["text"].startswith("hello to ")
+    assert "secret" not in subject.recent_output
 
 
-def test_a_script_without_permission_is_ignored_and_said(
+def test_a_script_without_permission_is_skipped_and_logged(
     prepare: Prepare, replicas: Replicas
 ) -> None:
     """
-    What is not executable, and what would set variables for a shell, is not run; that is said.
+    A file that is not executable, or that would set shell variables, is skipped with a log line.
     """
     subject = prepare(*replicas("one"))
     ran = subject.home / "ran"
@@ -73,16 +74,18 @@ def test_a_script_without_permission_is_ignored_and_said(
     put(subject, "20-variables.envsh", f'touch "{ran}"\n')
     put(subject, "README", "no script")
     subject.start().ready(status=200)
+    subject.wait_for_log("nginx.ready")
 
-    ignored = {line["script"]: line["reason"] for line in subject.logged("entrypoint.ignored")}
+    ignored = {line["script"]: line["reason"] for line in subject.log_lines("entrypoint.ignored")}
     assert {"10-plain.sh", "20-variables.envsh"} == ignored.keys()
     assert "not executable" in ignored["10-plain.sh"]
     assert not ran.exists()
 
 
-def test_a_failing_script_ends_the_start(prepare: Prepare, replicas: Replicas) -> None:
+def test_a_failing_script_stops_the_start(prepare: Prepare, replicas: Replicas) -> None:
     """
-    A script that fails means 78 with one line that names it; the next one and nginx never run.
+    A failing script leads to exit code 78 and one line that names it; the next script and nginx do
+    not run.
     """
     subject = prepare(*replicas("one"))
     put(subject, "10-bad.sh", "#!/bin/sh\necho no certificate here\nexit 3\n")
@@ -92,19 +95,20 @@ def test_a_failing_script_ends_the_start(prepare: Prepare, replicas: Replicas) -
     assert 78 == subject.wait()
     (line,) = subject.errors
     assert "10-bad.sh: it exited with code 3" in line
-    assert subject.logged("entrypoint.output", text="no certificate here")
-    assert ["10-bad.sh"] == [line["script"] for line in subject.logged("entrypoint.ran")]
-    assert [] == subject.logged("nginx.started")
+    assert subject.log_lines("entrypoint.output", text="no certificate here")
+    assert ["10-bad.sh"] == [line["script"] for line in subject.log_lines("entrypoint.ran")]
+    assert [] == subject.log_lines("nginx.started")
     assert subject.ended
     assert 78 == subject.ended["code"]
 
 
 @pytest.mark.parametrize("text", ["exit 0\n", "#!/no/such/shell\n"], ids=["none", "nowhere"])
-def test_what_cannot_be_executed_ends_the_start(
+def test_a_script_that_cannot_be_executed_stops_the_start(
     prepare: Prepare, replicas: Replicas, text: str
 ) -> None:
     """
-    A script without a `#!` line, or with one that leads nowhere, means 78 and a line that says so.
+    A script without a `#!` line, or with a missing interpreter, leads to exit code 78 and one line
+    that says so.
     """
     subject = prepare(*replicas("one"))
     put(subject, "10-what.sh", text)
@@ -121,8 +125,8 @@ def test_a_stop_signal_ends_a_script_that_hangs(
     prepare: Prepare, replicas: Replicas, number: int, *, pid1: bool
 ) -> None:
     """
-    A stop signal while a script hangs ends the start with 0, and the script and its children too,
-    though it heeds no TERM; nginx never runs.
+    A stop signal while a script hangs leads to exit code 0 and ends the script and its children,
+    even if it ignores TERM; nginx does not run.
     """
     subject = prepare(*replicas("one"), pid1=pid1)
     put(subject, "10-hangs.sh", "#!/bin/sh\ntrap '' TERM\necho here\nsleep 60\nsleep 60\n")
@@ -132,7 +136,7 @@ def test_a_stop_signal_ends_a_script_that_hangs(
 
     assert 0 == subject.wait(5)
     assert time.monotonic() - at < 2.0
-    assert [] == subject.logged("nginx.started")
+    assert [] == subject.log_lines("nginx.started")
     assert subject.ended
     assert "stop signal" == subject.ended["reason"]
     assert subject.ended["during"].endswith("10-hangs.sh")
@@ -149,7 +153,7 @@ def test_the_deadline_ends_a_script_that_hangs(prepare: Prepare, replicas: Repli
 
     assert 0 == subject.wait(5)
     began, ended = (
-        datetime.fromisoformat(subject.logged(event)[0]["time"])
+        datetime.fromisoformat(subject.log_lines(event)[0]["time"])
         for event in ("supervisor.started", "ended")
     )
     assert on_time((ended - began).total_seconds(), 2)
@@ -157,9 +161,9 @@ def test_the_deadline_ends_a_script_that_hangs(prepare: Prepare, replicas: Repli
     assert ("deadline", 0) == (subject.ended["reason"], subject.ended["code"])
 
 
-def test_a_script_has_start_timeout_to_end(prepare: Prepare, replicas: Replicas) -> None:
+def test_a_script_must_end_within_start_timeout(prepare: Prepare, replicas: Replicas) -> None:
     """
-    A script that takes longer than START_TIMEOUT ends the start with 78, and is killed.
+    A script that takes longer than START_TIMEOUT is killed; exit code 78.
     """
     subject = prepare(*replicas("one"), START_TIMEOUT="500ms")
     put(subject, "10-hangs.sh", "#!/bin/sh\nexec sleep 60\n")
@@ -171,10 +175,12 @@ def test_a_script_has_start_timeout_to_end(prepare: Prepare, replicas: Replicas)
     assert [] == subject.processes()
 
 
-def test_what_a_script_left_behind_is_no_trouble(prepare: Prepare, replicas: Replicas) -> None:
+def test_a_background_process_of_a_script_does_no_harm(
+    prepare: Prepare, replicas: Replicas
+) -> None:
     """
-    A script may leave something in the background: it does not hold up the start, what it says is
-    logged, and its end is no zombie.
+    A process that a script leaves in the background does not delay the start; its output is logged,
+    and it leaves no zombie.
     """
     subject = prepare(*replicas("one"))
     put(subject, "10-leaves.sh", "#!/bin/sh\n(sleep 1; echo later) &\n")
@@ -185,9 +191,10 @@ def test_what_a_script_left_behind_is_no_trouble(prepare: Prepare, replicas: Rep
     assert 200 == subject.get().status
 
 
-def test_a_job_is_stopped_though_a_script_hangs(prepare: Prepare, nomad: FakeNomad) -> None:
+def test_the_job_is_stopped_while_a_script_hangs(prepare: Prepare, nomad: FakeNomad) -> None:
     """
-    With AT_DEADLINE=stop-job the deadline during a script asks Nomad once, as a late start does.
+    With AT_DEADLINE=stop-job a deadline during a script sends Nomad one stop request, as a start
+    after the deadline does.
     """
     nomad.add("other", "10.0.0.1", 80, job="fit")
     subject = prepare(TTL="2s", AT_DEADLINE="stop-job", NOMAD_JOB_ID="fit", NOMAD_TOKEN=TOKEN)
@@ -196,4 +203,4 @@ def test_a_job_is_stopped_though_a_script_hangs(prepare: Prepare, nomad: FakeNom
 
     assert 0 == subject.wait(6)
     assert ["DELETE"] == [request.method for request in nomad.requests if "/job/" in request.target]
-    assert subject.logged("job.stop_accepted")
+    assert subject.log_lines("job.stop_accepted")

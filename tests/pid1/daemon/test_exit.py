@@ -1,5 +1,5 @@
 """
-Ends that something stands in the way of: a terminal, a thread that hangs.
+Exits with an obstacle: a terminal, or a thread that hangs.
 """
 
 import signal
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from tests.support.fake_nomad import FakeNomad
-from tests.support.hold import Hold
+from tests.support.held_connection import HeldConnection
 from tests.support.nomad_faults import hang
 from tests.support.replica import Replica
 from tests.support.supervised import Supervised
@@ -19,14 +19,14 @@ Serve = Callable[..., Supervised]
 
 def test_P16_ctrl_c_drains(serve: Serve, replicas: Replicas) -> None:
     """
-    Ctrl-C on a terminal reaches the program alone, since nginx has a session of its own: what is
-    open completes, then exit 0.
+    Ctrl-C on a terminal reaches only the program, since nginx has its own session: open requests
+    complete, then exit code 0.
     """
     (one,) = replicas("one")
     subject = serve(one, stdout="tty")
-    with Hold.slow(subject.port, 1.5) as request:
+    with HeldConnection.slow(subject.port, 1.5) as request:
         eventually(lambda: one.requests["GET /slow"])
-        subject.run.press(b"\x03")
+        subject.run.type_keys(b"\x03")
 
         assert 0 == subject.wait(5)
         request.wait(1)
@@ -36,32 +36,33 @@ def test_P16_ctrl_c_drains(serve: Serve, replicas: Replicas) -> None:
 
 def test_P16_a_second_ctrl_c_makes_it_fast(serve: Serve, replicas: Replicas) -> None:
     """
-    Whoever presses Ctrl-C again does not want to wait: exit 0 within a second.
+    A second Ctrl-C shortens the drain: exit code 0 within a second.
     """
     (one,) = replicas("one")
     subject = serve(one, stdout="tty", STOP_TIMEOUT="60s")
-    with Hold.slow(subject.port, 60):
+    with HeldConnection.slow(subject.port, 60):
         eventually(lambda: one.requests["GET /slow"])
-        subject.run.press(b"\x03")
-        eventually(lambda: "draining" in subject.said)  # no JSON: the terminal echoes ^C before it
+        subject.run.type_keys(b"\x03")
+        # The line is not JSON here: the terminal echoes ^C before it.
+        eventually(lambda: "draining" in subject.recent_output)
         at = time.monotonic()
-        subject.run.press(b"\x03")
+        subject.run.type_keys(b"\x03")
 
         assert 0 == subject.wait(5)
         assert time.monotonic() - at < 1.0
 
 
-def test_P19_a_hanging_nomad_does_not_hold_up_a_stop(
+def test_P19_a_hanging_nomad_does_not_delay_a_stop(
     nomad: FakeNomad, serve: Serve, replicas: Replicas
 ) -> None:
     """
-    A thread that waits for an answer of Nomad keeps no one from leaving at once.
+    A thread that waits for Nomad's response does not delay a stop.
     """
     subject = serve(*replicas("one"))
-    asked = len(nomad.requests)
+    sent = len(nomad.requests)
     nomad.fault(hang())
-    subject.signal(signal.SIGHUP)  # asks again, and now hangs in it
-    eventually(lambda: len(nomad.requests) > asked)
+    subject.signal(signal.SIGHUP)  # sends a query that hangs
+    eventually(lambda: len(nomad.requests) > sent)
     at = time.monotonic()
     subject.signal(signal.SIGTERM)
 
@@ -73,15 +74,15 @@ def test_P19_a_hanging_nomad_does_not_prolong_a_drain(
     nomad: FakeNomad, serve: Serve, replicas: Replicas
 ) -> None:
     """
-    With a request that never ends as well, the program is gone a second after the drain at most.
+    If a request also never ends, the program exits at most a second after the drain.
     """
     (one,) = replicas("one")
     subject = serve(one, STOP_TIMEOUT="2s")
-    asked = len(nomad.requests)
+    sent = len(nomad.requests)
     nomad.fault(hang())
     subject.signal(signal.SIGHUP)
-    eventually(lambda: len(nomad.requests) > asked)
-    with Hold.slow(subject.port, 60):
+    eventually(lambda: len(nomad.requests) > sent)
+    with HeldConnection.slow(subject.port, 60):
         eventually(lambda: one.requests["GET /slow"])
         at = time.monotonic()
         subject.signal(signal.SIGTERM)
@@ -90,11 +91,11 @@ def test_P19_a_hanging_nomad_does_not_prolong_a_drain(
         assert time.monotonic() - at < 3.0
 
 
-def test_P19_a_nomad_that_never_answered_does_not_hold_up_a_stop(
+def test_P19_a_nomad_that_never_responded_does_not_delay_a_stop(
     nomad: FakeNomad, prepare: Serve
 ) -> None:
     """
-    The same where the very first question still hangs.
+    A first query that still hangs does not delay a stop either.
     """
     nomad.fault(hang())
     subject = prepare().start()

@@ -1,5 +1,5 @@
 """
-The exit codes of a start that cannot work, and the line that says what is wrong.
+The exit codes of starts that cannot work, and the line with the reason.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -18,19 +18,19 @@ Prepare = Callable[..., Supervised]
 
 
 @dataclass
-class Worded:
+class WithArguments:
     """
-    A subject whose command line is changed.
+    A subject with a changed command line.
     """
 
     subject: Subject
     words: tuple[str, ...]
     instead: bool = False
-    name: str = "worded"
+    name: str = "with arguments"
 
     def launch(self, home: Path, settings: Mapping[str, str]) -> Launch:
         """
-        Add the words, or put them in the last one's place.
+        Append the arguments, or replace the last one.
         """
         launch = self.subject.launch(home, settings)
         kept = launch.words[:-1] if self.instead else launch.words
@@ -38,26 +38,26 @@ class Worded:
 
     def offer(self, endpoints: Iterable[Endpoint]) -> bool:
         """
-        Leave it to the subject.
+        Pass on to the subject.
         """
         return self.subject.offer(endpoints)
 
 
-def ended(subject: Supervised, words: tuple[str, ...] = (), *, instead: bool = False) -> int:
+def exit_code(subject: Supervised, words: tuple[str, ...] = (), *, instead: bool = False) -> int:
     """
-    Run it to its end and return the code.
+    Run it until it exits and return the code.
     """
-    subject.subject = Worded(subject.subject, words, instead)
+    subject.subject = WithArguments(subject.subject, words, instead)
     return subject.start().wait(10)
 
 
 def test_P20_no_nginx(prepare: Prepare) -> None:
     """
-    Where there is no nginx the code is 127, and one line says which one was looked for.
+    Without nginx the exit code is 127, and one line names the missing path.
     """
     subject = prepare(NGINX_BINARY="/nowhere/nginx")
 
-    assert 127 == ended(subject)
+    assert 127 == exit_code(subject)
     (line,) = subject.errors
     assert "cannot start '/nowhere/nginx': it does not exist; giving up" == line
 
@@ -67,14 +67,14 @@ def test_P20_an_nginx_that_cannot_be_executed(
     prepare: Prepare, tmp_path: Path, mode: int, content: str
 ) -> None:
     """
-    Where nginx may not be executed, or is no program, the code is 126, and one line says so.
+    If nginx is not executable, the exit code is 126, and one line says so.
     """
     path = tmp_path / "nginx"
     path.write_text(content)
     path.chmod(mode)
     subject = prepare(NGINX_BINARY=str(path))
 
-    assert 126 == ended(subject)
+    assert 126 == exit_code(subject)
     (line,) = subject.errors
     assert f"cannot start '{path}': it is not executable; giving up" == line
 
@@ -82,11 +82,11 @@ def test_P20_an_nginx_that_cannot_be_executed(
 @pytest.mark.parametrize("word,code", [("no-such-command", 127), ("/etc/hostname", 126)])
 def test_P20_a_command_that_cannot_be_executed(prepare: Prepare, word: str, code: int) -> None:
     """
-    A word that is no command of ours is executed; where that fails the code is 127 or 126, too.
+    An argument that is not a subcommand is executed; if that fails the exit code is 127 or 126.
     """
     subject = prepare()
 
-    assert code == ended(subject, (word,), instead=True)
+    assert code == exit_code(subject, (word,), instead=True)
     (line,) = subject.errors
     assert line.startswith(f"cannot execute '{word}': ")
 
@@ -94,36 +94,36 @@ def test_P20_a_command_that_cannot_be_executed(prepare: Prepare, word: str, code
 @pytest.mark.parametrize("words", [("--no-such-option",), ("and", "more")])
 def test_P20_a_wrong_command_line(prepare: Prepare, words: tuple[str, ...]) -> None:
     """
-    A command line that nobody understands is 64, and one line says what was not understood.
+    A wrong command line leads to exit code 64 and one line that names the wrong argument.
     """
     subject = prepare()
 
-    assert 64 == ended(subject, words)
+    assert 64 == exit_code(subject, words)
     (line,) = subject.errors
     assert line.startswith("cannot read the command line: ")
     assert words[0] in line
     assert [] == subject.logs
 
 
-def test_P20_a_wrong_setting(prepare: Prepare) -> None:
+def test_P20_an_invalid_setting(prepare: Prepare) -> None:
     """
-    A setting that means nothing is 78, and one line names it, its value and what was expected.
+    An invalid setting leads to exit code 78 and one line with its name, value and expected form.
     """
     subject = prepare(TTL="soon")
 
-    assert 78 == ended(subject)
+    assert 78 == exit_code(subject)
     (line,) = subject.errors
     assert line.startswith("TTL='soon': ")
     assert [] == subject.logs
 
 
-def test_P20_all_wrong_settings_at_once(prepare: Prepare) -> None:
+def test_P20_all_invalid_settings_are_reported(prepare: Prepare) -> None:
     """
-    Every mistake is told in a line of its own, so that a job need not be deployed for each.
+    Each invalid setting is reported in a separate line, so that one deployment shows all.
     """
     subject = prepare(TTL="soon", LISTEN_PORT="66000", LB_METHOD="best", SERVICE_NAME=None)
 
-    assert 78 == ended(subject)
+    assert 78 == exit_code(subject)
     assert ["LB_METHOD=", "LISTEN_PORT=", "SERVICE_NAME, ", "TTL="] == sorted(
         line[: len(start)]
         for line in subject.errors
@@ -135,12 +135,12 @@ def test_P20_all_wrong_settings_at_once(prepare: Prepare) -> None:
 
 def test_P20_a_port_that_is_taken(prepare: Prepare, replicas: Replicas) -> None:
     """
-    Where somebody else has the port the code is 69, and nginx's own line about it is repeated.
+    If the port is in use the exit code is 69, and nginx's own message is repeated.
     """
     one, squatter = replicas("one", "squatter")
     subject = prepare(one, LISTEN_PORT=str(squatter.port))
 
-    assert 69 == ended(subject)
+    assert 69 == exit_code(subject)
     assert "ended" == subject.logs[-1]["event"]
     assert 69 == subject.logs[-1]["code"]
     assert "before it was ready" in subject.logs[-1]["reason"]

@@ -1,5 +1,5 @@
 """
-Signals that ask for something else than the end, one by one and a hundred thousand at a time.
+Signals other than stop signals, one by one and a hundred thousand at a time.
 """
 
 import os
@@ -16,40 +16,40 @@ from tests.support.waiting import eventually
 Replicas = Callable[..., list[Replica]]
 Serve = Callable[..., Supervised]
 
-STORM = 100_000
+SIGNALS = 100_000
 MEGABYTE = 1 << 20
 
 
 def nginx_of(subject: Supervised) -> tuple[int | None, list[int]]:
     """
-    Return the pids of nginx: the same ones later mean that nobody signalled or replaced it.
+    Return the pids of nginx; the same pids later mean that it was neither reloaded nor replaced.
     """
     return subject.nginx_master(), subject.nginx_workers()
 
 
-def test_P06_hup_asks_discovery_again(nomad: FakeNomad, serve: Serve, replicas: Replicas) -> None:
+def test_P06_hup_queries_nomad_again(nomad: FakeNomad, serve: Serve, replicas: Replicas) -> None:
     """
-    After a HUP Nomad is asked at once and without an index; what is the same is not applied again,
-    nginx is not signalled, and nobody ends.
+    After a HUP Nomad is queried at once and without an index; an unchanged result is not applied
+    again, nginx is not signalled, and no process exits.
     """
     subject = serve(*replicas("one"))
     before = nginx_of(subject)
     eventually(lambda: nomad.blocked)
-    asked = len(nomad.requests)
+    sent = len(nomad.requests)
     subject.signal(signal.SIGHUP)
-    eventually(lambda: len(nomad.requests) > asked, 1.0)
+    eventually(lambda: len(nomad.requests) > sent, 1.0)
 
-    assert nomad.requests[asked].query.get("index", "0") == "0"
+    assert nomad.requests[sent].query.get("index", "0") == "0"
     subject.wait_for_log("reload.unchanged", 2.0)
     assert before == nginx_of(subject)
-    assert 1 == len(subject.logged("reload.applied"))
+    assert 1 == len(subject.log_lines("reload.applied"))
     assert subject.running
 
 
 def test_P06_hup_reads_included_files_again(serve: Serve, replicas: Replicas) -> None:
     """
-    A HUP applies what changed in an operator's file, be it one byte of a comment, and signals
-    nginx for nothing less.
+    A HUP applies any change in an operator's file, even one byte of a comment; without a change
+    nginx is not signalled.
     """
     subject = serve(*replicas("one"))
     for number, (folder, text) in enumerate(
@@ -64,7 +64,7 @@ def test_P06_hup_reads_included_files_again(serve: Serve, replicas: Replicas) ->
         before = nginx_of(subject)
         subject.write_in(folder, "more.conf", text)  # type: ignore[arg-type]
         subject.signal(signal.SIGHUP)
-        eventually(lambda wanted=number: len(subject.logged("reload.applied")) == wanted, 5)
+        eventually(lambda wanted=number: len(subject.log_lines("reload.applied")) == wanted, 5)
 
         assert before[0] == nginx_of(subject)[0]
         eventually(lambda old={*before[1]}: old.isdisjoint(subject.nginx_workers()), 2)
@@ -78,7 +78,7 @@ def test_P06_hup_reads_included_files_again(serve: Serve, replicas: Replicas) ->
 
 def test_P06_hup_reads_the_endpoints_file_again(prepare: Serve, replicas: Replicas) -> None:
     """
-    A HUP reads ENDPOINTS_FILE even where nothing about it looks changed.
+    A HUP reads ENDPOINTS_FILE even if its size and time are unchanged.
     """
     one, two = replicas("one", "two")
     subject = prepare(one)
@@ -98,12 +98,14 @@ def test_P06_hup_reads_the_endpoints_file_again(prepare: Serve, replicas: Replic
 
 def test_P06_usr1_makes_nginx_reopen_its_logs(serve: Serve, replicas: Replicas) -> None:
     """
-    USR1 is passed on to nginx: after a rotation it writes to a file of the old name again.
+    USR1 is passed on to nginx, which reopens its log files after a rotation.
     """
     subject = serve(*replicas("one"))
-    log = subject.home / "access.log"
+    log, old = subject.home / "access.log", {*subject.nginx_workers()}
     subject.write_in("server.d", "log.conf", f'access_log "{log}";\n')
     subject.signal(signal.SIGHUP)
+    eventually(lambda: 2 == len(subject.log_lines("reload.applied")))
+    eventually(lambda: old.isdisjoint(subject.nginx_workers()))
     eventually(lambda: subject.get() and "GET" in log.read_text())
     before = nginx_of(subject)
     log.rename(log.with_suffix(".1"))
@@ -114,10 +116,10 @@ def test_P06_usr1_makes_nginx_reopen_its_logs(serve: Serve, replicas: Replicas) 
     assert subject.running
 
 
-def test_P06_usr2_says_the_state_and_winch_nothing(serve: Serve, replicas: Replicas) -> None:
+def test_P06_usr2_logs_the_state_and_winch_is_ignored(serve: Serve, replicas: Replicas) -> None:
     """
-    USR2 is answered by a line with the whole state; WINCH and the rest of the signals that mean
-    something to others are ignored.  None of them reaches nginx.
+    USR2 logs one line with the whole state; WINCH and the other signals are ignored.  None of them
+    reaches nginx.
     """
     subject = serve(*replicas("one"), TTL="1h")
     before = nginx_of(subject)
@@ -139,38 +141,38 @@ def test_P22_a_storm_of_signals_costs_little(
     nomad: FakeNomad, serve: Serve, replicas: Replicas
 ) -> None:
     """
-    A hundred thousand signals while the endpoints change: memory stays as it was, the work ends
-    with the storm, few lines are written, and what is served in the end is what was wanted last.
+    A hundred thousand signals while the endpoints change: memory does not grow, the work ends with
+    the signals, few lines are logged, and the last endpoints are served.
     """
     one, two, three = replicas("one", "two", "three")
     subject = serve(one)
-    itself = psutil.Process(subject.pid)
-    quiet = itself.memory_info().rss
+    process = psutil.Process(subject.pid)
+    rss_before = process.memory_info().rss
     numbers = (
         signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGCHLD,
     )  # fmt: skip
     master = subject.nginx_master()
-    for sent in range(0, STORM, len(numbers)):
+    for sent in range(0, SIGNALS, len(numbers)):
         subject.signal(*numbers)
-        if sent % (STORM // 20) == 0:
-            subject.offer(*((one, two) if sent % (STORM // 10) else (two, three)))
+        if sent % (SIGNALS // 20) == 0:
+            subject.offer(*((one, two) if sent % (SIGNALS // 10) else (two, three)))
     subject.offer(three)
-    spent = processor_time(itself)
+    spent = processor_time(process)
 
     eventually(lambda: subject.get().text == "three", 5.0)
-    eventually(lambda: nomad.blocked and is_idle(itself), 5.0, 0.2, "rest after the storm")
-    assert processor_time(itself) - spent < 0.5
-    assert len(subject.logs) < STORM / 20
-    assert itself.memory_info().rss - quiet < 8 * MEGABYTE
+    eventually(lambda: nomad.blocked and is_idle(process), 5.0, 0.2, "idle after the signals")
+    assert processor_time(process) - spent < 0.5
+    assert len(subject.logs) < SIGNALS / 20
+    assert process.memory_info().rss - rss_before < 8 * MEGABYTE
     assert master == subject.nginx_master()
-    assert [] == subject.logged("reload.failed")
+    assert [] == subject.log_lines("reload.failed")
     assert subject.running
     assert [three.name] * 10 == [subject.get().text for _ in range(10)]
 
 
 def processor_time(process: psutil.Process) -> float:
     """
-    Return the seconds that a process has computed so far.
+    Return the processor time that a process has used, in seconds.
     """
     times = process.cpu_times()
     return float(times.user + times.system)
@@ -178,6 +180,6 @@ def processor_time(process: psutil.Process) -> float:
 
 def is_idle(process: psutil.Process) -> bool:
     """
-    Whether a process uses next to no processor time until the next time it is asked.
+    Whether a process uses less than 5 % of a processor for half a second.
     """
     return bool(process.cpu_percent(interval=0.5) < 5)

@@ -1,5 +1,5 @@
 """
-A restart: what an earlier start recorded decides how long this one may live.
+A restart: the recorded deadline of an earlier start applies.
 """
 
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.deadlines import ended_at, first_start, lived, on_time, write_record
+from tests.support.deadlines import ended_at, first_start, on_time, run_time, write_record
 from tests.support.fake_nginx import FakeNginx
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
@@ -19,9 +19,10 @@ from tests.support.waiting import eventually
 Supervise = Callable[..., Supervised]
 
 
-def test_D10_a_restart_has_what_is_left(supervise: Supervise) -> None:
+def test_D10_a_restart_has_the_remaining_time(supervise: Supervise) -> None:
     """
-    Killed and started again, it ends at the first start's deadline; the record is as it was.
+    Killed and started again, the program exits at the first start's deadline; the record is
+    unchanged.
     """
     subject = supervise(TTL="8s")
     subject.ready()
@@ -34,12 +35,12 @@ def test_D10_a_restart_has_what_is_left(supervise: Supervise) -> None:
 
     assert record == subject.state
     assert 0 == subject.wait(12)
-    assert on_time(lived(subject), 8)
+    assert on_time(run_time(subject), 8)
 
 
 def test_D10_a_recorded_deadline_ahead_is_kept(supervise: Supervise, tmp_path: Path) -> None:
     """
-    Of two hours that began two hours less three seconds ago, three seconds are left.
+    A TTL of two hours whose first start was 7197 s ago has three seconds left.
     """
     now = time.time()
     folder = write_record(tmp_path / "state", first_start=now - 7197, deadline=now + 3)
@@ -54,35 +55,36 @@ def test_D11_past_its_deadline_it_never_opens_the_port(
     supervise: Supervise, fake_nginx: FakeNginx, tmp_path: Path
 ) -> None:
     """
-    Restarted past the deadline it ends with 0 within 1 s, says why, and never runs nginx.
+    Restarted after the deadline the program exits with 0 within 1 s, logs the reason, and never
+    runs nginx.
 
-    The port is taken meanwhile: opening it would fail, and the exit code would be 69.
+    The port is in use meanwhile: opening it would fail, and the exit code would be 69.
     """
     now = time.time()
     folder = write_record(tmp_path / "state", first_start=now - 7201, deadline=now - 1)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         settings = {"TTL": "2h", "STATE_DIR": folder, "NGINX_BINARY": str(fake_nginx)}
-        lives: list[float] = []
-        while len(lives) < 8 and min(lives, default=2.0) > 1:  # the machine has other things to do
+        durations: list[float] = []
+        while len(durations) < 8 and min(durations, default=2.0) > 1:  # the machine may be busy
             subject = supervise(LISTEN_PORT=str(port), **settings)
             assert 0 == subject.wait(10)
-            lives.append(subject.lasted)
-            (line,) = subject.logged("ended", code=0)
+            durations.append(subject.lasted)
+            (line,) = subject.log_lines("ended", code=0)
             assert "deadline passed before this start" == line["reason"]
             assert folder in line["hint"]
 
-    assert min(lives) <= 1
-    assert [] == [*fake_nginx.births, *fake_nginx.checks]
+    assert min(durations) <= 1
+    assert [] == [*fake_nginx.runs, *fake_nginx.checks]
     assert (
         "deadline passed before this start"
         == json.loads((tmp_path / "state" / "ended.json").read_text())["reason"]
     )
 
 
-def test_D11_a_restart_after_the_end_ends_again(supervise: Supervise) -> None:
+def test_D11_a_restart_after_the_deadline_exits_again(supervise: Supervise) -> None:
     """
-    Whoever restarts a task that ended at its deadline gets exit code 0 again, not a second life.
+    A restart of a task that exited at its deadline exits with code 0 again.
     """
     subject = supervise(TTL="3s")
     subject.ready()
@@ -91,14 +93,14 @@ def test_D11_a_restart_after_the_end_ends_again(supervise: Supervise) -> None:
     for _ in range(2):
         assert 0 == subject.start().wait(10)
         assert subject.lasted < 3
-        assert [] == subject.logged("nginx.started")
+        assert [] == subject.log_lines("nginx.started")
 
 
 def test_D18_another_allocations_record_does_not_count(
     supervise: Supervise, tmp_path: Path
 ) -> None:
     """
-    A record that a sticky disk carried over from another allocation is ignored, and that is said.
+    A record that a sticky disk carried over from another allocation is ignored, and this is logged.
     """
     now = time.time()
     folder = write_record(
@@ -117,7 +119,7 @@ def test_D18_a_changed_ttl_counts_from_the_first_start(
     supervise: Supervise, tmp_path: Path
 ) -> None:
     """
-    A TTL that is another one at a restart counts from the first start, and an extension is off.
+    A TTL that was changed for a restart counts from the first start; an extension is dropped.
     """
     now = time.time()
     folder = write_record(tmp_path / "state", first_start=now - 1797, extended_to=now + 99)

@@ -1,5 +1,5 @@
 """
-The program itself stands still, or whoever should read what it says.
+The program, or the reader of its output, stands still.
 """
 
 import os
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.deadlines import lived, on_time
+from tests.support.deadlines import on_time, run_time
 from tests.support.replica import Replica
 from tests.support.supervised import Supervised
 from tests.support.traffic import Traffic
@@ -21,10 +21,10 @@ Serve = Callable[..., Supervised]
 AWAY = 10.0
 
 
-def test_P18_an_output_that_nobody_reads_delays_nothing(prepare: Serve, replicas: Replicas) -> None:
+def test_P18_an_unread_output_delays_nothing(prepare: Serve, replicas: Replicas) -> None:
     """
-    What it says goes to a pipe that is full all its life: the service works, the deadline of
-    10 s is kept, the code is 0, and the lines that found no room are counted in ended.json.
+    Its output goes to a pipe that is always full: the service works, the deadline of 10 s is kept,
+    the exit code is 0, and the dropped lines are counted in ended.json.
     """
     one, two = replicas("one", "two")
     subject = prepare(one, stdout="unread", TTL="10s").start()
@@ -38,7 +38,7 @@ def test_P18_an_output_that_nobody_reads_delays_nothing(prepare: Serve, replicas
         traffic.stop()
 
     assert 0 == subject.wait(5)
-    assert on_time(lived(subject), 10)
+    assert on_time(run_time(subject), 10)
     assert [] == traffic.failures
     assert subject.ended is not None
     assert ("deadline", 0) == (subject.ended["reason"], subject.ended["code"])
@@ -46,10 +46,10 @@ def test_P18_an_output_that_nobody_reads_delays_nothing(prepare: Serve, replicas
 
 
 @pytest.mark.parametrize("ttl", ["5s", "14s"])
-def test_P21_a_stopped_program_misses_nothing(serve: Serve, replicas: Replicas, ttl: str) -> None:
+def test_P21_a_suspended_program_catches_up(serve: Serve, replicas: Replicas, ttl: str) -> None:
     """
-    The program is stopped for ten seconds.  A deadline that came meanwhile is kept at once, a
-    later one exactly; changes that came meanwhile, and signals, lead to a single reload.  The
+    The program is suspended by SIGSTOP for ten seconds.  A deadline in that time takes effect on
+    resumption, a later one exactly; changes and signals of that time lead to a single reload.  The
     pattern being replaced does the first too.
     """
     one, two, three = replicas("one", "two", "three")
@@ -62,16 +62,16 @@ def test_P21_a_stopped_program_misses_nothing(serve: Serve, replicas: Replicas, 
     subject.offer(three)
     subject.signal(signal.SIGHUP, signal.SIGHUP, signal.SIGHUP)
     eventually(lambda: time.monotonic() >= back, AWAY + 5, 0.05)
-    assert "one" == subject.get().text  # nginx needs nobody to serve on
+    assert "one" == subject.get().text  # nginx serves without the supervisor
     assert workers == subject.nginx_workers()
     os.kill(subject.pid, signal.SIGCONT)
     if ttl == "14s":
         eventually(lambda: subject.get().text == "three", 3.0)
         assert 0 == subject.wait(8)
-        assert on_time(lived(subject), 14)
-        assert 2 == len(subject.logged("reload.applied"))
+        assert on_time(run_time(subject), 14)
+        assert 2 == len(subject.log_lines("reload.applied"))
     else:
         assert 0 == subject.wait(2)
         assert time.monotonic() - back < 1.5
-    assert [] == subject.logged("reload.failed")
-    assert [] == subject.logged("nginx.unresponsive")
+    assert [] == subject.log_lines("reload.failed")
+    assert [] == subject.log_lines("nginx.unresponsive")

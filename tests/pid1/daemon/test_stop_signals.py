@@ -1,5 +1,5 @@
 """
-The end that somebody asks for: by a stop signal, by a second one, by a third.
+Shutdown by a stop signal, by a second one and by a third.
 """
 
 import os
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.hold import Hold
+from tests.support.held_connection import HeldConnection
 from tests.support.replica import Replica
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
@@ -22,7 +22,7 @@ STOP_SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT]
 
 def freeze(subject: Supervised) -> None:
     """
-    Stop all of nginx, so that it heeds no signal but KILL.
+    Suspend all processes of nginx, so that only SIGKILL has an effect.
     """
     master = subject.nginx_master()
     assert master is not None
@@ -33,11 +33,11 @@ def freeze(subject: Supervised) -> None:
 @pytest.mark.parametrize("number", STOP_SIGNALS, ids=lambda number: number.name)
 def test_P05_a_stop_signal_drains(serve: Serve, replicas: Replicas, number: int) -> None:
     """
-    After TERM, INT or QUIT new connections are refused, open requests complete, the code is 0.
+    After TERM, INT or QUIT new connections are refused, open requests complete, exit code 0.
     """
     (one,) = replicas("one")
     subject = serve(one)
-    with Hold.slow(subject.port, 1.5) as request:
+    with HeldConnection.slow(subject.port, 1.5) as request:
         eventually(lambda: one.requests["GET /slow"])
         subject.signal(number)
         eventually(subject.refuses, 1.0)
@@ -52,14 +52,14 @@ def test_P05_a_stop_signal_drains(serve: Serve, replicas: Replicas, number: int)
 
 def test_P05_without_open_requests_a_stop_is_quick(serve: Serve, replicas: Replicas) -> None:
     """
-    With nothing to finish the program is gone well within a second, and says why.
+    Without open requests the program exits within a second and records the reason.
     """
     subject = serve(*replicas("one"))
     at = time.monotonic()
     subject.signal(signal.SIGTERM)
 
     assert 0 == subject.wait(5)
-    assert subject.gone_at - at < 1.0
+    assert subject.exit_time - at < 1.0
     assert subject.ended is not None
     assert ("stop signal", 0, 0) == tuple(
         subject.ended[name] for name in ("reason", "code", "connections_cut")
@@ -69,11 +69,11 @@ def test_P05_without_open_requests_a_stop_is_quick(serve: Serve, replicas: Repli
 
 def test_P07_a_second_stop_signal_makes_it_fast(serve: Serve, replicas: Replicas) -> None:
     """
-    A second TERM during the drain cuts what is open: exit 0 within a second.
+    A second TERM during the drain cuts open requests: exit code 0 within a second.
     """
     (one,) = replicas("one")
     subject = serve(one, STOP_TIMEOUT="60s")
-    with Hold.slow(subject.port, 60) as request:
+    with HeldConnection.slow(subject.port, 60) as request:
         eventually(lambda: one.requests["GET /slow"])
         subject.signal(signal.SIGTERM)
         eventually(subject.refuses, 1.0)
@@ -82,7 +82,7 @@ def test_P07_a_second_stop_signal_makes_it_fast(serve: Serve, replicas: Replicas
         subject.signal(signal.SIGTERM)
 
         assert 0 == subject.wait(5)
-        assert subject.gone_at - at < 1.0
+        assert subject.exit_time - at < 1.0
         request.wait(1)
     assert request.answer is None
     assert 1 == subject.logs[-1]["connections_cut"]
@@ -91,44 +91,48 @@ def test_P07_a_second_stop_signal_makes_it_fast(serve: Serve, replicas: Replicas
 @pytest.mark.parametrize("pid1", [True, False], ids=["pid1", "plain"])
 def test_P07_a_third_stop_signal_kills(serve: Serve, replicas: Replicas, *, pid1: bool) -> None:
     """
-    A third TERM kills the whole group though nginx heeds nothing: exit 0 within half a second,
-    and nobody is left where no namespace ends with the program.
+    A third TERM kills the whole group though nginx is suspended: exit code 0 within half a second,
+    and no process is left, also without a PID namespace.
     """
     subject = serve(*replicas("one"), pid1=pid1, STOP_TIMEOUT="60s")
     freeze(subject)
     for number in STOP_SIGNALS[:2]:
         subject.signal(number)
-    eventually(lambda: subject.logged("stop.escalated"), 1.0)
+    eventually(lambda: subject.log_lines("stop.escalated"), 1.0)
     at = time.monotonic()
     subject.signal(signal.SIGTERM)
 
     assert 0 == subject.wait(5)
-    assert subject.gone_at - at < 0.5
-    assert subject.logged("drain.killed")
+    assert subject.exit_time - at < 0.5
+    assert subject.log_lines("drain.killed")
     eventually(lambda: [] == subject.processes(), 1.0)
 
 
 def test_P07_one_stop_signal_ends_within_stop_timeout(serve: Serve, replicas: Replicas) -> None:
     """
-    With requests that never end one TERM is enough: exit 0 within STOP_TIMEOUT, 4 s by default.
+    With requests that never end one TERM leads to exit code 0 within STOP_TIMEOUT, 4 s by default.
     """
     (one,) = replicas("one")
     subject = serve(one)
     port = subject.port
-    with Hold.slow(port, 60), Hold.sse(port, 60), Hold.websocket(port) as tunnel:
+    with (
+        HeldConnection.slow(port, 60),
+        HeldConnection.sse(port, 60),
+        HeldConnection.websocket(port) as tunnel,
+    ):
         eventually(lambda: one.requests["GET /slow"] and one.requests["GET /sse"])
         eventually(lambda: tunnel.status == 101)
         at = time.monotonic()
         subject.signal(signal.SIGTERM)
 
         assert 0 == subject.wait(8)
-        assert 2.9 < subject.gone_at - at < 4.2
+        assert 2.9 < subject.exit_time - at < 4.2
     assert 3 == subject.logs[-1]["connections_cut"]
 
 
-def test_P07_stopped_processes_are_killed_in_time(serve: Serve, replicas: Replicas) -> None:
+def test_P07_suspended_processes_are_killed_in_time(serve: Serve, replicas: Replicas) -> None:
     """
-    Even an nginx that heeds no signal is gone within STOP_TIMEOUT.
+    A suspended nginx, too, is gone within STOP_TIMEOUT.
     """
     subject = serve(*replicas("one"), STOP_TIMEOUT="2s")
     freeze(subject)
@@ -136,5 +140,5 @@ def test_P07_stopped_processes_are_killed_in_time(serve: Serve, replicas: Replic
     subject.signal(signal.SIGTERM)
 
     assert 0 == subject.wait(6)
-    assert 1.6 < subject.gone_at - at < 2.3
+    assert 1.6 < subject.exit_time - at < 2.3
     assert "still_running" not in subject.logs[-1]

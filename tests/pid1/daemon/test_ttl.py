@@ -1,5 +1,5 @@
 """
-How long it lives: no limit, a very long one, one that is shared, one that contradicts itself.
+The TTL: none, very long, shared by two tasks, or contradictory.
 """
 
 import signal
@@ -19,14 +19,14 @@ TEN_YEARS = 10 * 365 * 86400
 @pytest.mark.parametrize("ttl", ["0", "never", "none", "off", "NEVER"])
 def test_D15_no_limit(supervise: Supervise, ttl: str) -> None:
     """
-    TTL=0, never, none or off means no deadline at all, not one at once; a stop still ends it.
+    TTL=0, never, none or off means no deadline; a stop signal still ends the program.
     """
     subject = supervise(TTL=ttl)
     subject.ready()
     subject.signal(signal.SIGTERM)
 
     assert 0 == subject.wait(10)
-    (line,) = subject.logged("deadline.set")
+    (line,) = subject.log_lines("deadline.set")
     assert ("TTL=never", None) == (line["origin"], line.get("remaining"))
     assert subject.state
     assert subject.state["deadline"] is None
@@ -37,20 +37,21 @@ def test_D15_no_limit(supervise: Supervise, ttl: str) -> None:
 )
 def test_D15_a_day_or_ten_years(supervise: Supervise, ttl: str | None, seconds: float) -> None:
     """
-    Without TTL it is a day; ten years and more overflow nothing, neither a wait nor a date.
+    The default TTL is a day; ten years and more overflow neither a wait nor a date.
     """
     subject = supervise(TTL=ttl)
     subject.ready()
     subject.signal(signal.SIGTERM)
 
     assert 0 == subject.wait(10)
-    (line,) = subject.logged("deadline.set")
+    (line,) = subject.log_lines("deadline.set")
     assert line["remaining"] == pytest.approx(seconds, abs=1)
 
 
 def test_D18_two_that_share_a_deadline_end_together(supervise: Supervise) -> None:
     """
-    Two tasks with the same DEADLINE, started apart, end within half a second of each other.
+    Two tasks with the same DEADLINE, started at different times, exit within half a second of each
+    other.
     """
     deadline = time.time() + 4
     one = supervise(DEADLINE=f"{deadline:.3f}")
@@ -65,7 +66,7 @@ def test_D18_two_that_share_a_deadline_end_together(supervise: Supervise) -> Non
 
 def test_D18_a_ttl_and_a_duration_that_differ(supervise: Supervise) -> None:
     """
-    TTL and DURATION mean the same; set to different spans they are refused with 78, both named.
+    TTL and DURATION mean the same; different values lead to exit code 78 and a line with both.
     """
     subject = supervise(TTL="1h", DURATION="2h")
 
@@ -80,7 +81,7 @@ def test_D18_duration_is_another_name_of_ttl(
     supervise: Supervise, settings: dict[str, str]
 ) -> None:
     """
-    DURATION alone, or equal to TTL, is taken as TTL.
+    DURATION alone, or equal to TTL, is used as TTL.
     """
     subject = supervise(**settings)
 

@@ -1,5 +1,5 @@
 """
-What nginx is born with, whatever the program itself was started with.
+The state that nginx inherits, whatever the program itself inherited.
 """
 
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fake_nginx import Birth, FakeNginx
+from tests.support.fake_nginx import FakeNginx, Invocation
 from tests.support.fake_nomad import Endpoint
 from tests.support.replica import Replica
 from tests.support.subjects import Launch, Subject
@@ -22,19 +22,19 @@ Prepare = Callable[..., Supervised]
 
 SECRET = "s3cret-7c21"
 
-#: What nginx itself ignores, whoever started it.
+#: The signals that nginx itself ignores.
 OF_NGINX = {signal.SIGPIPE, signal.SIGSYS}
 
 
 @dataclass
-class Careless:
+class DirtyParent:
     """
     A subject started by a parent that leaves files open and signals ignored.
     """
 
     subject: Subject
     file: Path
-    name: str = "careless"
+    name: str = "dirty parent"
 
     def launch(self, home: Path, settings: Mapping[str, str]) -> Launch:
         """
@@ -46,14 +46,14 @@ class Careless:
 
     def offer(self, endpoints: Iterable[Endpoint]) -> bool:
         """
-        Leave it to the subject.
+        Pass on to the subject.
         """
         return self.subject.offer(endpoints)
 
 
 def named(mask: int) -> set[int]:
     """
-    Return the signals in a mask; not the two that are glibc's own, which every spawn ignores.
+    Return the signals in a mask, without the two of glibc that every spawn ignores.
     """
     return {number for number in signal.valid_signals() if mask >> (number - 1) & 1}
 
@@ -70,16 +70,17 @@ def signals_in(pid: int, mask: str) -> set[int]:
 
 
 @pytest.fixture
-def born(prepare: Prepare, replicas: Replicas) -> Callable[..., Supervised]:
+def start_dirty(prepare: Prepare, replicas: Replicas) -> Callable[..., Supervised]:
     """
-    Start a program born into a mess, with a token, and return it once it serves.
+    Start the program from a parent with open files and ignored signals, with a token, and return it
+    once it serves.
     """
 
     def start(**settings: str) -> Supervised:
         subject = prepare(*replicas("one"), NOMAD_TOKEN=SECRET, TZ="Asia/Kathmandu", **settings)
-        note = subject.home / "left-open"
-        note.write_text("for the parent's eyes only")
-        subject.subject = Careless(subject.subject, note)
+        file = subject.home / "left-open"
+        file.write_text("opened by the parent")
+        subject.subject = DirtyParent(subject.subject, file)
         subject.start().ready(status=200)
         eventually(lambda: len(nginx_of(subject)) > 1)
         return subject
@@ -88,12 +89,12 @@ def born(prepare: Prepare, replicas: Replicas) -> Callable[..., Supervised]:
 
 
 @pytest.fixture
-def birth(born: Callable[..., Supervised], fake_nginx: FakeNginx) -> Birth:
+def invocation(start_dirty: Callable[..., Supervised], fake_nginx: FakeNginx) -> Invocation:
     """
-    How the kernel saw nginx when it was run.
+    How nginx was started, as the kernel reports it.
     """
-    born(NGINX_BINARY=str(fake_nginx))
-    (only,) = fake_nginx.births
+    start_dirty(NGINX_BINARY=str(fake_nginx))
+    (only,) = fake_nginx.runs
     return only
 
 
@@ -104,39 +105,41 @@ def nginx_of(subject: Supervised) -> list[int]:
     return [pid for pid in (subject.nginx_master(), *subject.nginx_workers()) if pid]
 
 
-def test_P17_the_environment_is_empty(birth: Birth) -> None:
+def test_P17_the_environment_is_empty(invocation: Invocation) -> None:
     """
-    TZ and PATH and nothing else are given to nginx: no token, no setting.
+    The environment of nginx has only TZ and PATH: no token, no setting.
     """
-    assert {"PATH", "TZ"} == set(birth.environ)
-    assert "Asia/Kathmandu" == birth.environ["TZ"]
+    assert {"PATH", "TZ"} == set(invocation.environ)
+    assert "Asia/Kathmandu" == invocation.environ["TZ"]
 
 
-def test_P17_no_token_is_in_nginx_s_memory_of_its_start(born: Callable[..., Supervised]) -> None:
+def test_P17_no_token_is_in_nginx_s_environment(start_dirty: Callable[..., Supervised]) -> None:
     """
-    The environment of the running nginx, which others may read, holds no token.  The pattern being
-    replaced does this too: nginx writes its title over it.
+    The environment of the running nginx, which is readable for others, contains no token.  The
+    pattern being replaced does this too: nginx writes its title over it.
     """
-    for pid in nginx_of(born()):
+    for pid in nginx_of(start_dirty()):
         assert SECRET.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
 
 
-def test_P17_no_descriptor_is_inherited(birth: Birth) -> None:
+def test_P17_no_descriptor_is_inherited(invocation: Invocation) -> None:
     """
-    Its stdin is /dev/null, nothing beyond stderr is open: neither ours nor our parent's.
+    Its stdin is /dev/null, and no descriptor above stderr is inherited.
     """
-    assert {0, 1, 2} == set(birth.descriptors)
-    assert "/dev/null" == birth.descriptors[0]
+    assert {0, 1, 2} == set(invocation.descriptors)
+    assert "/dev/null" == invocation.descriptors[0]
 
 
-def test_P17_the_running_nginx_holds_no_file_of_ours(born: Callable[..., Supervised]) -> None:
+def test_P17_the_running_nginx_holds_no_file_of_ours(
+    start_dirty: Callable[..., Supervised],
+) -> None:
     """
-    Master and workers hold what they opened themselves: beyond stderr sockets, what waits for
-    them, and the access log, which is none where nobody asked for one.
+    Master and workers have only descriptors that they opened: sockets, the event queues, and the
+    access log, which is /dev/null by default.
     """
-    for pid in nginx_of(born()):
+    for pid in nginx_of(start_dirty()):
         folder = Path(f"/proc/{pid}/fd")
-        # A connection of the looker may close between the list and the look.
+        # A connection of the generation poller may close between listing and reading.
         links = eventually(
             lambda at=folder: {int(entry.name): str(entry.readlink()) for entry in at.iterdir()}
         )
@@ -145,42 +148,42 @@ def test_P17_the_running_nginx_holds_no_file_of_ours(born: Callable[..., Supervi
         assert others <= {"socket", "anon_inode", "/dev/null"}
 
 
-def test_P17_no_signal_is_blocked_or_ignored(birth: Birth) -> None:
+def test_P17_no_signal_is_blocked_or_ignored(invocation: Invocation) -> None:
     """
-    Every signal is at its default when nginx is born, though the program blocks all of them and
-    its parent ignored some.
+    Every signal has its default when nginx starts, though the program blocks all of them and its
+    parent ignored some.
     """
-    assert (set(), set()) == (named(birth.blocked), named(birth.ignored))
+    assert (set(), set()) == (named(invocation.blocked), named(invocation.ignored))
 
 
-def test_P17_the_running_nginx_takes_every_signal(born: Callable[..., Supervised]) -> None:
+def test_P17_the_running_nginx_takes_every_signal(start_dirty: Callable[..., Supervised]) -> None:
     """
-    The master ignores what nginx itself ignores, its workers block nothing.  The pattern being
-    replaced does this too.
+    The master ignores only the signals that nginx ignores itself, the workers block none.  The
+    pattern being replaced does this too.
     """
-    master, *workers = nginx_of(born())
+    master, *workers = nginx_of(start_dirty())
     for pid in (master, *workers):
         assert signals_in(pid, "SigIgn") <= OF_NGINX
     for pid in workers:
         assert set() == signals_in(pid, "SigBlk")
 
 
-def test_P17_nginx_has_a_session_of_its_own(born: Callable[..., Supervised]) -> None:
+def test_P17_nginx_has_its_own_session(start_dirty: Callable[..., Supervised]) -> None:
     """
     Neither a terminal's signals nor a signal to the program's group reach nginx.
     """
-    master, *_ = nginx_of(born())
+    master, *_ = nginx_of(start_dirty())
 
     assert master == os.getsid(master) == os.getpgid(master)
 
 
-def test_P17_the_check_is_born_the_same(
-    born: Callable[..., Supervised], fake_nginx: FakeNginx
+def test_P17_the_check_inherits_the_same(
+    start_dirty: Callable[..., Supervised], fake_nginx: FakeNginx
 ) -> None:
     """
-    `nginx -t` is started as cleanly as nginx itself.
+    `nginx -t` inherits as little as nginx itself.
     """
-    subject = born(NGINX_BINARY=str(fake_nginx))
+    subject = start_dirty(NGINX_BINARY=str(fake_nginx))
     subject.write_in("conf.d", "more.conf", "map $uri $nothing { default 1; }\n")
     before = len(fake_nginx.checks)
     subject.signal(signal.SIGHUP)
@@ -192,13 +195,13 @@ def test_P17_the_check_is_born_the_same(
         assert (set(), set()) == (named(check.blocked), named(check.ignored))
 
 
-def test_P17_inherited_ignored_signals_do_not_make_it_deaf(
-    born: Callable[..., Supervised],
+def test_P17_inherited_ignored_signals_do_not_prevent_a_stop(
+    start_dirty: Callable[..., Supervised],
 ) -> None:
     """
-    A parent that ignored the stop signals, as nohup does with one, cannot keep it from stopping.
+    The program stops on a stop signal even if its parent ignored them, as nohup does with SIGHUP.
     """
-    subject = born()
+    subject = start_dirty()
     subject.signal(signal.SIGTERM)
 
     assert 0 == subject.wait(5)

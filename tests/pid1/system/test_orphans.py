@@ -1,5 +1,5 @@
 """
-Processes that lost their parent, and a churn of them around `nginx -t`.
+Orphaned processes, also while `nginx -t` runs.
 """
 
 import os
@@ -21,10 +21,10 @@ ORPHANS = 200
 FAILURES = 300
 
 
-def test_P01_orphans_that_end_during_reloads_are_buried(serve: Serve, replicas: Replicas) -> None:
+def test_P01_orphans_that_exit_during_reloads_are_reaped(serve: Serve, replicas: Replicas) -> None:
     """
-    Two hundred orphans end while reloads go on: two seconds later no zombie is left, and none of
-    them was mistaken for a child of ours.
+    Two hundred orphans exit during reloads: two seconds later no zombie is left, and none of them
+    was mistaken for a child of the supervisor.
     """
     one, two = replicas("one", "two")
     subject = serve(one, RELOAD_INTERVAL="20ms")
@@ -32,25 +32,25 @@ def test_P01_orphans_that_end_during_reloads_are_buried(serve: Serve, replicas: 
         f"i=0; while [ $i -lt {ORPHANS} ]; do (sleep 1.$((i % 9)) &); i=$((i + 1)); done"
     )
     orphans = {p.pid for p in subject.processes() if p.title.startswith("sleep 1.")}
-    assert len(orphans) > ORPHANS / 4  # on a busy machine the first ones are gone already
+    assert len(orphans) > ORPHANS / 4  # on a busy machine the first have exited already
     assert all(p.ppid == subject.pid for p in subject.processes() if p.pid in orphans)
     wanted = 0
     while orphans & {p.pid for p in subject.processes()}:
         wanted += 1
         subject.offer(*((one, two) if wanted % 2 else (one,)))
-        eventually(lambda least=wanted: len(subject.logged("reload.applied")) > least)
+        eventually(lambda least=wanted: len(subject.log_lines("reload.applied")) > least)
 
     eventually(lambda: [] == subject.zombies(), 2.0, what="no zombie")
     assert wanted >= 2
-    assert [] == subject.logged("reload.failed")
-    assert [] == subject.logged("nginx.died")
+    assert [] == subject.log_lines("reload.failed")
+    assert [] == subject.log_lines("nginx.died")
     assert 200 == subject.get().status
 
 
-def test_P04_every_failing_check_is_seen_to_fail(serve: Serve, replicas: Replicas) -> None:
+def test_P04_every_failing_check_is_detected(serve: Serve, replicas: Replicas) -> None:
     """
-    `nginx -t` fails three hundred times while orphans come and go: not one of them counts as a
-    success, and the endpoints are served on.
+    `nginx -t` fails three hundred times while orphans come and go: no failure counts as a success,
+    and the endpoints are still served.
     """
     subject = serve(*replicas("one"), RELOAD_QUIET="1ms")
     workers, live = subject.nginx_workers(), (subject.home / "run" / "conf").readlink()
@@ -58,19 +58,19 @@ def test_P04_every_failing_check_is_seen_to_fail(serve: Serve, replicas: Replica
     subject.write_in("conf.d", "bad.conf", "no_such_directive on;\n")
     for failures in range(1, FAILURES + 1):
         subject.signal(signal.SIGHUP)
-        eventually(lambda seen=failures: len(subject.logged("reload.failed")) >= seen, 5, 0.002)
+        eventually(lambda seen=failures: len(subject.log_lines("reload.failed")) >= seen, 5, 0.002)
 
-    assert 1 == len(subject.logged("reload.applied"))
-    assert all("no_such_directive" in line["reason"] for line in subject.logged("reload.failed"))
+    assert 1 == len(subject.log_lines("reload.applied"))
+    assert all("no_such_directive" in line["reason"] for line in subject.log_lines("reload.failed"))
     assert live == (subject.home / "run" / "conf").readlink()
     assert workers == subject.nginx_workers()
     assert "one" == subject.get().text
 
 
-def test_P15_nginx_goes_with_a_killed_supervisor(serve: Serve, replicas: Replicas) -> None:
+def test_P15_nginx_exits_with_a_killed_supervisor(serve: Serve, replicas: Replicas) -> None:
     """
-    Where it is not PID 1, SIGKILL of the program ends nginx within a second too: master, workers,
-    and those that still finish an old request.
+    Without PID 1, SIGKILL of the program ends nginx within a second too: master, workers and
+    draining workers.
     """
     (one,) = replicas("one")
     subject = serve(one, pid1=False)
@@ -83,22 +83,22 @@ def test_P15_nginx_goes_with_a_killed_supervisor(serve: Serve, replicas: Replica
         at = time.monotonic()
         subject.signal(signal.SIGKILL)
 
-        eventually(lambda: not any(map(lives, (master, *workers))), 1.0)
+        eventually(lambda: not any(map(is_running, (master, *workers))), 1.0)
         assert time.monotonic() - at < 1.0
         assert 137 == subject.wait(1)
 
 
-def test_P15_its_orphans_are_adopted_and_buried(serve: Serve, replicas: Replicas) -> None:
+def test_P15_orphans_are_adopted_and_reaped(serve: Serve, replicas: Replicas) -> None:
     """
-    Where it is not PID 1 it adopts what its children leave behind: the workers of a killed master
-    become its own, are told to go, and are buried.
+    Without PID 1 the program adopts orphans: the workers of a killed master become its children,
+    get SIGQUIT, and are reaped.
     """
     (one,) = replicas("one")
     subject = serve(one, pid1=False)
     master, workers = subject.nginx_master(), subject.nginx_workers()
     assert master is not None
     for pid in workers:
-        os.kill(pid, signal.SIGSTOP)  # so that they can be seen as orphans
+        os.kill(pid, signal.SIGSTOP)  # so that they are visible as orphans
     os.kill(master, signal.SIGKILL)
     subject.wait_for_log("nginx.orphans_quit", workers=len(workers))
     assert [subject.pid] * len(workers) == [psutil.Process(pid).ppid() for pid in workers]
@@ -106,14 +106,14 @@ def test_P15_its_orphans_are_adopted_and_buried(serve: Serve, replicas: Replicas
         os.kill(pid, signal.SIGCONT)
 
     eventually(lambda: not any(map(psutil.pid_exists, workers)), 2.0)
-    eventually(lambda: len(subject.logged("nginx.ready")) == 2)
+    eventually(lambda: len(subject.log_lines("nginx.ready")) == 2)
     assert "one" == subject.ready(status=200).text
     assert [] == subject.zombies()
 
 
-def lives(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     """
-    Whether a process is there and not merely unburied.
+    Whether a process exists and is not a zombie.
     """
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)

@@ -1,7 +1,7 @@
 """
-The golden mix: replicas that come and go in every way, clients of every kind, and what was lost.
+The golden mix: replicas that come and go in every way, clients of every kind, and the failures.
 
-The same replicas stand behind the program under test and behind an nginx configured by hand, at
-the same time.  Every failure is told with who failed, where and when; what a killed replica took
-with it is known from its own memory, so that nothing else can hide behind it.
+The program under test and an nginx configured by hand use the same replicas at the same time.
+Every failure is reported with client, replica and time.  The requests that a killed replica was
+executing are known from its shared memory, so that no other failure is attributed to it.
 """

@@ -1,5 +1,5 @@
 """
-The control: an nginx as a good engineer configures it by hand, driven by a plain SIGHUP.
+The control: a well-configured nginx without the supervisor, reloaded by a plain SIGHUP.
 """
 
 import signal
@@ -44,7 +44,7 @@ http {{
 
 class ByHand:
     """
-    A running nginx whose list of servers is rewritten, and which is told so.
+    A running nginx whose list of servers is rewritten, followed by SIGHUP.
     """
 
     def __init__(self, nginx: str, folder: Path) -> None:
@@ -60,21 +60,21 @@ class ByHand:
 
     def offer(self, endpoints: Iterable[tuple[str, int]]) -> None:
         """
-        Put these into the configuration.
+        Write these endpoints to the configuration and reload.
         """
         self._write(endpoints)
         self._process.send_signal(signal.SIGHUP)
 
     def stop(self) -> None:
         """
-        End it.
+        Stop it.
         """
         self._process.terminate()
         self._process.wait(10)
 
     def routes(self) -> dict[int, str]:
         """
-        Return by request the upstreams it was sent to.
+        Return the upstreams of each request by its number.
         """
         found = {}
         for line in (self._folder / "access.log").read_text().splitlines():
@@ -87,20 +87,20 @@ class ByHand:
         servers = [f"  server {address}:{port};" for address, port in endpoints]
         lines = ["upstream backend {", "  zone backend 256k;", "  least_conn;"]
         lines += [*(servers or ["  server 127.0.0.1:9 down;"]), "  keepalive 32;", "}", ""]
-        fresh = self._folder / "upstream.new"
-        fresh.write_text("\n".join(lines))
-        fresh.replace(self._folder / "upstream.conf")
+        temporary = self._folder / "upstream.new"
+        temporary.write_text("\n".join(lines))
+        temporary.replace(self._folder / "upstream.conf")
 
 
 @contextmanager
 def by_hand(nginx: str, folder: Path) -> Iterator[ByHand]:
     """
-    Have one; it ends with the block.
+    Run the control until the end of the block.
     """
     folder.mkdir()
     folder.chmod(0o755)
-    made = ByHand(nginx, folder)
+    control = ByHand(nginx, folder)
     try:
-        yield made
+        yield control
     finally:
-        made.stop()
+        control.stop()

@@ -1,8 +1,8 @@
 """
-The clients of a mix: a process with many of them, of every kind that is met in practice.
+The clients of a mix: a process with many clients of all usual kinds.
 
-A careful client looks whether the server closed a kept connection before it uses it again; a naive
-one does not.  All heed `Connection: close`.
+A careful client checks whether the server closed a kept connection before it reuses it; a naive
+one does not.  All respect `Connection: close`.
 """
 
 import asyncio
@@ -15,15 +15,15 @@ from dataclasses import asdict, dataclass
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
-from tests.support.mix.asking import Line, Outcome, ask
+from tests.support.mix.request import Connection, Outcome, send
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
     """
-    So many clients of a kind, who think for `think` seconds on average between two requests.
+    `count` clients of a kind, with a pause of `think` seconds on average between requests.
 
-    `seconds` is how long an answer takes, `most` the upper end where that is chosen anew each time.
+    `seconds` is the duration of a response; with `most` it is random between both.
     """
 
     name: str
@@ -37,13 +37,13 @@ class Kind:
     most: float = 0.0
     sizes: tuple[int, ...] = (0,)
 
-    def request(self, number: int, chance: random.Random) -> tuple[str, bytes, bytes, float]:
+    def request(self, number: int, rng: random.Random) -> tuple[str, bytes, bytes, float]:
         """
-        Return its kind as text, the bytes, what is echoed and how long it takes.
+        Return its kind as text, its bytes, the expected body and its duration.
         """
-        method = chance.choice(self.methods)
-        body = chance.randbytes(chance.choice(self.sizes)) if method == "POST" else b""
-        seconds = chance.uniform(self.seconds, self.most) if self.most else self.seconds
+        method = rng.choice(self.methods)
+        body = rng.randbytes(rng.choice(self.sizes)) if method == "POST" else b""
+        seconds = rng.uniform(self.seconds, self.most) if self.most else self.seconds
         lines = [
             f"{method} /{self.path}/{seconds:.2f} HTTP/1.1",
             "Host: mix",
@@ -61,10 +61,10 @@ class Kind:
 
 _BODIES = (100, 2_000, 60_000)
 
-#: Seconds after which a kept connection may have been closed before its client could go on.
+#: A pause of the clients' process in seconds after which a kept connection may have been closed.
 STANDSTILL = 0.3
 
-#: The golden mix: 60 clients, 18 requests in flight for long at any time.
+#: The golden mix: 60 clients, with 18 long requests in flight at any time.
 GOLDEN = (
     Kind("careful", 16, 0.1),
     Kind("careful", 10, 0.1, methods=("POST",), sizes=_BODIES),
@@ -82,8 +82,8 @@ def run(
     port: int, kinds: tuple[Kind, ...], stop: Event, into: Path, *, first: int, least: int
 ) -> None:
     """
-    Be all of them until told to stop, and until there were `least` requests, then write what became
-    of each; the entry of a process.  Numbers begin at `first`.
+    Run all clients until stopped, for at least `least` requests, then write the outcomes; the entry
+    point of a process.  Numbers start at `first`.
     """
     outcomes: list[Outcome] = []
     numbers = itertools.count(first)
@@ -93,7 +93,7 @@ def run(
 
     async def main() -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(_heart(is_over, outcomes.append))
+            group.create_task(_detect_standstills(is_over, outcomes.append))
             for kind in kinds:
                 for _ in range(kind.count):
                     group.create_task(_client(port, kind, numbers, is_over, outcomes.append))
@@ -104,18 +104,18 @@ def run(
 
 def read(path: Path) -> list[Outcome]:
     """
-    Return what a process of clients has written.
+    Return the outcomes that a process of clients has written.
     """
     return [Outcome(**json.loads(line)) for line in path.read_text().splitlines()]
 
 
-async def _heart(is_over: Callable[[], bool], tell: Callable[[Outcome], None]) -> None:
-    """Note when this process had no time: clients that stood still thought for long."""
+async def _detect_standstills(is_over: Callable[[], bool], add: Callable[[Outcome], None]) -> None:
+    """Record when this process was not scheduled: its clients then paused too long."""
     while not is_over():
         at = time.monotonic()
         await asyncio.sleep(0.02)
         if (now := time.monotonic()) - at > STANDSTILL:
-            tell(Outcome(0, "standstill", at, now))
+            add(Outcome(0, "standstill", at, now))
 
 
 async def _client(
@@ -123,22 +123,22 @@ async def _client(
     kind: Kind,
     numbers: Iterator[int],
     is_over: Callable[[], bool],
-    tell: Callable[[Outcome], None],
+    add: Callable[[Outcome], None],
 ) -> None:
-    chance = random.Random(next(numbers))
-    line: Line | None = None
-    await asyncio.sleep(chance.uniform(0, 0.3))
+    rng = random.Random(next(numbers))
+    connection: Connection | None = None
+    await asyncio.sleep(rng.uniform(0, 0.3))
     while not is_over():
         number = next(numbers)
-        if line is not None and kind.is_careful and line.is_closed:
-            line.close()
-            line = None
-        name, request, echo, seconds = kind.request(number, chance)
+        if connection is not None and kind.is_careful and connection.is_closed:
+            connection.close()
+            connection = None
+        name, request, echo, seconds = kind.request(number, rng)
         outcome = Outcome(number, name, time.monotonic())
-        line = await ask(port, line, outcome, request, echo=echo, seconds=seconds)
-        tell(outcome)
-        # A client that waits longer than a second between two requests finds its connection closed
-        # by any server, at any time: what is claimed is about those who are at work.
-        await asyncio.sleep(min(0.6, chance.expovariate(1 / kind.think)))
-    if line is not None:
-        line.close()
+        connection = await send(port, connection, outcome, request, echo=echo, seconds=seconds)
+        add(outcome)
+        # Any server may close a connection that is idle for longer than a second; the claim is only
+        # about busy clients.
+        await asyncio.sleep(min(0.6, rng.expovariate(1 / kind.think)))
+    if connection is not None:
+        connection.close()

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tests.support.mix import clients
 from tests.support.mix.by_hand import by_hand
-from tests.support.mix.farm import context, farm
-from tests.support.mix.story import Story
+from tests.support.mix.changes import Changes
+from tests.support.mix.replica_pool import context, replica_pool
 from tests.support.mix.verdict import Verdict, judged
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
@@ -23,10 +23,10 @@ _CONTROL = 1_000_000_000
 @dataclass(frozen=True, slots=True)
 class Result:
     """
-    What happened, and what it cost whom.
+    The changes of a run, and the failures of both balancers.
     """
 
-    story: Story
+    changes: Changes
     ours: Verdict
     control: Verdict
     executed_twice: list[int]
@@ -34,11 +34,11 @@ class Result:
     ended: list[dict[str, object]]
 
     def __str__(self) -> str:
-        story = self.story
+        changes = self.changes
         return (
-            f"{story.changed} changes in {self.took:.0f} s: {len(story.farm.born)} replicas,"
-            f" {len(story.kills)} killed, {story.polite} left politely\n"
-            f"no room for a reload: {self.ended or 'never'}\n"
+            f"{changes.changed} changes in {self.took:.0f} s: {len(changes.pool.started)} replicas,"
+            f" {len(changes.kills)} killed, {changes.graceful} stopped gracefully\n"
+            f"reloads deferred and generations ended: {self.ended or 'never'}\n"
             f"ours: {self.ours}\ncontrol: {self.control}"
         )
 
@@ -47,13 +47,13 @@ def mixed(
     subject: Supervised, nginx: str, folder: Path, *, changes: int, gap: float, least: int
 ) -> Result:
     """
-    Play so many changes, `gap` seconds apart on average, under all clients of both balancers; ours
-    ask until there are `least` requests.
+    Make `changes` changes, `gap` seconds apart on average, under all clients of both balancers; the
+    program's clients send at least `least` requests.
     """
     folder.chmod(0o755)
     began = time.monotonic()
     with ExitStack() as stack:
-        replicas = stack.enter_context(farm(folder))
+        replicas = stack.enter_context(replica_pool(folder))
         control = stack.enter_context(by_hand(nginx, folder / "control"))
 
         def offer(endpoints: Iterable[tuple[str, int]]) -> None:
@@ -61,26 +61,26 @@ def mixed(
             subject.offer(*listed)
             control.offer(listed)
 
-        story = Story(replicas, offer, changes, gap)
-        story.begin(8)
+        schedule = Changes(replicas, offer, changes, gap)
+        schedule.begin(8)
         subject.start().ready(status=200, path="/fast")
         theirs, ours = folder / "theirs", folder / "ours"
         with (
             at_work(control.port, clients.GOLDEN, theirs, first=_CONTROL),
             at_work(subject.port, clients.GOLDEN, ours, least=least),
         ):
-            story.tell()
+            schedule.play()
         twice = replicas.executed_twice()
         found = clients.read(ours)
         last = max(each.number for each in found)
         eventually(lambda: last in _routes(subject), 5.0, 0.2, "the end of the access log")
         return Result(
-            story,
-            judged(found, story.kills, _routes(subject)),
-            judged(clients.read(theirs), story.kills, control.routes()),
+            schedule,
+            judged(found, schedule.kills, _routes(subject)),
+            judged(clients.read(theirs), schedule.kills, control.routes()),
             twice,
             time.monotonic() - began,
-            [*subject.logged("reload.deferred"), *subject.logged("generation.ended")],
+            [*subject.log_lines("reload.deferred"), *subject.log_lines("generation.ended")],
         )
 
 
@@ -89,12 +89,11 @@ def at_work(
     port: int, kinds: tuple[clients.Kind, ...], into: Path, *, first: int = 1, least: int = 0
 ) -> Iterator[Path]:
     """
-    Have clients at work, in a process of their own; they finish what they began, and at least so
-    many requests.
+    Run clients in another process; they finish their requests, and send at least `least`.
     """
-    made = context()
-    stop = made.Event()
-    process = made.Process(
+    mp = context()
+    stop = mp.Event()
+    process = mp.Process(
         target=clients.run,
         args=(port, kinds, stop, into),
         kwargs={"first": first, "least": least},
@@ -112,11 +111,12 @@ def at_work(
 
 def _routes(subject: Supervised) -> dict[int, str]:
     """
-    Return by request the upstreams that its log of requests names; a worker of an earlier
-    configuration hands it on, and who takes it writes a line of its own.
+    Return the upstreams of each request by its number, from the access log.
+
+    A worker of an earlier configuration hands requests on; the receiving worker logs another line.
     """
     found: dict[int, str] = {}
-    for line in subject.logged("request"):
+    for line in subject.log_lines("request"):
         number, upstream = str(line.get("agent", "")), str(line.get("endpoint", ""))
         if number.isdecimal() and (not upstream.startswith("unix:") or int(number) not in found):
             found[int(number)] = upstream

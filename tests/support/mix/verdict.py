@@ -1,32 +1,34 @@
 """
-What was lost and why: each failure of a mix is a killed replica's, or somebody's fault.
+The failures of a mix and their causes: a killed replica, or a fault of the balancer.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tests.support.mix.asking import Outcome
-from tests.support.mix.farm import Kill
+from tests.support.mix.replica_pool import Kill
+from tests.support.mix.request import Outcome
 
-#: So long before a replica was killed its client may have been told of an end: the clocks are read
-#: by different processes.
+#: Seconds before a kill in which its client may see the end: the clocks are read by different
+#: processes.
 _SLACK = 0.02
-#: So long after a standstill the clients are still catching up.
+#: Seconds after a standstill in which the clients still catch up.
 _SETTLING = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """
-    The failures of one balancer: `aloft` are those that a killed replica had begun, `unread` the
-    POSTs that nginx says it had sent to one which was killed before it read them, `faults` the
-    rest.  `stood_still` asked on a kept connection right after their own process had no time:
-    longer than any server keeps a connection for sure.
+    The failures of one balancer.
+
+    `in_flight` are requests that a killed replica was executing, `unread` POSTs that nginx had
+    sent to a replica which was killed before it read them, `faults` the rest.  `stood_still` were
+    sent on a kept connection after a standstill of the clients' process, in which the server may
+    have closed the connection.
     """
 
     outcomes: Sequence[Outcome]
-    aloft: Sequence[Outcome]
+    in_flight: Sequence[Outcome]
     unread: Sequence[Outcome]
     faults: Sequence[Outcome]
     stood_still: Sequence[Outcome]
@@ -34,31 +36,31 @@ class Verdict:
 
     def __str__(self) -> str:
         kinds = Counter(each.kind for each in self.outcomes)
-        lost = Counter(each.kind for each in (*self.aloft, *self.unread))
+        lost = Counter(each.kind for each in (*self.in_flight, *self.unread))
         lines = [
             f"{len(self.outcomes)} requests ({', '.join(f'{n} {k}' for k, n in kinds.items())})",
             f"{len(self.faults)} failed",
             f"{len(self.stood_still)} after a standstill of the clients",
             (
-                f"{len(self.aloft)} executing and {len(self.unread)} unread on a killed replica"
+                f"{len(self.in_flight)} executing and {len(self.unread)} unread on a killed replica"
                 f" ({', '.join(f'{n} {k}' for k, n in lost.items())})"
             ),
         ]
         groups = Counter(
             f"{each.kind}, {'fresh' if each.is_fresh else 'reused'} connection,"
-            f" {each.phase}, status {each.status}: {each.trouble[:60]}"
+            f" {each.phase}, status {each.status}: {each.error[:60]}"
             for each in self.faults
         )
         return "; ".join(lines) + "".join(f"\n  {n} x {what}" for what, n in groups.most_common())
 
     @property
-    def told(self) -> str:
+    def details(self) -> str:
         """
-        Each fault with who had the request, for who has to find out why.
+        Each fault with its replica and upstreams, for diagnosis.
         """
         return "\n".join(
             f"{each.at:.3f}-{each.ended:.3f} {each.number} {each.kind} reused={each.reused}"
-            f" {each.phase} {each.status} {each.replica} {each.trouble}"
+            f" {each.phase} {each.status} {each.replica} {each.error}"
             f" upstream {self.routes.get(each.number, 'none logged')}"
             for each in self.faults
         )
@@ -68,33 +70,33 @@ def judged(
     outcomes: Sequence[Outcome], kills: Iterable[Kill], routes: Mapping[int, str]
 ) -> Verdict:
     """
-    Sort the failures; `routes` says by request which upstreams nginx sent it to.
+    Classify the failures; `routes` has the upstreams of each request by its number.
     """
     kills = list(kills)
     standstills = [each for each in outcomes if not each.number]
     outcomes = [each for each in outcomes if each.number]
-    aloft, unread, faults, stood_still = [], [], [], []
+    in_flight, unread, faults, stood_still = [], [], [], []
     for each in outcomes:
-        if not each.trouble:
+        if not each.error:
             continue
         route = routes.get(each.number, "")
         if any(_had_begun(each, kill) for kill in kills):
-            aloft.append(each)
+            in_flight.append(each)
         elif any(_was_sent(each, kill, route) for kill in kills):
             unread.append(each)
         elif any(_followed(each, standstill) for standstill in standstills):
             stood_still.append(each)
         else:
             faults.append(each)
-    return Verdict(outcomes, aloft, unread, faults, stood_still, routes)
+    return Verdict(outcomes, in_flight, unread, faults, stood_still, routes)
 
 
 def _had_begun(outcome: Outcome, kill: Kill) -> bool:
     """
-    Tell whether the replica was executing it, and it is something that nobody could repeat.
+    Return whether the replica was executing the request, and it could not be retried.
     """
     return (
-        outcome.number in kill.aloft
+        outcome.number in kill.in_flight
         and outcome.ended >= kill.at - _SLACK
         and (outcome.kind.endswith("POST") or outcome.phase == "body")
     )
@@ -102,7 +104,7 @@ def _had_begun(outcome: Outcome, kill: Kill) -> bool:
 
 def _followed(outcome: Outcome, standstill: Outcome) -> bool:
     """
-    Tell whether a kept connection was found closed, by a client whose process had stood still.
+    Return whether a client found a kept connection closed after a standstill of its process.
     """
     closed = not outcome.is_fresh and outcome.phase in {"send", "head"} and not outcome.status
     return closed and standstill.at <= outcome.at <= standstill.ended + _SETTLING
@@ -110,7 +112,7 @@ def _followed(outcome: Outcome, standstill: Outcome) -> bool:
 
 def _was_sent(outcome: Outcome, kill: Kill, route: str) -> bool:
     """
-    Tell whether a POST was on its way to the replica when it was killed: nobody may send it again.
+    Return whether a POST was sent to the replica when it was killed; it must not be retried.
     """
     address, port = kill.endpoint
     return (

@@ -1,3 +1,3 @@
 """
-Changes and traffic for as long as one likes, and the question whether anything grew meanwhile.
+Changes and traffic for any duration, and checks that no resource grows.
 """

@@ -1,12 +1,12 @@
 """
-Whether a series is flat: a rule that a small leak breaks and a busy machine does not.
+Whether a series is flat: a criterion that detects a small leak and tolerates a busy machine.
 
-Theory: what leaks, leaks with every change, so growth is told per change and not per minute.  The
-first half of a run is left out, in it caches fill and pools reach their size.  Through the second
-half a line is laid by Theil and Sen: the median of the slopes between all pairs of points, which
-heeds neither a few high samples nor a single step.  What the line rises over the second half must
-stay under an allowance: so much once, for noise and a last step, and so much per change.  One
-thing leaked per change is well above that once the second half has a few hundred changes.
+A leak grows with every change, so growth is measured per change and not per minute.  The first
+half of a run is ignored, since caches fill and pools grow to their size.  A Theil-Sen line is
+fitted to the second half: the median of the slopes between all pairs of points, which neither a
+few high samples nor a single step affects.  The rise of the line over the second half must stay
+below an allowance: an amount once, for noise and a last step, and an amount per change.  One
+object leaked per change is well above that if the second half has a few hundred changes.
 """
 
 import statistics
@@ -14,14 +14,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-#: Points that a line is laid through: each is the median of its share of the samples.
+#: The number of points for the line: each is the median of an equal part of the samples.
 _POINTS = 120
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
     """
-    How much a line may rise over the second half, in the unit of the series.
+    The allowed rise of the line over the second half, in the unit of the series.
     """
 
     once: float
@@ -31,7 +31,7 @@ class Allowance:
 @dataclass(frozen=True, slots=True)
 class Judged:
     """
-    A series in short: the medians of the first tenth and the last, the most, and the line.
+    The summary of a series: medians of the first and last tenth, the maximum, and the line.
     """
 
     first: float
@@ -44,14 +44,14 @@ class Judged:
     @property
     def is_flat(self) -> bool:
         """
-        Whether the line rises no more than it may; falling is no leak.
+        Whether the rise is within the allowance; a fall is not a leak.
         """
         return self.risen <= self.allowed
 
 
 def judged(changes: Sequence[int], values: Sequence[float], allowance: Allowance) -> Judged:
     """
-    Judge a series by the number of changes that had been made at each sample.
+    Evaluate a series by the number of changes at each sample.
     """
     half = len(values) // 2
     later = list(zip(changes[half:], values[half:], strict=True))
@@ -78,7 +78,7 @@ def _slope(points: Sequence[tuple[float, float]]) -> float:
 
 
 def _thinned(points: Sequence[tuple[int, float]]) -> list[tuple[float, float]]:
-    """Take the medians of neighbours where there are more points than are needed."""
+    """Return the medians of neighbours, to reduce the number of points."""
     size = -(-len(points) // _POINTS)
     groups = [points[at : at + size] for at in range(0, len(points), size or 1)]
     return [

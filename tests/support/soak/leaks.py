@@ -1,5 +1,5 @@
 """
-Leaks to plant in the program, one of each for every configuration that it renders.
+Leaks to inject into the program: one object for each rendered configuration.
 """
 
 LEAKS = {
@@ -26,6 +26,6 @@ runpy.run_module("supervisor", run_name="__main__", alter_sys=True)
 
 def leaking(python: str, leak: str) -> tuple[str, ...]:
     """
-    Return how to start the program with a leak.
+    Return the command line of the program with a leak.
     """
     return (python, "-c", _PROGRAM.format(leak=LEAKS[leak]))

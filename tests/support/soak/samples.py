@@ -1,5 +1,5 @@
 """
-What a program and its nginx hold at one moment.
+The resources that a program and its nginx use at one moment.
 """
 
 import contextlib
@@ -15,9 +15,9 @@ from tests.support.supervised import Supervised
 @dataclass(frozen=True, slots=True)
 class Sample:
     """
-    One look, after so many changes; sizes are kilobytes.
+    One sample after `changes` changes; sizes are in kilobytes.
 
-    `processes` counts nginx's draining workers too; `zombies` are the dead that nobody buried.
+    `processes` includes nginx's draining workers.
     """
 
     changes: int
@@ -33,7 +33,7 @@ class Sample:
 @dataclass(frozen=True, slots=True)
 class Series:
     """
-    One thing that must not grow, and how much it may.
+    One resource that must not grow, and its allowance.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Series:
 
     def judged(self, samples: Sequence[Sample]) -> Judged:
         """
-        Judge it over a run.
+        Evaluate it over a run.
         """
         changes = [sample.changes for sample in samples]
         return judged(changes, [self.value(sample) for sample in samples], self.allowance)
@@ -54,13 +54,13 @@ class Series:
         return self.judged(samples).is_flat
 
 
-#: What one leaked thing per change adds is 1; a tenth of that is found once a run is long.
+#: One leaked object per change adds 1; in a long run a tenth of that is detected.
 _COUNTED = Allowance(once=3, per_change=0.02)
 
-#: The same where workers that drain come and go, more of them on a busy machine.
+#: The same for counts with draining workers, of which a busy machine has more.
 _DRAINING = Allowance(once=16, per_change=0.02)
 
-#: For memory that is 1 kB; a run must be longer for it to stand out of what allocators do.
+#: For memory: 1 kB per change, which exceeds the noise of allocators only in a longer run.
 _HELD = Allowance(once=150, per_change=0.3)
 
 COUNTED = (
@@ -76,9 +76,9 @@ HELD = (
 )
 
 
-def look(program: Supervised, changes: int) -> Sample | None:
+def take_sample(program: Supervised, changes: int) -> Sample | None:
     """
-    Take a sample; none in the moment when nginx's master is not to be seen.
+    Take a sample; None if nginx's master is not visible at this moment.
     """
     processes = program.processes()
     masters = [each.pid for each in processes if each.title.startswith("nginx: master process")]

@@ -15,8 +15,8 @@ from supervisor.core.config.settings import Settings
 from supervisor.core.errors import ExitCode, Problem
 from supervisor.core.model import Endpoint, Mode, Plan, ServerOptions
 from supervisor.nginx.render import RenderedConfig
+from tests.support.conf_allowlist import unexpected_directives
 from tests.support.conf_lint import directives
-from tests.support.conf_words import strangers
 from tests.support.rendered import rendered
 
 STRINGS = 10_000
@@ -98,7 +98,7 @@ def unexpected(config: RenderedConfig, folder: str = "/run/ax") -> list[str]:
     Return what the rendered files hold beyond the whitelist.
     """
     with tempfile.TemporaryDirectory() as name:
-        return strangers(directives(config.files, Path(name)), folder)
+        return unexpected_directives(directives(config.files, Path(name)), folder)
 
 
 def test_S01_registry_text_becomes_server_lines_or_nothing() -> None:

@@ -1,5 +1,5 @@
 """
-A stop signal that comes while a wrapped command has hardly begun to live.
+A stop signal that arrives while `exec` is starting.
 """
 
 import signal
@@ -9,28 +9,28 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from tests.support.first_moments import listens, passes
+from tests.support.exec_process import ExecProcess
+from tests.support.startup_timing import blocks_stop_signals, pause
 from tests.support.waiting import eventually
-from tests.support.wrapped import Wrapped
 from tools import onefile
 
-Wrap = Callable[..., Wrapped]
+RunExec = Callable[..., ExecProcess]
 
 SIDE_BY_SIDE = 3
 
 
-def test_a_stop_right_after_the_start(wrap: Wrap, tmp_path: Path) -> None:
+def test_a_stop_right_after_the_start(run_exec: RunExec, tmp_path: Path) -> None:
     """
-    TERM at every second millisecond of the first eighty, counted from the first instruction of the
-    one file: exit 0, whether the command had been started by then or not.
+    TERM at every other millisecond of the first eighty after the first instruction of the zipapp:
+    exit code 0, whether the command had been started or not.
     """
     file = onefile.make(tmp_path / "autoexit.pyz")
 
     def stopped_after(delay: float) -> tuple[int, str]:
-        subject = wrap("sleep", "60", exec_words=(sys.executable, "-I", str(file)))
-        with suppress(AssertionError):  # it may be through with what it does already
-            eventually(lambda: listens(subject.pid), 3, 0.0002)
-        passes(delay)
+        subject = run_exec("sleep", "60", exec_words=(sys.executable, "-I", str(file)))
+        with suppress(AssertionError):  # it may have finished already
+            eventually(lambda: blocks_stop_signals(subject.pid), 3, 0.0002)
+        pause(delay)
         subject.signal(signal.SIGTERM)
         return subject.wait(8), str(subject.ended["reason"])
 

@@ -1,5 +1,5 @@
 """
-Signals on their way to a wrapped command, and the ladder that makes an end come.
+Signals forwarded to the command of `exec`, and the steps of a stop.
 """
 
 import os
@@ -8,24 +8,24 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.support.exec_process import EXEC, ExecProcess, trapping
 from tests.support.waiting import eventually
-from tests.support.wrapped import EXEC, Wrapped, trapping
 
-Wrap = Callable[..., Wrapped]
+RunExec = Callable[..., ExecProcess]
 
 IGNORES = trapping("TERM", "INT", "QUIT")
 
-#: Two signals below the real-time ones: glibc keeps them for its threads, and whatever was started
-#: by posix_spawn, as by make, has them ignored and can do nothing about it.
-OF_THE_LIBRARY = 0b11 << 31
+#: Two signals below the real-time ones: glibc reserves them for its threads, and programs started
+#: by posix_spawn, as by make, inherit them ignored.
+GLIBC_SIGNALS = 0b11 << 31
 
 
 @pytest.mark.parametrize("name", ["HUP", "USR1", "USR2", "WINCH", "ALRM", "CONT"])
-def test_other_signals_are_passed_on(wrap: Wrap, name: str) -> None:
+def test_other_signals_are_forwarded(run_exec: RunExec, name: str) -> None:
     """
-    Whatever is no stop signal reaches the command as it is, and ends nothing.
+    A signal that is not a stop signal is forwarded to the command unchanged.
     """
-    subject = wrap(*trapping(name, "TERM", then="case $- in *) ;; esac"))
+    subject = run_exec(*trapping(name, "TERM", then="case $- in *) ;; esac"))
     subject.wait_for_text("ready")
     subject.signal(getattr(signal, f"SIG{name}"))
 
@@ -33,49 +33,51 @@ def test_other_signals_are_passed_on(wrap: Wrap, name: str) -> None:
     assert not subject.run.exited.is_set()
 
 
-def test_a_signal_goes_to_the_command_and_not_to_its_workers(wrap: Wrap) -> None:
+def test_a_signal_goes_to_the_command_and_not_to_its_workers(run_exec: RunExec) -> None:
     """
-    A server's workers are the server's to end: TERM comes to it alone, once.
+    Only the server gets TERM, once: it stops its own workers.
     """
     worker = "trap 'echo worker-got-TERM' TERM; echo worker; while :; do sleep 0.05; done"
     server = (
         f"trap 'echo server-got-TERM; kill -9 $!; exit 0' TERM; sh -c \"{worker}\" & wait; wait"
     )
-    subject = wrap("sh", "-c", server)
+    subject = run_exec("sh", "-c", server)
     subject.wait_for_text("worker")
     subject.signal(signal.SIGTERM)
 
     assert 0 == subject.wait(3)
-    assert ["worker", "server-got-TERM"] == subject.said
-    assert subject.lived() < 3
+    assert ["worker", "server-got-TERM"] == subject.output
+    assert subject.run_time() < 3
 
 
-def test_workers_that_outlive_a_stopped_command_may_finish(wrap: Wrap) -> None:
+def test_workers_that_outlive_a_stopped_command_may_finish(run_exec: RunExec) -> None:
     """
-    A shell that dies of TERM without passing it on leaves its server behind: that one is told
-    then, and has the rest of the time.
+    A shell that dies of TERM without passing it on leaves its server, which then gets TERM and has
+    the remaining time.
     """
     server = (
         "trap 'sleep 0.5; echo finished; exit 0' TERM; echo ready; while :; do sleep 0.05; done"
     )
-    subject = wrap("sh", "-c", f'sh -c "{server}"; true')
+    subject = run_exec("sh", "-c", f'sh -c "{server}"; true')
     subject.wait_for_text("ready")
     subject.signal(signal.SIGTERM)
 
     assert 0 == subject.wait(4)
-    assert "finished" in subject.said
+    assert "finished" in subject.output
     assert 143 == subject.ended["command_code"]
     assert "killed" not in subject.ended
 
 
 @pytest.mark.parametrize("pid1", [True, False])
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_who_ignores_a_stop_is_killed_in_time(wrap: Wrap, signum: int, pid1: bool) -> None:  # noqa: FBT001
+def test_a_command_ignoring_stop_is_killed_in_time(
+    run_exec: RunExec, signum: int, *, pid1: bool
+) -> None:
     """
-    STOP_TIMEOUT is a total: a command that ignores everything is gone by then, with its children,
-    and the code is 0.
+    STOP_TIMEOUT is a total: a command that ignores stop signals is gone by then, with its children;
+    exit code 0.
     """
-    subject = wrap(*IGNORES, STOP_TIMEOUT="2s", pid1=pid1)
+    subject = run_exec(*IGNORES, STOP_TIMEOUT="2s", pid1=pid1)
     subject.wait_for_text("ready")
     subject.signal(signum)
     left = [p.pid for p in subject.processes()]
@@ -83,14 +85,14 @@ def test_who_ignores_a_stop_is_killed_in_time(wrap: Wrap, signum: int, pid1: boo
     assert 0 == subject.wait(2.2)
     assert (137, "stop signal") == (subject.ended["command_code"], subject.ended["reason"])
     assert 1.6 <= subject.ended["drained_in"] <= 2.0
-    assert not any(map(is_there, left))
+    assert not any(map(exists, left))
 
 
-def test_the_default_is_below_nomads_kill_timeout(wrap: Wrap) -> None:
+def test_the_default_is_below_nomads_kill_timeout(run_exec: RunExec) -> None:
     """
-    Without a setting that takes four seconds, one less than Nomad waits before it kills.
+    The default of STOP_TIMEOUT is four seconds, one less than Nomad's kill_timeout.
     """
-    subject = wrap(*IGNORES)
+    subject = run_exec(*IGNORES)
     subject.wait_for_text("ready")
     subject.signal(signal.SIGTERM)
 
@@ -98,12 +100,12 @@ def test_the_default_is_below_nomads_kill_timeout(wrap: Wrap) -> None:
     assert 3.6 <= subject.ended["drained_in"] <= 4.0
 
 
-def test_after_an_int_that_does_not_help_comes_a_term(wrap: Wrap) -> None:
+def test_an_ignored_int_is_followed_by_a_term(run_exec: RunExec) -> None:
     """
-    A shell's background jobs ignore INT, and raw_exec sends nothing else: TERM follows a second
-    before the end, or half-way.
+    A shell's background jobs ignore INT, and raw_exec sends no other signal: TERM follows a second
+    before the timeout, or half-way.
     """
-    subject = wrap("sh", "-c", "trap '' INT; echo ready; exec sleep 60", STOP_TIMEOUT="2s")
+    subject = run_exec("sh", "-c", "trap '' INT; echo ready; exec sleep 60", STOP_TIMEOUT="2s")
     subject.wait_for_text("ready")
     subject.signal(signal.SIGINT)
 
@@ -112,49 +114,49 @@ def test_after_an_int_that_does_not_help_comes_a_term(wrap: Wrap) -> None:
     assert 0.9 <= subject.ended["drained_in"] <= 1.5
 
 
-def test_a_second_stop_is_fast_and_a_third_immediate(wrap: Wrap) -> None:
+def test_a_second_stop_is_fast_and_a_third_immediate(run_exec: RunExec) -> None:
     """
-    The second stop leaves the command 0.9 s, and it hears of it; the third none.
+    A second stop signal is forwarded and leaves the command 0.9 s; a third leaves it none.
     """
-    two = wrap(*IGNORES, STOP_TIMEOUT="30s")
+    two = run_exec(*IGNORES, STOP_TIMEOUT="30s")
     two.wait_for_text("ready")
     two.signal(signal.SIGTERM)
     two.wait_for_text("got-TERM")
     two.signal(signal.SIGINT)
     two.wait_for_text("got-INT")
     assert 0 == two.wait(1.5)
-    assert ["ready", "got-TERM", "got-INT"] == two.said  # and TERM no second time
+    assert ["ready", "got-TERM", "got-INT"] == two.output  # and no second TERM
 
-    same = wrap(*IGNORES, STOP_TIMEOUT="30s")
+    same = run_exec(*IGNORES, STOP_TIMEOUT="30s")
     same.wait_for_text("ready")
     same.signal(signal.SIGTERM)
     same.wait_for_text("got-TERM")
     same.signal(signal.SIGTERM)
-    eventually(lambda: 2 == same.said.count("got-TERM"))  # the second is meant
+    eventually(lambda: 2 == same.output.count("got-TERM"))  # the second is forwarded
     assert 0 == same.wait(1.5)
 
-    three = wrap(*IGNORES, STOP_TIMEOUT="30s")
+    three = run_exec(*IGNORES, STOP_TIMEOUT="30s")
     three.wait_for_text("ready")
     for stops in range(1, 4):
         three.signal(signal.SIGTERM)
-        eventually(lambda n=stops: n <= told(three))
+        eventually(lambda n=stops: n <= stop_signals(three))
     assert 0 == three.wait(0.7)
 
 
-def told(subject: Wrapped) -> int:
+def stop_signals(subject: ExecProcess) -> int:
     """
-    Return how many stop signals it has taken.
+    Return the number of stop signals it has handled.
     """
     return sum(line["event"] in {"draining", "stop.escalated"} for line in subject.lines)
 
 
 @pytest.mark.parametrize("pid1", [True, False])
-def test_a_stopped_command_is_woken_to_end(wrap: Wrap, pid1: bool) -> None:  # noqa: FBT001
+def test_a_suspended_command_is_resumed_for_a_stop(run_exec: RunExec, pid1: bool) -> None:  # noqa: FBT001
     """
-    A command that was SIGSTOPped hears a TERM only when it runs again: it is continued, and ends
-    of itself.
+    A command suspended by SIGSTOP handles TERM only when it runs again: it gets SIGCONT, and exits
+    by itself.
     """
-    subject = wrap(*trapping("TERM", then="exit 5"), TTL="2s", pid1=pid1)
+    subject = run_exec(*trapping("TERM", then="exit 5"), TTL="2s", pid1=pid1)
     subject.wait_for_text("ready")
     inside = subject.wait_for_line("exec.started")["pid"]
     command = next(p.pid for p in subject.processes() if inside in {p.inside, p.pid})
@@ -164,31 +166,31 @@ def test_a_stopped_command_is_woken_to_end(wrap: Wrap, pid1: bool) -> None:  # n
     assert ("deadline", 5) == (subject.ended["reason"], subject.ended["command_code"])
 
 
-def test_it_starts_with_a_clean_slate(wrap: Wrap) -> None:
+def test_the_command_starts_with_default_signals(run_exec: RunExec) -> None:
     """
-    The command blocks and ignores no signal, and leads a process group of its own.
+    The command blocks and ignores no signal, and leads its own process group.
     """
-    subject = wrap(
+    subject = run_exec(
         "sh", "-c", "grep -E '^Sig(Blk|Ign)' /proc/self/status; ps -o pgid= -p $$; echo $$"
     )
 
     assert 0 == subject.wait()
-    blocked, ignored, group, pid = (line.split()[-1] for line in subject.said)
-    assert 0 == int(blocked, 16) == int(ignored, 16) & ~OF_THE_LIBRARY
+    blocked, ignored, group, pid = (line.split()[-1] for line in subject.output)
+    assert 0 == int(blocked, 16) == int(ignored, 16) & ~GLIBC_SIGNALS
     assert group == pid
 
 
-def test_a_hangup_that_nohup_ignores_stays_ignored(wrap: Wrap) -> None:
+def test_a_hangup_that_nohup_ignores_stays_ignored(run_exec: RunExec) -> None:
     """
-    Under nohup the command goes on ignoring SIGHUP.
+    Under nohup the command still ignores SIGHUP.
     """
-    subject = wrap("grep", "^SigIgn", "/proc/self/status", exec_words=("nohup", *EXEC))
+    subject = run_exec("grep", "^SigIgn", "/proc/self/status", exec_words=("nohup", *EXEC))
 
     assert 0 == subject.wait()
-    assert 1 == int(subject.said[0].split()[-1], 16) & ~OF_THE_LIBRARY
+    assert 1 == int(subject.output[0].split()[-1], 16) & ~GLIBC_SIGNALS
 
 
-def is_there(pid: int) -> bool:
+def exists(pid: int) -> bool:
     """
     Whether a process exists.
     """

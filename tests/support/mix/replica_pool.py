@@ -1,8 +1,8 @@
 """
-The replicas of a mix: each born, seen to listen, killed or asked to leave.
+The replicas of a mix: each is started, seen to listen, and killed or terminated.
 
-A server of processes forks them, so that a hundred births cost little.  Each has an address of its
-own, so that no port is ever taken by somebody else's connection before it listens.
+A fork server starts them, so that a hundred starts cost little.  Each has its own address, so
+that no other connection can occupy its port before it listens.
 """
 
 import multiprocessing
@@ -18,7 +18,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from tests.support.client import connect
-from tests.support.mix.flight import aloft, prepare
+from tests.support.mix.in_flight import in_flight, prepare
 from tests.support.mix.replica import serve
 from tests.support.waiting import free_port
 
@@ -26,14 +26,14 @@ from tests.support.waiting import free_port
 @dataclass(frozen=True, slots=True)
 class Kill:
     """
-    An abrupt death: whose, when it was killed and when it was gone, and what it had begun.
+    A kill of a replica: when it was killed, when it was gone, and the requests in flight.
     """
 
     name: str
     endpoint: tuple[str, int]
     at: float
     gone: float
-    aloft: frozenset[int]
+    in_flight: frozenset[int]
 
 
 @dataclass
@@ -45,12 +45,12 @@ class Member:
     name: str
     endpoint: tuple[str, int]
     process: BaseProcess
-    flight: Path
+    in_flight_file: Path
     listened_at: float | None = None
 
-    def look(self) -> None:
+    def check_listening(self) -> None:
         """
-        Note when it was first seen to listen.
+        Record when it was first seen to listen.
         """
         if self.listened_at is None:
             try:
@@ -61,47 +61,47 @@ class Member:
 
     def kill(self) -> Kill:
         """
-        Kill it and return what it took with it.
+        Kill it and return the requests in flight.
         """
         at = time.monotonic()
         self.process.kill()
         self.process.join()
-        return Kill(self.name, self.endpoint, at, time.monotonic(), aloft(self.flight))
+        return Kill(self.name, self.endpoint, at, time.monotonic(), in_flight(self.in_flight_file))
 
-    def leave(self) -> None:
+    def terminate(self) -> None:
         """
-        Ask it to finish and go.
+        Send SIGTERM: it finishes its requests and exits.
         """
         if self.process.pid is not None and self.process.is_alive():
             os.kill(self.process.pid, signal.SIGTERM)
 
 
-class Farm:
+class ReplicaPool:
     """
-    All that were ever born.
+    All replicas that were started.
     """
 
     def __init__(self, folder: Path, context: ForkServerContext) -> None:
         self._folder = folder
         self._context = context
         self._port = free_port()
-        self.born: list[Member] = []
+        self.started: list[Member] = []
         self.executed = folder / "executed"
 
-    def bear(self, load: float) -> Member:
+    def start(self, load: float) -> Member:
         """
         Start a replica that listens after `load` seconds.
         """
-        number = len(self.born) + 1
+        number = len(self.started) + 1
         endpoint = (f"127.1.{number // 250}.{number % 250 + 1}", self._port)
-        name, flight = f"replica-{number}", self._folder / f"flight-{number}"
-        prepare(flight)
+        name, in_flight_file = f"replica-{number}", self._folder / f"in-flight-{number}"
+        prepare(in_flight_file)
         process = self._context.Process(
-            target=serve, args=(name, endpoint, load, flight, self.executed), daemon=True
+            target=serve, args=(name, endpoint, load, in_flight_file, self.executed), daemon=True
         )
         process.start()
-        member = Member(name, endpoint, process, flight)
-        self.born.append(member)
+        member = Member(name, endpoint, process, in_flight_file)
+        self.started.append(member)
         return member
 
     def executed_twice(self) -> list[int]:
@@ -114,7 +114,7 @@ class Farm:
 
 def context() -> ForkServerContext:
     """
-    Return where processes come from: one that has imported what they need.
+    Return the context of a fork server with the needed imports.
     """
     found = multiprocessing.get_context("forkserver")
     found.set_forkserver_preload(["tests.support.mix.replica", "tests.support.mix.clients"])
@@ -122,15 +122,15 @@ def context() -> ForkServerContext:
 
 
 @contextmanager
-def farm(folder: Path) -> Iterator[Farm]:
+def replica_pool(folder: Path) -> Iterator[ReplicaPool]:
     """
-    Have replicas; none outlives the block.
+    Yield a pool; its replicas are killed at the end of the block.
     """
-    made = Farm(folder, context())
+    pool = ReplicaPool(folder, context())
     try:
-        yield made
+        yield pool
     finally:
-        for member in made.born:
+        for member in pool.started:
             member.process.kill()
-        for member in made.born:
+        for member in pool.started:
             member.process.join()

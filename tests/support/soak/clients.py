@@ -1,9 +1,9 @@
 """
-Clients of a soak in one process: those who keep their connection and those who do not, some with
-a body, some whose answers are slow or streamed.
+Clients of a soak in one process: with and without keep-alive, some with a body, some with slow or
+streamed responses.
 
-Run by its path, with a port, it asks until stdin ends.  For each line on stdin it prints, as JSON,
-how many requests of each kind were answered so far, how many failed, and the last of those.
+Run as a script with a port; it sends requests until stdin ends.  For each line on stdin it prints
+as JSON the number of answered and failed requests by kind, and the last failures.
 """
 
 import asyncio
@@ -14,16 +14,16 @@ import time
 from collections import Counter, deque
 from dataclasses import dataclass
 
-_PATIENCE = 30.0
+_REQUEST_TIMEOUT = 30.0
 
-#: What a kept connection may be idle for: longer, and any server may close it at any time.
-_LONGEST_THOUGHT = 0.6
+#: The maximum pause on a kept connection in seconds: any server may close one that is idle longer.
+_MAX_PAUSE = 0.6
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
     """
-    So many clients, who think so long between two requests.
+    `count` clients with a pause of `think` seconds on average between requests.
     """
 
     name: str
@@ -43,7 +43,7 @@ _KINDS = (
     Kind("stream", 4, 0.2, path="/stream/2"),
 )
 
-Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 _answered: Counter[str] = Counter()
 _failures: Counter[str] = Counter()
@@ -52,37 +52,37 @@ _last: deque[str] = deque(maxlen=20)
 
 async def main(port: int) -> None:
     """
-    Be all of them.
+    Run all clients.
     """
     clients = [
         asyncio.create_task(_client(port, kind)) for kind in _KINDS for _ in range(kind.count)
     ]
     while await asyncio.to_thread(sys.stdin.readline):
-        said = {"answered": _answered, "failed": _failures, "last": list(_last)}
-        print(json.dumps(said), flush=True)  # noqa: T201 - this is its answer
+        counts = {"answered": _answered, "failed": _failures, "last": list(_last)}
+        print(json.dumps(counts), flush=True)  # noqa: T201 - the reply
     for client in clients:
         client.cancel()
 
 
 async def _client(port: int, kind: Kind) -> None:
-    line: Line | None = None
+    connection: Connection | None = None
     while True:
-        await asyncio.sleep(min(_LONGEST_THOUGHT, random.expovariate(1 / kind.think)))
-        if line is not None and line[0].at_eof():
-            line[1].close()
-            line = None
+        await asyncio.sleep(min(_MAX_PAUSE, random.expovariate(1 / kind.think)))
+        if connection is not None and connection[0].at_eof():
+            connection[1].close()
+            connection = None
         try:
-            async with asyncio.timeout(_PATIENCE):
-                line = await _ask(port, kind, line)
+            async with asyncio.timeout(_REQUEST_TIMEOUT):
+                connection = await _send(port, kind, connection)
             _answered[kind.name] += 1
         except (OSError, EOFError, ValueError, TimeoutError) as error:
             _failures[kind.name] += 1
             _last.append(f"{time.monotonic():.1f} {kind.name}: {error!r}")
-            line = None
+            connection = None
 
 
-async def _ask(port: int, kind: Kind, line: Line | None) -> Line | None:
-    reader, writer = line or await asyncio.open_connection("127.0.0.1", port)
+async def _send(port: int, kind: Kind, connection: Connection | None) -> Connection | None:
+    reader, writer = connection or await asyncio.open_connection("127.0.0.1", port)
     head = f"{'POST' if kind.body else 'GET'} {kind.path} HTTP/1.1\r\nHost: soak\r\n"
     head += f"Content-Length: {kind.body}\r\n" if kind.body else ""
     head += "\r\n" if kind.keeps else "Connection: close\r\n\r\n"

@@ -1,5 +1,5 @@
 """
-The program under test at the point where discovery becomes interesting: all is well, and it waits.
+The program under test in its steady state: it serves and waits for changes in discovery.
 """
 
 from collections.abc import Callable
@@ -9,11 +9,13 @@ from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
 
 
-def serving(supervise: Callable[..., Supervised], replica: Replica, **options: str) -> Supervised:
+def start_serving(
+    supervise: Callable[..., Supervised], replica: Replica, **options: str
+) -> Supervised:
     """
-    Return the program, serving one replica, with the query for changes open.
+    Start the program; return it once it serves one replica and its blocking query is open.
     """
-    # However busy the machine is, the first configuration is the one with the replica in it.
+    # On a busy machine, too, the first configuration must contain the replica.
     patient = {"START_WAIT": "5s", **options}
     subject = supervise(pid1=False, LOG_LEVEL="debug", **patient)
     subject.offer(replica)

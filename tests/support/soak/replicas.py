@@ -1,8 +1,8 @@
 """
-Replicas of a soak in one small process, at every address of 127.0.0.0/8 and one port.
+Replicas of a soak in one small process, on one port of all addresses in 127.0.0.0/8.
 
-A path says how it is answered: `/fast`, `/slow/SECONDS`, `/stream/SECONDS`.  Run by its path, it
-prints its port and serves until stdin ends; it keeps nothing of what it served.
+The path selects the response: `/fast`, `/slow/SECONDS`, `/stream/SECONDS`.  Run as a script, it
+prints its port and serves until stdin ends; it stores nothing.
 """
 
 import asyncio
@@ -20,12 +20,12 @@ async def main() -> None:
     """
     Serve.
     """
-    server = await asyncio.start_server(_attend, "0.0.0.0", 0, backlog=1024)
-    print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201 - this is its answer
+    server = await asyncio.start_server(_handle, "0.0.0.0", 0, backlog=1024)
+    print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201 - the reply
     await asyncio.to_thread(sys.stdin.read)
 
 
-async def _attend(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
         while True:
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
@@ -40,7 +40,7 @@ async def _attend(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
                 writer.write(_KEPT % (len(body), body))
             await writer.drain()
     except (OSError, EOFError):
-        pass  # the other side left
+        pass  # the client disconnected
     finally:
         writer.close()
 

@@ -1,8 +1,8 @@
 """
-A soak: endpoints change a few times a second under traffic of all kinds, and Nomad is away for a
-third of the time, by turns refusing and answering 500; every answer is logged.
+A soak: endpoints change a few times a second under traffic of all kinds; Nomad is unavailable for
+a third of the time, alternately refusing and answering 500; every request is logged.
 
-Replicas never die here: whatever fails was lost by a reload or by us.
+Replicas never die here: every failure is caused by a reload or by the supervisor.
 """
 
 import contextlib
@@ -19,15 +19,15 @@ from typing import Any
 
 from tests.support.fake_nomad import FakeNomad
 from tests.support.nomad_faults import status
-from tests.support.soak.samples import Sample, look
+from tests.support.soak.samples import Sample, take_sample
 from tests.support.subjects import Ours
 from tests.support.supervised import Supervised
 
-#: A change every so many seconds, and the pace of reloads that lets each be one.
+#: Seconds between changes, and a reload interval short enough for a reload for each.
 _EVERY = 0.5
 _INTERVAL = "400ms"
 
-#: Streams of 2 s keep five generations; more of them are allowed, so that none is ever cut.
+#: Streams of 2 s keep five generations; more are allowed, so that no stream is ever cut.
 _DRAINING = "20"
 
 _ENDPOINTS = 12
@@ -37,12 +37,12 @@ _HERE = Path(__file__).parent
 
 
 @dataclass(slots=True)
-class Soaked:
+class SoakResult:
     """
-    What came of it: samples, changes made and reloads seen, answers and failures by kind, the last
-    of these in words, and how many requests stood in the access log.
+    The result: samples, numbers of changes and reloads, answered and failed requests by kind, the
+    last failures as text, and the number of requests in the access log.
 
-    `bad` are the lines that the program logged as an error, or as a warning that none expects.
+    `bad` are the program's log lines with an error or an unexpected warning.
     """
 
     samples: list[Sample] = field(default_factory=list)
@@ -59,17 +59,17 @@ class Soaked:
 
 def soak(
     seconds: float, *, command: tuple[str, ...] = (), cycle: float = 60.0, **options: Any
-) -> Soaked:
+) -> SoakResult:
     """
-    Change and load a program for so long; Nomad is away for the last third of each cycle.
+    Run changes and traffic for `seconds`; Nomad is unavailable for the last third of each cycle.
 
-    `command` is how the program is started; `options` go to it.
+    `command` replaces the program's command line; `options` are its settings.
     """
-    found = Soaked()
-    with _script("serving.py") as replicas, FakeNomad() as nomad:
+    found = SoakResult()
+    with _script("replicas.py") as replicas, FakeNomad() as nomad:
         port = int(_line(replicas))
-        known = [(f"127.1.0.{n + 1}", port) for n in range(_ENDPOINTS)]
-        nomad.set("web", known[:_SERVING])
+        endpoints = [(f"127.1.0.{n + 1}", port) for n in range(_ENDPOINTS)]
+        nomad.set("web", endpoints[:_SERVING])
         subject = Ours(nomad, "web", *([command] if command else []))
         given = {
             "RELOAD_INTERVAL": _INTERVAL,
@@ -79,16 +79,16 @@ def soak(
         }
         with Supervised(nomad, subject=subject, **given) as program:
             program.ready(30, status=200, path="/fast")
-            with _script("asking.py", str(program.port)) as clients:
-                _go(found, program, clients, known, seconds=seconds, cycle=cycle)
+            with _script("clients.py", str(program.port)) as clients:
+                _run_cycles(found, program, clients, endpoints, seconds=seconds, cycle=cycle)
     return found
 
 
-def _go(
-    found: Soaked,
+def _run_cycles(
+    found: SoakResult,
     program: Supervised,
     clients: subprocess.Popen[str],
-    known: list[tuple[str, int]],
+    endpoints: list[tuple[str, int]],
     *,
     seconds: float,
     cycle: float,
@@ -99,21 +99,21 @@ def _go(
         to_be_away = now % cycle > cycle * 2 / 3
         if to_be_away != is_away:
             is_away = to_be_away
-            _leave_or_come(nomad, is_away=is_away, refuses=int(now / cycle) % 2 == 0)
+            _set_away(nomad, is_away=is_away, refuses=int(now / cycle) % 2 == 0)
         if is_away:
             found.away += _EVERY
         else:
             first = next(turn) % _ENDPOINTS
-            nomad.set("web", [known[(first + n) % _ENDPOINTS] for n in range(_SERVING)])
+            nomad.set("web", [endpoints[(first + n) % _ENDPOINTS] for n in range(_SERVING)])
             found.changes += 1
-        _look(found, program, clients)
+        _record(found, program, clients)
         time.sleep(max(0.0, _EVERY - (time.monotonic() - began - now)))
     found.seconds = time.monotonic() - began
-    _leave_or_come(nomad, is_away=False, refuses=True)
-    _look(found, program, clients)
+    _set_away(nomad, is_away=False, refuses=True)
+    _record(found, program, clients)
 
 
-def _leave_or_come(nomad: FakeNomad, *, is_away: bool, refuses: bool) -> None:
+def _set_away(nomad: FakeNomad, *, is_away: bool, refuses: bool) -> None:
     if is_away and refuses:
         nomad.stop()
     elif is_away:
@@ -124,23 +124,23 @@ def _leave_or_come(nomad: FakeNomad, *, is_away: bool, refuses: bool) -> None:
     nomad.requests.clear()
 
 
-def _look(found: Soaked, program: Supervised, clients: subprocess.Popen[str]) -> None:
-    """Take a sample and what was said meanwhile."""
-    for line in program.run.journal.forget():
+def _record(found: SoakResult, program: Supervised, clients: subprocess.Popen[str]) -> None:
+    """Take a sample, and count the log lines since the last one."""
+    for line in program.run.output.take_records():
         found.reloads += line["event"] == "reload.applied"
         found.logged += line["event"] == "request"
         is_expected = line["event"].startswith("discovery.")
         if line["level"] not in {"info", "debug"} and not is_expected:
             found.bad.append(line)
-    sample = look(program, found.reloads)
+    sample = take_sample(program, found.reloads)
     if sample is not None:
         found.samples.append(sample)
     assert clients.stdin is not None
     clients.stdin.write("\n")
     clients.stdin.flush()
-    said = json.loads(_line(clients))
-    found.answered, found.failed = Counter(said["answered"]), Counter(said["failed"])
-    found.last = said["last"]
+    counts = json.loads(_line(clients))
+    found.answered, found.failed = Counter(counts["answered"]), Counter(counts["failed"])
+    found.last = counts["last"]
 
 
 def _line(process: subprocess.Popen[str]) -> str:

@@ -1,5 +1,5 @@
 """
-A program with its admin port, asked as an operator and as a scraper would.
+The program under test with its admin port and its control socket.
 """
 
 import json
@@ -21,9 +21,9 @@ from tests.support.waiting import free_port
 SCHEMA = Draft202012Validator(json.loads((CHECKOUT / "docs" / "status.schema.json").read_text()))
 
 
-class Administered(Supervised):
+class AdminSubject(Supervised):
     """
-    One more port, and words for what is asked there and on the socket.
+    The program with an admin port, and requests to this port and to the socket.
     """
 
     def __init__(self, *args: Any, **settings: Any) -> None:
@@ -34,29 +34,29 @@ class Administered(Supervised):
     @property
     def socket(self) -> Path:
         """
-        The supervisor's own socket.
+        The supervisor's control socket.
         """
         return self.home / "run" / "supervisor.sock"
 
-    def status(self, where: int | Path | None = None) -> dict[str, Any]:
+    def status(self, address: int | Path | None = None) -> dict[str, Any]:
         """
-        Return what /status answers, having compared it with its schema.
+        Return the status document of /status, after validating it against its schema.
         """
-        answer = get(self.admin_port if where is None else where, "/status")
+        answer = get(self.admin_port if address is None else address, "/status")
         assert 200 == answer.status, answer.text
         found: dict[str, Any] = json.loads(answer.text)
         SCHEMA.validate(found)
         return found
 
-    def wish(self, path: str, **words: str) -> Answer:
+    def post(self, path: str, **fields: str) -> Answer:
         """
-        Ask for something on the socket.
+        Send a POST with these fields as JSON to the socket.
         """
-        return get(self.socket, path, method="POST", body=json.dumps(words).encode(), timeout=8)
+        return get(self.socket, path, method="POST", body=json.dumps(fields).encode(), timeout=8)
 
-    def typed(self, *words: str) -> "subprocess.CompletedProcess[str]":
+    def run_command(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """
-        Run a command beside it, as `nomad alloc exec` would.
+        Run a subcommand against it, as `nomad alloc exec` would.
         """
         environ = {**self._settings(), "RUNTIME_DIR": str(self.home / "run")}
         return subprocess.run(
@@ -71,13 +71,13 @@ class Administered(Supervised):
 
 
 @contextmanager
-def administered(*names: str, **settings: Any) -> Iterator[Administered]:
+def running_with_admin(*names: str, **settings: Any) -> Iterator[AdminSubject]:
     """
-    Serve replicas of these names, and wait until they do.
+    Run a program on replicas of these names; wait until it serves them.
     """
     with ExitStack() as stack:
         replicas = [stack.enter_context(Replica(name)) for name in names]
-        subject = Administered(**{"START_WAIT": "5s", **settings})
+        subject = AdminSubject(**{"START_WAIT": "5s", **settings})
         stack.callback(subject.close)
         subject.replicas = replicas
         subject.offer(*replicas)

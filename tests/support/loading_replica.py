@@ -1,8 +1,8 @@
 """
-A replica as a process: it loads its model for a while, then listens and answers with its name.
+A replica as a process: it loads its model for a while, then listens and responds with its name.
 
-Run by its path with a port, a name and the seconds of loading; it needs the standard library only,
-and dies like any process, without a goodbye.
+Run as a script with a port, a name and the seconds of loading.  It needs the standard library only
+and handles no signals.
 """
 
 import socketserver
@@ -26,7 +26,7 @@ class _Answer(BaseHTTPRequestHandler):
         self.do_GET()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 class _Server(socketserver.ThreadingTCPServer):

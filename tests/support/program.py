@@ -1,5 +1,5 @@
 """
-What can be seen of a program from outside: what it says, answers, and brings to life.
+A program observed from outside: its output, its responses and its processes.
 """
 
 import contextlib
@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.client import Answer, get
-from tests.support.journal import Line
 from tests.support.launched import Launched
-from tests.support.namespaces import DRAINING, WORKER, Population, Process
+from tests.support.namespaces import DRAINING, WORKER, Process, ProcessTree
+from tests.support.output_reader import Line
 from tests.support.waiting import eventually
 
 
-class Observed:
+class Program:
     """
-    A program with a home folder and a port, once or several times started.
+    A program with a home folder and a port, started once or several times.
     """
 
     def __init__(self, home: Path, state_dir: Path, port: int) -> None:
@@ -25,12 +25,12 @@ class Observed:
         self.port = port
         self._state_dir = state_dir
         self._run: Launched | None = None
-        self._population: Population | None = None
+        self._tree: ProcessTree | None = None
 
     @property
     def run(self) -> Launched:
         """
-        The start that is looked at: its output, its terminal, its times.
+        The last start: its output, its terminal, its times.
         """
         assert self._run is not None, "not started"
         return self._run
@@ -38,63 +38,63 @@ class Observed:
     @property
     def pid(self) -> int:
         """
-        The host's pid of the program itself.
+        The program's pid on the host.
         """
         return self.run.pid
 
     @property
     def running(self) -> bool:
         """
-        Whether the program has not ended.
+        Whether the program has not exited.
         """
         return not self.run.exited.is_set()
 
     @property
     def lasted(self) -> float:
         """
-        Seconds from its start to its end, or to now; exact however late one asks.
+        Seconds from its start to its exit, or to now; exact however late it is read.
         """
         return (self.run.exited_at or time.monotonic()) - self.run.started_at
 
     @property
-    def gone_at(self) -> float:
+    def exit_time(self) -> float:
         """
-        When it ended, on the monotonic clock; an engine that tells of it takes its time.
+        The time of its exit on the monotonic clock; a container engine reports it later.
         """
-        assert self.run.exited_at is not None, "it has not ended"
+        assert self.run.exited_at is not None, "it has not exited"
         return self.run.exited_at
 
-    # -- what it says ------------------------------------------------------------------------
+    # -- its output ----------------------------------------------------------------------------
 
     @property
     def logs(self) -> list[Line]:
         """
-        The JSON lines on stdout, of this start, so far.
+        The JSON lines on stdout of this start so far.
         """
-        return list(self.run.journal.records)
+        return list(self.run.output.records)
 
     @property
     def other_lines(self) -> list[str]:
         """
-        What it wrote to stdout that is no JSON.
+        The lines on stdout that are not JSON.
         """
-        return list(self.run.journal.plain)
+        return list(self.run.output.plain)
 
     @property
     def errors(self) -> list[str]:
         """
-        What it wrote to stderr.
+        The lines on stderr.
         """
         return self.run.stderr.lines
 
     @property
-    def said(self) -> str:
+    def recent_output(self) -> str:
         """
-        The last of everything it said, for messages.
+        The last lines of all its output, for error messages.
         """
-        return "\n".join([*self.errors[-30:], *self.run.journal.lines[-60:]])
+        return "\n".join([*self.errors[-30:], *self.run.output.lines[-60:]])
 
-    def logged(self, event: str, **fields: object) -> list[Line]:
+    def log_lines(self, event: str, **fields: object) -> list[Line]:
         """
         Return the log lines of this event with these fields.
         """
@@ -103,49 +103,49 @@ class Observed:
 
     def wait_for_log(self, event: str, within: float = 10.0, **fields: object) -> Line:
         """
-        Return the first such log line; fail at once when the program ended without it.
+        Wait for such a log line and return the first; fail at once if the program exits without it.
         """
         what = f"a log line {event} {fields or ''}"
         eventually(
-            lambda: self.logged(event, **fields) or self.run.journal.ended, within, what=what
+            lambda: self.log_lines(event, **fields) or self.run.output.ended, within, what=what
         )
-        lines = self.logged(event, **fields)
-        assert lines, f"it ended without {what}\n{self.said}"
+        lines = self.log_lines(event, **fields)
+        assert lines, f"it exited without {what}\n{self.recent_output}"
         return lines[0]
 
     @property
     def ended(self) -> dict[str, Any] | None:
         """
-        Why it says it ended, None while it has not.
+        The content of ended.json, None before it exists.
         """
         return self._json("ended.json")
 
     @property
     def state(self) -> dict[str, Any] | None:
         """
-        What it keeps over a restart, None where there is nothing.
+        The record it keeps over a restart, None without one.
         """
         return self._json("state.json")
 
     def find(self, name: str) -> Path:
         """
-        Return the one file of this name below its home.
+        Return the only file of this name below its home.
         """
         found = [path for path in self.home.rglob(name) if not path.is_symlink()]
         assert len(found) == 1, f"{name} in {self.home}: {found}"
         return found[0]
 
-    # -- what it does ------------------------------------------------------------------------
+    # -- its behaviour -------------------------------------------------------------------------
 
     def get(self, path: str = "/", **options: Any) -> Answer:
         """
-        Ask its public port.
+        Send a request to its public port.
         """
         return get(self.port, path, **options)
 
     def ready(self, within: float = 10.0, status: int | None = None, path: str = "/") -> Answer:
         """
-        Return the first answer of its port, or the first one with this status.
+        Wait for a response on its port, or for one with this status, and return it.
         """
 
         def answer() -> list[Answer]:
@@ -156,12 +156,12 @@ class Observed:
 
         what = f"an answer on port {self.port}"
         found = eventually(lambda: answer() or not self.running, within, 0.005, what)
-        assert isinstance(found, list), f"it ended without {what}\n{self.said}"
+        assert isinstance(found, list), f"it exited without {what}\n{self.recent_output}"
         return found[0]
 
     def refuses(self) -> bool:
         """
-        Tell whether its port takes no new connection any more.
+        Return whether its port refuses new connections.
         """
         try:
             self.get(timeout=1)
@@ -171,32 +171,32 @@ class Observed:
 
     def processes(self) -> list[Process]:
         """
-        Return all that live in its namespace; without one, all that it ever started.
+        Return all processes in its namespace; without one, all that it has started.
         """
-        return self._population.look() if self._population else []
+        return self._tree.processes() if self._tree else []
 
     def zombies(self) -> list[Process]:
         """
-        Return the dead that nobody buried.
+        Return the zombies.
         """
         return [process for process in self.processes() if process.zombie]
 
     def nginx_master(self) -> int | None:
         """
-        Return the host's pid of nginx's master, None while there is none.
+        Return the pid of nginx's master on the host, None while there is none.
         """
         found = [p.pid for p in self.processes() if p.title.startswith("nginx: master process")]
         return found[0] if found else None
 
     def nginx_workers(self) -> list[int]:
         """
-        Return the host's pids of the workers that accept connections.
+        Return the pids of the workers that accept connections.
         """
         return sorted(p.pid for p in self.processes() if p.title == WORKER)
 
     def draining_workers(self) -> list[int]:
         """
-        Return the host's pids of the workers that finish what they have.
+        Return the pids of the draining workers.
         """
         return sorted(p.pid for p in self.processes() if p.title == DRAINING)
 

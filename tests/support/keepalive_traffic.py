@@ -1,8 +1,8 @@
 """
-Steady traffic of clients that keep their connection, as SDKs do: GET and POST, at a known rate.
+Traffic of clients with keep-alive connections, as SDKs have: GET and POST at a fixed rate.
 
-A client looks whether its connection was closed before it sends, as every good one does, and never
-sends a request a second time: what fails is counted.  It says how many connections it needed.
+A client checks whether its connection was closed before it sends, as good clients do, and never
+retries: failures are counted, and so are the connections.
 """
 
 import select
@@ -17,7 +17,7 @@ from typing import Self
 @dataclass(frozen=True, slots=True)
 class Sent:
     """
-    One request: when, by which method, what came back; the status 0 is no answer.
+    One request and its result; status 0 means no response.
     """
 
     at: float
@@ -28,9 +28,9 @@ class Sent:
 
 
 @dataclass
-class Steady:
+class KeepaliveTraffic:
     """
-    So many clients of each method, each with so many requests a second, until told to stop.
+    `clients` clients for each method, each with `rate` requests a second, until stopped.
     """
 
     port: int
@@ -67,66 +67,66 @@ class Steady:
     @property
     def failures(self) -> list[Sent]:
         """
-        The requests that were not answered with 200.
+        The requests without a 200.
         """
         return [each for each in list(self.sent) if each.status != 200]
 
     @property
     def names(self) -> Counter[str]:
         """
-        Who answered, and how often.
+        The number of responses of each replica.
         """
         return Counter(each.text for each in list(self.sent) if each.status == 200)
 
     @property
     def per_second(self) -> float:
         """
-        Requests a second, of all clients, over all of their time.
+        Requests a second of all clients, over the whole run.
         """
         return len(self.sent) / ((self._ended or time.monotonic()) - self._began)
 
     @property
     def summary(self) -> str:
         """
-        One line of all that.
+        The results in one line.
         """
         kinds = Counter(str(each.status or each.text) for each in self.failures)
-        trouble = f" ({', '.join(f'{n} x {what}' for what, n in kinds.most_common(4))})"
+        reasons = f" ({', '.join(f'{n} x {what}' for what, n in kinds.most_common(4))})"
         return (
             f"{len(self.sent)} requests, {self.per_second:.0f}/s on {self.connections} connections,"
-            f" {len(self.failures)} failed{trouble if kinds else ''}"
+            f" {len(self.failures)} failed{reasons if kinds else ''}"
         )
 
     def _run(self, method: str, number: int) -> None:
         end = time.monotonic() + self.seconds
         due = time.monotonic() + number / self.clients / self.rate
-        line: HTTPConnection | None = None
+        connection: HTTPConnection | None = None
         while not self._stopping.wait(max(0.0, due - time.monotonic())) and due < end:
             due = max(due + 1 / self.rate, time.monotonic() - 1.0)
-            line = self._once(method, line)
-        if line is not None:
-            line.close()
+            connection = self._once(method, connection)
+        if connection is not None:
+            connection.close()
 
-    def _once(self, method: str, line: HTTPConnection | None) -> HTTPConnection | None:
-        if line is not None and (line.sock is None or _is_closed(line)):
-            line.close()
-            line = None
+    def _once(self, method: str, connection: HTTPConnection | None) -> HTTPConnection | None:
+        if connection is not None and (connection.sock is None or _is_closed(connection)):
+            connection.close()
+            connection = None
         at = time.monotonic()
         try:
-            if line is None:
+            if connection is None:
                 self.connections += 1
-                line = HTTPConnection(self.host, self.port, timeout=self.timeout)
-            line.request(method, self.path, body=b"x" * 200 if method == "POST" else None)
-            answer = line.getresponse()
+                connection = HTTPConnection(self.host, self.port, timeout=self.timeout)
+            connection.request(method, self.path, body=b"x" * 200 if method == "POST" else None)
+            answer = connection.getresponse()
             status, text = answer.status, answer.read().decode("utf-8", "replace")
         except (OSError, HTTPException) as error:
             status, text = 0, type(error).__name__
-            if line is not None:
-                line.close()
-            line = None
+            if connection is not None:
+                connection.close()
+            connection = None
         self.sent.append(Sent(at, time.monotonic() - at, method, status, text))
-        return line
+        return connection
 
 
-def _is_closed(line: HTTPConnection) -> bool:
-    return bool(select.select([line.sock], [], [], 0)[0])
+def _is_closed(connection: HTTPConnection) -> bool:
+    return bool(select.select([connection.sock], [], [], 0)[0])

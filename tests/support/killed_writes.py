@@ -1,9 +1,9 @@
 """
-The writing of files, killed at every step of the way.
+The writing of files, killed at every system call.
 
-`python -m tests.support.interrupted configs|records FOLDER` does the same work over and over,
-each time in a folder of its own and in a process that dies by SIGKILL one step later:
-`kill -9` hits between two calls to the system, or in the middle of a write.
+`python -m tests.support.killed_writes configs|records FOLDER` repeats the same writes, each time
+in a new folder and in a process that gets SIGKILL one step later: between two system calls, or
+in the middle of a write.
 """
 
 import itertools
@@ -23,7 +23,7 @@ from supervisor.nginx.render import RenderContext, RenderedConfig, Renderer
 from supervisor.nginx.templates import read_templates
 from supervisor.system.state_file import save_record
 
-#: Every call of `os` that the two write paths make, and more than they make today.
+#: The functions of `os` that the two write paths call, and some that they might call.
 STEPS = (
     *("open", "write", "close", "fsync", "mkdir", "rmdir", "unlink", "remove", "symlink", "link"),
     *("rename", "replace", "chmod", "fdatasync", "truncate", "ftruncate", "pwrite", "scandir"),
@@ -35,14 +35,14 @@ NEW = DeadlineRecord("a", 1000.0, "TTL=1h", 4600.0, extended_to=9999.5)
 
 def plan(number: int) -> Plan:
     """
-    Return a plan that differs from every other number's in length and bytes.
+    Return a plan whose length and content depend on the number.
     """
     return Plan(tuple(Endpoint("10.0.0.1", 8000 + n) for n in range(number)), Mode.SERVE)
 
 
 def renderer(folder: Path) -> Renderer:
     """
-    Return what renders those plans for a folder.
+    Return a renderer of these plans for a folder.
     """
     settings = read({"ENDPOINTS": "10.0.0.1:1"}, lambda _: False)
     frame = RenderContext(settings, (1, 22, 1), str(folder), 1, 1024, 512, ("127.0.0.1:1",))
@@ -51,14 +51,14 @@ def renderer(folder: Path) -> Renderer:
 
 def configs(folder: Path) -> ConfigStore:
     """
-    Return the write path of configurations.
+    Return the store of configurations in a folder.
     """
     return ConfigStore(folder, renderer(folder), lambda: {"conf.d/mine.conf": b"# mine\n" * 50})
 
 
 def bundles(folder: Path) -> list[RenderedConfig]:
     """
-    Return the three configurations that a killed process may have left live, each whole.
+    Return the three configurations that may be live, each complete, after a killed write.
     """
     operator = {"conf.d/mine.conf": b"# mine\n" * 50}
     found = renderer(folder)
@@ -67,7 +67,7 @@ def bundles(folder: Path) -> list[RenderedConfig]:
 
 def before_configs(folder: Path) -> ConfigStore:
     """
-    Make the first configuration live and good.
+    Make the first configuration live and the last good one.
     """
     found = configs(folder)
     found.stage(1, plan(1), 0)
@@ -78,7 +78,7 @@ def before_configs(folder: Path) -> ConfigStore:
 
 def change_configs(found: ConfigStore) -> None:
     """
-    One change that works, and one that is taken back.
+    Make one change that succeeds, and one that is rolled back.
     """
     found.stage(2, plan(2), 0)
     found.swap(2)
@@ -91,7 +91,7 @@ def change_configs(found: ConfigStore) -> None:
 
 def before_record(folder: Path) -> Path:
     """
-    Put the old record there.
+    Save the old record.
     """
     save_record(folder, OLD)
     return folder
@@ -101,27 +101,27 @@ def at_each_step(
     folder: Path, prepare: Callable[[Path], Any], act: Callable[[Any], None]
 ) -> Iterator[tuple[Path, bool]]:
     """
-    Yield the folder that each death left behind, and whether the work was finished at last.
+    Yield the folder after each kill, and whether the work was completed.
     """
     for last in itertools.count(1):
-        place = folder / f"{last:03}"
-        place.mkdir()
-        prepared = prepare(place)
+        attempt = folder / f"{last:03}"
+        attempt.mkdir()
+        prepared = prepare(attempt)
         child = os.fork()
         if child == 0:
-            with dying_at(last):
+            with killed_at(last):
                 act(prepared)
             os._exit(0)
         _, status = os.waitpid(child, 0)
-        yield place, status == 0
+        yield attempt, status == 0
         if status == 0:
             return
 
 
 @contextmanager
-def dying_at(last: int) -> Iterator[None]:
+def killed_at(last: int) -> Iterator[None]:
     """
-    Die in the place of this call to the system; a write is torn in the middle first.
+    Kill this process instead of the `last` system call; a write is done by half first.
     """
     steps = itertools.count(1)
 
@@ -143,7 +143,7 @@ def dying_at(last: int) -> Iterator[None]:
 
 def main(what: str, folder: Path) -> None:
     """
-    Leave one folder for each step behind.
+    Create one folder for each step.
     """
     if what == "configs":
         for _ in at_each_step(folder, before_configs, change_configs):

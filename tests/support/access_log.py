@@ -1,5 +1,5 @@
 """
-The program with its access log on, and the requests that it told of.
+The program with its access log on, and the logged requests.
 """
 
 from collections.abc import Callable
@@ -11,11 +11,11 @@ from tests.support.supervised import Supervised
 JSON = {"ACCESS_LOG": "json"}
 
 
-def started(
+def start_with_access_log(
     supervise: Callable[..., Supervised], nginx: str, *served: Replica, **options: Any
 ) -> Supervised:
     """
-    Return the program once it serves these, with its access log on.
+    Start the program with its access log on, and return it once it serves these replicas.
     """
     subject = supervise(
         **{"pid1": False, "NGINX_BINARY": nginx, "START_WAIT": "5s", **JSON, **options}
@@ -27,8 +27,8 @@ def started(
     return subject
 
 
-def lines(subject: Supervised, uri: str) -> list[dict[str, Any]]:
+def access_lines(subject: Supervised, uri: str) -> list[dict[str, Any]]:
     """
-    Return the lines of the requests for a URI.
+    Return the access log lines for a URI.
     """
-    return subject.logged("request", uri=uri)
+    return subject.log_lines("request", uri=uri)

@@ -1,5 +1,5 @@
 """
-What a process says, read while it runs, so that a full pipe never holds it up.
+The output of a process, read while it runs, so that a full pipe never blocks it.
 """
 
 import json
@@ -11,9 +11,9 @@ from typing import Any
 Line = dict[str, Any]
 
 
-class Journal:
+class OutputReader:
     """
-    Reads one descriptor to its end; JSON objects are records, the rest is plain.
+    Reads one descriptor to its end; JSON objects become records, other lines are plain.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -27,20 +27,20 @@ class Journal:
     @property
     def ended(self) -> bool:
         """
-        Whether everyone who could write has gone.
+        Whether all writers have closed the descriptor.
         """
         return not self._thread.is_alive()
 
     @property
     def lines(self) -> list[str]:
         """
-        All of it as text, the plain lines first.
+        All output as text, the plain lines first.
         """
         return [*self.plain, *(json.dumps(record) for record in list(self.records))]
 
-    def forget(self) -> list[Line]:
+    def take_records(self) -> list[Line]:
         """
-        Hand over the records so far and keep none, so that a day of them needs no room.
+        Return the records so far and drop them, to bound the memory of a long run.
         """
         found = list(self.records)
         del self.records[: len(found)], self.times[: len(found)]
@@ -48,7 +48,7 @@ class Journal:
 
     def join(self, within: float) -> None:
         """
-        Wait for the end.
+        Wait for the end of the output.
         """
         self._thread.join(within)
 
@@ -57,18 +57,18 @@ class Journal:
         while True:
             try:
                 data = os.read(self._descriptor, 65536)
-            except OSError:  # a terminal whose last user left
+            except OSError:  # a terminal without open users
                 data = b""
             if not data:
                 break
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
-                self._note(line)
+                self._add(line)
         if rest:
-            self._note(rest)
+            self._add(rest)
         os.close(self._descriptor)
 
-    def _note(self, line: bytes) -> None:
+    def _add(self, line: bytes) -> None:
         text = line.decode("utf-8", "replace").rstrip("\r")
         try:
             record = json.loads(text)

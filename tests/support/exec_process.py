@@ -1,5 +1,5 @@
 """
-A command under `exec` as a real process, started, watched and cleaned away.
+A command under `exec` as a real process.
 """
 
 import os
@@ -12,18 +12,18 @@ from typing import Self
 import pytest
 
 from tests.support.checkout import CHECKOUT
-from tests.support.journal import Line
 from tests.support.launched import Launched, Stdout
-from tests.support.namespaces import Population, Process, why_no_unshare
+from tests.support.namespaces import Process, ProcessTree, why_no_unshare
+from tests.support.output_reader import Line
 from tests.support.subjects import Launch
 from tests.support.waiting import eventually
 
 EXEC = (sys.executable, "-m", "supervisor", "exec", "--")
 
 
-class Wrapped:
+class ExecProcess:
     """
-    One run of a command; what `exec` itself says is on stderr, or with "tty" among the rest.
+    One run of a command; the log of `exec` is on stderr, or on the terminal with "tty".
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Wrapped:
 
     def again(self) -> Self:
         """
-        Start it once more, as a restart of the task would.
+        Start it again, as a restart of the task would.
         """
         self.run.kill()
         self.run = self._start()
@@ -60,99 +60,99 @@ class Wrapped:
     @property
     def pid(self) -> int:
         """
-        Its pid, as the host sees it.
+        Its pid on the host.
         """
         return self.run.pid
 
     @property
     def lines(self) -> list[Line]:
         """
-        What `exec` said.
+        The log lines of `exec`.
         """
-        return list((self.run.journal if self._stdout == "tty" else self.run.stderr).records)
+        return list((self.run.output if self._stdout == "tty" else self.run.stderr).records)
 
     @property
-    def said(self) -> list[str]:
+    def output(self) -> list[str]:
         """
-        What the command printed.
+        The output of the command.
         """
-        return list(self.run.journal.plain)
+        return list(self.run.output.plain)
 
     def wait_for_line(self, event: str, within: float = 10.0) -> Line:
         """
-        Return the first line about an event, once it is there.
+        Wait for a log line of an event and return the first.
         """
         return eventually(
             lambda: [line for line in self.lines if line["event"] == event],
             within,
-            what=f"a line about {event}, among {self.lines}",
+            what=f"a line of {event} in {self.lines}",
         )[0]
 
     def wait_for_text(self, text: str, within: float = 10.0) -> None:
         """
         Wait until the command has printed a line.
         """
-        eventually(lambda: text in self.said, within, what=f"{text!r} in {self.said}")
+        eventually(lambda: text in self.output, within, what=f"{text!r} in {self.output}")
 
     def signal(self, *numbers: int) -> None:
         """
         Send it signals from the host, as a container engine does.
         """
-        self._population.remember()
+        self._tree.refresh()
         for number in numbers:
             os.kill(self.pid, number)
 
     def wait(self, within: float = 10.0) -> int:
         """
-        Return its exit code once it ended.
+        Wait until it exits and return its exit code.
         """
         code = self.run.wait(within)
-        assert code is not None, f"still running after {within:g} s: {self.lines} {self.said}"
+        assert code is not None, f"still running after {within:g} s: {self.lines} {self.output}"
         return code
 
-    def lived(self) -> float:
+    def run_time(self) -> float:
         """
-        Return the seconds from its launch to its end.
+        Return the seconds from its launch to its exit.
         """
-        assert self.run.exited_at is not None, "it has not ended"
+        assert self.run.exited_at is not None, "it has not exited"
         return self.run.exited_at - self.run.started_at
 
     @property
     def ended(self) -> Line:
         """
-        The last line, which says why.
+        The last line of the event `ended`, with the reason.
         """
         return next(line for line in reversed(self.lines) if line["event"] == "ended")
 
     def processes(self) -> list[Process]:
         """
-        Return everyone that is there, its own process included.
+        Return all processes, including its own.
         """
-        return self._population.look()
+        return self._tree.processes()
 
     def find(self, title: str) -> Process:
         """
-        Return the one process with this command line, once it is there.
+        Wait for a process with this command line and return it.
         """
         return eventually(lambda: [p for p in self.processes() if p.title == title], what=title)[0]
 
     def close(self) -> None:
         """
-        End whatever is left and remove its home.
+        Kill all its processes and remove its home folder.
         """
-        self._population.kill()
+        self._tree.kill()
         self.run.kill()
         shutil.rmtree(self.home, ignore_errors=True)
 
     def _start(self) -> Launched:
         run = Launched(self._launch, pid1=self._pid1, stdout=self._stdout)
-        self._population = Population(run.pid, f"{self.home}/", pid1=self._pid1)
+        self._tree = ProcessTree(run.pid, f"{self.home}/", pid1=self._pid1)
         return run
 
 
 def trapping(*names: str, then: str = "") -> tuple[str, ...]:
     """
-    Return a shell that says "ready", and from then on the name of each of these signals it gets.
+    Return a shell that prints "ready", and then the name of each of these signals it gets.
     """
     traps = "; ".join(f"trap 'echo got-{name}; {then}' {name}" for name in names)
     return ("sh", "-c", f"{traps}; echo ready; while :; do sleep 0.05; done")

@@ -1,9 +1,9 @@
 """
-A replica in a container: its name is the number of its allocation, or of its task.
+A replica in a container, named by the index of its allocation or by its task.
 
-Its source goes to `python3 -c` by way of a job file, where a dollar sign would begin a variable: it
-has none, and stands alone.  It answers GET and POST on connections that are kept, `/slow?seconds=`
-later, and loads its model first where it is told to.  It knows nothing of signals.
+Its source is passed to `python3 -c` in a job file, where a dollar sign would begin a variable, so
+it has none and imports nothing of the tests.  It answers GET and POST with keep-alive,
+`/slow?seconds=` later, after an optional time of loading.  It handles no signals.
 """
 
 import sys
@@ -23,9 +23,9 @@ class Answer(BaseHTTPRequestHandler):
     wbufsize = -1
 
     def do_GET(self) -> None:
-        """Answer with the name."""
-        asked = parse_qs(urlsplit(self.path).query)
-        time.sleep(float(asked.get("seconds", ["0"])[0]))
+        """Respond with the name."""
+        query = parse_qs(urlsplit(self.path).query)
+        time.sleep(float(query.get("seconds", ["0"])[0]))
         task = environ.get("NOMAD_TASK_NAME", "")
         index = environ.get("NOMAD_ALLOC_INDEX", "")
         name = (task if task[-1:].isdigit() else "replica" + index).encode()
@@ -35,17 +35,17 @@ class Answer(BaseHTTPRequestHandler):
         self.wfile.write(name)
 
     def do_POST(self) -> None:
-        """Read all of it, then the same."""
+        """Read the body, then respond with the name."""
         self.rfile.read(int(self.headers["Content-Length"] or 0))
         self.do_GET()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 class Server(ThreadingHTTPServer):
     """
-    One that takes many at a time.
+    A server with a long accept queue.
     """
 
     request_queue_size = 256

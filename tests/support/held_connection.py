@@ -1,5 +1,5 @@
 """
-A connection held open and watched: what a drain lets finish, and what it cuts.
+A connection held open and watched, to see whether a drain completes or cuts it.
 """
 
 import contextlib
@@ -10,12 +10,12 @@ import threading
 import time
 from typing import Self
 
-from tests.support.client import Answer, asking, connect
+from tests.support.client import Answer, connect, request_bytes
 
 
-class Hold:
+class HeldConnection:
     """
-    One connection, watched until the other side ends it.
+    One connection, watched until the server closes it.
     """
 
     def __init__(self, port: int, request: bytes = b"", host: str = "127.0.0.1") -> None:
@@ -33,28 +33,28 @@ class Hold:
     @classmethod
     def silent(cls, port: int) -> Self:
         """
-        Connect and say nothing.
+        Connect and send nothing.
         """
         return cls(port)
 
     @classmethod
     def slow(cls, port: int, seconds: float) -> Self:
         """
-        Ask for an answer that takes `seconds`.
+        Request a response that takes `seconds`.
         """
-        return cls(port, asking(f"/slow?seconds={seconds}"))
+        return cls(port, request_bytes(f"/slow?seconds={seconds}"))
 
     @classmethod
     def sse(cls, port: int, seconds: float, every: float = 0.1) -> Self:
         """
-        Follow an event stream that would end after `seconds`.
+        Read an event stream that would end after `seconds`.
         """
-        return cls(port, asking(f"/sse?seconds={seconds}&every={every}"))
+        return cls(port, request_bytes(f"/sse?seconds={seconds}&every={every}"))
 
     @classmethod
     def websocket(cls, port: int, path: str = "/ws") -> Self:
         """
-        Ask for an upgrade, then keep the tunnel open for ever.
+        Request an upgrade, then keep the tunnel open.
         """
         upgrade = {
             "Connection": "Upgrade",
@@ -62,7 +62,7 @@ class Hold:
             "Sec-WebSocket-Version": "13",
             "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
         }
-        return cls(port, asking(path, headers=upgrade))
+        return cls(port, request_bytes(path, headers=upgrade))
 
     def _read(self) -> None:
         try:
@@ -77,21 +77,21 @@ class Hold:
     @property
     def open(self) -> bool:
         """
-        Whether the other side still holds the connection.
+        Whether the server has not closed the connection.
         """
         return self.ended is None
 
     @property
     def lasted(self) -> float:
         """
-        Seconds from connecting until the end, or until now.
+        Seconds from connecting until the close, or until now.
         """
         return (self.ended or time.monotonic()) - self.began
 
     @property
     def status(self) -> int:
         """
-        The status of the answer, 0 while there is none.
+        The status of the response, 0 while there is none.
         """
         words = self.received.split(b" ", 2)
         return int(words[1]) if self.received.startswith(b"HTTP/") and len(words) > 1 else 0
@@ -99,7 +99,7 @@ class Hold:
     @property
     def answer(self) -> Answer | None:
         """
-        The whole answer, or None where it has not come or was cut.
+        The complete response, or None if it is incomplete.
         """
         response = http.client.HTTPResponse(_Replayed(self.received))  # type: ignore[arg-type]
         try:
@@ -110,13 +110,13 @@ class Hold:
 
     def send(self, data: bytes) -> None:
         """
-        Say something more.
+        Send more data.
         """
         self._connection.sendall(data)
 
     def wait(self, within: float = 10.0) -> float:
         """
-        Return how long the connection lasted, once it ended.
+        Wait until the connection is closed and return how long it lasted.
         """
         self._reader.join(within)
         if self.open:
@@ -126,7 +126,7 @@ class Hold:
 
     def close(self) -> None:
         """
-        Hang up.
+        Close the connection.
         """
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
@@ -142,7 +142,7 @@ class Hold:
 
 class _Replayed:
     """
-    What HTTPResponse wants of a socket, over bytes that came before.
+    The part of a socket that HTTPResponse uses, over received bytes.
     """
 
     def __init__(self, data: bytes) -> None:

@@ -1,7 +1,7 @@
 """
-The distribution's chromium, without a window: what a person would see of a page.
+The status page in the distribution's chromium, headless.
 
-Playwright drives it and brings no browser of its own.
+Playwright drives the browser; its own browsers are not installed.
 """
 
 import os
@@ -15,7 +15,7 @@ import pytest
 from tests.support.checkout import CHECKOUT
 from tests.support.waiting import eventually
 
-# Before the imports, so that whoever imports this module is skipped where they would fail.
+# Before the imports, so that tests are skipped on machines where these fail.
 pytest.importorskip("playwright", reason="no playwright for this machine")
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import (
@@ -26,7 +26,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-#: No sandbox, because a test may run as root; and it is to talk to nobody but us.
+#: No sandbox, because a test may run as root; and no connections except to the tests.
 _ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -38,19 +38,19 @@ _ARGUMENTS = (
     "--disable-dev-shm-usage",
 )
 
-#: Where screenshots go; nothing is written where it is not set.
+#: The folder of screenshots; without it none are written.
 SCREENSHOTS = os.environ.get("SCREENSHOTS", "")
 
-#: What axe-core looks for.
+#: The rules that axe-core checks.
 _RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 
-#: What the browser says by itself when the server is gone, which some tests bring about.
+#: The browser's own message when the server is gone, which some tests cause.
 _NETWORK = "Failed to load resource"
 
 
 def find_chromium() -> str:
     """
-    Return the path of the browser, nothing where there is none; CHROMIUM names one.
+    Return the path of the browser, or an empty string; CHROMIUM sets it.
     """
     names = (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
     return next((path for name in names if name and (path := shutil.which(name))), "")
@@ -58,7 +58,7 @@ def find_chromium() -> str:
 
 def why_no_chromium() -> str:
     """
-    Say why no page can be shown here, nothing where one can.
+    Return why no page can be shown on this machine, or an empty string.
     """
     return "" if find_chromium() else "no chromium: apt-get install chromium"
 
@@ -78,27 +78,27 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
-class Shown:
+class StatusPage:
     """
-    The status page in a window of its own; whatever went wrong in it is kept in `troubles`.
+    The status page in its own browser window; errors of the page are in `problems`.
     """
 
     def __init__(self, browser: Browser, port: int, script: str = "", **options: Any) -> None:
         options = {"viewport": {"width": 1280, "height": 900}, "timezone_id": "UTC", **options}
         self.context = browser.new_context(**options)
-        self.troubles: list[str] = []
+        self.problems: list[str] = []
         self.page: Page = self.context.new_page()
         self.page.set_default_timeout(10_000)
-        self.page.on("pageerror", lambda error: self.troubles.append(str(error)))
-        self.page.on("console", self._heard)
-        self.page.on("dialog", lambda dialog: self.troubles.append(f"dialog {dialog.message}"))
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("console", self._on_console)
+        self.page.on("dialog", lambda dialog: self.problems.append(f"dialog {dialog.message}"))
         if script:
             self.page.add_init_script(script)
         self._address = f"http://127.0.0.1:{port}/"
 
     def open(self) -> Self:
         """
-        Load the page, and wait for the first status to be in it.
+        Load the page and wait until it shows the first status.
         """
         self.page.goto(self._address)
         self.page.locator("#columns").wait_for(state="visible")
@@ -115,14 +115,14 @@ class Shown:
 
     def text(self, name: str) -> str:
         """
-        Return what an element says now, nothing where it is not to be seen.
+        Return the text of an element, or an empty string if it is hidden.
         """
         found = self[name]
         return found.inner_text() if found.is_visible() else ""
 
-    def says(self, name: str, words: str, within: float = 10.0) -> str:
+    def wait_for_text(self, name: str, words: str, within: float = 10.0) -> str:
         """
-        Wait until an element says this among other things, and return all of it.
+        Wait until an element contains this text, and return the whole text.
         """
         return eventually(
             lambda: (found := self.text(name)) if words in self.text(name) else "",
@@ -133,15 +133,15 @@ class Shown:
 
     def status(self, answer: str) -> None:
         """
-        Let every question for the status be answered with this JSON from now on.
+        Answer each request for the status with this JSON from now on.
         """
         self.page.unroute("**/status")
         kind = "application/json"
         self.page.route("**/status", lambda route: route.fulfill(body=answer, content_type=kind))
 
-    def barriers(self) -> list[str]:
+    def accessibility_violations(self) -> list[str]:
         """
-        Return what axe-core finds that keeps somebody from using the page, a line an element.
+        Return the accessibility violations that axe-core finds, one line per element.
         """
         found = Axe().run(self.page, options={"runOnly": list(_RULES)}).response
         assert len(found["passes"]) > 20
@@ -151,9 +151,9 @@ class Shown:
             for node in violation["nodes"]
         ]
 
-    def photograph(self, name: str) -> None:
+    def screenshot_to(self, name: str) -> None:
         """
-        Write a picture of the whole page, where one is asked for.
+        Write a screenshot of the whole page, if SCREENSHOTS is set.
         """
         if SCREENSHOTS:
             folder = CHECKOUT / SCREENSHOTS
@@ -161,14 +161,14 @@ class Shown:
             path = folder / f"{name}.png"
             self.page.screenshot(path=path, full_page=True, animations="disabled")
 
-    def _heard(self, message: ConsoleMessage) -> None:
+    def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"} and not message.text.startswith(_NETWORK):
-            self.troubles.append(message.text)
+            self.problems.append(message.text)
 
 
 def seconds(text: str) -> int:
     """
-    Read a countdown such as `2:14:03`, which has no days.
+    Return the seconds of a countdown such as `2:14:03`, without days.
     """
     total = 0
     for part in text.split(":"):

@@ -1,8 +1,8 @@
 """
-Every directive that a rendered configuration may hold, word for word.
+Every directive that a rendered configuration may contain, word for word.
 
-The lint names what must not be there; this names what may be, so that text which found its way in
-is seen whatever it says.  Only the marked places vary, each in its own narrow way.
+The lint lists forbidden directives; this module lists the allowed ones, so that any injected text
+is found.  Only the marked parts vary, each within a narrow pattern.
 """
 
 import re
@@ -16,7 +16,7 @@ _MARKS = {
     "USER": r"[a-z_-]+ [a-z_-]+",
     "LISTEN": r"(?:[0-9.]+|\[[0-9a-f:.]+\]):[0-9]+(?: ipv6only=on)?",
     "NETWORK": r"[0-9a-f:.]+/[0-9]+",
-    "TOLD": r"(?:x_forwarded_(?:for|proto|host|port|prefix)|x_request_id|forwarded)",
+    "HEADER": r"(?:x_forwarded_(?:for|proto|host|port|prefix)|x_request_id|forwarded)",
     "KEY": r"(?:remote_addr|request_uri|http_[a-z0-9_]+|cookie_[A-Za-z0-9_]+)",
     "FORMAT": r"\{[^\n]*\}",
     "PATH": r"/[A-Za-z0-9._~/-]+",
@@ -27,7 +27,7 @@ _MARKS = {
     "NAME": r"[0-9a-f]{12}-[0-9]+",
 }
 
-#: By the blocks around; FOLDER is the one that was given.
+#: By the enclosing blocks; FOLDER is the configuration's folder.
 ALLOWED = {
     "": """
         daemon off|pid FOLDER/nginx.pid|error_log stderr warn|user USER|worker_processes NUMBER
@@ -47,7 +47,7 @@ ALLOWED = {
         proxy_http_version 1.1|proxy_set_header Host $proxied_host
         proxy_set_header Upgrade $proxied_upgrade|proxy_set_header Connection $proxied_connection
         set_real_ip_from NETWORK|real_ip_header X-Forwarded-For|real_ip_recursive on
-        geo $realip_remote_addr $is_trusted|map $is_trusted $trusted_TOLD
+        geo $realip_remote_addr $is_trusted|map $is_trusted $trusted_HEADER
         map $trusted_x_forwarded_for $forwarded_for|map $trusted_x_forwarded_proto $forwarded_proto
         map $trusted_x_forwarded_host $forwarded_host|map $trusted_x_forwarded_port $forwarded_port
         map $trusted_x_request_id $proxied_request_id
@@ -80,7 +80,7 @@ ALLOWED = {
     "http / map $proxied_upgrade $proxied_connection": "default upgrade| ",
     "http / map $http_host $proxied_host": "default $http_host| $host",
     "http / geo $realip_remote_addr $is_trusted": "NETWORK 1",
-    "http / map $is_trusted $trusted_TOLD": "default |1 $http_TOLD",
+    "http / map $is_trusted $trusted_HEADER": "default |1 $http_HEADER",
     "http / map $trusted_x_forwarded_for $forwarded_for": """
         default $trusted_x_forwarded_for, $realip_remote_addr| $remote_addr
     """,
@@ -151,8 +151,8 @@ def _lines(text: str) -> list[str]:
 
 def _pattern(words: str) -> str:
     pattern = re.escape(words)
-    for mark, meant in _MARKS.items():
-        pattern = pattern.replace(re.escape(mark), meant)
+    for mark, pattern_of_mark in _MARKS.items():
+        pattern = pattern.replace(re.escape(mark), pattern_of_mark)
     return pattern
 
 
@@ -160,20 +160,20 @@ _PATTERNS = [
     (re.compile(_pattern(around)), re.compile("|".join(map(_pattern, _lines(text)))))
     for around, text in ALLOWED.items()
 ]
-_OF_THE_FOLDER = [words for text in ALLOWED.values() for words in _lines(text) if "FOLDER" in words]
+_WITH_FOLDER = [words for text in ALLOWED.values() for words in _lines(text) if "FOLDER" in words]
 
 
-def strangers(found: Iterable[Directive], folder: str) -> list[str]:
+def unexpected_directives(found: Iterable[Directive], folder: str) -> list[str]:
     """
-    Return what nobody has written down here; `folder` is the one of the configuration.
+    Return the directives that are not listed here; `folder` is the configuration's folder.
     """
-    # As it is read back: escaped backslashes stay, and every end of a line is the same.
+    # As it is parsed: escaped backslashes stay, and all line ends are equal.
     folder = folder.replace("\\", r"\\").replace("\r\n", "\n").replace("\r", "\n")
-    of_the_folder = {words.replace("FOLDER", folder) for words in _OF_THE_FOLDER}
+    with_folder = {words.replace("FOLDER", folder) for words in _WITH_FOLDER}
     return [
         f"{' / '.join(each.around)}: {text}"
         for each in found
-        if (text := " ".join([each.name, *each.words])) not in of_the_folder
+        if (text := " ".join([each.name, *each.words])) not in with_folder
         and not _is_allowed(each, text, folder)
     ]
 
@@ -181,8 +181,8 @@ def strangers(found: Iterable[Directive], folder: str) -> list[str]:
 def _is_allowed(each: Directive, text: str, folder: str) -> bool:
     if each.around == ("http", "upstream service") and each.name == "server":
         return is_server(" ".join(each.words))
-    marked = f"{folder}/over/", "FOLDER/over/"  # the one path that is not a whole word
+    marked = f"{folder}/over/", "FOLDER/over/"  # the only path that is not a whole word
     text, around = text.replace(*marked), " / ".join(each.around).replace(*marked)
     return any(
-        words.fullmatch(text) for place, words in _PATTERNS if place.fullmatch(around) is not None
+        words.fullmatch(text) for block, words in _PATTERNS if block.fullmatch(around) is not None
     )

@@ -1,5 +1,5 @@
 """
-The program behind FakeNginx: run as `python -I -S`, with no import but the standard library's.
+The program of FakeNginx, run as `python -I -S` with the standard library only.
 """
 
 import json
@@ -18,42 +18,42 @@ WORKER = "nginx: worker process"
 
 def main(folder: Path, real: str, words: list[str]) -> int:
     """
-    Do what the orders say for this invocation.
+    Act as the behaviour file says for this invocation.
     """
-    orders = told(folder)
-    if {"-v", "-V"} & {*words} and orders["version"]:
-        sys.stderr.write(f"nginx version: nginx/{orders['version']}\n")
+    behaviour = read_behaviour(folder)
+    if {"-v", "-V"} & {*words} and behaviour["version"]:
+        sys.stderr.write(f"nginx version: nginx/{behaviour['version']}\n")
         return 0
-    if "-t" in words and orders["check"] != "real":
-        return check(orders)
-    if orders["run"] == "play" and not {"-v", "-V", "-t", "-T"} & {*words}:
-        return Play(folder, Path(words[words.index("-c") + 1])).run()
-    return os.execv(real, [real, *words])  # noqa: S606 - the point of it
+    if "-t" in words and behaviour["check"] != "real":
+        return check(behaviour)
+    if behaviour["run"] == "fake" and not {"-v", "-V", "-t", "-T"} & {*words}:
+        return FakeMaster(folder, Path(words[words.index("-c") + 1])).run()
+    return os.execv(real, [real, *words])  # noqa: S606 - becomes the real nginx
 
 
-def told(folder: Path) -> dict[str, Any]:
+def read_behaviour(folder: Path) -> dict[str, Any]:
     """
-    Return the present orders.
+    Return the current behaviour.
     """
-    orders: dict[str, Any] = json.loads((folder / "behaviour.json").read_text())
-    return orders
+    behaviour: dict[str, Any] = json.loads((folder / "behaviour.json").read_text())
+    return behaviour
 
 
-def check(orders: dict[str, Any]) -> int:
+def check(behaviour: dict[str, Any]) -> int:
     """
-    Pretend to have tested the configuration.
+    Act as `nginx -t` without testing the configuration.
     """
-    while orders["check"] == "hang":
+    while behaviour["check"] == "hang":
         time.sleep(60)
-    if orders["check"] == "fail":
-        sys.stderr.write(orders["complaint"] + "\n")
+    if behaviour["check"] == "fail":
+        sys.stderr.write(behaviour["complaint"] + "\n")
         return 1
     return 0
 
 
-class Play:
+class FakeMaster:
     """
-    A master that serves its generation on the internal socket, and ends as told.
+    A master that serves its generation on the internal socket, and exits as configured.
     """
 
     def __init__(self, folder: Path, config: Path) -> None:
@@ -62,11 +62,11 @@ class Play:
         self._generation = ""
         self._answered = threading.Event()
         self._workers: list[int] = []
-        self._pipe = os.pipe()  # ends the workers when we die
+        self._pipe = os.pipe()  # ends the workers when this process exits
 
     def run(self) -> int:
         """
-        Serve until ended by orders or by a signal.
+        Serve until the behaviour or a signal ends it.
         """
         signals = {signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
         signal.pthread_sigmask(signal.SIG_BLOCK, {*signals, signal.SIGUSR1, signal.SIGWINCH})
@@ -75,12 +75,12 @@ class Play:
         threading.Thread(target=self._end, daemon=True).start()
         while True:
             number = signal.sigwait(signals)
-            orders = told(self._folder)
+            behaviour = read_behaviour(self._folder)
             if number == signal.SIGHUP:
-                if orders["reloads"]:
+                if behaviour["reloads"]:
                     self._load()
-            elif orders["heeds"]:
-                self._dismiss()
+            elif behaviour["obeys_stop"]:
+                self._stop_workers()
                 return 0
 
     def _text(self) -> str:
@@ -95,11 +95,11 @@ class Play:
             r"/-/generation\b[^}]*?return\s+200\s+[\"']?([^\"';\s]+)", self._text(), re.DOTALL
         )
         self._generation = found[1] if found else ""
-        self._dismiss()
-        for _ in range(told(self._folder)["workers"]):
+        self._stop_workers()
+        for _ in range(read_behaviour(self._folder)["workers"]):
             self._workers.append(
                 os.posix_spawn(
-                    "/bin/cat",  # waits on its pipe, and shows the very title
+                    "/bin/cat",  # waits on its pipe, with nginx's process title
                     [WORKER],
                     {},
                     file_actions=[
@@ -110,7 +110,7 @@ class Play:
                 )
             )
 
-    def _dismiss(self) -> None:
+    def _stop_workers(self) -> None:
         for pid in self._workers:
             os.kill(pid, signal.SIGTERM)
             os.waitpid(pid, 0)
@@ -130,7 +130,7 @@ class Play:
         silent: list[socket.socket] = []
         while True:
             connection, _ = listening.accept()
-            if not told(self._folder)["answers"]:
+            if not read_behaviour(self._folder)["answers"]:
                 silent.append(connection)  # kept open, never answered
                 continue
             with connection:
@@ -143,19 +143,21 @@ class Play:
             self._answered.set()
 
     def _end(self) -> None:
-        orders = told(self._folder)
-        if orders["when"] == "never":
+        behaviour = read_behaviour(self._folder)
+        if behaviour["when"] == "never":
             return
-        if orders["when"] == "answered":
+        if behaviour["when"] == "answered":
             self._answered.wait()
-        time.sleep(orders["after"])
-        self._dismiss()
-        sys.stderr.write(orders["complaint"] + "\n")
+        time.sleep(behaviour["after"])
+        self._stop_workers()
+        sys.stderr.write(behaviour["complaint"] + "\n")
         sys.stderr.flush()
-        if orders["signal"]:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {orders["signal"]})
-            signal.pthread_kill(threading.get_ident(), orders["signal"])  # sigwait would get kill's
-        os._exit(orders["code"])
+        if behaviour["signal"]:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {behaviour["signal"]})
+            signal.pthread_kill(
+                threading.get_ident(), behaviour["signal"]
+            )  # os.kill would wake sigwait
+        os._exit(behaviour["code"])
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 """
-How a container of the image lives and ends.
+The start, the health and the exit of a container.
 """
 
 import os
@@ -15,9 +15,9 @@ from tests.support.waiting import eventually
 Contain = Callable[..., Container]
 
 
-def test_it_ends_with_0_when_its_time_is_over(contain: Contain) -> None:
+def test_it_exits_with_0_at_the_deadline(contain: Contain) -> None:
     """
-    TTL=5s: exit code 0 at 5 s, and the last line says why.
+    With TTL=5s the exit code is 0 after 5 s, and the last line has the reason.
     """
     container = contain(TTL="5s")
     assert 503 == container.answers().status
@@ -26,7 +26,7 @@ def test_it_ends_with_0_when_its_time_is_over(contain: Contain) -> None:
     state = container.state
     assert state["ExitCode"] == 0
     assert not state["OOMKilled"]
-    (ended,) = container.logged("ended")
+    (ended,) = container.log_lines("ended")
     assert ("deadline", 0) == (ended["reason"], ended["code"])
 
 
@@ -34,8 +34,8 @@ def test_a_stop_takes_less_than_half_a_second(
     contain: Contain, record_property: Callable[[str, object], None]
 ) -> None:
     """
-    `docker stop` of an idle container sends the image's stop signal: exit code 0 in no time, where
-    the pattern being replaced is killed after ten seconds with 137.
+    The image's stop signal ends an idle container with 0 within half a second; the pattern being
+    replaced is killed after ten seconds with 137.
     """
     container = contain()
     container.answers()
@@ -52,9 +52,9 @@ def test_a_stop_takes_less_than_half_a_second(
     assert took < 0.5
 
 
-def test_stop_is_what_the_engine_makes_of_it(contain: Contain) -> None:
+def test_the_engine_s_stop_ends_it_in_time(contain: Contain) -> None:
     """
-    So does the engine's own command, before its patience of ten seconds is over.
+    The engine's stop command ends it with 0 before its timeout of ten seconds.
     """
     container = contain()
     container.answers()
@@ -65,9 +65,9 @@ def test_stop_is_what_the_engine_makes_of_it(contain: Contain) -> None:
     assert 0 == container.state["ExitCode"]
 
 
-def test_it_stops_by_term_and_starts_no_shell() -> None:
+def test_it_stops_by_term_and_uses_no_shell() -> None:
     """
-    STOPSIGNAL is TERM, and entry point and health check are started as they stand.
+    STOPSIGNAL is TERM, and entry point and health check are in exec form.
     """
     config = inspected(IMAGE)["Config"]
 
@@ -78,9 +78,9 @@ def test_it_stops_by_term_and_starts_no_shell() -> None:
     assert config["Healthcheck"]["Test"][0] == "CMD"
 
 
-def test_it_turns_healthy(contain: Contain) -> None:
+def test_it_becomes_healthy(contain: Contain) -> None:
     """
-    The health check asks the supervisor, endpoints or not: healthy after the first one.
+    The health check queries the supervisor: healthy after the first one, even without endpoints.
     """
     container = contain(options=("--health-interval", "1s"))
 
@@ -90,17 +90,17 @@ def test_it_turns_healthy(contain: Contain) -> None:
 
 def test_a_restarted_container_keeps_its_deadline(contain: Contain) -> None:
     """
-    The deadline is anchored at the first start of a container, on its own file system; a restart
-    past it exits with 0 at once.
+    The deadline counts from a container's first start, recorded on its file system; a restart after
+    it exits with 0 at once.
     """
     container = contain(TTL="4s")
     container.answers()
     run_engine("restart", container.name)
 
     assert 0 == container.code()
-    first, second = container.logged("deadline.set")
+    first, second = container.log_lines("deadline.set")
     assert first["deadline"] == second["deadline"]
     assert second["remaining"] < 4
     run_engine("start", container.name)
     assert 0 == container.code()
-    assert "deadline passed before this start" == container.logged("ended")[-1]["reason"]
+    assert "deadline passed before this start" == container.log_lines("ended")[-1]["reason"]

@@ -1,5 +1,5 @@
 """
-A backend that dies while it answers, in a way of one's choice, and counts what it executed.
+A backend that closes its connections at a chosen point and counts the requests it executed.
 """
 
 import time
@@ -13,30 +13,30 @@ from tests.support.listening import Listener
 from tests.support.wire import Reply, read_request
 
 
-class Death(Enum):
+class CrashPoint(Enum):
     """
-    When it dies.
+    The point at which the backend closes the connection.
     """
 
     NEVER = auto()
-    AT_ONCE = auto()
-    AFTER_THE_HEAD = auto()
+    ON_CONNECT = auto()
+    IN_THE_REQUEST_HEAD = auto()
     AFTER_THE_REQUEST = auto()
-    IN_THE_ANSWER_S_HEAD = auto()
-    IN_THE_ANSWER_S_BODY = auto()
-    AFTER_THE_ANSWER = auto()
-    BY_RESET = auto()
+    IN_THE_RESPONSE_HEAD = auto()
+    IN_THE_RESPONSE_BODY = auto()
+    AFTER_THE_RESPONSE = auto()
+    RESET = auto()
 
 
-class Mortal:
+class CrashingBackend:
     """
-    It dies as told at each request of its connections; a request that it read whole is executed.
+    Closes each connection at the crash point; a completely read request counts as executed.
     """
 
-    def __init__(self, death: Death = Death.NEVER) -> None:
-        self.death = death
+    def __init__(self, crash_point: CrashPoint = CrashPoint.NEVER) -> None:
+        self.crash_point = crash_point
         self.executed: Counter[bytes] = Counter()
-        self._listener = Listener(("127.0.0.1", 0), self._attend)
+        self._listener = Listener(("127.0.0.1", 0), self._handle)
 
     def __enter__(self) -> Self:
         self._listener.open()
@@ -53,38 +53,40 @@ class Mortal:
         assert isinstance(self._listener.address, tuple)
         return self._listener.address
 
-    def _attend(self, connection: socket) -> None:
-        if self.death is Death.AT_ONCE:
+    def _handle(self, connection: socket) -> None:
+        if self.crash_point is CrashPoint.ON_CONNECT:
             return
-        if self.death is Death.AFTER_THE_HEAD:
+        if self.crash_point is CrashPoint.IN_THE_REQUEST_HEAD:
             connection.recv(64)
             return
         with connection.makefile("rb") as stream:
             while request := read_request(stream):
                 self.executed[request.body] += 1
-                if self.death is Death.BY_RESET:
+                if self.crash_point is CrashPoint.RESET:
                     connection.setsockopt(SOL_SOCKET, SO_LINGER, pack("ii", 1, 0))
                     return
                 reply = Reply(200, b"done", {"Content-Length": "4"}).encode()
-                if self.death is Death.AFTER_THE_REQUEST:
+                if self.crash_point is CrashPoint.AFTER_THE_REQUEST:
                     return
-                if self.death is Death.IN_THE_ANSWER_S_HEAD:
+                if self.crash_point is CrashPoint.IN_THE_RESPONSE_HEAD:
                     connection.sendall(reply[:12])
                     return
-                if self.death is Death.IN_THE_ANSWER_S_BODY:
+                if self.crash_point is CrashPoint.IN_THE_RESPONSE_BODY:
                     connection.sendall(reply[:-2])
                     return
                 connection.sendall(reply)
-                if self.death is Death.AFTER_THE_ANSWER:
-                    time.sleep(0.001)  # it has said that it stays, and leaves as the next one comes
+                if self.crash_point is CrashPoint.AFTER_THE_RESPONSE:
+                    time.sleep(
+                        0.001
+                    )  # it keeps the connection, then closes it when the next request arrives
                     return
 
 
-def full(listening: socket) -> list[socket]:
+def fill_accept_queue(listening: socket) -> list[socket]:
     """
-    Fill the queue of a socket that nobody accepts from: whoever connects next is not answered.
+    Fill the accept queue of a socket: the next connection attempt gets no response.
 
-    That is what a machine without power looks like, as far as a connection is concerned.
+    To a client this looks like a machine without power.
     """
     listening.bind(("127.0.0.1", 0))
     listening.listen(0)

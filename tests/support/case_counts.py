@@ -1,8 +1,8 @@
 """
-A pytest plugin for `tools/old.py`: which cases pass against the pattern being replaced.
+A pytest plugin for `tools/old.py`: counts the cases that pass with the pattern being replaced.
 
-Only tests that start the program under test count; one that looks at a part of ours by itself
-would pass there too and say nothing.
+Only tests that start the program under test count; a test of a part of the supervisor would pass
+as well and mean nothing.
 """
 
 import json
@@ -15,7 +15,7 @@ import pytest
 from tests.support.catalogue import case_of
 from tests.support.subjects import Launch, Old
 
-#: The families of cases that are about the process; the others need our endpoints or our admin.
+#: The families of cases about the process; the others need features that only the supervisor has.
 FAMILIES = "PDF"
 STARTED = "started the old pattern"
 
@@ -25,27 +25,27 @@ _outcomes: dict[str, dict[str, int]] = {}
 
 def pytest_configure() -> None:
     """
-    Notice whenever the old pattern is started.
+    Record each start of the old pattern.
     """
     launch = Old.launch
 
-    def noticed(old: Old, home: Path, settings: Mapping[str, str]) -> Launch:
+    def recorded(old: Old, home: Path, settings: Mapping[str, str]) -> Launch:
         _started.add(old)
         return launch(old, home, settings)
 
-    Old.launch = noticed  # type: ignore[assignment, method-assign]
+    Old.launch = recorded  # type: ignore[assignment, method-assign]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
-    Keep the tests that carry a case of these families.
+    Keep the tests with a case of these families.
     """
     items[:] = [item for item in items if (case_of(item.name) or "-")[0] in FAMILIES]
 
 
 def pytest_runtest_setup() -> None:
     """
-    Forget who was started before.
+    Clear the recorded starts.
     """
     _started.clear()
 
@@ -53,7 +53,7 @@ def pytest_runtest_setup() -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     """
-    Mark the report of a test that started it, in whichever process the test ran.
+    Mark the report of a test that started it, also in a worker process.
     """
     if call.when == "call" and _started:
         item.user_properties.append((STARTED, True))
@@ -62,11 +62,11 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """
-    Count the outcome under the case.
+    Count the outcome of the case.
     """
     case = case_of(report.nodeid.rsplit("::", 1)[-1])
     started = (STARTED, True) in map(tuple, report.user_properties)
-    crashed = str(report.when) == "???"  # out of time, and the worker with it
+    crashed = str(report.when) == "???"  # a timeout ended the worker
     if case and (crashed or (report.when == "call" and started)):
         counts = _outcomes.setdefault(case, {"passed": 0, "failed": 0, "skipped": 0})
         counts[report.outcome] += 1
@@ -74,7 +74,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """
-    Leave the counts where we were asked to.
+    Write the counts to AUTOEXIT_CASE_COUNTS.
     """
     if not hasattr(session.config, "workerinput"):
-        Path(os.environ["AUTOEXIT_TALLY"]).write_text(json.dumps(_outcomes))
+        Path(os.environ["AUTOEXIT_CASE_COUNTS"]).write_text(json.dumps(_outcomes))

@@ -1,8 +1,8 @@
 """
-An interpreter that has what the image has, and nothing more.
+An interpreter with the packages of the image only.
 
-In the developers' environment the same imports cost more: structlog loads rich wherever it is
-installed.  So what is told about memory and start-up is measured in an environment made from
+In the developers' environment the same imports cost more: structlog loads rich if it is
+installed.  Memory and start-up are therefore measured in an environment made from
 `requirements.lock` alone, made once and kept until the lock or the interpreter changes.
 """
 
@@ -19,22 +19,22 @@ from tests.support.checkout import CHECKOUT
 LOCK = CHECKOUT / "requirements.lock"
 
 
-class NotMade(Exception):
+class CleanEnvironmentError(Exception):
     """
-    Why there is no such environment.
+    The environment cannot be created; the message has the reason.
     """
 
 
 @functools.cache
 def clean_python() -> Path:
     """
-    Return the interpreter of an environment with the locked dependencies only.  Raises NotMade.
+    Return its interpreter, after creating it if necessary.  Raises CleanEnvironmentError.
     """
     stamp = hashlib.sha256(LOCK.read_bytes() + sys.version.encode()).hexdigest()[:12]
     home = CHECKOUT / "build" / f"clean-{stamp}"
     home.parent.mkdir(exist_ok=True)
     with (home.parent / "clean.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # test workers may want it at the same time
+        fcntl.flock(lock, fcntl.LOCK_EX)  # test workers may create it at the same time
         if not (home / "ready").exists():
             _make(home)
     return home / "bin" / "python"
@@ -42,7 +42,7 @@ def clean_python() -> Path:
 
 def _make(home: Path) -> None:
     shutil.rmtree(home, ignore_errors=True)
-    # The interpreter below this one: an environment made from an environment would see it.
+    # The base interpreter: an environment made from a virtual one would include its packages.
     base = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
     _run(str(base if base.exists() else sys.executable), "-m", "venv", str(home))
     _run(
@@ -62,7 +62,9 @@ def _run(*words: str) -> None:
     try:
         done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise NotMade(f"cannot run {words[0]}: {error}") from error
+        raise CleanEnvironmentError(f"cannot run {words[0]}: {error}") from error
     if done.returncode != 0:
-        said = (done.stderr.strip() or "nothing said").splitlines()[-1]
-        raise NotMade(f"cannot make a clean environment ({' '.join(words[1:4])}): {said}")
+        reason = (done.stderr.strip() or "no output").splitlines()[-1]
+        raise CleanEnvironmentError(
+            f"cannot create a clean environment ({' '.join(words[1:4])}): {reason}"
+        )

@@ -1,5 +1,5 @@
 """
-The first moments of a program: from when on it can be told to stop.
+Timing at the start of a program: when it handles stop signals.
 """
 
 import signal
@@ -10,11 +10,11 @@ from pathlib import Path
 from tests.support.waiting import eventually
 
 
-def listens(pid: int) -> bool:
+def blocks_stop_signals(pid: int) -> bool:
     """
-    Whether a process has come to its first instruction of ours, which blocks the stop signals.
+    Whether a process has run the program's first instruction, which blocks the stop signals.
 
-    Before it the kernel discards them for a PID 1: nobody can do anything about that.
+    Before it the kernel discards them for a PID 1; a program cannot prevent that.
     """
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
@@ -23,9 +23,9 @@ def listens(pid: int) -> bool:
     return False
 
 
-def passes(seconds: float) -> None:
+def pause(seconds: float) -> None:
     """
-    Let that much time pass, as exactly as can be.
+    Wait this number of seconds, as exactly as possible.
     """
     end = time.monotonic() + seconds
     eventually(lambda: time.monotonic() >= end, seconds + 10, 0.0002)

@@ -1,5 +1,5 @@
 """
-What the jobs are given: replicas in the built image, and an end.
+Variables for the job files: replicas in the built image, and a deadline.
 """
 
 import json
@@ -12,14 +12,14 @@ from tests.support import containers
 from tests.support.checkout import CHECKOUT
 
 JOBS = CHECKOUT / "jobs"
-REPLICA = (Path(__file__).parent / "served.py").read_text()
+REPLICA = (Path(__file__).parent / "container_replica.py").read_text()
 
 
 def replica(load: float = 0.0) -> dict[str, str]:
     """
-    Return the variables that make the built image a replica, which loads for so long.
+    Return the variables for a replica in the built image, which loads for `load` seconds.
 
-    REPLICA_IMAGE names another one with a Python and a timeout(1).
+    REPLICA_IMAGE sets another image with Python and timeout(1).
     """
     return {
         "replica_image": os.environ.get("REPLICA_IMAGE") or containers.image(),
@@ -30,6 +30,6 @@ def replica(load: float = 0.0) -> dict[str, str]:
 
 def in_seconds(seconds: float) -> str:
     """
-    Return the instant that is so far ahead, as the jobs want it.
+    Return the time in `seconds` from now in the format of the job files.
     """
     return datetime.fromtimestamp(int(time.time() + seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
