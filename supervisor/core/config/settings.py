@@ -138,7 +138,7 @@ class Settings:
     lb_method: str = _setting(
         parsers.one_of(*METHODS),
         "least_conn",
-        "`round_robin`, `least_conn`, `random`, `hash` (by `LB_HASH_KEY`) or `ip_hash`",
+        f"one of {', '.join(f'`{name}`' for name in METHODS)}; `hash` needs `LB_HASH_KEY`",
     )
     lb_hash_key: str = _setting(
         parsers.hash_key,
