@@ -10,6 +10,8 @@ unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -q
 TIERS := integration pid1 load browser budget container e2e
+# What measures traffic needs a quieter machine than the other tests leave it.
+QUIET := tests/load tests/doubles/test_soak.py
 IMAGE_TESTS := tests/container tests/pid1 tests/integration
 IN_IMAGE = AUTOEXIT_SUBJECT=image AUTOEXIT_IMAGE=$(IMAGE) $(PYTEST)
 
@@ -35,21 +37,21 @@ test: setup ## one run on one nginx: without load tests, slow tests and tests of
 	@$(PYTEST) -n $(WORKERS) --select quick --cov --cov-report=term $(ARGS)
 
 test-all: setup ## everything but container and e2e; durations go to build/*.xml
-	@$(PYTEST) -n $(WORKERS) --select all --cov --cov-report=term --junitxml=build/tests.xml --ignore=tests/load $(ARGS)
-	@$(PYTEST) -n 2 --select all --junitxml=build/load.xml tests/load $(ARGS)
+	@$(PYTEST) -n $(WORKERS) --select all --cov --cov-report=term --junitxml=build/tests.xml $(addprefix --ignore=,$(QUIET)) $(ARGS)
+	@$(PYTEST) -n 2 --select all --junitxml=build/load.xml $(QUIET) $(ARGS)
 
 unit: setup ## pure code: no process, no sleep
 	@$(PYTEST) tests/unit $(ARGS)
 
 integration pid1: setup ## real nginx; the same as PID 1
-	@$(PYTEST) -n $(WORKERS) --dist worksteal tests/$@ $(ARGS)
+	@$(PYTEST) -n $(WORKERS) tests/$@ $(ARGS)
 
 load: setup ## changes under traffic, limits reached, blackouts; prints what it measured
 	@$(PYTEST) -s tests/$@ $(ARGS)
 
 browser: setup ## the status page in a headless chromium, installed if root and there is none
 	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || tools/apt-install chromium
-	@$(PYTEST) -n $(WORKERS) --dist worksteal tests/$@ $(ARGS)
+	@$(PYTEST) -n $(WORKERS) tests/$@ $(ARGS)
 
 screenshots: setup ## take the pictures of the status page in docs/images again
 	@SCREENSHOTS=docs/images $(PYTEST) -o faulthandler_timeout=0 tests/browser -k story $(ARGS)
@@ -85,7 +87,7 @@ image: ## build the container image, tagged with its version, and print its size
 
 container: setup ## build the image on Debian and run its tests in it (IMAGE= tests one that is there)
 	@[ -n "$(IMAGE)" ] || NGINX_IMAGE=$${NGINX_IMAGE-debian:bookworm-slim} tools/image
-	@$(IN_IMAGE) -n 2 --dist worksteal $(IMAGE_TESTS) $(ARGS)
+	@$(IN_IMAGE) -n 2 $(IMAGE_TESTS) $(ARGS)
 
 fmt: setup ## format, and mend what can be mended
 	@$(BIN)/ruff format --quiet

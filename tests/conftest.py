@@ -17,7 +17,7 @@ from tests.support.catalogue import IN_THE_IMAGE, case_of, unknown
 from tests.support.fake_nginx import FakeNginx
 from tests.support.fake_nomad import FakeNomad
 from tests.support.replica import Replica
-from tests.support.selection import folder_of, is_selected, start_order, work_unit
+from tests.support.selection import folder_of, in_start_order, is_selected, work_unit
 from tests.support.subjects import chosen
 from tests.support.supervised import Supervised
 
@@ -61,7 +61,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         )
         (kept if is_kept else rest).append(item)
     config.hook.pytest_deselected(items=rest)
-    items[:] = sorted(kept, key=start_order)
+    items[:] = in_start_order(kept)
     for item in items:
         if folder_of(item) != "unit":  # the unit tests alone have to reach the coverage
             item.add_marker("no_cover")

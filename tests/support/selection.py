@@ -21,6 +21,9 @@ _REST = frozenset({"budget", "contract", "doubles", "load", "second_nginx", "slo
 #: Tests that mostly wait start first, tests that only compute start last and fill the idle tail.
 _ORDER = ("browser", "load", "pid1", "integration", "contract", "doubles", "budget", "unit")
 
+#: One slow test for this number of others: at most two of five workers wait in slow tests.
+_SLOW_EVERY = 50
+
 
 def is_selected(folder: str, markers: Iterable[str], selection: str) -> bool:
     """
@@ -38,13 +41,23 @@ def folder_of(item: pytest.Item) -> str:
     return item.path.relative_to(TESTS).parts[0]
 
 
-def start_order(item: pytest.Item) -> tuple[bool, int]:
+def in_start_order(items: Iterable[pytest.Item]) -> list[pytest.Item]:
     """
-    Return the key that sorts tests by their start.
+    Return tests in the order in which they start.
+
+    Slow tests wait most of the time: they are spread, so that other tests run at the same time.
     """
+    ordered, slow = list[pytest.Item](), list[pytest.Item]()
+    for item in sorted(items, key=_rank):
+        (slow if item.get_closest_marker("slow") else ordered).append(item)
+    for number, item in enumerate(slow):
+        ordered.insert(number * _SLOW_EVERY, item)
+    return ordered
+
+
+def _rank(item: pytest.Item) -> int:
     folder = folder_of(item)
-    rank = _ORDER.index(folder) if folder in _ORDER else len(_ORDER)
-    return (item.get_closest_marker("slow") is None, rank)
+    return _ORDER.index(folder) if folder in _ORDER else len(_ORDER)
 
 
 def work_unit(nodeid: str) -> str:
