@@ -20,7 +20,7 @@ from typing import Self
 from tests.support.client import get
 from tests.support.waiting import eventually, free_port
 
-_LOADING = Path(__file__).parent / "loading.py"
+_LOADING = Path(__file__).parent / "loading_replica.py"
 
 #: The last bytes of a killed replica may arrive this long after its death was observed.
 _LAST_BYTES = 0.02

@@ -75,7 +75,9 @@ def test_D06_a_reload_does_not_delay_the_deadline(replicas: Replicas, *, pid1: b
             eventually(lambda: time.time() >= due, every=0.002)
             subject.offer(one, two)
             code = subject.wait(10)
-            assert (0, []) == (code, subject.processes()), subject.recent_output
+            assert 0 == code, subject.recent_output
+            # A killed `nginx -t` takes the kernel a moment to remove on a busy machine.
+            eventually(lambda: [] == subject.processes(), what="no process is left")
             assert on_time(run_time(subject), 3), subject.recent_output
             assert [] == subject.log_lines("drain.cut_short"), subject.recent_output
             swapped = str(two.port) in (subject.home / "run/conf/upstream.conf").read_text()
