@@ -13,6 +13,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.support.waiting import free_port
+
 Address = tuple[str, int] | Path
 
 
@@ -44,7 +46,7 @@ class Listener:
 
     def open(self) -> None:
         """
-        Listen; a port chosen by the kernel is kept for later calls.
+        Listen; a port chosen the first time is kept for later calls.
         """
         if self._listening is not None:
             return
@@ -85,7 +87,7 @@ class Listener:
         listening = socket.socket(family)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listening.bind(self.address)
+            listening.bind((self.address[0], self.address[1] or free_port()))
         except OSError:
             listening.close()
             raise

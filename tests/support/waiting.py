@@ -5,12 +5,17 @@ A fixed sleep is too short on a slow machine and too long on a fast one, so ever
 the condition it asserts, with a timeout.
 """
 
+import contextlib
+import secrets
 import socket
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+
+#: Below net.ipv4.ip_local_port_range, 32768 to 60999 by default.
+_PORTS = range(10_000, 32_768)
 
 
 def eventually(
@@ -40,10 +45,14 @@ def eventually(
 
 def free_port() -> int:
     """
-    Return a port without a listener now, for a program that needs a port number.
+    Return a port without a listener, for a program that needs a port number.
+
+    The kernel never chooses it for a client or for port 0, so no other test can take it between
+    this call and the program's start, or while its listener is stopped.
     """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    while True:
+        port = secrets.choice(_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("", port))
+            return port
