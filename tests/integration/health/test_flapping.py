@@ -50,8 +50,8 @@ def test_a_plain_nginx_loses_requests(supervise: Callable[..., Supervised]) -> N
     """
     with replicas(2, LOAD) as processes:
         subject = supervise(pid1=False, subject=Old())
+        subject.ready(status=502)  # a SIGHUP before nginx runs would end it
         subject.offer(*[each.endpoint for each in processes])
-        subject.ready(status=502)
         with Client(subject.port) as client:
             timeline = run_scenario(processes, FLAPS, LOAD, serve=1.0)
     seen = classify(client, timeline, READY_WITHIN)
