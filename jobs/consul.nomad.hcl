@@ -282,7 +282,9 @@ job "consul" {
           {{ end }}
         EOT
 
-        # Nomad waits 5 s for further changes by default; the balancer already merges bursts itself.
+        # Nomad waits 5 s for further changes by default, as long as this job's shutdown_delay: a
+        # replica that is scaled down would be gone when the balancer learns of it, and its requests
+        # would get 502.  The balancer merges bursts itself.
         wait {
           min = "100ms"
           max = "1s"
