@@ -101,7 +101,7 @@ variable "datacenters" {
 }
 
 variable "drain_timeout" {
-  description = "how long open requests may take after the deadline; the replicas run that much longer"
+  description = "how long open requests may take after the deadline; the replicas serve that much longer"
   type        = string
   default     = "30s"
 }
@@ -113,9 +113,6 @@ variable "exec_from" {
 }
 
 locals {
-  # The replicas exit when the drain is over, so requests open at the deadline still complete.
-  replicas_end = var.deadline == "" ? "" : timeadd(var.deadline, var.drain_timeout)
-
   exec = {
     image     = ["python3", "-I", "/alloc/autoexit.pyz", "--"]
     installed = ["autoexit-nginx", "exec", "--"]
@@ -214,8 +211,9 @@ job "consul" {
 
       env {
         TTL          = var.ttl
-        DEADLINE     = local.replicas_end # overrides TTL
-        STOP_TIMEOUT = "4s"               # from SIGTERM to SIGKILL, less than kill_timeout
+        DEADLINE     = var.deadline      # overrides TTL
+        LINGER       = var.drain_timeout # the replica serves until the balancer's drain is over
+        STOP_TIMEOUT = "4s"              # from SIGTERM to SIGKILL, less than kill_timeout
       }
 
       kill_timeout = "5s"
@@ -284,7 +282,9 @@ job "consul" {
           {{ end }}
         EOT
 
-        # Nomad waits 5 s for further changes by default; the balancer already merges bursts itself.
+        # Nomad waits 5 s for further changes by default, as long as this job's shutdown_delay: a
+        # replica that is scaled down would be gone when the balancer learns of it, and its requests
+        # would get 502.  The balancer merges bursts itself.
         wait {
           min = "100ms"
           max = "1s"

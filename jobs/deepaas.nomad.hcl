@@ -103,9 +103,6 @@ variable "exec_from" {
 }
 
 locals {
-  # The replicas exit when the drain is over, so requests open at the deadline still complete.
-  replicas_end = var.deadline == "" ? "" : timeadd(var.deadline, var.longest_request)
-
   exec = {
     image     = ["python3", "-I", "/alloc/autoexit.pyz", "--"]
     installed = ["autoexit-nginx", "exec", "--"]
@@ -202,8 +199,9 @@ job "deepaas" {
 
       env {
         TTL          = var.ttl
-        DEADLINE     = local.replicas_end # overrides TTL
-        STOP_TIMEOUT = "4s"               # from SIGTERM to SIGKILL, less than kill_timeout
+        DEADLINE     = var.deadline        # overrides TTL
+        LINGER       = var.longest_request # the replica serves until the balancer's drain is over
+        STOP_TIMEOUT = "4s"                # from SIGTERM to SIGKILL, less than kill_timeout
       }
 
       kill_timeout = "5s"

@@ -92,7 +92,7 @@ variable "datacenters" {
 }
 
 variable "drain_timeout" {
-  description = "how long open requests may take after the deadline; the replicas run that much longer"
+  description = "how long open requests may take after the deadline; the replicas serve that much longer"
   type        = string
   default     = "30s"
 }
@@ -123,9 +123,6 @@ variable "trusted_proxies" {
 
 
 locals {
-  # The replicas exit when the drain is over, so requests open at the deadline still complete.
-  replicas_end = var.deadline == "" ? "" : timeadd(var.deadline, var.drain_timeout)
-
   exec = {
     image     = ["python3", "-I", "/alloc/autoexit.pyz", "--"]
     installed = ["autoexit-nginx", "exec", "--"]
@@ -223,8 +220,9 @@ job "traefik" {
 
       env {
         TTL          = var.ttl
-        DEADLINE     = local.replicas_end # overrides TTL
-        STOP_TIMEOUT = "4s"               # from SIGTERM to SIGKILL, less than kill_timeout
+        DEADLINE     = var.deadline      # overrides TTL
+        LINGER       = var.drain_timeout # the replica serves until the balancer's drain is over
+        STOP_TIMEOUT = "4s"              # from SIGTERM to SIGKILL, less than kill_timeout
       }
 
       kill_timeout = "5s"

@@ -98,6 +98,17 @@ class CountConnections:
 
 
 @dataclass(frozen=True, slots=True)
+class CountLostRequests:
+    """
+    Count the requests that end with their replica from now on.  Reported with each ChildExited.
+
+    `endpoints` is the number of endpoints that nginx may try.
+    """
+
+    endpoints: int
+
+
+@dataclass(frozen=True, slots=True)
 class CountWorkers:
     """Count the workers of a master and the free process slots.  Answered by WorkersCounted."""
 
@@ -193,6 +204,7 @@ Command = (
     | QuitOrphans
     | SetPollInterval
     | CountConnections
+    | CountLostRequests
     | CountWorkers
     | SignalWorkers
     | Requery

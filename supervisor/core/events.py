@@ -92,12 +92,17 @@ class SpawnFailed:
 
 @dataclass(frozen=True, slots=True)
 class ChildExited:
-    """A child exited and was reaped; for an exit by signal n the code is 128 + n."""
+    """
+    A child exited and was reaped; for an exit by signal n the code is 128 + n.
+
+    `lost` counts the requests that ended with their replica since the drain began.
+    """
 
     pid: int
     kind: ChildKind
     code: int
     output: str = ""
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)

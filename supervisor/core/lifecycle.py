@@ -58,12 +58,16 @@ _SERVING = frozenset({Phase.RUNNING, Phase.ASKING})
 class Lifetime:
     """
     The phase, and the instants at which the next ones begin.
+
+    `cut` counts the client connections that TERM closed, `lost` the requests that ended with their
+    replica during the drain.
     """
 
     phase: Phase = Phase.RUNNING
     deadline: float = NEVER
     ladder: DrainLadder = DrainLadder()
     cut: int = 0
+    lost: int = 0
 
     @property
     def is_ending(self) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from supervisor.core.commands import (
     Command,
     CountConnections,
+    CountLostRequests,
     CountWorkers,
     Discard,
     Exit,
@@ -101,6 +102,8 @@ class Loop:
                 services.poller.set_interval(every)
             case CountConnections():
                 self._inbox.post(ConnectionsCounted(workers.count_connections(services.port)))
+            case CountLostRequests(endpoints):
+                services.nginx.count_lost_requests(endpoints)
             case CountWorkers(master):
                 self._inbox.post(workers.count(master, services.worker_count))
             case SignalWorkers(pids, signum):

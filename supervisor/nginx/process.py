@@ -23,6 +23,7 @@ from supervisor.core.errors import ExecutableMissing, ExitCode, Problem
 from supervisor.core.events import ChildExited, OrphansFound, Spawned, SpawnFailed, WorkerDied
 from supervisor.core.model import ChildKind
 from supervisor.nginx.internal_socket import SOCKET_NAME
+from supervisor.nginx.lost_requests import LostRequests
 from supervisor.system import process
 
 _VERSION = re.compile(rb"nginx version: [^/\s]+/([0-9]+(?:\.[0-9]+)*)")
@@ -134,13 +135,20 @@ class Nginx:
     def attach_output(self, event: ChildExited) -> ChildExited:
         """Return the event with the last output of the child attached."""
         if event.kind is ChildKind.MASTER:
-            return replace(event, output=self._output.last_output())
+            output = self._output.last_output()
+            return replace(event, output=output, lost=self._output.lost_requests())
+        if event.kind is ChildKind.OTHER:  # perhaps the last worker of a master that died
+            return replace(event, lost=self._output.lost_requests())
         file = self._check_output.pop(event.pid, None)
         if file is None:
             return event
         output = os.pread(file, _MAX_LINE, 0).decode(errors="replace")
         os.close(file)
         return replace(event, output=_reason(output))
+
+    def count_lost_requests(self, endpoints: int) -> None:
+        """Count, from now on, the requests that end with their replica."""
+        self._output.count_lost_requests(endpoints)
 
     def quit_orphans(self, master: int) -> OrphansFound:
         """Send SIGQUIT to the workers of an exited master; they finish their requests and exit."""
@@ -192,6 +200,7 @@ class _OutputReader:
         self._lock = threading.Lock()
         self._partial_line = b""
         self._last_line = ""
+        self._lost = LostRequests()
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="nginx output", daemon=True).start()
@@ -201,6 +210,17 @@ class _OutputReader:
         self._read()
         last, self._last_line = self._last_line, ""
         return last
+
+    def count_lost_requests(self, endpoints: int) -> None:
+        """Begin to count the requests that end with their replica."""
+        with self._lock:
+            self._lost.begin(endpoints)
+
+    def lost_requests(self) -> int:
+        """Read the pipe, then return how many requests ended with their replica."""
+        self._read()
+        with self._lock:
+            return self._lost.count
 
     def _run(self) -> None:
         while True:
@@ -226,6 +246,8 @@ class _OutputReader:
         text = match[2] if match else line
         if _WORKER_EXIT.match(text):
             self._post(WorkerDied(text))
+        if level == "error":
+            self._lost.record(text)
         if text:
             self._log("nginx.output", level, text=text)
             if text not in _UNINFORMATIVE and (level == "error" or not self._last_line):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import containers, steps
+from tests.support.checkout import CHECKOUT
 from tests.support.client import get
 from tests.support.cluster import Cluster
 from tests.support.demo_job import show
@@ -26,14 +27,35 @@ pytestmark = [
 ]
 
 
-def test_consul_without_consul(laptop: Cluster, tmp_path: Path) -> None:
+#: A template block inside a task, and the one that the page about migrating shows.
+_TEMPLATE = re.compile(r"^( *)template \{\n.*?^\1\}\n", re.MULTILINE | re.DOTALL)
+_MIGRATING = CHECKOUT / "docs" / "migrating.md"
+
+
+def template_of_the_page() -> str:
+    """
+    Return the template block that the page about migrating shows, for this job's service.
+    """
+    _, _, section = _MIGRATING.read_text().partition("### Keep a template\n")
+    found = _TEMPLATE.search(section)
+    assert found
+    return found[0].replace("demo-back", "${var.service}")
+
+
+@pytest.mark.parametrize("page", [False, True], ids=["the job", "the page"])
+def test_consul_without_consul(laptop: Cluster, tmp_path: Path, *, page: bool) -> None:
     """
     Changes of the file that Nomad's template writes reach nginx without a signal or a query to
-    Nomad.
+    Nomad, in time for a scale-down without a lost request.
 
-    No Consul runs here: the file is unchanged but for the registry, Nomad's instead of Consul's.
+    No Consul runs here: the file is unchanged but for the registry, Nomad's instead of Consul's,
+    and for its template, which is also that of the page about migrating.
     """
     text = (JOBS / "consul.nomad.hcl").read_text()
+    if page:
+        shown = template_of_the_page()
+        text, count = _TEMPLATE.subn(lambda _: shown, text)
+        assert 1 == count
     changed, count = re.subn(r'provider = "consul"', 'provider = "nomad"', text)
     changed, other = re.subn(r'range service "', 'range nomadService "', changed)
     assert (1, 1) == (count, other)

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.checkout import CHECKOUT
 from tests.support.job_variables import JOBS
 from tests.support.nomad_agent import run_nomad, why_no_nomad
 
 FILES = sorted(JOBS.glob("*.hcl"))
 DOCKER = [file for file in sorted(JOBS.glob("*.nomad.hcl")) if "demo" not in file.name]
+PAGES = sorted(CHECKOUT.glob("docs/*.md"))
 COMMON = [
     *("image", "replica_image", "replica_command", "replica_args", "replica_port"),
     *("count", "ttl", "deadline", "service", "namespace", "datacenters"),
@@ -76,6 +78,21 @@ class TestConsistent:
         assert "nomad job run" in head
         assert "# Set: " in head
         assert "# Policy: " in head
+
+    def test_endpoints_from_a_template_are_written_at_once(self, file: Path) -> None:
+        """
+        A template that writes ENDPOINTS_FILE waits for at most a second, here and in the docs:
+        Nomad's default of 5 s is as long as the replicas' shutdown_delay.
+        """
+        for page in (file, *PAGES):
+            text = page.read_text()
+            expected = len(re.findall(r"ENDPOINTS_FILE += ", text))
+            blocks = re.findall(r"^( *)template \{\n(.*?)^\1\}\n", text, re.MULTILINE | re.DOTALL)
+            written = [body for _, body in blocks if 'destination = "local/endpoints"' in body]
+
+            assert expected == len(written)
+            wait = r'wait \{\s+min = "100ms"\s+max = "1s"\s+\}'
+            assert all(re.search(wait, body) for body in written)
 
     def test_restart_and_kill_timeout_are_right(self, file: Path) -> None:
         """

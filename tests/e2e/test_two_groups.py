@@ -2,9 +2,11 @@
 jobs/load-balancer-multi-group.nomad.hcl: scaled, disturbed, stopped, and at its deadline.
 """
 
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,7 @@ from tests.support import containers, steps
 from tests.support.cluster import Cluster, Row
 from tests.support.demo_job import show, when
 from tests.support.docker_job import DockerJob, exit_codes
+from tests.support.docker_job import submitted as docker_job
 from tests.support.job_variables import JOBS, in_seconds, replica
 from tests.support.nomad_agent import why_no_nomad
 from tests.support.waiting import eventually
@@ -65,6 +68,35 @@ def ending(laptop: Cluster) -> Iterator[DockerJob]:
     """
     yield submitted(laptop, deadline=55)
     laptop.stop_jobs()
+
+
+def test_one_deadline_for_all(laptop: Cluster, tmp_path: Path) -> None:
+    """
+    The replicas have the balancer's DEADLINE and no other setting, as the documentation shows: a
+    request of 5 s that began 2 s before it gets 200, and every task is complete with code 0.
+    """
+    text, count = re.subn(r"^ +LINGER .*\n", "", FILE.read_text(), flags=re.MULTILINE)
+    assert 1 == count
+    file = tmp_path / FILE.name
+    file.write_text(text)
+    variables = {"deadline": in_seconds(30), "health_path": "/"}
+    with docker_job(laptop, file, "load-balancer", **variables) as job:
+        job.await_serving(2)
+        (line,) = eventually(lambda: job.log_lines("deadline.set"))
+        deadline = when(line) + line["remaining"]
+        eventually(lambda: time.time() >= deadline - 2, 40, 0.01)
+        thread, found = steps.slow_request(job, 5.0)
+        job.await_over(120)
+        thread.join(20)
+        (ended,) = job.log_lines("ended")
+
+        show(f"one deadline: {steps.outcome(found)} for an open request; {steps.endings(job)}")
+        assert "200" == steps.outcome(found)
+        assert 0 == ended["connections_cut"]
+        assert {"complete"} == {row["ClientStatus"] for row in job.allocations()}
+        assert {"0"} == {
+            exit_codes(row, task)[-1] for row in job.allocations() for task in row["TaskStates"]
+        }
 
 
 class TestWhileItServes:

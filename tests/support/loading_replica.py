@@ -1,5 +1,6 @@
 """
-A replica as a process: it loads its model for a while, then listens and responds with its name.
+A replica as a process: it loads its model for a while, then listens and responds with its name,
+`/slow?seconds=` later.
 
 Run as a script with a port, a name and the seconds of loading.  It needs the standard library only
 and handles no signals.
@@ -9,6 +10,7 @@ import socketserver
 import sys
 import time
 from http.server import BaseHTTPRequestHandler
+from urllib.parse import parse_qs, urlsplit
 
 
 class _Answer(BaseHTTPRequestHandler):
@@ -16,6 +18,7 @@ class _Answer(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         name = sys.argv[2].encode()
+        time.sleep(float(parse_qs(urlsplit(self.path).query).get("seconds", ["0"])[0]))
         self.send_response(200)
         self.send_header("Content-Length", str(len(name)))
         self.end_headers()

@@ -18,11 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _DEFAULTS = {"TTL": "24h", "STOP_TIMEOUT": "4s", "DRAIN_TIMEOUT": "30s"}
+
+#: The balancer's default DRAIN_TIMEOUT in seconds: the least that a command lingers by default.
+_BALANCER_DRAIN_TIMEOUT = 30.0
+
 _READERS = {
     "TTL": durations.parse_ttl,
     "DEADLINE": durations.parse_instant,
     "STOP_TIMEOUT": durations.parse_span,
     "DRAIN_TIMEOUT": durations.parse_span,
+    "LINGER": durations.parse_span,
 }
 
 
@@ -30,13 +35,16 @@ class Options(NamedTuple):
     """
     The deadline settings, the time limits of a shutdown in seconds, and the folder of the record.
 
-    Without a folder (an empty string) every start begins a new lifetime.
+    Without a folder (an empty string) every start begins a new lifetime.  `linger` is the time from
+    the deadline to the command's TERM; unless `is_linger_set`, only a command that serves has it.
     """
 
     deadline: DeadlineSettings
     stop_timeout: float
     drain_timeout: float
     state_dir: str
+    linger: float
+    is_linger_set: bool
 
 
 def command_in(arguments: Sequence[str]) -> list[str]:
@@ -70,11 +78,14 @@ def read(environ: Mapping[str, str]) -> Options:
             errors.append(f"{name}={text!r}: {error}")
     if errors:
         raise Problem(ExitCode.CONFIG, *errors)
+    drain_timeout, linger = values["DRAIN_TIMEOUT"] or 0.0, values["LINGER"]
     return Options(
         DeadlineSettings(values["TTL"], values["DEADLINE"], given.get("NOMAD_ALLOC_ID", "")),
         values["STOP_TIMEOUT"] or 0.0,
-        values["DRAIN_TIMEOUT"] or 0.0,
+        drain_timeout,
         _state_dir(given),
+        max(_BALANCER_DRAIN_TIMEOUT, drain_timeout) if linger is None else linger,
+        linger is not None,
     )
 
 

@@ -38,12 +38,16 @@ usage: exec [--] COMMAND [ARGUMENT ...]
 Run a command for a limited time, as PID 1 or not, and exit cleanly.
 
 At the deadline the command receives SIGTERM and has DRAIN_TIMEOUT to exit; the exit code is 0.
+If it listens on a TCP port, it receives SIGTERM only LINGER after the deadline: a balancer with the
+same deadline still drains to it.
 SIGTERM, SIGINT and SIGQUIT are forwarded, and the command has STOP_TIMEOUT to exit: code 0 too.
 If the command exits by itself: its own code, or 128+n after a fatal signal n.
 
 TTL            lifetime: 90, 1.5h, 1h30m, 7d; 0 or never = no limit (24h); DURATION is an alias
 DEADLINE       absolute deadline, RFC 3339 or epoch seconds; overrides TTL
-DRAIN_TIMEOUT  total time the command may take to exit after the deadline (30s)
+LINGER         time from the deadline to SIGTERM; if set, also for a command that does not listen
+               (30s, or DRAIN_TIMEOUT if that is longer)
+DRAIN_TIMEOUT  total time the command may take to exit after that (30s)
 STOP_TIMEOUT   the same after a stop signal (4s)
 STATE_DIR      state that must survive a restart: the deadline; in a Nomad task its own folder"""
 

@@ -56,19 +56,37 @@ def children() -> list[int]:
         with open(f"/proc/self/task/{parent}/children") as listed:
             return [int(pid) for pid in listed.read().split()]
     except OSError:  # a kernel built without that list, or gVisor
-        return [pid for pid in _all_pids() if _parent_of(pid) == parent]
+        return [pid for pid, (_, its_parent) in _processes().items() if its_parent == parent]
 
 
-def _all_pids() -> list[int]:
+def descendants() -> list[int]:
+    """
+    Return the processes below this one that have not exited.
+    """
+    processes = _processes()
+    found = {os.getpid()}
+    is_complete = False
+    while not is_complete:
+        below = {pid for pid, (_, parent) in processes.items() if parent in found}
+        is_complete = below <= found
+        found |= below
+    return sorted(pid for pid in found - {os.getpid()} if processes[pid][0] != "Z")
+
+
+def _processes() -> dict[int, tuple[str, int]]:
+    """Return the state and the parent of each process."""
     try:
-        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
     except OSError:
-        return []
+        return {}
+    found = {pid: _state_and_parent(pid) for pid in pids}
+    return {pid: known for pid, known in found.items() if known is not None}
 
 
-def _parent_of(pid: int) -> int:
+def _state_and_parent(pid: int) -> tuple[str, int] | None:
     try:
         with open(f"/proc/{pid}/stat") as stat:
-            return int(stat.read().rpartition(")")[2].split()[1])  # the name may contain spaces
-    except (OSError, ValueError, IndexError):
-        return 0
+            state, parent = stat.read().rpartition(")")[2].split()[:2]  # the name may have spaces
+        return state, int(parent)
+    except (OSError, ValueError):
+        return None

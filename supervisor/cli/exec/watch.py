@@ -1,5 +1,7 @@
 """
-The supervision of a command: its exit, signals, the deadline and the drain ladder.
+The supervision of a command: its exit, signals, the deadline, lingering and the drain ladder.
+
+A balancer with the same deadline drains after it, so a command that serves stays for LINGER longer.
 
 There are no signal handlers: all signals are blocked and received by `sigtimedwait`, so none is
 late or lost.  The deadline is on a clock that includes suspends; waits are measured by a clock that
@@ -12,7 +14,7 @@ import os
 import signal
 from typing import NamedTuple
 
-from supervisor.cli.exec import terminal
+from supervisor.cli.exec import serving, terminal
 from supervisor.cli.exec.command import Command
 from supervisor.cli.exec.log import StderrLog
 from supervisor.cli.exec.options import Options
@@ -55,6 +57,7 @@ class CommandSupervisor:
         self._options = options
         self._deadline = deadline
         self._log = log
+        self._linger_until: float | None = None  # set at the deadline
         self._ladder = DrainLadder()
         self._is_termed = False
         self._are_others_termed = False
@@ -92,10 +95,14 @@ class CommandSupervisor:
         """Perform the steps that are due and return when the next one is; None at the end."""
         command = self._command
         if not self._ladder.has_begun:
-            if command.code is not None:
+            if command.code is not None and self._linger_until is None:
                 return None
             if now < self._deadline:
                 return self._deadline
+            if self._linger_until is None:
+                self._linger_until = self._linger(now)
+            if command.code is None and now < self._linger_until:
+                return self._linger_until
             ladder = self._ladder.begin("deadline", self._options.drain_timeout, now)
             self._begin(ladder, signal.SIGTERM)
         ladder = self._ladder
@@ -107,6 +114,17 @@ class CommandSupervisor:
         if ladder.term_at <= now:
             self._signal(signal.SIGTERM)
         return ladder.kill_at if self._is_termed else ladder.term_at
+
+    def _linger(self, now: float) -> float:
+        """Return until when the command stays after the deadline, and log it if it does."""
+        until = self._deadline + self._options.linger
+        if now >= until or not (self._options.is_linger_set or serving.is_serving()):
+            return self._deadline
+        hint = (
+            "a balancer with this deadline still drains; LINGER=0 ends the command at the deadline"
+        )
+        self._log.emit("lingering", within=format_span(until - now), hint=hint)
+        return until
 
     def _begin(self, ladder: DrainLadder, signum: int) -> None:
         self._ladder = ladder
@@ -143,6 +161,8 @@ class CommandSupervisor:
         before = self._ladder
         if not before.has_begun and self._command.code is not None:
             return
+        if self._linger_until is not None and not before.has_begun:
+            before = before._replace(reason="deadline")
         ladder = before.stop(self._options.stop_timeout, now)
         if not before.has_begun:
             self._begin(ladder, signum)

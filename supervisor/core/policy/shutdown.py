@@ -12,6 +12,7 @@ from supervisor.core import lifecycle, nginx_master
 from supervisor.core.commands import (
     Command,
     CountConnections,
+    CountLostRequests,
     Kill,
     QuitOrphans,
     exit_command,
@@ -43,6 +44,8 @@ def start_shutdown(state: State, life: Lifetime) -> Decision:
     commands: list[Command] = []
     if state.master.pid:
         commands.append(Kill(state.master.pid, signal.SIGQUIT))
+        live = state.rollout.live
+        commands.append(CountLostRequests(len(live.plan.endpoints) if live else 0))
     if state.rollout.check:
         commands.append(Kill(state.rollout.check, signal.SIGKILL, group=True))
     within = format_span(max(0.0, life.ladder.gone_at - life.ladder.began_at))
@@ -54,6 +57,9 @@ def on_event_while_draining(state: State, event: SystemEvent, now: float) -> Dec
     """
     Handle an event during shutdown.
     """
+    if isinstance(event, ChildExited):
+        lost = max(state.lifetime.lost, event.lost)
+        state = replace(state, lifetime=replace(state.lifetime, lost=lost))
     match event:
         case SignalArrived(signum) if signum in STOP_SIGNALS:
             life = lifecycle.stop_requested(state.lifetime, state.settings.stop_timeout, now)
@@ -106,13 +112,12 @@ def advance(state: State, now: float) -> Decision:
     return replace(state, lifetime=life), commands
 
 
-def _exit(state: State, life: Lifetime, now: float, **fields: int) -> Decision:
+def _exit(state: State, life: Lifetime, now: float, **fields: float) -> Decision:
     duration = round(now - life.ladder.began_at, 3)
     ended = replace(state, lifetime=lifecycle.enter(life, Phase.ENDED))
+    if life.lost:
+        fields["cut_by_replicas"] = life.lost
     if state.job_stop.tries:
         fields["ended_alone"] = life.ladder.began_at >= state.job_stop.give_up_at
-    return ended, [
-        exit_command(
-            ExitCode.OK, life.ladder.reason, drained_in=duration, connections_cut=life.cut, **fields
-        )
-    ]
+    fields = {"drained_in": duration, "connections_cut": life.cut + life.lost, **fields}
+    return ended, [exit_command(ExitCode.OK, life.ladder.reason, **fields)]

@@ -63,6 +63,45 @@ def test_both_parse_the_same_values(environ: dict[str, str]) -> None:
         assert expected.state_dir == actual.state_dir
 
 
+@pytest.mark.parametrize(
+    "environ, linger",
+    [
+        ({}, (30.0, False)),
+        ({"LINGER": " "}, (30.0, False)),
+        ({"DRAIN_TIMEOUT": "5s"}, (30.0, False)),
+        ({"DRAIN_TIMEOUT": "2m"}, (120.0, False)),
+        ({"LINGER": "5s", "DRAIN_TIMEOUT": "2m"}, (5.0, True)),
+        ({"LINGER": "0"}, (0.0, True)),
+    ],
+)
+def test_it_lingers_for_the_balancers_drain(
+    environ: dict[str, str], linger: tuple[float, bool]
+) -> None:
+    """
+    As long as a balancer with the same or the default DRAIN_TIMEOUT drains, unless LINGER is set.
+    """
+    found = options.read(environ)
+
+    assert linger == (found.linger, found.is_linger_set)
+
+
+def test_the_default_is_the_balancers_drain_timeout() -> None:
+    """
+    Without settings a command that serves lingers as long as the balancer drains.
+    """
+    balancer = load.read({"ENDPOINTS": "10.0.0.5:5000"}, os.path.exists)
+
+    assert balancer.drain_timeout == options.read({}).linger
+
+
+def test_an_invalid_linger_is_an_error() -> None:
+    """
+    It names the setting and the value.
+    """
+    with pytest.raises(Problem, match="LINGER='long'"):
+        options.read({"LINGER": "long"})
+
+
 @pytest.mark.parametrize("environ", WRONG)
 def test_both_report_the_same_errors(environ: dict[str, str]) -> None:
     """

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.core import lifecycle
-from supervisor.core.commands import Exit, Kill, QuitOrphans, SpawnMaster
+from supervisor.core.commands import CountLostRequests, Exit, Kill, QuitOrphans, SpawnMaster
 from supervisor.core.events import (
     ChildExited,
     ConnectionsCounted,
@@ -81,6 +81,21 @@ def test_the_ladder_has_three_signals() -> None:
     assert pytest.approx([0.0, 3.0, 3.7]) == sent
     assert sim.exit
     assert (0, 3) == (sim.exit.code, sim.exit.fields["connections_cut"])
+
+
+def test_requests_that_ended_with_their_replica_count_as_cut() -> None:
+    """
+    With each exit of a child the count so far arrives, and the last one is reported.
+    """
+    sim = Simulation(system=ONLY_SIGKILL).serve(1)
+    sim.system.open_connections = 3
+    sim.send(SignalArrived(signal.SIGTERM))
+    assert [1] == [c.endpoints for _, c in sim.issued if isinstance(c, CountLostRequests)]
+    sim.send(ChildExited(7, ChildKind.OTHER, 0, lost=2))
+    sim.run(10)
+
+    assert sim.exit
+    assert (5, 2) == (sim.exit.fields["connections_cut"], sim.exit.fields["cut_by_replicas"])
 
 
 def test_a_short_ladder_leaves_half_the_time_to_sigquit() -> None:
