@@ -50,7 +50,7 @@ class RenderContext:
 
     `listen` and `admin_listen` hold arguments of nginx's `listen`; without an admin port the latter
     is empty.  `user` is empty when nginx's workers keep our user.  `stub_status` is whether nginx
-    counts its connections.
+    counts its connections, `is_musl` whether its C library is musl.
     """
 
     settings: Settings
@@ -63,6 +63,7 @@ class RenderContext:
     user: str = ""
     admin_listen: tuple[str, ...] = ()
     stub_status: bool = False
+    is_musl: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +197,7 @@ def _static_values(context: RenderContext) -> dict[str, object]:
         "folder": _escaped(context.folder),
         "user": context.user,
         "admin_listen": context.admin_listen,
+        "is_musl": context.is_musl,
         "workers": context.workers,
         "open_files": context.open_files,
         "connections": context.connections,

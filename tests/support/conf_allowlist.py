@@ -25,6 +25,7 @@ _MARKS = {
     "INSTANT": r'(?:null|"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")',
     "PAGE": r"<!doctype html>\n[^$\\]*</html>\n",
     "NAME": r"[0-9a-f]{12}-[0-9]+",
+    "DEVICE": r"/dev/(?:\./){0,6}null",
 }
 
 #: By the enclosing blocks; FOLDER is the configuration's folder.
@@ -66,7 +67,9 @@ ALLOWED = {
         proxy_socket_keepalive on
         proxy_connect_timeout SPAN|proxy_read_timeout SPAN|proxy_send_timeout SPAN
         proxy_next_upstream error timeout|proxy_next_upstream_tries 2
-        proxy_buffering off|proxy_buffer_size 24k|proxy_buffers 4 64k|proxy_request_buffering on
+        proxy_buffering off|proxy_buffer_size 72k|access_log DEVICE combined buffer=72k if=0
+        large_client_header_buffers 4 33k|error_page 494 =431 @header_too_large
+        proxy_buffers 4 64k|proxy_request_buffering on
         proxy_request_buffering off
         include conf.d/*.conf|include upstream.conf|include admin.conf
         limit_conn_zone $binary_remote_addr zone=autoexit_clients:256k
@@ -121,7 +124,8 @@ ALLOWED = {
         proxy_set_header Connection close|proxy_set_header Content-Length |location = /
         listen LISTEN default_server so_keepalive=60s:15s:4|access_log off
         listen unix:FOLDER/generation.sock|server_name _|add_header Sunset DATE always
-        proxy_hide_header Sunset|location = PATH|location /|include server.d/*.conf
+        proxy_hide_header Sunset|location = PATH|location /|location @header_too_large
+        include server.d/*.conf
     """,
     "http / server / location = PATH": """
         types|default_type text/plain|add_header Cache-Control no-store always
@@ -139,6 +143,9 @@ ALLOWED = {
         add_header Content-Type $refusal_type always|add_header Vary Accept always
         add_header Retry-After NUMBER always|add_header Cache-Control no-store always
         add_header Sunset DATE always|return 503 $refusal|return 404
+    """,
+    "http / server / location @header_too_large": """
+        default_type text/plain|return 431 header too large: 32 kB for each line, 128 kB in all\\n
     """,
     "http / server / location / / if -e FOLDER/over/NAME": "access_log off|proxy_pass http://current",
 }

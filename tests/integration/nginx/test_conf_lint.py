@@ -19,6 +19,7 @@ from tests.support.nginxes import BOTH
 from tests.support.rendered import (
     check_error,
     has_stub_status,
+    is_musl,
     rendered,
     version_of,
     written,
@@ -223,6 +224,7 @@ def test_F12_nginx_accepts_the_rendered_files(
         plan,
         str(tmp_path),
         stub_status=has_stub_status(nginx),
+        is_musl=is_musl(nginx),
     )
     assert not check_error(nginx, written(config.files, tmp_path))
 
@@ -244,7 +246,7 @@ def test_F12_nginx_accepts_any_settings(nginx: str, environ: dict[str, str], pla
         assert version < (1, 29, 6)
         environ["STICKY"] = "off"
     with tempfile.TemporaryDirectory() as name:
-        config = rendered(environ, version, plan, name)
+        config = rendered(environ, version, plan, name, is_musl=is_musl(nginx))
         assert not check_error(nginx, written(config.files, Path(name)))
         found = directives(config.files, Path(name))
     assert [] == complaints(found)
