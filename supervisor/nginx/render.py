@@ -20,6 +20,7 @@ from supervisor.core.balancing_methods import METHODS
 from supervisor.core.config.settings import Settings
 from supervisor.core.durations import format_http_date, format_instant
 from supervisor.core.model import Mode, Plan
+from supervisor.nginx.client_headers import CLAIMS, REPLACED, lookalikes
 from supervisor.nginx.upstream import server_lines
 
 #: First version with keepalive_min_timeout: a reload then loses no request on a kept connection.
@@ -28,6 +29,9 @@ _KEEPALIVE_MIN = (1, 27, 4)
 #: Shared memory in KiB: per server, twice the measured minimum that nginx accepts; and at least.
 _ZONE_PER_SERVER = 2
 _ZONE_MIN = 256
+
+#: First version with $request_port and $is_request_port.
+_REQUEST_PORT = (1, 29, 3)
 
 #: First version with `sticky`.
 _STICKY = (1, 29, 6)
@@ -205,7 +209,13 @@ def _static_values(context: RenderContext) -> dict[str, object]:
         "connect_timeout": _milliseconds(settings.connect_timeout),
         "request_timeout": _milliseconds(settings.request_timeout),
         "keepalive_min_timeout": context.nginx >= _KEEPALIVE_MIN,
+        "has_request_port": context.nginx >= _REQUEST_PORT,
+        "host_port": "$request_port" if context.nginx >= _REQUEST_PORT else "$host_port",
         "trusted_proxies": settings.trusted_proxies,
+        "replaced_headers": REPLACED,
+        "claims": CLAIMS,
+        "underscore_headers": settings.underscore_headers,
+        "lookalikes": lookalikes(),
         "access_log": settings.access_log == "json",
         "request_id": "$proxied_request_id" if settings.trusted_proxies else "$request_id",
     }

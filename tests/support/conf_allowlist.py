@@ -8,6 +8,7 @@ is found.  Only the marked parts vary, each within a narrow pattern.
 import re
 from collections.abc import Iterable
 
+from supervisor.nginx.client_headers import CLAIMS, lookalikes
 from tests.support.conf_lint import Directive, is_server
 
 _MARKS = {
@@ -16,7 +17,7 @@ _MARKS = {
     "USER": r"[a-z_-]+ [a-z_-]+",
     "LISTEN": r"(?:[0-9.]+|\[[0-9a-f:.]+\]):[0-9]+(?: ipv6only=on)?",
     "NETWORK": r"[0-9a-f:.]+/[0-9]+",
-    "HEADER": r"(?:x_forwarded_(?:for|proto|host|port|prefix)|x_request_id|forwarded)",
+    "HEADER": r"[a-z0-9_]+",
     "KEY": r"(?:remote_addr|request_uri|http_[a-z0-9_]+|cookie_[A-Za-z0-9_]+)",
     "FORMAT": r"\{[^\n]*\}",
     "PATH": r"/[A-Za-z0-9._~/-]+",
@@ -44,7 +45,12 @@ ALLOWED = {
         scgi_temp_path FOLDER/temp/scgi|client_header_timeout 10s|client_max_body_size NUMBER
         reset_timedout_connection on|keepalive_min_timeout 1s|keepalive_timeout 0
         map $http_upgrade $proxied_upgrade|map $proxied_upgrade $proxied_connection
-        map $http_host $proxied_host
+        map $host $proxied_host|map $request $line_host|map $http_host $header_host
+        map $line_host $proxied_host|map $proxied_host $host_port|map $scheme $scheme_port
+        map $forwarded_proto $scheme_port|map $host_port $public_port|map $request_port $public_port
+        map $trusted_x_forwarded_host $unnamed_port
+        variables_hash_max_size 2048|variables_hash_bucket_size 128
+        proxy_redirect off|proxy_headers_hash_max_size 2048|proxy_headers_hash_bucket_size 128
         proxy_http_version 1.1|proxy_set_header Host $proxied_host
         proxy_set_header Upgrade $proxied_upgrade|proxy_set_header Connection $proxied_connection
         set_real_ip_from NETWORK|real_ip_header X-Forwarded-For|real_ip_recursive on
@@ -59,10 +65,9 @@ ALLOWED = {
         proxy_set_header X-Forwarded-Host $forwarded_host
         proxy_set_header X-Forwarded-Host $proxied_host
         proxy_set_header X-Forwarded-Port $forwarded_port
-        proxy_set_header X-Forwarded-Port $server_port
-        proxy_set_header X-Forwarded-Prefix $trusted_x_forwarded_prefix
-        proxy_set_header X-Forwarded-Prefix |proxy_set_header Forwarded $trusted_forwarded
-        proxy_set_header Forwarded |proxy_set_header X-Request-ID $proxied_request_id
+        proxy_set_header X-Forwarded-Port $public_port
+        underscores_in_headers on
+        proxy_set_header X-Request-ID $proxied_request_id
         proxy_set_header X-Request-ID $request_id|proxy_set_header X-Real-IP $remote_addr
         proxy_socket_keepalive on
         proxy_connect_timeout SPAN|proxy_read_timeout SPAN|proxy_send_timeout SPAN
@@ -81,7 +86,18 @@ ALLOWED = {
     """,
     "http / map $http_upgrade $proxied_upgrade": "default |websocket websocket",
     "http / map $proxied_upgrade $proxied_connection": "default upgrade| ",
-    "http / map $http_host $proxied_host": "default $http_host| $host",
+    "http / map $host $proxied_host": "default $host$is_request_port$request_port",
+    "http / map $request $line_host": (
+        "default |~^[A-Z_-]+ +[A-Za-z][A-Za-z0-9+.-]*://(?<host_of_line>[^/? ]+) $host_of_line"
+    ),
+    "http / map $http_host $header_host": "default $http_host| $host",
+    "http / map $line_host $proxied_host": "default $line_host| $header_host",
+    "http / map $proxied_host $host_port": "default |~:(?<port_of_host>[0-9]+)$ $port_of_host",
+    "http / map $scheme $scheme_port": "default 80|https 443",
+    "http / map $forwarded_proto $scheme_port": "default 80|https 443",
+    "http / map $host_port $public_port": "default $host_port| $scheme_port",
+    "http / map $request_port $public_port": "default $request_port| $scheme_port",
+    "http / map $trusted_x_forwarded_host $unnamed_port": "default | $public_port",
     "http / geo $realip_remote_addr $is_trusted": "NETWORK 1",
     "http / map $is_trusted $trusted_HEADER": "default |1 $http_HEADER",
     "http / map $trusted_x_forwarded_for $forwarded_for": """
@@ -94,7 +110,7 @@ ALLOWED = {
         default $trusted_x_forwarded_host| $proxied_host
     """,
     "http / map $trusted_x_forwarded_port $forwarded_port": """
-        default $trusted_x_forwarded_port| $server_port
+        default $trusted_x_forwarded_port| $unnamed_port
     """,
     "http / map $trusted_x_request_id $proxied_request_id": """
         default $trusted_x_request_id| $request_id
@@ -168,6 +184,11 @@ _PATTERNS = [
     for around, text in ALLOWED.items()
 ]
 _WITH_FOLDER = [words for text in ALLOWED.values() for words in _lines(text) if "FOLDER" in words]
+#: Headers about the client: a table, because patterns for hundreds of names take long.
+_CLIENT_HEADERS = {
+    *(f"proxy_set_header {name} " for name in (*CLAIMS, *lookalikes())),
+    *(f"proxy_set_header {name} $trusted_{name.lower().replace('-', '_')}" for name in CLAIMS),
+}
 
 
 def unexpected_directives(found: Iterable[Directive], folder: str) -> list[str]:
@@ -181,6 +202,7 @@ def unexpected_directives(found: Iterable[Directive], folder: str) -> list[str]:
         f"{' / '.join(each.around)}: {text}"
         for each in found
         if (text := " ".join([each.name, *each.words])) not in with_folder
+        and not (each.around == ("http",) and text in _CLIENT_HEADERS)
         and not _is_allowed(each, text, folder)
     ]
 

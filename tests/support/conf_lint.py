@@ -30,8 +30,17 @@ TRUSTED = ("geo", ("$realip_remote_addr", "$is_trusted"))
 TOO_LARGE = ("error_page", ("494", "=431", "@header_too_large"))
 #: The only condition: whether another generation is live.
 OVER = re.compile(r"if -e /[^$]*/over/[0-9a-f]{12}-[0-9]+", re.DOTALL)
-#: The only regular expression, without a capture: a browser accepts HTML among other types.
-READER = ("map $http_accept $reader", "~*text/html", ("person",))
+#: The only regular expressions: a browser accepts HTML among other types; and, for an nginx without
+#: $request_port, the host of the request line and the port, each in a named capture of its own map.
+EXPRESSIONS = {
+    ("map $http_accept $reader", "~*text/html", ("person",)),
+    (
+        "map $request $line_host",
+        "~^[A-Z_-]+ +[A-Za-z][A-Za-z0-9+.-]*://(?<host_of_line>[^/? ]+)",
+        ("$host_of_line",),
+    ),
+    ("map $proxied_host $host_port", "~:(?<port_of_host>[0-9]+)$", ("$port_of_host",)),
+}
 
 _SERVER = re.compile(r"(\S+):([0-9]{1,5})(?: weight=([1-9][0-9]{0,4}))? max_fails=0(?: backup)?")
 
@@ -94,7 +103,7 @@ def complaints(found: list[Directive]) -> list[str]:
             wrong.append(f"{text}: a forbidden argument")
         if each.name == "include" and each.words[0] not in INCLUDES:
             wrong.append(f"{text}: an unknown include")
-        if (*each.around[-1:], each.name, each.words) == READER:
+        if (*each.around[-1:], each.name, each.words) in EXPRESSIONS:
             continue
         matches = each.name in {"location", "server_name", "if"} or _in_a_map(each)
         if matches and any(word.startswith("~") for word in (each.name, *each.words)):

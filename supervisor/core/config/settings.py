@@ -153,6 +153,11 @@ class Settings:
     trusted_proxies: tuple[Network, ...] = _setting(
         parsers.networks, "", "CIDRs from which `X-Forwarded-*` and `X-Request-ID` are accepted"
     )
+    underscore_headers: bool = _setting(
+        parsers.truth,
+        "false",
+        "pass request headers with underscores in their names, such as `api_key`, to replicas",
+    )
     max_body_size: int = _setting(
         parsers.size, "0", "largest request body; `0` = no limit; bodies are streamed, not buffered"
     )

@@ -63,6 +63,7 @@ SETTINGS = st.fixed_dictionaries(
         ),
         "STICKY": st.sampled_from(["cookie", "off"]),
         "TRUSTED_PROXIES": NETWORKS,
+        "UNDERSCORE_HEADERS": st.sampled_from(["true", "false"]),
         "ACCESS_LOG": st.sampled_from(["json", "off"]),
         "MAX_BODY_SIZE": st.sampled_from(["0", "1", "512k", "20m", "2g"]),
         "CONNECT_TIMEOUT": DURATIONS,
