@@ -43,6 +43,7 @@ ALLOWED = {
         client_body_temp_path FOLDER/temp/body|proxy_temp_path FOLDER/temp/proxy
         fastcgi_temp_path FOLDER/temp/fastcgi|uwsgi_temp_path FOLDER/temp/uwsgi
         scgi_temp_path FOLDER/temp/scgi|client_header_timeout 10s|client_max_body_size NUMBER
+        client_body_timeout SPAN|send_timeout SPAN
         reset_timedout_connection on|keepalive_min_timeout 1s|keepalive_timeout 0
         map $http_upgrade $proxied_upgrade|map $proxied_upgrade $proxied_connection
         map $host $proxied_host|map $request $line_host|map $http_host $header_host
@@ -82,7 +83,8 @@ ALLOWED = {
         limit_req_zone $binary_remote_addr zone=autoexit_rate:256k rate=20r/s
         upstream autoexit_readers
         upstream service|upstream current|server|map $http_accept $reader|map $reader $refusal_type
-        map $reader $refusal
+        map $reader $refusal|map $http_origin $refusal_credentials|map $http_origin $refusal_exposed
+        map $request_method $requested_method|map $http_origin $preflight
     """,
     "http / map $http_upgrade $proxied_upgrade": "default |websocket websocket",
     "http / map $proxied_upgrade $proxied_connection": "default upgrade| ",
@@ -119,6 +121,12 @@ ALLOWED = {
     "http / map $reader $refusal_type": """
         program application/json|person text/html; charset=utf-8
     """,
+    "http / map $http_origin $refusal_credentials": "default true| ",
+    "http / map $http_origin $refusal_exposed": "default Retry-After, Sunset|default Retry-After| ",
+    "http / map $request_method $requested_method": """
+        default |OPTIONS $http_access_control_request_method
+    """,
+    "http / map $http_origin $preflight": "default $requested_method| ",
     "http / map $reader $refusal": """
         program {"state": "STATE", "expires_at": INSTANT}\\n|person PAGE
     """,
@@ -156,9 +164,18 @@ ALLOWED = {
         if -e FOLDER/over/NAME
         proxy_set_header Host $proxied_host
         proxy_set_header Upgrade $proxied_upgrade|proxy_set_header Connection $proxied_connection
-        add_header Content-Type $refusal_type always|add_header Vary Accept always
+        add_header Content-Type $refusal_type always|add_header Vary Accept, Origin always
+        if $preflight|add_header Access-Control-Allow-Origin $http_origin always
+        add_header Access-Control-Allow-Credentials $refusal_credentials always
+        add_header Access-Control-Expose-Headers $refusal_exposed always
         add_header Retry-After NUMBER always|add_header Cache-Control no-store always
         add_header Sunset DATE always|return 503 $refusal|return 404
+    """,
+    "http / server / location / / if $preflight": """
+        add_header Access-Control-Allow-Origin $http_origin|add_header Access-Control-Max-Age 0
+        add_header Access-Control-Allow-Methods $http_access_control_request_method
+        add_header Access-Control-Allow-Headers $http_access_control_request_headers
+        add_header Cache-Control no-store|add_header Vary Origin|return 204
     """,
     "http / server / location @header_too_large": """
         default_type text/plain|return 431 header too large: 32 kB for each line, 128 kB in all\\n

@@ -28,7 +28,8 @@ FORBIDDEN_WORDS = frozenset(
 TRUSTED = ("geo", ("$realip_remote_addr", "$is_trusted"))
 #: The only error page: nginx's own response to a long header is 400.
 TOO_LARGE = ("error_page", ("494", "=431", "@header_too_large"))
-#: The only condition: whether another generation is live.
+#: The only conditions: a preflight, and whether another generation is live.
+PREFLIGHT = ("if", ("$preflight",))
 OVER = re.compile(r"if -e /[^$]*/over/[0-9a-f]{12}-[0-9]+", re.DOTALL)
 #: The only regular expressions: a browser accepts HTML among other types; and, for an nginx without
 #: $request_port, the host of the request line and the port, each in a named capture of its own map.
@@ -95,7 +96,7 @@ def complaints(found: list[Directive]) -> list[str]:
             if not is_server(" ".join(each.words)):
                 wrong.append(f"{text}: not ADDRESS:PORT [weight=N] max_fails=0 [backup]")
             continue
-        if (each.name, each.words) in {TRUSTED, TOO_LARGE} or OVER.fullmatch(text):
+        if (each.name, each.words) in {TRUSTED, TOO_LARGE, PREFLIGHT} or OVER.fullmatch(text):
             continue
         if any(each.name == word or _begins(each.name, word) for word in FORBIDDEN):
             wrong.append(f"{text}: must not be used")
