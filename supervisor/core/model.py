@@ -46,12 +46,16 @@ class ServerOptions(NamedTuple):
 
     def merged_with(self, other: "ServerOptions") -> "ServerOptions":
         """
-        Merge the options of two sources that list the same endpoint, independent of their order.
+        Merge the options of two instances that list the same endpoint, in any order.
+
+        A draining one is on its way out: the other one's options count.
         """
+        if self.drain != other.drain:
+            return other if self.drain else self
         return ServerOptions(
             max(self.weight, other.weight),
             self.backup and other.backup,
-            self.drain or other.drain,
+            self.drain,
         )
 
 

@@ -40,6 +40,9 @@ _MAX_LINE = 16384
 #: For `nginx -V`, in seconds; it usually takes a few milliseconds.
 _VERSION_TIMEOUT = 5.0
 
+#: The compiler of a distribution that uses musl: nginx prints it, but not its C library.
+_MUSL = b"(Alpine "
+
 #: First version with `-e`; older ones first try a default log file, often without permission.
 _HAS_ERROR_OPTION = (1, 19, 5)
 
@@ -50,12 +53,14 @@ Announce = Callable[[Spawned | SpawnFailed], None]
 @dataclass(frozen=True, slots=True)
 class Binary:
     """
-    An nginx executable, its version, and whether it can count its connections.
+    An nginx executable, its version, whether it can count its connections, and whether its C
+    library is musl (Alpine's).
     """
 
     path: str
     version: tuple[int, ...]
     has_stub_status: bool = False
+    is_musl: bool = False
 
 
 def find_binary(name: str) -> Binary:
@@ -84,7 +89,7 @@ def find_binary(name: str) -> Binary:
         problem = "-V prints no version" if ended else f"-V hangs (over {_VERSION_TIMEOUT:g} s)"
         raise Problem(ExitCode.CONFIG, f"cannot use NGINX_BINARY={path!r}: {problem}; giving up")
     version = tuple(int(part) for part in match[1].split(b"."))
-    return Binary(path, version, b"--with-http_stub_status_module" in output)
+    return Binary(path, version, b"--with-http_stub_status_module" in output, _MUSL in output)
 
 
 class Nginx:

@@ -20,6 +20,7 @@ from supervisor.core.balancing_methods import METHODS
 from supervisor.core.config.settings import Settings
 from supervisor.core.durations import format_http_date, format_instant
 from supervisor.core.model import Mode, Plan
+from supervisor.nginx.client_headers import CLAIMS, REPLACED, lookalikes
 from supervisor.nginx.upstream import server_lines
 
 #: First version with keepalive_min_timeout: a reload then loses no request on a kept connection.
@@ -28,6 +29,12 @@ _KEEPALIVE_MIN = (1, 27, 4)
 #: Shared memory in KiB: per server, twice the measured minimum that nginx accepts; and at least.
 _ZONE_PER_SERVER = 2
 _ZONE_MIN = 256
+
+#: First version that keeps connections to servers by default.
+_KEEPS_BY_DEFAULT = (1, 29, 7)
+
+#: First version with $request_port and $is_request_port.
+_REQUEST_PORT = (1, 29, 3)
 
 #: First version with `sticky`.
 _STICKY = (1, 29, 6)
@@ -50,7 +57,7 @@ class RenderContext:
 
     `listen` and `admin_listen` hold arguments of nginx's `listen`; without an admin port the latter
     is empty.  `user` is empty when nginx's workers keep our user.  `stub_status` is whether nginx
-    counts its connections.
+    counts its connections, `is_musl` whether its C library is musl.
     """
 
     settings: Settings
@@ -63,6 +70,7 @@ class RenderContext:
     user: str = ""
     admin_listen: tuple[str, ...] = ()
     stub_status: bool = False
+    is_musl: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +124,8 @@ class Renderer:
             "method": METHODS[settings.lb_method].directive.format(
                 key=_hash_key(settings.lb_hash_key)
             ),
+            "retry_post": settings.retry_post,
+            "keeps_by_default": self._context.nginx >= _KEEPS_BY_DEFAULT,
             "sticky": settings.sticky == "cookie",
             "listen": self._context.listen,
             "ready_path": settings.ready_path,
@@ -196,14 +206,22 @@ def _static_values(context: RenderContext) -> dict[str, object]:
         "folder": _escaped(context.folder),
         "user": context.user,
         "admin_listen": context.admin_listen,
+        "is_musl": context.is_musl,
         "workers": context.workers,
         "open_files": context.open_files,
         "connections": context.connections,
         "max_body_size": settings.max_body_size,
+        "retry_post": settings.retry_post,
         "connect_timeout": _milliseconds(settings.connect_timeout),
         "request_timeout": _milliseconds(settings.request_timeout),
         "keepalive_min_timeout": context.nginx >= _KEEPALIVE_MIN,
+        "has_request_port": context.nginx >= _REQUEST_PORT,
+        "host_port": "$request_port" if context.nginx >= _REQUEST_PORT else "$host_port",
         "trusted_proxies": settings.trusted_proxies,
+        "replaced_headers": REPLACED,
+        "claims": CLAIMS,
+        "underscore_headers": settings.underscore_headers,
+        "lookalikes": lookalikes(),
         "access_log": settings.access_log == "json",
         "request_id": "$proxied_request_id" if settings.trusted_proxies else "$request_id",
     }

@@ -53,6 +53,7 @@ def build_renderer(settings: Settings, binary: Binary, folder: Path) -> Renderer
         if settings.admin_port is None
         else host_limits.listen_directives(settings.listen_address, settings.admin_port),
         stub_status=binary.has_stub_status,
+        is_musl=binary.is_musl,
     )
     try:
         return Renderer(context, read_templates())

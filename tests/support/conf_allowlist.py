@@ -8,6 +8,7 @@ is found.  Only the marked parts vary, each within a narrow pattern.
 import re
 from collections.abc import Iterable
 
+from supervisor.nginx.client_headers import CLAIMS, lookalikes
 from tests.support.conf_lint import Directive, is_server
 
 _MARKS = {
@@ -16,7 +17,7 @@ _MARKS = {
     "USER": r"[a-z_-]+ [a-z_-]+",
     "LISTEN": r"(?:[0-9.]+|\[[0-9a-f:.]+\]):[0-9]+(?: ipv6only=on)?",
     "NETWORK": r"[0-9a-f:.]+/[0-9]+",
-    "HEADER": r"(?:x_forwarded_(?:for|proto|host|port|prefix)|x_request_id|forwarded)",
+    "HEADER": r"[a-z0-9_]+",
     "KEY": r"(?:remote_addr|request_uri|http_[a-z0-9_]+|cookie_[A-Za-z0-9_]+)",
     "FORMAT": r"\{[^\n]*\}",
     "PATH": r"/[A-Za-z0-9._~/-]+",
@@ -25,6 +26,7 @@ _MARKS = {
     "INSTANT": r'(?:null|"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")',
     "PAGE": r"<!doctype html>\n[^$\\]*</html>\n",
     "NAME": r"[0-9a-f]{12}-[0-9]+",
+    "DEVICE": r"/dev/(?:\./){0,6}null",
 }
 
 #: By the enclosing blocks; FOLDER is the configuration's folder.
@@ -41,9 +43,15 @@ ALLOWED = {
         client_body_temp_path FOLDER/temp/body|proxy_temp_path FOLDER/temp/proxy
         fastcgi_temp_path FOLDER/temp/fastcgi|uwsgi_temp_path FOLDER/temp/uwsgi
         scgi_temp_path FOLDER/temp/scgi|client_header_timeout 10s|client_max_body_size NUMBER
+        client_body_timeout SPAN|send_timeout SPAN
         reset_timedout_connection on|keepalive_min_timeout 1s|keepalive_timeout 0
         map $http_upgrade $proxied_upgrade|map $proxied_upgrade $proxied_connection
-        map $http_host $proxied_host
+        map $host $proxied_host|map $request $line_host|map $http_host $header_host
+        map $line_host $proxied_host|map $proxied_host $host_port|map $scheme $scheme_port
+        map $forwarded_proto $scheme_port|map $host_port $public_port|map $request_port $public_port
+        map $trusted_x_forwarded_host $unnamed_port
+        variables_hash_max_size 2048|variables_hash_bucket_size 128
+        proxy_redirect off|proxy_headers_hash_max_size 2048|proxy_headers_hash_bucket_size 128
         proxy_http_version 1.1|proxy_set_header Host $proxied_host
         proxy_set_header Upgrade $proxied_upgrade|proxy_set_header Connection $proxied_connection
         set_real_ip_from NETWORK|real_ip_header X-Forwarded-For|real_ip_recursive on
@@ -58,15 +66,17 @@ ALLOWED = {
         proxy_set_header X-Forwarded-Host $forwarded_host
         proxy_set_header X-Forwarded-Host $proxied_host
         proxy_set_header X-Forwarded-Port $forwarded_port
-        proxy_set_header X-Forwarded-Port $server_port
-        proxy_set_header X-Forwarded-Prefix $trusted_x_forwarded_prefix
-        proxy_set_header X-Forwarded-Prefix |proxy_set_header Forwarded $trusted_forwarded
-        proxy_set_header Forwarded |proxy_set_header X-Request-ID $proxied_request_id
+        proxy_set_header X-Forwarded-Port $public_port
+        underscores_in_headers on
+        proxy_set_header X-Request-ID $proxied_request_id
         proxy_set_header X-Request-ID $request_id|proxy_set_header X-Real-IP $remote_addr
         proxy_socket_keepalive on
         proxy_connect_timeout SPAN|proxy_read_timeout SPAN|proxy_send_timeout SPAN
-        proxy_next_upstream error timeout|proxy_next_upstream_tries 2
-        proxy_buffering off|proxy_buffer_size 24k|proxy_buffers 4 64k|proxy_request_buffering on
+        proxy_next_upstream error timeout|proxy_next_upstream error timeout non_idempotent
+        proxy_next_upstream_timeout SPAN|client_body_buffer_size 256k|proxy_next_upstream_tries 2
+        proxy_buffering off|proxy_buffer_size 72k|access_log DEVICE combined buffer=72k if=0
+        large_client_header_buffers 4 33k|error_page 494 =431 @header_too_large
+        proxy_buffers 4 64k|proxy_request_buffering on
         proxy_request_buffering off
         include conf.d/*.conf|include upstream.conf|include admin.conf
         limit_conn_zone $binary_remote_addr zone=autoexit_clients:256k
@@ -74,11 +84,23 @@ ALLOWED = {
         limit_req_zone $binary_remote_addr zone=autoexit_rate:256k rate=20r/s
         upstream autoexit_readers
         upstream service|upstream current|server|map $http_accept $reader|map $reader $refusal_type
-        map $reader $refusal
+        map $reader $refusal|map $http_origin $refusal_credentials|map $http_origin $refusal_exposed
+        map $request_method $requested_method|map $http_origin $preflight
     """,
     "http / map $http_upgrade $proxied_upgrade": "default |websocket websocket",
     "http / map $proxied_upgrade $proxied_connection": "default upgrade| ",
-    "http / map $http_host $proxied_host": "default $http_host| $host",
+    "http / map $host $proxied_host": "default $host$is_request_port$request_port",
+    "http / map $request $line_host": (
+        "default |~^[A-Z_-]+ +[A-Za-z][A-Za-z0-9+.-]*://(?<host_of_line>[^/? ]+) $host_of_line"
+    ),
+    "http / map $http_host $header_host": "default $http_host| $host",
+    "http / map $line_host $proxied_host": "default $line_host| $header_host",
+    "http / map $proxied_host $host_port": "default |~:(?<port_of_host>[0-9]+)$ $port_of_host",
+    "http / map $scheme $scheme_port": "default 80|https 443",
+    "http / map $forwarded_proto $scheme_port": "default 80|https 443",
+    "http / map $host_port $public_port": "default $host_port| $scheme_port",
+    "http / map $request_port $public_port": "default $request_port| $scheme_port",
+    "http / map $trusted_x_forwarded_host $unnamed_port": "default | $public_port",
     "http / geo $realip_remote_addr $is_trusted": "NETWORK 1",
     "http / map $is_trusted $trusted_HEADER": "default |1 $http_HEADER",
     "http / map $trusted_x_forwarded_for $forwarded_for": """
@@ -91,7 +113,7 @@ ALLOWED = {
         default $trusted_x_forwarded_host| $proxied_host
     """,
     "http / map $trusted_x_forwarded_port $forwarded_port": """
-        default $trusted_x_forwarded_port| $server_port
+        default $trusted_x_forwarded_port| $unnamed_port
     """,
     "http / map $trusted_x_request_id $proxied_request_id": """
         default $trusted_x_request_id| $request_id
@@ -100,12 +122,19 @@ ALLOWED = {
     "http / map $reader $refusal_type": """
         program application/json|person text/html; charset=utf-8
     """,
+    "http / map $http_origin $refusal_credentials": "default true| ",
+    "http / map $http_origin $refusal_exposed": "default Retry-After, Sunset|default Retry-After| ",
+    "http / map $request_method $requested_method": """
+        default |OPTIONS $http_access_control_request_method
+    """,
+    "http / map $http_origin $preflight": "default $requested_method| ",
     "http / map $reader $refusal": """
         program {"state": "STATE", "expires_at": INSTANT}\\n|person PAGE
     """,
     "http / upstream service": """
         zone service NUMBERk|least_conn|random two least_conn|ip_hash|hash $KEY consistent
         sticky cookie autoexit path=/ httponly samesite=lax|keepalive 32|keepalive_timeout 1s
+        keepalive 0
     """,
     "http / upstream current": "server unix:FOLDER/current.sock",
     "http / upstream autoexit_readers": "server unix:FOLDER/readers.sock",
@@ -121,7 +150,8 @@ ALLOWED = {
         proxy_set_header Connection close|proxy_set_header Content-Length |location = /
         listen LISTEN default_server so_keepalive=60s:15s:4|access_log off
         listen unix:FOLDER/generation.sock|server_name _|add_header Sunset DATE always
-        proxy_hide_header Sunset|location = PATH|location /|include server.d/*.conf
+        proxy_hide_header Sunset|location = PATH|location /|location @header_too_large
+        include server.d/*.conf
     """,
     "http / server / location = PATH": """
         types|default_type text/plain|add_header Cache-Control no-store always
@@ -136,9 +166,21 @@ ALLOWED = {
         if -e FOLDER/over/NAME
         proxy_set_header Host $proxied_host
         proxy_set_header Upgrade $proxied_upgrade|proxy_set_header Connection $proxied_connection
-        add_header Content-Type $refusal_type always|add_header Vary Accept always
+        add_header Content-Type $refusal_type always|add_header Vary Accept, Origin always
+        if $preflight|add_header Access-Control-Allow-Origin $http_origin always
+        add_header Access-Control-Allow-Credentials $refusal_credentials always
+        add_header Access-Control-Expose-Headers $refusal_exposed always
         add_header Retry-After NUMBER always|add_header Cache-Control no-store always
         add_header Sunset DATE always|return 503 $refusal|return 404
+    """,
+    "http / server / location / / if $preflight": """
+        add_header Access-Control-Allow-Origin $http_origin|add_header Access-Control-Max-Age 0
+        add_header Access-Control-Allow-Methods $http_access_control_request_method
+        add_header Access-Control-Allow-Headers $http_access_control_request_headers
+        add_header Cache-Control no-store|add_header Vary Origin|return 204
+    """,
+    "http / server / location @header_too_large": """
+        default_type text/plain|return 431 header too large: 32 kB for each line, 128 kB in all\\n
     """,
     "http / server / location / / if -e FOLDER/over/NAME": "access_log off|proxy_pass http://current",
 }
@@ -161,6 +203,11 @@ _PATTERNS = [
     for around, text in ALLOWED.items()
 ]
 _WITH_FOLDER = [words for text in ALLOWED.values() for words in _lines(text) if "FOLDER" in words]
+#: Headers about the client: a table, because patterns for hundreds of names take long.
+_CLIENT_HEADERS = {
+    *(f"proxy_set_header {name} " for name in (*CLAIMS, *lookalikes())),
+    *(f"proxy_set_header {name} $trusted_{name.lower().replace('-', '_')}" for name in CLAIMS),
+}
 
 
 def unexpected_directives(found: Iterable[Directive], folder: str) -> list[str]:
@@ -174,6 +221,7 @@ def unexpected_directives(found: Iterable[Directive], folder: str) -> list[str]:
         f"{' / '.join(each.around)}: {text}"
         for each in found
         if (text := " ".join([each.name, *each.words])) not in with_folder
+        and not (each.around == ("http",) and text in _CLIENT_HEADERS)
         and not _is_allowed(each, text, folder)
     ]
 

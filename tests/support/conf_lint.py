@@ -26,10 +26,24 @@ FORBIDDEN_WORDS = frozenset(
 )
 #: The only table of networks: the trusted proxies.
 TRUSTED = ("geo", ("$realip_remote_addr", "$is_trusted"))
-#: The only condition: whether another generation is live.
+#: The only retry of non-idempotent requests, with RETRY_POST: how often is limited elsewhere.
+RETRY_POST = ("proxy_next_upstream", ("error", "timeout", "non_idempotent"))
+#: The only error page: nginx's own response to a long header is 400.
+TOO_LARGE = ("error_page", ("494", "=431", "@header_too_large"))
+#: The only conditions: a preflight, and whether another generation is live.
+PREFLIGHT = ("if", ("$preflight",))
 OVER = re.compile(r"if -e /[^$]*/over/[0-9a-f]{12}-[0-9]+", re.DOTALL)
-#: The only regular expression, without a capture: a browser accepts HTML among other types.
-READER = ("map $http_accept $reader", "~*text/html", ("person",))
+#: The only regular expressions: a browser accepts HTML among other types; and, for an nginx without
+#: $request_port, the host of the request line and the port, each in a named capture of its own map.
+EXPRESSIONS = {
+    ("map $http_accept $reader", "~*text/html", ("person",)),
+    (
+        "map $request $line_host",
+        "~^[A-Z_-]+ +[A-Za-z][A-Za-z0-9+.-]*://(?<host_of_line>[^/? ]+)",
+        ("$host_of_line",),
+    ),
+    ("map $proxied_host $host_port", "~:(?<port_of_host>[0-9]+)$", ("$port_of_host",)),
+}
 
 _SERVER = re.compile(r"(\S+):([0-9]{1,5})(?: weight=([1-9][0-9]{0,4}))? max_fails=0(?: backup)?")
 
@@ -84,7 +98,9 @@ def complaints(found: list[Directive]) -> list[str]:
             if not is_server(" ".join(each.words)):
                 wrong.append(f"{text}: not ADDRESS:PORT [weight=N] max_fails=0 [backup]")
             continue
-        if (each.name, each.words) == TRUSTED or OVER.fullmatch(text):
+        if (each.name, each.words) in {TRUSTED, TOO_LARGE, PREFLIGHT, RETRY_POST} or OVER.fullmatch(
+            text
+        ):
             continue
         if any(each.name == word or _begins(each.name, word) for word in FORBIDDEN):
             wrong.append(f"{text}: must not be used")
@@ -92,7 +108,7 @@ def complaints(found: list[Directive]) -> list[str]:
             wrong.append(f"{text}: a forbidden argument")
         if each.name == "include" and each.words[0] not in INCLUDES:
             wrong.append(f"{text}: an unknown include")
-        if (*each.around[-1:], each.name, each.words) == READER:
+        if (*each.around[-1:], each.name, each.words) in EXPRESSIONS:
             continue
         matches = each.name in {"location", "server_name", "if"} or _in_a_map(each)
         if matches and any(word.startswith("~") for word in (each.name, *each.words)):

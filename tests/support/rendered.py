@@ -15,6 +15,7 @@ from pathlib import Path
 from supervisor.core.config.load import read
 from supervisor.core.model import Plan
 from supervisor.nginx.host_limits import listen_directives, worker_user
+from supervisor.nginx.process import find_binary
 from supervisor.nginx.render import RenderContext, RenderedConfig, Renderer
 from supervisor.nginx.templates import read_templates
 from tests.support.client import get
@@ -32,6 +33,7 @@ def rendered(
     rotation: int = 0,
     operator: Mapping[str, bytes] | None = None,
     stub_status: bool = False,
+    is_musl: bool = False,
 ) -> RenderedConfig:
     """
     Render a plan with these settings for this nginx version.
@@ -53,6 +55,7 @@ def rendered(
         if settings.admin_port is None
         else listen_directives(settings.listen_address, settings.admin_port),
         stub_status=stub_status,
+        is_musl=is_musl,
     )
     return Renderer(frame, TEMPLATES).render(plan, 1, rotation, operator or {})
 
@@ -89,6 +92,14 @@ def has_stub_status(nginx: str) -> bool:
     return "--with-http_stub_status_module" in done.stderr
 
 
+@cache
+def is_musl(nginx: str) -> bool:
+    """
+    Return whether an nginx is built with musl.
+    """
+    return find_binary(nginx).is_musl
+
+
 def command(nginx: str, config: Path, *words: str) -> list[str]:
     """
     Return the command line to start an nginx on a configuration.
@@ -120,7 +131,9 @@ def running(
     settings = {"LISTEN_PORT": str(port), **(environ or {})}
     with tempfile.TemporaryDirectory(prefix="ax-") as name:
         folder = Path(name)
-        bundle = rendered(settings, version_of(nginx), plan, name, operator=operator)
+        bundle = rendered(
+            settings, version_of(nginx), plan, name, operator=operator, is_musl=is_musl(nginx)
+        )
         config = written(bundle.files, folder)
         with subprocess.Popen(command(nginx, config), stderr=subprocess.PIPE, text=True) as child:
             try:

@@ -153,8 +153,19 @@ class Settings:
     trusted_proxies: tuple[Network, ...] = _setting(
         parsers.networks, "", "CIDRs from which `X-Forwarded-*` and `X-Request-ID` are accepted"
     )
+    underscore_headers: bool = _setting(
+        parsers.truth,
+        "false",
+        "pass request headers with underscores in their names, such as `api_key`, to replicas",
+    )
     max_body_size: int = _setting(
         parsers.size, "0", "largest request body; `0` = no limit; bodies are streamed, not buffered"
+    )
+    retry_post: bool = _setting(
+        parsers.truth,
+        "false",
+        "if a replica breaks the connection before it responds, repeat a POST once on another one:"
+        " it may run twice; bodies are buffered",
     )
     connect_timeout: float = _setting(
         parsers.positive_span,

@@ -10,10 +10,12 @@ from collections.abc import Callable
 import pytest
 
 from supervisor.core.model import Endpoint, Mode, Plan
-from tests.support.client import read_answer
+from tests.support.client import get, read_answer
+from tests.support.listening import Listener
 from tests.support.nginxes import BOTH
 from tests.support.rendered import running
 from tests.support.replica import Replica
+from tests.support.wire import Reply, read_request
 
 Replicas = Callable[..., list[Replica]]
 
@@ -33,7 +35,24 @@ CLAIMS = (
     "X-Request-ID: theirs-1",
     f"X_Forwarded_For: {CLIENT}",
     f"X_Real_IP: {CLIENT}",
+    "Proxy: http://evil.example",
+    "X-Forwarded-Ssl: on",
+    "X-Forwarded-Scheme: https",
+    "X-Forwarded-Server: evil.example",
+    "X-Forwarded-User: root",
+    "X-Forwarded-Protocol: https",
+    "X-Original-URL: /admin",
+    "X-Rewrite-URL: /admin",
+    f"True-Client-IP: {CLIENT}",
+    f"CF-Connecting-IP: {CLIENT}",
+    f"X-Client-IP: {CLIENT}",
+    "X-Forwarded-Client-Cert: Subject=root",
+    "Remote-User: root",
 )
+#: Claims that are removed; the others are replaced with what nginx knows.
+REMOVED = {"x-forwarded-prefix", "forwarded"} | {
+    line.partition(":")[0].lower() for line in CLAIMS[8:]
+}
 ID = re.compile(r"[0-9a-f]{32}")
 
 nginxes = pytest.mark.parametrize("nginx", BOTH)
@@ -41,11 +60,17 @@ nginxes = pytest.mark.parametrize("nginx", BOTH)
 Headers = dict[str, list[str]]
 
 
-def received_headers(port: int, source: str, *lines: str, path: str = "/headers") -> Headers:
+def received_headers(
+    port: int,
+    source: str,
+    *lines: str,
+    target: str = "/headers",
+    host: str = "shop.example:8080",
+) -> Headers:
     """
     Send a request from an address with these header lines and return what the replica received.
     """
-    head = [f"GET {path} HTTP/1.1", "Host: shop.example:8080", "Connection: close", *lines, "", ""]
+    head = [f"GET {target} HTTP/1.1", f"Host: {host}", "Connection: close", *lines, "", ""]
     with socket.create_connection(("127.0.0.1", port), 5, (source, 0)) as connection:
         connection.sendall("\r\n".join(head).encode("latin-1"))
         answer = read_answer(connection)
@@ -77,11 +102,11 @@ def test_headers_of_an_untrusted_client_are_replaced(
         assert [UNTRUSTED] == found["x-forwarded-for"] == found["x-real-ip"]
         assert ["http"] == found["x-forwarded-proto"]
         assert ["shop.example:8080"] == found["x-forwarded-host"] == found["host"]
-        assert [str(port)] == found["x-forwarded-port"]
+        assert ["8080"] == found["x-forwarded-port"]
         assert ID.fullmatch(found["x-request-id"][0])
-        unwanted = {"x-forwarded-prefix", "forwarded", "x_forwarded_for", "x_real_ip"}
-        assert set() == unwanted & found.keys()
+        assert set() == REMOVED & found.keys()
         assert CLIENT not in str(found)
+        assert "evil" not in str(found)
 
 
 @nginxes
@@ -105,6 +130,7 @@ def test_headers_of_a_trusted_proxy_are_passed_on(nginx: str, replicas: Replicas
         assert ["theirs-1"] == found["x-request-id"]
         assert ["shop.example:8080"] == found["host"]
         assert {"x_forwarded_for", "x_real_ip"}.isdisjoint(found)
+        assert found.keys() >= REMOVED - {"x_forwarded_for", "x_real_ip"}
 
 
 @nginxes
@@ -118,7 +144,7 @@ def test_a_trusted_proxy_without_headers_is_the_client(nginx: str, replicas: Rep
             found = received_headers(port, PROXY, *lines)
             assert [PROXY] == found["x-forwarded-for"] == found["x-real-ip"]
             assert ["http"] == found["x-forwarded-proto"]
-            assert [str(port)] == found["x-forwarded-port"]
+            assert ["8080"] == found["x-forwarded-port"]
             assert ID.fullmatch(found["x-request-id"][0])
 
 
@@ -210,3 +236,125 @@ def test_every_request_has_a_unique_id(nginx: str, replicas: Replicas) -> None:
         seen = {received_headers(port, UNTRUSTED)["x-request-id"][0] for _ in range(20)}
 
     assert 20 == len(seen)
+
+
+@nginxes
+@pytest.mark.parametrize("environ", [{}, TRUSTED])
+@pytest.mark.parametrize(
+    "host, expected",
+    [
+        ("shop.example", "80"),
+        ("shop.example:8080", "8080"),
+        ("shop.example:443", "443"),
+        ("203.0.113.9:9", "9"),
+        ("[2001:db8::1]", "80"),
+        ("[2001:db8::1]:8443", "8443"),
+    ],
+)
+def test_the_forwarded_port_is_that_of_the_host(
+    nginx: str, replicas: Replicas, environ: dict[str, str], host: str, expected: str
+) -> None:
+    """
+    Not that of the container: a port map or a load balancer in between has another one, and
+    redirects must lead to where the client came from.
+    """
+    (one,) = replicas("one")
+    with running(nginx, plan(one), environ) as port:
+        found = received_headers(port, UNTRUSTED, host=host)
+
+    assert [expected] == found["x-forwarded-port"]
+    assert [host] == found["host"] == found["x-forwarded-host"]
+
+
+@nginxes
+@pytest.mark.parametrize(
+    "lines, expected",
+    [
+        (("X-Forwarded-Proto: https",), ["443"]),
+        (("X-Forwarded-Proto: http",), ["80"]),
+        (("X-Forwarded-Proto: https", "X-Forwarded-Port: 8443"), ["8443"]),
+        (("X-Forwarded-Host: public.example:8443",), None),
+    ],
+)
+def test_behind_a_proxy_the_port_is_that_of_its_scheme(
+    nginx: str, replicas: Replicas, lines: tuple[str, ...], expected: list[str] | None
+) -> None:
+    """
+    A proxy that terminates TLS need not name the port.  If it names a host, that may have a port,
+    and no other one is added.
+    """
+    (one,) = replicas("one")
+    with running(nginx, plan(one), TRUSTED) as port:
+        found = received_headers(port, PROXY, *lines, host="shop.example")
+
+    assert expected == found.get("x-forwarded-port")
+
+
+@nginxes
+@pytest.mark.parametrize("authority", ["shop.example", "shop.example:81", "[2001:db8::1]:81"])
+def test_the_host_of_the_request_line_counts(
+    nginx: str, replicas: Replicas, authority: str
+) -> None:
+    """
+    A request in absolute form names the host in its first line, and its header is ignored (RFC
+    9112, 3.2.2): otherwise the balancer and a proxy before it would see different hosts.
+    """
+    (one,) = replicas("one")
+    with running(nginx, plan(one)) as port:
+        target = f"http://{authority}/headers?x=http://c.example"
+        found = received_headers(port, UNTRUSTED, target=target, host="other.example:82")
+
+    assert [authority] == found["host"] == found["x-forwarded-host"]
+    assert ["81" if authority.endswith(":81") else "80"] == found["x-forwarded-port"]
+
+
+@nginxes
+def test_a_location_of_a_replica_is_not_rewritten(nginx: str) -> None:
+    """
+    Even if the host in it has the name of nginx's upstream.
+    """
+    for location in ("http://service/login", "http://service/", "http://current/", "/login"):
+
+        def serve(connection: socket.socket, location: str = location) -> None:
+            with connection.makefile("rb") as stream:
+                while read_request(stream):
+                    connection.sendall(Reply(302, b"", {"Location": location}).encode())
+
+        listener = Listener(("127.0.0.1", 0), serve)
+        listener.open()
+        try:
+            assert isinstance(listener.address, tuple)
+            with running(nginx, Plan((Endpoint(*listener.address),), Mode.SERVE)) as port:
+                assert location == get(port).headers["Location"]
+        finally:
+            listener.close()
+
+
+@nginxes
+def test_headers_with_underscores_need_a_setting(nginx: str, replicas: Replicas) -> None:
+    """
+    `api_key` reaches the replica with UNDERSCORE_HEADERS=true.  A header that nginx sets or removes
+    still does not, in any spelling: to a WSGI application the sign makes no difference.
+    """
+    (one,) = replicas("one")
+    lines = (
+        "api_key: k",
+        *CLAIMS,
+        *(line.replace("-", "_") for line in CLAIMS),
+        "X-Forwarded_For: 6.6.6.6",
+        "X_Forwarded-Proto: https",
+        "Content_Length: 5",
+        "transfer_encoding: chunked",
+        "x_request_id: theirs",
+    )
+    with running(nginx, plan(one)) as port:
+        assert "api_key" not in received_headers(port, UNTRUSTED, *lines)
+    with running(nginx, plan(one), {"UNDERSCORE_HEADERS": "true"}) as port:
+        found = received_headers(port, UNTRUSTED, *lines)
+        assert ["k"] == found["api_key"]
+        assert ["api_key"] == [name for name in found if "_" in name]
+        assert [UNTRUSTED] == found["x-forwarded-for"] == found["x-real-ip"]
+        assert CLIENT not in str(found)
+    with running(nginx, plan(one), {**TRUSTED, "UNDERSCORE_HEADERS": "true"}) as port:
+        found = received_headers(port, UNTRUSTED, *lines)
+        assert ["api_key"] == [name for name in found if "_" in name]

@@ -85,3 +85,24 @@ def test_E13_tags_never_break_the_balancer(
     eventually(served_by_all)
     assert [] == subject.log_lines("reload.failed")
     assert not [line for line in subject.log_lines("nginx.output") if "emerg" in str(line)]
+
+
+def test_a_new_instance_at_the_address_of_a_draining_one_serves(
+    supervise: Supervise, nomad: FakeNomad, replicas: Replicas
+) -> None:
+    """
+    With static ports the registry lists an address twice for a moment: the instance that drains,
+    and its successor without the tag.
+    """
+    one, two = replicas("one", "two")
+    nomad.rows(
+        "web",
+        [
+            row("web", *one.endpoint, tags=("lb.drain",)),
+            row("web", *one.endpoint, alloc="new"),
+            row("web", *two.endpoint),
+        ],
+    )
+    subject = supervise(pid1=False, LB_METHOD="round_robin", **FAST_RELOADS)
+    subject.wait_for_log("reload.applied", mode="serve")
+    eventually(lambda: {"one", "two"} == {subject.get().text for _ in range(8)})

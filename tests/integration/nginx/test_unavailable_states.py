@@ -76,7 +76,7 @@ def test_programs_get_the_state_as_json(nginx: str, mode: Mode) -> None:
         "content-type": ["application/json"],
         "retry-after": [str(REFUSING[mode])],
         "cache-control": ["no-store"],
-        "vary": ["Accept"],
+        "vary": ["Accept, Origin"],
         "sunset": [DATE],
         "content-length": [str(len(json.dumps(body)) + 1)],
     }
@@ -102,7 +102,7 @@ def test_browsers_get_a_page(nginx: str, mode: Mode) -> None:
                 assert 503 == answer.status
                 assert ["text/html; charset=utf-8"] == headers(answer)["content-type"]
                 assert [str(REFUSING[mode])] == headers(answer)["retry-after"]
-                assert (["Accept"], ["no-store"]) == (
+                assert (["Accept, Origin"], ["no-store"]) == (
                     headers(answer)["vary"],
                     headers(answer)["cache-control"],
                 )
@@ -137,6 +137,58 @@ def test_every_method_gets_the_state(nginx: str) -> None:
             for method in ("POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"):
                 answer = get(port, method=method, headers=accept, body=b"x")
                 assert (503, whole.body) == (answer.status, answer.body)
+
+
+@nginxes
+@pytest.mark.parametrize("mode", REFUSING)
+def test_a_page_of_another_origin_can_read_the_state(nginx: str, mode: Mode) -> None:
+    """
+    A browser sends a preflight before such a page's request, requires a good status and the headers
+    that allow it, and shows the page what the response allows: here the state and Retry-After.
+    """
+    origin = {"Origin": "https://ui.example"}
+    asked = {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,content-type",
+    }
+    with running(nginx, Plan((), mode, sunset=SUNSET), {"MAX_BODY_SIZE": "1k"}) as port:
+        preflight = get(port, "/v1/chat", method="OPTIONS", headers={**origin, **asked})
+        assert (204, b"") == (preflight.status, preflight.body)
+        assert {
+            "access-control-allow-origin": ["https://ui.example"],
+            "access-control-allow-methods": ["POST"],
+            "access-control-allow-headers": ["authorization,content-type"],
+            "access-control-max-age": ["0"],
+            "cache-control": ["no-store"],
+            "vary": ["Origin"],
+        } == headers(preflight)
+
+        answer = get(port, "/v1/chat", method="POST", headers=origin, body=b"{}")
+        assert (503, mode) == (answer.status, json.loads(answer.text)["state"])
+        found = headers(answer)
+        assert ["https://ui.example"] == found["access-control-allow-origin"]
+        assert ["true"] == found["access-control-allow-credentials"]
+        assert ["Retry-After, Sunset"] == found["access-control-expose-headers"]
+        assert ["Accept, Origin"] == found["vary"]
+
+
+@nginxes
+def test_only_a_preflight_is_answered_as_one(
+    nginx: str, replicas: Callable[..., list[Replica]]
+) -> None:
+    """
+    OPTIONS without its headers is 503 as any method, and with replicas a preflight is theirs.
+    """
+    (one,) = replicas("one")
+    asked = {"Origin": "https://ui.example", "Access-Control-Request-Method": "POST"}
+    with running(nginx, Plan((), Mode.STARTING)) as port:
+        for name, value in asked.items():
+            assert 503 == get(port, method="OPTIONS", headers={name: value}).status
+        assert 503 == get(port, headers=asked).status
+    with running(nginx, serving(Endpoint(*one.endpoint))) as port:
+        answer = get(port, method="OPTIONS", headers=asked)
+        assert (200, "one") == (answer.status, answer.text)
+        assert "access-control-allow-origin" not in headers(answer)
 
 
 @nginxes

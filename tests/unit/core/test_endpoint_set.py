@@ -100,8 +100,8 @@ def test_allocations_of_all_sources_are_kept() -> None:
 
 def test_the_options_of_an_endpoint_of_two_services_are_merged() -> None:
     """
-    The larger weight counts, drain if one service sets it, backup if all set it; default options
-    have no entry.
+    The larger weight counts, drain and backup if all services set it; default options have no
+    entry.
     """
     options = {
         ONE: ServerOptions(3, backup=True),
@@ -111,10 +111,7 @@ def test_the_options_of_an_endpoint_of_two_services_are_merged() -> None:
     known = answered(expecting("a", "b"), "a", 1, 2, 3, server_options=options)
     known = answered(known, "b", 1, 2, 3, server_options={ONE: ServerOptions(2, backup=True)})
 
-    assert {
-        ONE: ServerOptions(3, backup=True),
-        THREE: ServerOptions(drain=True),
-    } == known.server_options
+    assert {ONE: ServerOptions(3, backup=True)} == known.server_options
 
 
 # ------------------------------------------------------------------------------------ health

@@ -159,23 +159,27 @@ def test_options_from_tags_are_returned() -> None:
 @pytest.mark.parametrize("is_reversed", [False, True])
 def test_duplicates_are_one_endpoint(*, is_reversed: bool) -> None:
     """
-    The larger weight, a backup only if all rows are, draining if any row is: in any order.
+    The larger weight, a backup only if all rows are: in any order.  Draining rows do not count
+    unless all of them drain.
     """
     listed = [
         *rows(1, Tags=["lb.weight=5", "lb.backup"]),
         *rows(1, Tags=["lb.weight=7"]),
         *rows(2, Tags=["lb.backup"]),
-        *rows(2, Tags=["lb.backup", "lb.drain"]),
+        *rows(2, Tags=["lb.weight=9", "lb.drain"]),
         *rows(3, Tags=["lb.backup"]),
         *rows(3),
+        *rows(4, Tags=["lb.weight=2", "lb.drain"]),
+        *rows(4, Tags=["lb.drain"]),
     ]
     found = select(listed[::-1] if is_reversed else listed, settings_for())
-    one, two, three = endpoints(1, 2, 3)
+    one, two, three, four = endpoints(1, 2, 3, 4)
 
-    assert (one, two, three) == found.endpoints
+    assert (one, two, three, four) == found.endpoints
     assert {
         one: ServerOptions(weight=7),
-        two: ServerOptions(1, backup=True, drain=True),
+        two: ServerOptions(1, backup=True),
+        four: ServerOptions(2, drain=True),
     } == found.server_options
 
 
