@@ -26,6 +26,7 @@ MODULES = (
     "core/signal_sets",
     "system/__init__",
     "system/clock",
+    "system/standard_streams",
     "system/state_file",
 )
 
