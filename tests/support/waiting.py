@@ -14,8 +14,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-#: Below net.ipv4.ip_local_port_range, 32768 to 60999 by default.
-_PORTS = range(10_000, 32_768)
+#: Below net.ipv4.ip_local_port_range (32768 to 60999 by default), and below the ports that Nomad
+#: gives to tasks (20000 to 32000), which it does not try out.
+_PORTS = range(10_000, 20_000)
 
 
 def eventually(
