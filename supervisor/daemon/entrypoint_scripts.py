@@ -43,7 +43,7 @@ class Interrupted:
     """
 
     reason: str
-    script: str
+    during: str
 
     @property
     def is_deadline(self) -> bool:

@@ -28,7 +28,12 @@ def claim_runtime(environ: Mapping[str, str]) -> Path:
             f"cannot write to any RUNTIME_DIR ({'; '.join(errors)}):"
             f" mount a tmpfs at {Path(candidates[0]).parent}; giving up",
         )
-    if _lock(folder) is None:
+    try:
+        is_ours = _lock(folder) is not None
+    except OSError as error:
+        reason = f"{error.strerror}: remove it"
+        raise Problem(ExitCode.CONFIG, f"cannot use {folder}/lock: {reason}; giving up") from error
+    if not is_ours:
         raise Problem(
             ExitCode.CONFIG, f"cannot use {folder}: another autoexit-nginx uses it; giving up"
         )
@@ -120,10 +125,15 @@ def _is_private_mount(folder: Path) -> bool:
 def _lock(folder: Path) -> int | None:
     """
     Lock a runtime folder for this process; None when another supervisor holds the lock.
+
+    Raises OSError when the lock is no file.
     """
     descriptor = os.open(
         folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
     )
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file")
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
