@@ -39,15 +39,16 @@ RUN /build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /dis
 FROM ${NGINX_IMAGE}
 USER root
 # 101 is the user nginx of the official image; if another user has that number, the number is used.
-# The two directories have the mode of /tmp, so that any --user can create its own files there. Of the
-# official image's scripts only the template script stays; the others edit files that are not used.
+# The two directories have the mode and the owner of /tmp, so that any --user can create its own files
+# there, and no user can replace those of another. Of the official image's scripts only the template
+# script stays; the others edit files that are not used.
 RUN apt-get update -qq \
     && apt-get install -y -qq --no-install-recommends python3 ca-certificates >/dev/null \
     && { command -v nginx >/dev/null || apt-get install -y -qq --no-install-recommends nginx >/dev/null; } \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/log/apt /var/log/*.log \
     && { getent group 101 >/dev/null || groupadd --system --gid 101 nginx; } \
     && { getent passwd 101 >/dev/null || useradd --system --uid 101 --gid 101 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin nginx; } \
-    && install -d -o 101 -g 101 -m 1777 /run/autoexit-nginx /var/lib/autoexit-nginx \
+    && install -d -m 1777 /run/autoexit-nginx /var/lib/autoexit-nginx \
     && install -d /docker-entrypoint.d /etc/nginx/conf.d /etc/nginx/server.d \
     && rm -f /etc/nginx/conf.d/default.conf /docker-entrypoint.sh \
         /docker-entrypoint.d/10-listen-on-ipv6-by-default.sh /docker-entrypoint.d/15-local-resolvers.envsh \

@@ -18,6 +18,10 @@ def main() -> None:
     """
     Run the command line and exit at once, so that a hanging thread cannot delay the exit.
     """
+    from supervisor.system import standard_streams
+
+    standard_streams.open_missing()
+
     from supervisor.cli import main as cli
     from supervisor.system import signals
 

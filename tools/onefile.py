@@ -26,6 +26,9 @@ MODULES = (
     "core/signal_sets",
     "system/__init__",
     "system/clock",
+    "system/patience",
+    "system/regular_file",
+    "system/standard_streams",
     "system/state_file",
 )
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from supervisor.admin.bridge import AdminContext, LoopBridge
 from supervisor.admin.history import History
 from supervisor.admin.routes import Routes
-from supervisor.admin.server import Server
+from supervisor.admin.server import Server, clear_place
 from supervisor.core.commands import Reply
 from supervisor.core.events import Event
 from supervisor.core.state import State
@@ -34,7 +34,7 @@ class Admin:
         routes = Routes(self._bridge, self._history)
         self._servers = [Server(context.folder / _OPERATOR_SOCKET, routes.operator_response)]
         path = context.folder / _READERS_SOCKET
-        path.unlink(missing_ok=True)  # an earlier process may have had an ADMIN_PORT
+        clear_place(path)  # an earlier process may have had an ADMIN_PORT
         if context.is_published:
             self._servers.append(Server(path, routes.public_response, group=context.readers))
 

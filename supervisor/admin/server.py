@@ -15,6 +15,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from supervisor.admin.http import BadRequest, Request, Response, receive, send
+from supervisor.core.errors import ExitCode, Problem
 
 _MAX_CLIENTS = 32
 
@@ -36,7 +37,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     def __init__(self, path: Path, routes: Callable[[Request], Response], group: str = "") -> None:
         self.routes = routes
         self._slots = threading.BoundedSemaphore(_MAX_CLIENTS)
-        path.unlink(missing_ok=True)
+        clear_place(path)
         before = os.umask(0o177)
         try:
             super().__init__(str(path), _Handler)
@@ -66,6 +67,17 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Do nothing: a client that disconnects is no error."""
+
+
+def clear_place(path: Path) -> None:
+    """
+    Remove the socket of an earlier process.  Raises Problem for a link or a directory.
+    """
+    if path.is_symlink() or path.is_dir():
+        raise Problem(
+            ExitCode.CONFIG, f"cannot use {path}: a link or a directory: remove it; giving up"
+        )
+    path.unlink(missing_ok=True)
 
 
 class _Handler(socketserver.BaseRequestHandler):

@@ -26,6 +26,8 @@ def _active(state: State, now: float, *, current: bool) -> Iterator[tuple[str, s
     if rollout.failures:
         latest = state.stats.reloads[0].reason if state.stats.reloads else None
         yield "reload_failed", f"reload failed, still serving the last good configuration: {latest}"
+    for disk, reason in state.overdue.items():
+        yield "disk_overdue", f"{disk} disk: {reason}"
     if not state.is_saved:
         yield "not_saved", "the deadline could not be saved; a restart would reset it"
     if rollout.live is not None and rollout.live.plan.mode not in {Mode.SERVE, Mode.DRAINING}:

@@ -2,6 +2,7 @@
 A request to a running supervisor on its socket.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def call(environ: Mapping[str, str], method: str, path: str, body: bytes = b"") 
     """
     Send a request; return the status and the text of the response.  Raises ControlError.
     """
-    folders = runtime_candidates(environ)
+    folders = runtime_candidates(environ, os.geteuid())
     errors = []
     for folder in folders:
         socket = Path(folder) / "supervisor.sock"

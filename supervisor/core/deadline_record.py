@@ -101,6 +101,10 @@ def resolve_deadline(
         warning, found = "the recorded first start is in the future; replacing it", None
     if found is not None and found.origin == settings.origin and not _matches(found, settings):
         warning, found = "the recorded deadline contradicts its origin; replacing it", None
+    extended = None if found is None else found.extended_to
+    if found is not None and extended is not None and extended < found.first_start:
+        warning = "the recorded extension ends before the first start; ignoring it"
+        found = found._replace(extended_to=None)
     if found is not None and found.origin == settings.origin:
         record = found
     else:

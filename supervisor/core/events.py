@@ -7,6 +7,7 @@ terms of events and `commands`: a list of events leads to a list of commands.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from supervisor.core.deadline_record import DeadlineRecord
 from supervisor.core.model import ChildKind, Endpoint, HealthState, ServerOptions
@@ -213,6 +214,29 @@ class StateSaved:
     record: DeadlineRecord | None = None
 
 
+class Disk(StrEnum):
+    """What the file writer reads and writes, each in a thread of its own."""
+
+    CONFIG = "config"
+    STATE = "state"
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOverdue:
+    """The disk has not answered to a task of the file writer for longer than START_TIMEOUT."""
+
+    disk: Disk
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResumed:
+    """A task that was overdue has ended after `duration` seconds."""
+
+    disk: Disk
+    duration: float
+
+
 @dataclass(frozen=True, slots=True)
 class DeadlineRequested:
     """
@@ -259,5 +283,7 @@ SystemEvent = (
     | JobStopAnswered
     | WorkerDied
     | StateSaved
+    | WriteOverdue
+    | WriteResumed
 )
 Event = SystemEvent | AdminRequest

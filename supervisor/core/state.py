@@ -2,13 +2,15 @@
 The state of the program, and the next instant at which an action is due without an event.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from supervisor.core import reload
 from supervisor.core.commands import Command, Reply, SetProbeTargets
 from supervisor.core.config.settings import Settings
 from supervisor.core.deadline_record import DeadlineRecord
 from supervisor.core.endpoint_set import EndpointSet
+from supervisor.core.events import Disk
 from supervisor.core.job_stop import JobStop
 from supervisor.core.lifecycle import Lifetime
 from supervisor.core.model import NEVER, View
@@ -24,7 +26,8 @@ class State:
     The state machines side by side.  Instants are seconds on the loop's clock, in `record` epoch.
 
     `warns_before` is how long before the deadline the next warning is due in seconds, 0 for none;
-    `pending_replies` are replies that wait until the record is saved.
+    `pending_replies` are replies that wait until the record is saved, `overdue` are the tasks that
+    disks have not answered to.
     """
 
     settings: Settings
@@ -46,6 +49,7 @@ class State:
     warns_before: float = 0.0
     is_saved: bool = True
     pending_replies: tuple[Reply, ...] = ()
+    overdue: Mapping[Disk, str] = field(default_factory=dict)
     stats: Stats = Stats()
     cache_generation: str = ""
     cached_at: float = -NEVER

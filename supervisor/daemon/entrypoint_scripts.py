@@ -2,9 +2,9 @@
 The operator's scripts: `*.sh` of `/docker-entrypoint.d`, run before the first start of nginx.
 
 As in the official image they run one after another in the order of their numbers, before nginx
-reads any file, with the container's environment.  Each runs in a session of its own with a time
-limit.  A stop signal or the deadline ends the running script and the start; so does a script that
-fails.
+reads any file, with the container's environment but without Nomad's token.  Each runs in a session
+of its own with a time limit.  A stop signal or the deadline ends the running script and the start;
+so does a script that fails.
 
 Signals are blocked here and no thread waits for them yet, so this module waits for them itself.
 Signals other than the stop signals stay pending until the program listens for them.
@@ -29,6 +29,9 @@ _TERM_TIMEOUT = 1.0
 _OUTPUT_TIMEOUT = 0.3
 _MAX_LINE = 16384
 
+#: The variables that scripts do not get: what they write, every user of the container can read.
+_SECRET = frozenset({"NOMAD_TOKEN"})
+
 _DEADLINE = "deadline"
 _ENVSH = "no shell reads its variables: set them for the container"
 
@@ -40,7 +43,7 @@ class Interrupted:
     """
 
     reason: str
-    script: str
+    during: str
 
     @property
     def is_deadline(self) -> bool:
@@ -114,9 +117,10 @@ def _run(
     path: Path, children: process.Children, log: Callable[..., None], until: float
 ) -> int | str | None:
     """Run one script: return its exit code, what interrupted it, or None after a timeout."""
+    environ = {name: value for name, value in os.environ.items() if name not in _SECRET}
     reader, writer = os.pipe()
     try:
-        pid = children.spawn(ChildKind.SCRIPT, [str(path)], writer, environ=os.environ)
+        pid = children.spawn(ChildKind.SCRIPT, [str(path)], writer, environ=environ)
     except OSError as error:  # for example, no #! line
         os.close(reader)
         raise Problem(

@@ -6,6 +6,8 @@ import os
 import threading
 import time
 import traceback
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ from supervisor.core.durations import format_instant
 from supervisor.core.errors import ExitCode
 from supervisor.daemon.file_writer import FileWriter
 from supervisor.system.log import Log
+from supervisor.system.patience import run_within
 from supervisor.system.state_file import save_ended
 
 if TYPE_CHECKING:
@@ -47,7 +50,9 @@ def report(
     ended = {"reason": last.reason, "code": last.code, "at": format_instant(time.time()), **fields}
     ended["log_lines_dropped"] = log.dropped
     if writer is None:
-        save_ended(Path(settings.state_dir), ended)
+        with suppress(TimeoutError):  # such a disk must not delay the exit
+            write = partial(save_ended, Path(settings.state_dir), ended)
+            run_within(_FILE_TIMEOUT, write, heed_stop=False)
     else:
         writer.finish(ended, _FILE_TIMEOUT)
     if access_log is not None:

@@ -1,12 +1,15 @@
 """
-The file writer: one thread that performs all writes to disk, in the order of the tasks.
+The file writer: performs all writes to disk, in the order of the tasks.
 
-A slow disk delays only this thread; it posts an event with the result of each task.
+STATE_DIR and the folders of the configuration have a thread each, because they may be on two disks,
+of which one hangs.  A slow disk delays only its thread; an event is posted with the result of each
+task, and when a task is overdue.
 """
 
 import queue
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,17 +22,38 @@ from supervisor.core.commands import (
     Stage,
     Swap,
 )
-from supervisor.core.events import Event, Staged, StageFailed, StateSaved, SwapFailed, Swapped
+from supervisor.core.events import (
+    Disk,
+    Event,
+    Staged,
+    StageFailed,
+    StateSaved,
+    SwapFailed,
+    Swapped,
+    WriteOverdue,
+    WriteResumed,
+)
 from supervisor.discovery.cache import EndpointCache
 from supervisor.nginx.config_store import ConfigStore
 from supervisor.system.state_file import save_ended, save_record
 
 Task = Stage | Swap | Restore | Discard | MarkLastGood | SaveCache | SaveState
 
+#: What a task does, for the report of one that is overdue.
+_NAMES: dict[type[Task], str] = {
+    Stage: "stage the configuration",
+    Swap: "swap in the configuration",
+    Restore: "restore the last good configuration",
+    Discard: "remove a configuration",
+    MarkLastGood: "remove older configurations",
+    SaveCache: "write endpoints.json",
+    SaveState: "write state.json",
+}
+
 
 class FileWriter:
     """
-    The writing thread and its queue.
+    The writing threads and their queues; a task is overdue after `limit` seconds.
     """
 
     def __init__(
@@ -38,35 +62,41 @@ class FileWriter:
         cache: EndpointCache,
         state_dir: Path,
         post: Callable[[Event], None],
+        limit: float,
     ) -> None:
         self._configs = config_store
         self._cache = cache
         self._state_dir = state_dir
         self._post = post
-        self._tasks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._limit = limit
+        self._threads = {disk: _WritingThread(disk) for disk in Disk}
 
     def start(self) -> None:
-        """Start the thread."""
-        threading.Thread(target=self._work, name="file-writer", daemon=True).start()
+        """Start the threads."""
+        for thread in self._threads.values():
+            thread.start()
 
     def submit(self, task: Task) -> None:
         """Queue a task."""
-        self._tasks.put(lambda: self._perform(task))
+        disk = Disk.STATE if isinstance(task, SaveState) else Disk.CONFIG
+        self._threads[disk].submit(_NAMES[type(task)], lambda: self._perform(task))
+
+    def report_overdue(self) -> None:
+        """Post an event for each task that became overdue, or has ended after that."""
+        for thread in self._threads.values():
+            for event in thread.overdue_events(self._limit):
+                self._post(event)
 
     def finish(self, ended: dict[str, object], within: float) -> None:
-        """Write `ended.json` after all queued tasks, waiting at most `within` seconds."""
-        done = threading.Event()
-
-        def write() -> None:
-            save_ended(self._state_dir, ended)
-            done.set()
-
-        self._tasks.put(write)
-        done.wait(within)
-
-    def _work(self) -> None:
-        while True:
-            self._tasks.get()()
+        """Write `ended.json`; wait for it and for all queued tasks, at most `within` seconds."""
+        until = time.monotonic() + within
+        done = {disk: threading.Event() for disk in Disk}
+        state = self._threads[Disk.STATE]
+        state.submit("write ended.json", lambda: save_ended(self._state_dir, ended))
+        for disk, thread in self._threads.items():
+            thread.submit("finish", done[disk].set)
+        for event in done.values():
+            event.wait(max(0.0, until - time.monotonic()))
 
     def _perform(self, task: Task) -> None:
         match task:
@@ -111,6 +141,41 @@ class FileWriter:
             self._post(SwapFailed(attempt, f"cannot swap in the configuration: {_text(error)}"))
         else:
             self._post(Swapped(attempt))
+
+
+class _WritingThread:
+    """The thread for one disk, its queue, and the task that it performs now."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        self._tasks: queue.SimpleQueue[tuple[str, Callable[[], None]]] = queue.SimpleQueue()
+        self._current: tuple[str, float] | None = None
+        self._reported: tuple[str, float] | None = None
+
+    def start(self) -> None:
+        threading.Thread(target=self._work, name=f"{self._disk} writer", daemon=True).start()
+
+    def submit(self, name: str, act: Callable[[], None]) -> None:
+        self._tasks.put((name, act))
+
+    def overdue_events(self, limit: float) -> Iterator[WriteOverdue | WriteResumed]:
+        """Yield what has changed since the last call; called by one thread."""
+        current, reported = self._current, self._reported
+        if reported is not None and current is not reported:
+            self._reported = None
+            yield WriteResumed(self._disk, time.monotonic() - reported[1])
+        if current is not None and current is not reported:
+            name, began = current
+            if time.monotonic() - began > limit:
+                self._reported = current
+                yield WriteOverdue(self._disk, name)
+
+    def _work(self) -> None:
+        while True:
+            name, act = self._tasks.get()
+            self._current = (name, time.monotonic())
+            act()
+            self._current = None
 
 
 def _text(error: Exception) -> str:

@@ -70,6 +70,7 @@ class Loop:
                 if isinstance(command, Exit):
                     return command
                 self._perform(command)
+            self._services.writer.report_overdue()
             event = self._inbox.next(min(_MAX_SLEEP, state.wake_at - self._clock()))
             if isinstance(event, ChildExited):
                 event = self._services.nginx.attach_output(event)

@@ -90,7 +90,9 @@ def build_services(
     )
     services = Services(
         nginx=Nginx(binary, folder, children, log.emit, inbox.post),
-        writer=FileWriter(config_store, cache, Path(settings.state_dir), inbox.post),
+        writer=FileWriter(
+            config_store, cache, Path(settings.state_dir), inbox.post, settings.start_timeout
+        ),
         config_store=config_store,
         poller=poller,
         admin=Admin(context, inbox.post),

@@ -7,21 +7,25 @@ Configuration errors are found here, before nginx runs, and reported all at once
 import os
 import queue
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from supervisor import __version__, discovery
 from supervisor.core import lifecycle
 from supervisor.core.commands import Command, Exit, Note, RequestJobStop, exit_command
 from supervisor.core.config import load
 from supervisor.core.config.settings import Settings
+from supervisor.core.deadline_record import DeadlineRecord
 from supervisor.core.errors import ExecutableMissing, ExitCode, Problem
 from supervisor.core.events import Event, TimePassed
 from supervisor.core.job_stop import LATE_REQUEST_TIMEOUT
+from supervisor.core.model import NEVER, CachedEndpoints
 from supervisor.core.policy import decide
 from supervisor.core.policy.awaiting_job_stop import late_answer
 from supervisor.daemon import exit_report
-from supervisor.daemon.entrypoint_scripts import run_scripts
+from supervisor.daemon.entrypoint_scripts import Interrupted, run_scripts
 from supervisor.daemon.inbox import Inbox
 from supervisor.daemon.loop import Loop
 from supervisor.daemon.services import build_services
@@ -31,8 +35,11 @@ from supervisor.system import process
 from supervisor.system.clock import boot_clock
 from supervisor.system.log import Log, Writer
 from supervisor.system.network import local_addresses
+from supervisor.system.patience import StopPendingError, run_within
 from supervisor.system.runtime_dir import claim_runtime
 from supervisor.system.state_file import read_record
+
+Result = TypeVar("Result")
 
 
 def serve(environ: Mapping[str, str]) -> int:
@@ -53,31 +60,41 @@ def serve(environ: Mapping[str, str]) -> int:
     )
     for given, meant in load.suspects(environ):
         log.emit("settings.suspect", "warning", variable=given, hint=f"did you mean {meant}?")
-    record, error = read_record(Path(settings.state_dir))
+    try:
+        return _serve(environ, settings, log)
+    except _Interruption as stop:
+        last = exit_command(ExitCode.OK, stop.by.reason, during=stop.by.during)
+        stops_job = stop.by.is_deadline and settings.stops_job
+        commands: list[Command] = [*([RequestJobStop()] if stops_job else []), last]
+        return exit_report.report(settings, _finish_late(settings, commands, log), log)
+
+
+def _serve(environ: Mapping[str, str], settings: Settings, log: Log) -> int:
+    """Serve with valid settings.  Raises _Interruption when the start is interrupted."""
+    wall, now = time.time(), boot_clock()
+    record, error = _read_state(settings, wall, now)
     if error:
         log.emit("state.unusable", "warning", reason=error)
-    resolved = lifecycle.resolve(settings, record, time.time())
+    resolved = lifecycle.resolve(settings, record, wall)
     inbox, children = Inbox(), process.Children()
     sources = discovery.sources(settings, inbox.post, log.redact)
     state, commands = decide.first_state(
-        settings, resolved, [source.name for source in sources], boot_clock()
+        settings, resolved, [source.name for source in sources], now
     )
     if state.lifetime.is_ending:
         return exit_report.report(settings, _finish_late(settings, commands, log), log)
     for source in sources:
         source.start()  # first, so that the queries run while the rest is prepared
     try:
-        folder = claim_runtime(environ)
+        folder = _claim(environ, settings, state.lifetime.deadline)
         scripts = Path(settings.entrypoint_dir)
         remaining = state.lifetime.deadline - boot_clock()
-        interrupted = run_scripts(scripts, children, log.emit, settings.start_timeout, remaining)
-        if interrupted is not None:
-            last = exit_command(ExitCode.OK, interrupted.reason, during=interrupted.script)
-            stops_job = interrupted.is_deadline and settings.stops_job
-            commands = [*([RequestJobStop()] if stops_job else []), last]
-            return exit_report.report(settings, _finish_late(settings, commands, log), log)
+        _continue(run_scripts(scripts, children, log.emit, settings.start_timeout, remaining))
         cache = EndpointCache(folder, settings)
-        state, notes = decide.load_cache(state, cache.read(), boot_clock())
+        caches, error = _read_cache(cache, folder, settings, state.lifetime.deadline)
+        if error:
+            log.emit("cache.unusable", "warning", reason=error)
+        state, notes = decide.load_cache(state, caches, boot_clock())
         services = build_services(
             settings,
             folder,
@@ -90,6 +107,10 @@ def serve(environ: Mapping[str, str]) -> int:
     except (Problem, ExecutableMissing) as error:
         exit_report.report(settings, exit_command(error.code, str(error)), log)
         raise  # also printed on stderr, one line for each mistake
+    except OSError as error:  # a folder in the place of one of our files, for example
+        reason = f"cannot use {error.filename or 'RUNTIME_DIR'}: {error.strerror}; giving up"
+        exit_report.report(settings, exit_command(ExitCode.CONFIG, reason), log)
+        raise Problem(ExitCode.CONFIG, reason) from error
     try:
         last = Loop(services, inbox).run(state, [*commands, *notes])
     except Exception as error:
@@ -105,6 +126,68 @@ def serve(environ: Mapping[str, str]) -> int:
     finally:
         children.kill_all()
     return exit_report.report(settings, last, log, services.writer, services.access_log)
+
+
+class _Interruption(Exception):
+    """The start ended before the loop: by a stop signal or by the deadline."""
+
+    def __init__(self, by: Interrupted) -> None:
+        super().__init__(by.reason)
+        self.by = by
+
+
+def _continue(interrupted: Interrupted | None) -> None:
+    """Raise _Interruption if the start was interrupted."""
+    if interrupted is not None:
+        raise _Interruption(interrupted)
+
+
+def _on_disk(
+    act: Callable[[], Result], folder: Path | str, settings: Settings, deadline: float
+) -> Result:
+    """
+    Read or write files; a disk that hangs is given up after START_TIMEOUT.
+
+    Raises TimeoutError then, and _Interruption at the deadline or for a stop signal.
+    """
+    try:
+        return run_within(min(settings.start_timeout, max(0.0, deadline - boot_clock())), act)
+    except StopPendingError:
+        raise _Interruption(Interrupted("stop signal", str(folder))) from None
+    except TimeoutError:
+        if boot_clock() < deadline:
+            raise
+        raise _Interruption(Interrupted("deadline", str(folder))) from None
+
+
+def _read_state(settings: Settings, wall: float, now: float) -> tuple[DeadlineRecord | None, str]:
+    """Read the deadline record, and why it cannot be used; it may not outlast the lifetime."""
+    folder = Path(settings.state_dir)
+    lifetime = lifecycle.resolve(settings, None, wall).remaining
+    deadline = NEVER if lifetime is None else now + lifetime
+    try:
+        return _on_disk(partial(read_record, folder), folder, settings, deadline)
+    except TimeoutError as error:
+        return None, f"cannot read {folder}: {error.strerror}; counting from now"
+
+
+def _claim(environ: Mapping[str, str], settings: Settings, deadline: float) -> Path:
+    """Claim RUNTIME_DIR.  Raises Problem and what `_on_disk` raises."""
+    name = settings.runtime_dir or "RUNTIME_DIR"
+    try:
+        return _on_disk(partial(claim_runtime, environ), name, settings, deadline)
+    except TimeoutError as error:
+        raise Problem(ExitCode.CONFIG, f"cannot use {name}: {error.strerror}; giving up") from error
+
+
+def _read_cache(
+    cache: EndpointCache, folder: Path, settings: Settings, deadline: float
+) -> tuple[dict[str, CachedEndpoints], str]:
+    """Read the cached endpoints, and why there are none."""
+    try:
+        return _on_disk(cache.read, folder, settings, deadline)
+    except TimeoutError as error:
+        return {}, f"cannot read {folder}: {error.strerror}; waiting for the sources"
 
 
 def _log_format(settings: Settings) -> str:

@@ -13,9 +13,13 @@ from pathlib import Path
 from supervisor.core.addresses import validate
 from supervisor.core.config.settings import Settings
 from supervisor.core.model import CachedEndpoints, Endpoint, ServerOptions
+from supervisor.system.regular_file import read_regular
 from supervisor.system.state_file import replace_json
 
-_FILE = "endpoints.json"
+FILE = "endpoints.json"
+
+#: The end of the year 9999 in epoch seconds; a later time means a damaged file.
+_MAX_INSTANT = 253402300800
 _MAX_BYTES = 64 * 1024 * 1024
 
 
@@ -52,22 +56,32 @@ class EndpointCache:
             for name, cached in caches.items()
         }
         content: dict[str, object] = {"query": self._query, "sources": sources}
-        replace_json(self._folder, _FILE, content, durable=False)
+        replace_json(self._folder, FILE, content, durable=False)
 
-    def read(self) -> dict[str, CachedEndpoints]:
-        """Read an earlier process's file; empty if it is missing, damaged or of another query."""
+    def read(self) -> tuple[dict[str, CachedEndpoints], str]:
+        """
+        Read an earlier process's file: the endpoints, and why it cannot be used.
+
+        A missing file and one of another query are empty without a reason.
+        """
+        path = self._folder / FILE
         try:
-            with (self._folder / _FILE).open("rb") as file:
-                found = json.loads(file.read(_MAX_BYTES))
+            found = json.loads(read_regular(path, _MAX_BYTES))
             if found["query"] != self._query:
-                return {}
+                return {}, ""
             now = time.time()
-            return {
-                str(name): self._parse(entry["endpoints"], now - float(entry["answered_at"]))
+            caches = {
+                str(name): self._parse(entry["endpoints"], _age(entry["answered_at"], now))
                 for name, entry in found["sources"].items()
             }
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return {}
+        except FileNotFoundError:
+            return {}, ""
+        except OSError as error:
+            return {}, f"cannot use {path}: {error.strerror}; waiting for the sources"
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            text = f"{type(error).__name__}: {error}"
+            return {}, f"cannot use {path}: {text}; waiting for the sources"
+        return caches, ""
 
     def _parse(self, rows: list[list[object]], age: float) -> CachedEndpoints:
         server_options, ready, endpoints = {}, set(), list[Endpoint]()
@@ -85,6 +99,11 @@ class EndpointCache:
                 server_options[endpoint] = options
             if was_ready is True:
                 ready.add(endpoint)
-        return CachedEndpoints(
-            tuple(sorted(endpoints)), server_options, frozenset(ready), max(0.0, age)
-        )
+        return CachedEndpoints(tuple(sorted(endpoints)), server_options, frozenset(ready), age)
+
+
+def _age(answered_at: object, now: float) -> float:
+    """Return the age of an answer in seconds.  Raises ValueError for an impossible time."""
+    if not isinstance(answered_at, int | float) or not 0 <= answered_at < _MAX_INSTANT:
+        raise ValueError("answered_at is not a time")
+    return max(0.0, now - answered_at)

@@ -16,6 +16,7 @@ from supervisor.core.addresses import OURS, HostPort, cap, parse_host_port, read
 from supervisor.core.config.settings import Settings
 from supervisor.core.events import DiscoveryFailed, Event, SnapshotArrived
 from supervisor.core.model import Endpoint
+from supervisor.system.regular_file import read_regular
 
 #: How often the file is checked for changes, and names are resolved again.  In seconds.
 _CHECK_INTERVAL = 0.2
@@ -149,16 +150,11 @@ class Listing:
         if not self._path:
             return self._entries, 0
         try:
-            with Path(self._path).open("rb") as file:
-                data = file.read(_MAX_BYTES + 1)
+            data = read_regular(self._path, _MAX_BYTES, follow=True)
         except OSError as error:
             raise OSError(
                 f"cannot read ENDPOINTS_FILE={self._path!r}: {error.strerror}; retrying"
             ) from None
-        if len(data) > _MAX_BYTES:
-            raise OSError(
-                f"cannot use ENDPOINTS_FILE={self._path!r}: longer than {_MAX_BYTES} bytes"
-            )
         entries, refused = [], 0
         for line in data.decode(errors="replace").splitlines():
             text = line.partition("#")[0].strip()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from supervisor.core.model import Plan
 from supervisor.nginx.render import RenderedConfig, Renderer
+from supervisor.system.regular_file import read_regular
 
 LINK = "conf"
 _FOLDER = "conf-{}"
@@ -26,6 +27,9 @@ _NEW_LINK = ".conf-new"
 _SUPERSEDED = "over"
 #: Above the number of generations of workers that can run at once (MAX_DRAINING).
 _MAX_SUPERSEDED = 128
+
+#: Above the size of each of our files.
+_MAX_BYTES = 64 * 1024 * 1024
 
 _FILE_MODE = 0o640
 _FOLDER_MODE = 0o700
@@ -184,7 +188,7 @@ def _matches(folder: Path, config: RenderedConfig) -> bool:
     """Return whether a folder holds exactly the files of a configuration."""
     try:
         found = {
-            str(path.relative_to(folder)): path.read_bytes()
+            str(path.relative_to(folder)): read_regular(path, _MAX_BYTES)
             for path in folder.rglob("*")
             if not path.is_dir()
         }
@@ -194,8 +198,8 @@ def _matches(folder: Path, config: RenderedConfig) -> bool:
 
 
 def _remove(path: Path) -> None:
-    """Remove a file, a link or a folder, if it exists."""
-    if path.is_symlink() or path.is_file():
-        path.unlink(missing_ok=True)
-    elif path.is_dir():
+    """Remove a file of any kind, a link or a folder, if it exists."""
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
+    elif os.path.lexists(path):  # on a read-only disk unlink fails for a missing file too
+        path.unlink(missing_ok=True)

@@ -7,6 +7,8 @@ the last good copy in place.
 
 from pathlib import Path
 
+from supervisor.system.regular_file import read_regular
+
 _FOLDERS = ("conf.d", "server.d")
 _MAX_BYTES = 4 * 1024 * 1024
 
@@ -18,14 +20,15 @@ def read_operator_files(folder: Path) -> dict[str, bytes]:
     """
     Return the operator's files by their path below `folder`; a missing folder counts as empty.
 
-    Raises OSError when a file cannot be read or exceeds 4 MiB.
+    Raises OSError when one is not a regular file or a link to one, or exceeds 4 MiB.
     """
     found = {}
     for name in _FOLDERS:
         for path in sorted((folder / name).glob("*.conf")):
-            content = path.read_bytes()
-            if len(content) > _MAX_BYTES:
-                raise OSError(f"cannot use {path}: {len(content)} bytes, at most {_MAX_BYTES}")
+            try:
+                content = read_regular(path, _MAX_BYTES, follow=True)
+            except OSError as error:
+                raise OSError(f"{path}: {error.strerror}") from error
             if path.name == "default.conf" and all(mark in content for mark in _IMAGE_DEFAULT):
                 continue
             found[f"{name}/{path.name}"] = content

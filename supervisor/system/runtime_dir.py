@@ -1,9 +1,14 @@
 """
 RUNTIME_DIR: the folder for configuration and sockets, claimed by one supervisor at a time.
+
+nginx is reloaded from this folder with our rights, so no other user may be able to replace it or
+one of the folders above it.
 """
 
+import errno
 import fcntl
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -15,7 +20,7 @@ def claim_runtime(environ: Mapping[str, str]) -> Path:
     """
     Find a usable folder and lock it.  Raises Problem with the candidates and their errors.
     """
-    candidates = runtime_candidates(environ)
+    candidates = runtime_candidates(environ, os.geteuid())
     folder, errors = _first_usable(candidates)
     if folder is None:
         raise Problem(
@@ -23,7 +28,12 @@ def claim_runtime(environ: Mapping[str, str]) -> Path:
             f"cannot write to any RUNTIME_DIR ({'; '.join(errors)}):"
             f" mount a tmpfs at {Path(candidates[0]).parent}; giving up",
         )
-    if _lock(folder) is None:
+    try:
+        is_ours = _lock(folder) is not None
+    except OSError as error:
+        reason = f"{error.strerror}: remove it"
+        raise Problem(ExitCode.CONFIG, f"cannot use {folder}/lock: {reason}; giving up") from error
+    if not is_ours:
         raise Problem(
             ExitCode.CONFIG, f"cannot use {folder}: another autoexit-nginx uses it; giving up"
         )
@@ -55,18 +65,54 @@ def _first_usable(candidates: Iterable[str]) -> tuple[Path | None, list[str]]:
 
 
 def _make(folder: Path, mode: int) -> None:
-    for parent in (folder.parent, folder):
-        if not parent.is_dir():
-            parent.mkdir(parents=True, exist_ok=True)
-            parent.chmod(mode)
+    for path in (*reversed(folder.parents), folder):
+        _refuse_foreign_parents(path)  # before anything is created in them
+        if not path.is_dir():
+            path.mkdir(mode=mode if path in {folder.parent, folder} else 0o755)
+            path.chmod(mode if path in {folder.parent, folder} else 0o755)
     if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
         # Another user's folder in a shared one is not safe; a mount made for this container is.
-        if folder.is_symlink() or (
-            folder.stat().st_mode & 0o1000 and not _is_private_mount(folder)
+        # Root's nginx must not read what another user can change.
+        if (
+            folder.is_symlink()
+            or os.geteuid() == 0
+            or (folder.stat().st_mode & stat.S_ISVTX and not _is_private_mount(folder))
         ):
-            raise PermissionError(1, "owned by another user")
+            raise PermissionError(errno.EPERM, "owned by another user")
         return
     folder.chmod(mode)
+
+
+def _refuse_foreign_parents(folder: Path) -> None:
+    """
+    Raise PermissionError when another user can rename this folder or one above it.
+
+    Not as an ordinary user that is PID 1: Nomad's task folder in a container belongs to nobody, but
+    all other processes of the container are children of this one.
+    """
+    if os.getpid() == 1 and os.geteuid() != 0:
+        return
+    for path in sorted({*folder.parents, *folder.resolve().parents}):
+        found = path.lstat()
+        if found.st_uid not in {0, os.geteuid()} and not _is_unmapped(found.st_uid):
+            raise PermissionError(errno.EPERM, f"{path} is owned by another user")
+        if not stat.S_ISDIR(found.st_mode) or found.st_mode & stat.S_ISVTX:
+            continue
+        by_group = found.st_mode & stat.S_IWGRP and found.st_gid not in {0, os.getegid()}
+        if by_group or found.st_mode & stat.S_IWOTH:
+            raise PermissionError(errno.EPERM, f"other users may write to {path}")
+
+
+def _is_unmapped(uid: int) -> bool:
+    """Return whether this is the kernel's number for all owners outside our user namespace."""
+    try:
+        if uid != int(Path("/proc/sys/kernel/overflowuid").read_text()):
+            return False
+        lines = Path("/proc/self/uid_map").read_text().splitlines()
+        ranges = [[int(number) for number in line.split()] for line in lines]
+    except (OSError, ValueError):
+        return False
+    return not any(first <= uid < first + count for first, _, count in ranges)
 
 
 def _is_private_mount(folder: Path) -> bool:
@@ -79,10 +125,15 @@ def _is_private_mount(folder: Path) -> bool:
 def _lock(folder: Path) -> int | None:
     """
     Lock a runtime folder for this process; None when another supervisor holds the lock.
+
+    Raises OSError when the lock is no file.
     """
     descriptor = os.open(
         folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
     )
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file")
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from supervisor.core.deadline_record import DeadlineRecord
+from supervisor.system.regular_file import read_regular
 
 if TYPE_CHECKING:
     from pathlib import Path  # not at run time: it imports urllib and ipaddress
@@ -31,8 +32,7 @@ def read_record(folder: Path | str) -> tuple[DeadlineRecord | None, str]:
     """
     path = os.path.join(folder, RECORD)
     try:
-        with open(path, "rb") as file:
-            found = json.loads(file.read(_MAX_BYTES))
+        found = json.loads(read_regular(path, _MAX_BYTES))
         record = DeadlineRecord(
             allocation=_text(found["allocation"]),
             first_start=_instant(found["first_start"]),
@@ -44,7 +44,9 @@ def read_record(folder: Path | str) -> tuple[DeadlineRecord | None, str]:
         )
     except FileNotFoundError:
         return None, ""
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except OSError as error:
+        return None, f"cannot use {path}: {error.strerror}; counting from now"
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return None, f"cannot use {path}: {type(error).__name__}: {error}; counting from now"
     return record, ""
 

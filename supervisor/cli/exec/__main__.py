@@ -19,6 +19,10 @@ def main() -> None:
     """
     Run the command line and exit at once.
     """
+    from supervisor.system import standard_streams
+
+    standard_streams.open_missing()
+
     from supervisor import __version__
     from supervisor.cli.exec import run
     from supervisor.core.errors import ExitCode, Problem

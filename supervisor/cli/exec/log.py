@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import select
-import sys
 import time
 
 _STDERR = 2
@@ -44,7 +43,7 @@ class StderrLog:
             if value is not None:
                 line[name] = value[:_MAX_TEXT] if isinstance(value, str) else value
         text = json.dumps(line, default=str).encode() + b"\n"
-        if sys.stderr is None or len(text) > _MAX_LINE or not self._write(text):
+        if len(text) > _MAX_LINE or not self._write(text):
             self.dropped += 1
 
     def _write(self, text: bytes) -> bool:

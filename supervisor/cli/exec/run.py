@@ -12,7 +12,8 @@ import math
 import os
 import signal
 import time
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeVar
 
 from supervisor import __version__
 from supervisor.cli.exec import options as exec_options
@@ -25,10 +26,11 @@ from supervisor.core.durations import format_instant
 from supervisor.core.errors import ExitCode
 from supervisor.core.signal_sets import STOP_SIGNALS, WAITED_FOR
 from supervisor.system.clock import boot_clock
+from supervisor.system.patience import StopPendingError, run_within
 from supervisor.system.state_file import read_record, save_ended, save_record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from supervisor.cli.exec.options import Options
 
@@ -51,6 +53,12 @@ DRAIN_TIMEOUT  total time the command may take to exit after that (30s)
 STOP_TIMEOUT   the same after a stop signal (4s)
 STATE_DIR      state that must survive a restart: the deadline; in a Nomad task its own folder"""
 
+
+Result = TypeVar("Result")
+
+#: How long the start waits for STATE_DIR, and the exit for `ended.json`, in seconds.
+_DISK_TIMEOUT = 10.0
+_ENDED_TIMEOUT = 0.3
 
 #: The code of a command that was killed by SIGKILL; if not by `exec`, then mostly by the kernel.
 _KILLED = 128 + signal.SIGKILL
@@ -82,16 +90,26 @@ class _Run:
         self._arguments = arguments
         self._options = options
         self._log = StderrLog()
-        self._began_at = boot_clock()
+        self._state_dir = options.state_dir
+        self._began_at, self._wall = boot_clock(), time.time()
 
     def run(self) -> int:
-        resolved = self._resolve_deadline()
+        try:
+            resolved = self._resolve_deadline()
+        except StopPendingError:
+            return self._stopped()
         if resolved.remaining is not None and resolved.remaining <= 0:
             hint = f"remove {self._options.state_dir}/state.json to start a new lifetime"
             return self._report(ExitCode.OK, "deadline passed before this start", hint=hint)
-        self._save(resolved)
+        try:
+            self._save(resolved)
+        except StopPendingError:
+            return self._stopped()
         if STOP_SIGNALS & signal.sigpending():
-            return self._report(ExitCode.OK, "stop signal before the start")
+            return self._stopped()
+        left = math.inf if resolved.remaining is None else resolved.remaining
+        if boot_clock() >= self._began_at + left:  # the disk hung until then
+            return self._report(ExitCode.OK, "deadline")
         subreaper = Subreaper()
         if not subreaper.adopts:
             reason = "cannot adopt orphans: ctypes is missing or prctl is denied"
@@ -112,7 +130,6 @@ class _Run:
             origin=resolved.record.origin,
             remaining=None if resolved.remaining is None else round(resolved.remaining, 3),
         )
-        left = math.inf if resolved.remaining is None else resolved.remaining
         watch = CommandSupervisor(command, self._options, self._began_at + left, self._log)
         try:
             outcome = watch.run()
@@ -124,24 +141,47 @@ class _Run:
     def _resolve_deadline(self) -> ResolvedDeadline:
         """Resolve the deadline, and log what was wrong with an earlier record."""
         record, error = None, ""
-        if self._options.state_dir:
-            record, error = read_record(self._options.state_dir)
+        folder, lifetime = self._state_dir, self._options.deadline.end(self._wall)
+        if folder:
+            left = math.inf if lifetime is None else lifetime - self._wall
+            try:
+                record, error = self._on_disk(lambda: read_record(folder), left)
+            except TimeoutError as late:
+                error = f"cannot read {folder}: {late.strerror}; counting from now"
         if error:
             self._log.emit("state.unusable", "warning", reason=error)
-        resolved = resolve_deadline(self._options.deadline, record, time.time())
+        resolved = resolve_deadline(self._options.deadline, record, self._wall)
         if resolved.warning:
             self._log.emit("deadline.anchored", "warning", reason=resolved.warning)
         return resolved
 
     def _save(self, resolved: ResolvedDeadline) -> None:
-        if not self._options.state_dir:
+        folder = self._state_dir
+        if not folder:
             return
+        left = math.inf if resolved.remaining is None else resolved.remaining
         try:
-            save_record(self._options.state_dir, resolved.record)
+            self._on_disk(lambda: save_record(folder, resolved.record), left)
         except OSError as error:
-            reason = f"cannot save the deadline in {self._options.state_dir}: {error.strerror}"
+            reason = f"cannot save the deadline in {folder}: {error.strerror}"
             hint = "a restart would reset it: set STATE_DIR or DEADLINE"
             self._log.emit("state.unusable", "warning", reason=reason, hint=hint)
+
+    def _on_disk(self, act: Callable[[], Result], left: float) -> Result:
+        """
+        Read or write in STATE_DIR, which is not used any more once its disk hangs.
+
+        `left` is the time from the start to the deadline, in seconds.
+        """
+        until = self._began_at + left - boot_clock()
+        try:
+            return run_within(min(_DISK_TIMEOUT, max(0.0, until)), act)
+        except TimeoutError:
+            self._state_dir = ""
+            raise
+
+    def _stopped(self) -> int:
+        return self._report(ExitCode.OK, "stop signal before the start")
 
     def _cannot_start(self, error: OSError) -> int:
         name = self._arguments[0]
@@ -170,7 +210,7 @@ class _Run:
         reported = {name: value for name, value in fields.items() if value is not None}
         level = "info" if code == ExitCode.OK else "error"
         self._log.emit("ended", level, reason=reason, code=int(code), **reported)
-        if self._options.state_dir:
+        if self._state_dir:
             ended = {
                 "reason": reason,
                 "code": int(code),
@@ -178,7 +218,9 @@ class _Run:
                 **reported,
             }
             ended["log_lines_dropped"] = self._log.dropped
-            save_ended(self._options.state_dir, ended)
+            folder = self._state_dir
+            with suppress(TimeoutError):  # such a disk must not delay the exit
+                run_within(_ENDED_TIMEOUT, lambda: save_ended(folder, ended), heed_stop=False)
         return int(code)
 
 

@@ -8,9 +8,12 @@ check starts a new Python process every few seconds.
 from collections.abc import Mapping
 
 
-def runtime_candidates(environ: Mapping[str, str]) -> list[str]:
+def runtime_candidates(environ: Mapping[str, str], uid: int) -> list[str]:
     """
     Return the directories to try for config and sockets, best first.
+
+    The one in the temp folder has the number of the user in its name: the first user's folder would
+    otherwise be above those of all others.
 
     `tempfile` is not used: it raises if no directory is writable, as on a read-only root, while the
     supervisor tries every candidate and reports the error of each.
@@ -20,5 +23,5 @@ def runtime_candidates(environ: Mapping[str, str]) -> list[str]:
         return [given["RUNTIME_DIR"].rstrip("/")]
     port = given.get("LISTEN_PORT") or given.get("NOMAD_PORT_http") or "8080"
     temp = given.get("TMPDIR", "/tmp")  # noqa: S108 - its owner is checked on use
-    roots = ["/run/autoexit-nginx", given.get("NOMAD_TASK_DIR", ""), f"{temp}/autoexit-nginx"]
+    roots = ["/run/autoexit-nginx", given.get("NOMAD_TASK_DIR", ""), f"{temp}/autoexit-nginx-{uid}"]
     return [f"{root.rstrip('/')}/{port}" for root in roots if root]

@@ -11,12 +11,25 @@ from typing import assert_never
 from supervisor.core import deadline, lifecycle
 from supervisor.core.commands import Command, Reply, SaveState, note
 from supervisor.core.durations import format_instant, format_span
-from supervisor.core.events import AdminRequest, DeadlineRequested, StateSaved, StopRequested
+from supervisor.core.events import (
+    AdminRequest,
+    DeadlineRequested,
+    Disk,
+    StateSaved,
+    StopRequested,
+    WriteOverdue,
+    WriteResumed,
+)
 from supervisor.core.lifecycle import Phase
 from supervisor.core.policy import endpoints, shutdown
 from supervisor.core.state import Decision, State
 
 _UNSAVED = "the deadline could not be saved and a restart would reset it"
+
+_HINTS = {
+    Disk.CONFIG: "changes of endpoints and files wait; check RUNTIME_DIR and OPERATOR_DIR",
+    Disk.STATE: "a restart would reset the deadline; check STATE_DIR",
+}
 
 
 def handle_request(state: State, request: AdminRequest, now: float) -> Decision:
@@ -49,6 +62,26 @@ def on_state_saved(state: State, event: StateSaved) -> Decision:
     return replace(state, pending_replies=()), commands
 
 
+def on_disk_event(state: State, event: WriteOverdue | WriteResumed) -> Decision:
+    """
+    Report a disk that hangs, and that it responds again; nothing else waits for it.
+
+    A request to move the deadline is answered: the deadline has moved, but is not saved.
+    """
+    others = {disk: task for disk, task in state.overdue.items() if disk is not event.disk}
+    if isinstance(event, WriteResumed):
+        line = note("disk.responds", disk=event.disk, duration=round(event.duration, 1))
+        return replace(state, overdue=others), [line]
+    limit = format_span(state.settings.start_timeout)
+    reason = f"cannot {event.task}: the disk has not responded for START_TIMEOUT={limit}"
+    line = note("disk.overdue", "error", disk=event.disk, reason=reason, hint=_HINTS[event.disk])
+    state = replace(state, overdue={**others, event.disk: reason})
+    if event.disk is not Disk.STATE:
+        return state, [line]
+    late = [replace(reply, text=f"{reply.text}; {_UNSAVED}") for reply in state.pending_replies]
+    return replace(state, pending_replies=(), is_saved=False), [line, *late]
+
+
 def warn_before_deadline(state: State, now: float) -> Decision:
     """
     Log that the deadline is near, once for each duration in WARN_AT.
@@ -79,18 +112,21 @@ def _move_deadline(state: State, request: DeadlineRequested, now: float) -> Deci
     new, remaining = outcome.record.end, outcome.deadline - now
     left = format_span(round(remaining))
     text = f"the deadline is now {_format(new)}, in {left}; it was {_format(old)}"
+    reply = Reply(request.ticket, True, text)
+    hangs = Disk.STATE in state.overdue
     state = replace(
         state,
         record=outcome.record,
         lifetime=replace(state.lifetime, deadline=outcome.deadline),
         warns_before=deadline.next_warning(state.settings.warn_at, remaining),
         in_lame_duck=False,
-        pending_replies=(*state.pending_replies, Reply(request.ticket, True, text)),
+        pending_replies=state.pending_replies if hangs else (*state.pending_replies, reply),
     )
     line = note(
         "deadline.moved", was=_format(old), deadline=_format(new), remaining=round(remaining)
     )
-    return endpoints.offer_plan(state, now, [SaveState(outcome.record), line])
+    late = [replace(reply, text=f"{text}; {_UNSAVED}")] if hangs else []
+    return endpoints.offer_plan(state, now, [SaveState(outcome.record), line, *late])
 
 
 def _stop(state: State, ticket: int, now: float) -> Decision:

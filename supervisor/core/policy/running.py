@@ -32,6 +32,8 @@ from supervisor.core.events import (
     WorkerDied,
     WorkersCounted,
     WorkersSignalled,
+    WriteOverdue,
+    WriteResumed,
 )
 from supervisor.core.model import NEVER
 from supervisor.core.nginx_master import MasterState
@@ -72,6 +74,8 @@ def on_event(state: State, event: SystemEvent, now: float) -> Decision:
             return state, [note(log_ids.WORKER_DIED, "error", message=output)]
         case StateSaved():
             return requests.on_state_saved(state, event)
+        case WriteOverdue() | WriteResumed():
+            return requests.on_disk_event(state, event)
         case TimePassed() | ConnectionsCounted():
             return state, []
         case _:

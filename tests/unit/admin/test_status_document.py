@@ -17,6 +17,7 @@ from supervisor.core.events import (
     ChildExited,
     DeadlineRequested,
     DiscoveryFailed,
+    Disk,
     Event,
     HealthChanged,
     SignalArrived,
@@ -24,6 +25,7 @@ from supervisor.core.events import (
     StateSaved,
     StopRequested,
     WorkerDied,
+    WriteOverdue,
 )
 from supervisor.core.model import ChildKind, Endpoint, HealthState, ServerOptions
 from supervisor.core.stats import MAX_RELOADS
@@ -133,6 +135,7 @@ def test_a_healthy_run_has_no_warnings() -> None:
     [
         (DiscoveryFailed(SOURCE, "away", 1.0), "discovery_failing"),
         (StateSaved("full"), "not_saved"),
+        (WriteOverdue(Disk.CONFIG, "stage the configuration"), "disk_overdue"),
         (HealthChanged(dict.fromkeys(endpoints(1, 2), HealthState.FAILING)), "endpoints_remark"),
         (snapshot(), "nobody_ready"),
         (DeadlineRequested(1, 0.0, -2.5 * 3600), "deadline_near"),

@@ -97,3 +97,25 @@ def test_an_invalid_record_is_replaced(record: DeadlineRecord, warning: str) -> 
 
     assert 3600.0 == resolved.remaining
     assert warning in resolved.warning
+
+
+@pytest.mark.parametrize("ttl", ["1h", "2h"])
+def test_an_extension_to_before_the_first_start_is_ignored(ttl: str) -> None:
+    """
+    It cannot have been made; the deadline itself is kept, or follows from a changed TTL.
+    """
+    old = DeadlineRecord("", NOW, "TTL=1h", NOW + 3600, extended_to=NOW - 1)
+    resolved = lifecycle.resolve(configured(TTL=ttl), old, NOW + 600)
+
+    assert resolved.record.extended_to is None
+    assert resolved.remaining == (3000.0 if ttl == "1h" else 6600.0)
+    assert resolved.warning
+
+
+def test_an_extension_to_zero_is_ignored() -> None:
+    """
+    The earliest instant is no missing one.
+    """
+    old = DeadlineRecord("", NOW, "TTL=1h", NOW + 3600, extended_to=0.0)
+
+    assert 3600.0 == lifecycle.resolve(configured(TTL="1h"), old, NOW).remaining

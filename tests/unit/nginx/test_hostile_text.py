@@ -177,7 +177,7 @@ def test_S02_environment_text_is_refused_or_harmless(
     refusing = Plan((), Mode.STARTING, sunset=1_800_000_000)
     for environ in environments(rng):
         # Neither a variable nor the name of a folder can contain NUL.
-        folder = rng.choice(runtime_candidates(environ)).replace("\0", "")
+        folder = rng.choice(runtime_candidates(environ, 101)).replace("\0", "")
         config = accepted(environ, rng.choice([serving, refusing]), folder)
         if config is None:
             refused += 1

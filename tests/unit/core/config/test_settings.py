@@ -535,13 +535,14 @@ def test_the_table_has_a_row_for_each_setting() -> None:
 
 def test_the_runtime_directory_is_named_after_the_port() -> None:
     """
-    The health check uses the same rule to find the supervisor.
+    The health check uses the same rule to find the supervisor.  In the temp folder, which all users
+    share, the folder is also named after the user.
     """
-    assert ["/x"] == runtime_candidates({"RUNTIME_DIR": "/x/"})
-    assert ["/run/autoexit-nginx/8080", "/tmp/autoexit-nginx/8080"] == runtime_candidates({})
-    assert "/t/autoexit-nginx/8080" == runtime_candidates({"TMPDIR": "/t"})[-1]
+    assert ["/x"] == runtime_candidates({"RUNTIME_DIR": "/x/"}, 7)
+    assert ["/run/autoexit-nginx/8080", "/tmp/autoexit-nginx-7/8080"] == runtime_candidates({}, 7)
+    assert "/t/autoexit-nginx-0/8080" == runtime_candidates({"TMPDIR": "/t"}, 0)[-1]
     nomad = {"NOMAD_TASK_DIR": "/local", "NOMAD_PORT_http": "9"}
-    assert "/local/9" == runtime_candidates(nomad)[1]
+    assert "/local/9" == runtime_candidates(nomad, 7)[1]
 
 
 def test_state_dir_has_a_default_without_a_task_name() -> None:

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from supervisor.core import deadline
 from supervisor.core.commands import Note, Reply, SaveState
 from supervisor.core.deadline_record import DeadlineRecord
-from supervisor.core.events import DeadlineRequested, SignalArrived, StateSaved, StopRequested
+from supervisor.core.events import (
+    DeadlineRequested,
+    Disk,
+    SignalArrived,
+    StateSaved,
+    StopRequested,
+    WriteOverdue,
+    WriteResumed,
+)
 from supervisor.core.lifecycle import Phase
 from tests.support.policy_simulation import WALL, FakeSystem, Simulation
 
@@ -311,3 +319,53 @@ def test_no_request_exceeds_max_ttl_or_sets_a_past_deadline(
         assert end <= WALL + max_ttl
         assert instant > now
         assert instant - 1000.0 == pytest.approx(end - WALL)
+
+
+def test_a_disk_that_hangs_is_reported_until_it_responds() -> None:
+    """
+    One log line when a task is overdue and one when it has ended; the state shows it meanwhile.
+    """
+    sim = Simulation({"START_TIMEOUT": "7s"}).serve(1)
+    sim.send(WriteOverdue(Disk.CONFIG, "stage the configuration"))
+
+    (line,) = sim.notes("disk.overdue")
+    reason = "cannot stage the configuration: the disk has not responded for START_TIMEOUT=7s"
+    assert ("error", reason) == (line.level, line.fields["reason"])
+    assert {Disk.CONFIG: reason} == sim.state.overdue
+    assert sim.state.is_saved
+    sim.send(WriteResumed(Disk.CONFIG, 9.04))
+    (line,) = sim.notes("disk.responds")
+    assert (Disk.CONFIG, 9.0) == (line.fields["disk"], line.fields["duration"])
+    assert {} == sim.state.overdue
+
+
+def test_a_moved_deadline_does_not_wait_for_a_disk_that_hangs() -> None:
+    """
+    The reply to a waiting request, and to each later one, says that the deadline is not saved.
+    """
+    system = FakeSystem(ignored_commands=frozenset({SaveState}))
+    sim = Simulation({"TTL": "1h"}, system=system).serve(1)
+    sim.send(move(sim, by=HOUR))
+    assert [] == replies(sim)
+    sim.send(WriteOverdue(Disk.STATE, "write state.json"))
+    sim.send(move(sim, by=HOUR))
+
+    assert 2 == len(replies(sim))
+    assert all(reply.accepted and "could not be saved" in reply.text for reply in replies(sim))
+    assert not sim.state.is_saved
+    assert WALL + 3 * HOUR == sim.state.record.end
+    sim.send(WriteResumed(Disk.STATE, 12.0))
+    sim.send(StateSaved(record=sim.state.record))
+    assert sim.state.is_saved
+    assert 2 == len(replies(sim))
+
+
+def test_a_disk_that_hangs_has_no_effect_during_the_shutdown() -> None:
+    """
+    The drain waits for no disk.
+    """
+    sim = Simulation({"TTL": "1h"}).serve(1)
+    sim.send(StopRequested(1))
+    sim.send(WriteOverdue(Disk.STATE, "write state.json"))
+
+    assert [] == sim.notes("disk.overdue")
