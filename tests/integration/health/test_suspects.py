@@ -143,3 +143,5 @@ def test_nomad_s_older_check_does_not_bring_a_suspect_back(nomad: FakeNomad) -> 
         recorder.wait_for(endpoint, READY)
         nomad.checks(allocation, {"alive": "failure"})
         recorder.wait_for(endpoint, FAILING)
+        nomad.checks(allocation, {"alive": "success"})
+        recorder.wait_for(endpoint, READY)
