@@ -48,7 +48,7 @@ def run(environ: Mapping[str, str]) -> int:
         folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
         config_store = ConfigStore(
             folder,
-            build_renderer(settings, binary, folder),
+            build_renderer(settings, binary, folder, host_limits.worker_count()),
             partial(read_operator_files, Path(settings.operator_dir)),
         )
         children = process.Children()

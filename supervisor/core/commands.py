@@ -145,6 +145,13 @@ class SetProbeTargets:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeNow:
+    """Probe these endpoints at once: nginx cannot reach them.  Answered by HealthChanged."""
+
+    endpoints: frozenset[Endpoint]
+
+
+@dataclass(frozen=True, slots=True)
 class SaveCache:
     """Store the endpoints of each source, for a restart while the registry is unavailable."""
 
@@ -209,6 +216,7 @@ Command = (
     | SignalWorkers
     | Requery
     | SetProbeTargets
+    | ProbeNow
     | SaveCache
     | RequestJobStop
     | SaveState

@@ -168,6 +168,14 @@ def health_changed(endpoint_set: EndpointSet, event: HealthChanged, now: float) 
     return endpoint_set
 
 
+def may_answer(endpoint_set: EndpointSet, endpoints: Iterable[Endpoint]) -> bool:
+    """
+    Return whether one of these may answer a request; one without a probe result may.
+    """
+    down = (HealthState.STARTING, HealthState.FAILING)
+    return any(endpoint_set.health_states.get(each) not in down for each in endpoints)
+
+
 def is_holding(endpoint_set: EndpointSet, now: float) -> bool:
     """
     Return whether the plan must wait for the first probe of new endpoints.

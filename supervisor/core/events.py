@@ -60,6 +60,13 @@ class HealthChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class EndpointsSuspected:
+    """nginx logged failed connections to these endpoints; a line may be old, or forged."""
+
+    endpoints: frozenset[Endpoint]
+
+
+@dataclass(frozen=True, slots=True)
 class ProbesFellBack:
     """Endpoints are probed by TCP instead of the configured way; `hint` is how to fix that."""
 
@@ -266,6 +273,7 @@ SystemEvent = (
     | SnapshotArrived
     | DiscoveryFailed
     | HealthChanged
+    | EndpointsSuspected
     | ProbesFellBack
     | SignalArrived
     | Spawned

@@ -5,7 +5,7 @@ Theory: a master is up when its generation has responded, not when its process e
 must not receive a reload signal (SIGHUP in its first 5 ms kills it).  If it crashes, its workers
 continue to run, hold the port and serve the old configuration without limit: they receive QUIT, and
 a new master is started, at once the first time.  After the fourth crash within a minute the
-supervisor gives up.
+supervisor gives up.  A master that ends for a restart has not crashed.
 """
 
 from dataclasses import dataclass, replace
@@ -98,6 +98,20 @@ def exited(master: Master, now: float) -> Master:
     pause = _PAUSES[min(len(crashes), len(_PAUSES)) - 1]
     down = master if master.health is MasterState.DOWN else enter(master, MasterState.DOWN)
     return replace(down, pid=0, boot_by=NEVER, respawn_at=now + pause, crashes=crashes)
+
+
+def ended_for_restart(master: Master) -> Master:
+    """
+    Record the requested exit of a master that another one follows at once.
+    """
+    return replace(enter(master, MasterState.DOWN), pid=0)
+
+
+def died_lately(master: Master, now: float) -> bool:
+    """
+    Return whether a master has crashed within the window.
+    """
+    return any(at > now - WINDOW for at in master.crashes)
 
 
 def is_crash_looping(master: Master) -> bool:

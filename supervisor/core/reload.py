@@ -60,7 +60,8 @@ class Rollout:
     `reread_requested` requests an attempt that rereads the operator's files; if
     `reread_operator_files` is set, the current attempt does so; if `operator_files_rejected` is
     set, the last attempt that did so was refused.  `files_only` is set if only the live files must
-    be restored, without a reload.  `force_reload` reloads even if the files are unchanged.
+    be restored, without a reload.  `restarts` is set if the current attempt restarts nginx instead
+    of reloading it.  `force_reload` reloads even if the files are unchanged.
     """
 
     quiet: float
@@ -72,6 +73,7 @@ class Rollout:
     candidate: LiveConfig | None = None
     revives: bool = False
     files_only: bool = False
+    restarts: bool = False
     check: int = 0
     began_at: float = 0.0
     is_early: bool = False

@@ -32,9 +32,9 @@ _MAX_RETRY_PAUSE = 30.0
 Outcome = tuple[Rollout, list[Command]]
 
 
-def start(rollout: Rollout, now: float) -> Outcome:
+def start(rollout: Rollout, now: float, *, restarts: bool = False) -> Outcome:
     """
-    Begin an attempt to apply the wanted plan.
+    Begin an attempt to apply the wanted plan; `restarts`: by a restart of nginx.
     """
     live, plan, number = rollout.live, rollout.wanted, rollout.number + 1
     assert plan is not None
@@ -53,6 +53,7 @@ def start(rollout: Rollout, now: float) -> Outcome:
         reread_requested=rollout.reread_requested and not reread_operator_files,
         files_only=False,
         revives=False,
+        restarts=restarts,
         began_at=began_at,
         is_early=live is not None and now < began_at + rollout.quiet,
         changed_at=NEVER,
@@ -72,6 +73,7 @@ def revive(rollout: Rollout, now: float) -> Outcome:
         reread_operator_files=False,
         revives=True,
         files_only=False,
+        restarts=False,
         began_at=now,
         unresponsive_since=NEVER,
     )

@@ -6,7 +6,9 @@ longest request, possibly an hour.  Each such generation costs memory and proces
 that cannot start new workers stops the old ones anyway, which leaves none.  So the number of
 generations is limited, the free process slots are counted before each reload, and a reload that
 does not fit waits.  A change that only adds endpoints can wait.  A change that removes an endpoint
-or changes the mode cannot: for it the oldest generation is ended, with its open requests.
+or changes the mode cannot: for it the oldest generation is ended, with its open requests.  If there
+is none, and nothing is served that a restart could interrupt, nginx is restarted: a limit that
+never leaves room for two sets of workers would otherwise mean 503 for ever.
 
 All instants are seconds on the loop's clock.
 """
@@ -30,6 +32,7 @@ class ReloadDecision(Enum):
     GO = auto()
     WAIT = auto()
     END_OLDEST = auto()
+    RESTART = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +97,19 @@ def shortage(generations: Generations, free_slots: float, needed: int) -> str:
     return ""
 
 
-def decide(generations: Generations, why: str, *, is_urgent: bool) -> ReloadDecision:
+def decide(
+    generations: Generations, why: str, *, is_urgent: bool, may_restart: bool = False
+) -> ReloadDecision:
     """
     Decide about a due reload; `why` is the reason why it does not fit, if any.
+
+    `may_restart`: a restart of nginx fits and interrupts no endpoint.
     """
     if not why:
         return ReloadDecision.GO
-    return ReloadDecision.END_OLDEST if is_urgent and generations.draining else ReloadDecision.WAIT
+    if generations.draining:
+        return ReloadDecision.END_OLDEST if is_urgent else ReloadDecision.WAIT
+    return ReloadDecision.RESTART if may_restart else ReloadDecision.WAIT
 
 
 def hold(generations: Generations, plan: Plan, why: str, now: float) -> Generations:

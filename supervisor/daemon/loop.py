@@ -19,6 +19,7 @@ from supervisor.core.commands import (
     Kill,
     MarkLastGood,
     Note,
+    ProbeNow,
     QuitOrphans,
     Reply,
     Requery,
@@ -121,5 +122,7 @@ class Loop:
                 services.admin.reply(command)
             case SetProbeTargets():
                 services.health.watch(command)
+            case ProbeNow():
+                services.health.probe(command)
             case Exit():
                 raise AssertionError("internal error: run() handles Exit")

@@ -24,7 +24,7 @@ from supervisor.nginx.operator_files import read_operator_files
 from supervisor.nginx.process import Nginx, find_binary
 from supervisor.nginx.templates import build_renderer
 from supervisor.nomad.stop_job import JobStopper
-from supervisor.system import process, signals
+from supervisor.system import cgroup, process, signals
 from supervisor.system.log import Log
 
 if TYPE_CHECKING:
@@ -73,9 +73,10 @@ def build_services(
     process.close_inherited()
     process.become_subreaper()
     process.hide_environment()
+    worker_count = _worker_count(log)
     config_store = ConfigStore(
         folder,
-        build_renderer(settings, binary, folder),
+        build_renderer(settings, binary, folder, worker_count),
         partial(read_operator_files, Path(settings.operator_dir)),
     )
     config_store.clear()
@@ -101,7 +102,7 @@ def build_services(
         health=prober(settings, inbox.post, log.redact),
         job_stopper=JobStopper(settings, inbox.post, log.redact),
         port=settings.listen_port,
-        worker_count=host_limits.worker_count(),
+        worker_count=worker_count,
         access_log=_access_log(settings, folder, log),
     )
     for service in (
@@ -124,6 +125,16 @@ def build_services(
 
     signals.listen(on_signal)
     return services
+
+
+def _worker_count(log: Log) -> int:
+    """Return the number of nginx's workers: as many as the processors and the limits permit."""
+    wanted, room = host_limits.worker_count(), cgroup.processes()
+    fitting = host_limits.fitting_workers(wanted, room)
+    if fitting < wanted:
+        reason = f"only {room:.0f} more processes and threads can be started (pids limit)"
+        log.emit("workers.reduced", "warning", workers=fitting, wanted=wanted, reason=reason)
+    return fitting
 
 
 def _access_log(settings: Settings, folder: Path, log: Log) -> "AccessLog | None":

@@ -9,7 +9,7 @@ not act on them.
 from collections.abc import Callable
 from typing import Protocol
 
-from supervisor.core.commands import SetProbeTargets
+from supervisor.core.commands import ProbeNow, SetProbeTargets
 from supervisor.core.config.settings import Settings
 from supervisor.core.events import Event
 from supervisor.health.prober import Prober
@@ -27,6 +27,9 @@ class HealthChecker(Protocol):
 
     def watch(self, targets: SetProbeTargets) -> None:
         """Check these endpoints from now on, and no others."""
+
+    def probe(self, suspects: ProbeNow) -> None:
+        """Probe these at once, as far as they are checked."""
 
 
 def prober(

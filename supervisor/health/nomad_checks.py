@@ -8,6 +8,10 @@ checks in Nomad, and endpoints that have left the registry: the checks of a stop
 disappear before it does.  Without the permission to read checks, all endpoints are probed by TCP,
 which is reported once.
 
+Nomad checks an endpoint every few seconds, so its result may be older than a failed connection of
+nginx.  An endpoint to which nginx cannot connect is therefore probed by TCP, and until that passes
+no check of Nomad makes it ready.
+
 The thread of this module and that of the prober both update the records; a lock protects them, and
 is never held during a query.
 """
@@ -16,14 +20,14 @@ import threading
 import time
 from collections.abc import Callable
 
-from supervisor.core.commands import SetProbeTargets
+from supervisor.core.commands import ProbeNow, SetProbeTargets
 from supervisor.core.config.settings import Settings
 from supervisor.core.events import Event, HealthChanged, ProbesFellBack
 from supervisor.core.model import NEVER, Endpoint, HealthState
 from supervisor.health import state
 from supervisor.health.allocation_checks import AllocationChecks, CheckSummary, summarize
 from supervisor.health.prober import Prober
-from supervisor.health.state import ProbeRecord
+from supervisor.health.state import ProbeRecord, ProbeResult
 from supervisor.nomad.api import ChecksQuery
 from supervisor.nomad.errors import NomadError
 from supervisor.system.jitter import chance
@@ -65,6 +69,7 @@ class NomadChecker:
         self._tcp_targets = SetProbeTargets(frozenset())
         self._records: dict[Endpoint, ProbeRecord] = {}
         self._allocations: dict[str, AllocationChecks] = {}
+        self._suspects: set[Endpoint] = set()
         self._fell_back = False
         self._refusals = 0
         self._failures = 0
@@ -84,6 +89,7 @@ class NomadChecker:
             wanted = targets.endpoints | targets.leaving
             for endpoint in self._records.keys() - wanted:
                 del self._records[endpoint]
+            self._suspects &= wanted
             for endpoint in wanted - self._records.keys():
                 self._records[endpoint] = state.new_record(
                     now, was_ready=endpoint in targets.was_ready
@@ -98,6 +104,15 @@ class NomadChecker:
                     checks.endpoints.append(endpoint)
             self._update_tcp_targets(now)
         self._wake_event.set()
+
+    def probe(self, suspects: ProbeNow) -> None:
+        """Probe these by TCP at once; nginx cannot connect to them.  Thread-safe."""
+        now = time.monotonic()
+        with self._lock:
+            probed = self._tcp_targets.endpoints | self._tcp_targets.leaving
+            self._suspects |= (suspects.endpoints & self._records.keys()) - probed
+            self._update_tcp_targets(now)
+            self._prober.probe(suspects)
 
     def _run(self) -> None:
         while True:
@@ -143,7 +158,7 @@ class NomadChecker:
         for endpoint in allocation.endpoints:
             before = self._records[endpoint]
             result = summary.to_probe_result(was_ready=before.was_ready)
-            if result is None:
+            if result is None or (result is ProbeResult.PASSED and endpoint in self._suspects):
                 continue
             after = state.apply_result(before, result, now, self._rise, self._fall)
             self._records[endpoint] = after
@@ -209,7 +224,10 @@ class NomadChecker:
                 for allocation in self._allocations.values()
                 if not allocation.has_no_checks
                 for endpoint in allocation.endpoints
-                if not (self._records[endpoint].was_ready and self._is_unreachable(allocation, now))
+                if not (
+                    endpoint in self._suspects
+                    or (self._records[endpoint].was_ready and self._is_unreachable(allocation, now))
+                )
             }
         if (endpoints, leaving) != (self._tcp_targets.endpoints, self._tcp_targets.leaving):
             probed = endpoints | leaving
@@ -241,6 +259,21 @@ class NomadChecker:
                 )
             if changes:
                 self._post(HealthChanged(changes))
+            ready = HealthState.READY
+            self._trust({each for each, found in event.health_states.items() if found is ready})
+
+    def _trust(self, passed: set[Endpoint]) -> None:
+        """Let Nomad's checks decide again about suspects whose probe has passed, from now on."""
+        passed &= self._suspects
+        if not passed:
+            return
+        now = time.monotonic()
+        self._suspects -= passed
+        for allocation in self._allocations.values():
+            if not passed.isdisjoint(allocation.endpoints):
+                allocation.due = now
+        self._update_tcp_targets(now)
+        self._wake_event.set()
 
 
 def _lacks_permission(error: NomadError) -> bool:

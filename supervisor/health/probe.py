@@ -14,7 +14,7 @@ import select
 import socket
 import struct
 
-from supervisor.core.model import Endpoint, HealthState
+from supervisor.core.model import NEVER, Endpoint, HealthState
 from supervisor.health.state import ProbeRecord, ProbeResult
 
 #: How long a TCP connection must stay open, in seconds.
@@ -190,7 +190,8 @@ class ProbeTarget:
     An endpoint, its health, when its next probe is due, and its probe in progress.
 
     `has_fast_slot`: it is probed at the fast interval.  `may_time_out`: the probe in progress is of
-    an endpoint that timed out the last time.
+    an endpoint that timed out the last time.  `started_at`: when its last probe began.
+    `suspected_at`: when nginx last failed to connect to it, `-NEVER` if a probe has passed since.
     """
 
     __slots__ = (
@@ -201,6 +202,8 @@ class ProbeTarget:
         "health",
         "is_leaving",
         "may_time_out",
+        "started_at",
+        "suspected_at",
     )
 
     def __init__(self, endpoint: Endpoint, health: ProbeRecord) -> None:
@@ -211,14 +214,23 @@ class ProbeTarget:
         self.has_fast_slot = False
         self.is_leaving = False
         self.may_time_out = False
+        self.started_at = -NEVER
+        self.suspected_at = -NEVER
+
+    @property
+    def is_suspected(self) -> bool:
+        """Whether nginx could not connect to it, and no later probe has decided yet."""
+        return self.suspected_at != -NEVER
 
     @property
     def is_urgent(self) -> bool:
-        """Whether traffic may be waiting for it to become ready."""
-        return self.has_fast_slot or self.health.health_state is HealthState.UNKNOWN
+        """Whether traffic may be waiting for it to become ready, or to be removed."""
+        is_unknown = self.health.health_state is HealthState.UNKNOWN
+        return self.has_fast_slot or is_unknown or self.is_suspected
 
     @property
     def is_stable(self) -> bool:
         """Whether it is ready without failures, so that its next probe may be delayed."""
         is_ready = self.health.health_state is HealthState.READY
-        return is_ready and not self.health.failures and not self.is_leaving
+        is_doubtful = self.health.failures or self.is_leaving or self.is_suspected
+        return is_ready and not is_doubtful

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
 
-from supervisor.core.commands import SetProbeTargets
+from supervisor.core.commands import ProbeNow, SetProbeTargets
 from supervisor.core.config.settings import Settings
 from supervisor.core.events import Event, HealthChanged
 from supervisor.core.model import NEVER, Endpoint, HealthState
@@ -84,7 +84,7 @@ class Prober:
         self._interval, self._timeout = settings.health_interval, settings.health_timeout
         # No command may be skipped: for an endpoint that one removes and the next adds again, the
         # loop has dropped the state and needs a new event.
-        self._commands: deque[SetProbeTargets] = deque()
+        self._commands: deque[SetProbeTargets | ProbeNow] = deque()
         self._pool = ProbePool(settings)
         self._changes = HealthChanges(post)
         self._targets: dict[Endpoint, ProbeTarget] = {}
@@ -102,6 +102,11 @@ class Prober:
         self._commands.append(targets)
         self._pool.wake()
 
+    def probe(self, suspects: ProbeNow) -> None:
+        """Probe these targets at once; nginx cannot connect to them.  Thread-safe."""
+        self._commands.append(suspects)
+        self._pool.wake()
+
     def _run(self) -> None:
         while True:
             next_due = self._due[0][0] if self._due and self._pool.has_capacity else NEVER
@@ -109,7 +114,11 @@ class Prober:
             for target, result in ended:
                 self._on_result(target, result, now)
             while self._commands:
-                self._apply(self._commands.popleft(), now)
+                command = self._commands.popleft()
+                if isinstance(command, ProbeNow):
+                    self._suspect(command, now)
+                else:
+                    self._apply(command, now)
             self._changes.post(now, len(self._targets))
             self._start_due(now)
 
@@ -130,6 +139,15 @@ class Prober:
                 self._schedule(target, min(target.due, now + self._pause(target, now)))
         self._leaving = command.leaving
 
+    def _suspect(self, command: ProbeNow, now: float) -> None:
+        """Make probes due: at once, but none sooner after the last than the interval allows."""
+        for endpoint in command.endpoints & self._targets.keys():
+            target = self._targets[endpoint]
+            target.suspected_at = now
+            due = max(now, target.started_at + state.SUSPECT_INTERVAL)
+            if not target.connection and due < target.due:
+                self._schedule(target, due)
+
     def _remove(self, target: ProbeTarget) -> None:
         self._pool.close(target)
         self._changes.discard(target.endpoint)
@@ -145,6 +163,7 @@ class Prober:
             if not self._pool.may_open(target):
                 self._schedule(target, now + self._timeout / 2)
                 continue
+            target.started_at = now
             try:
                 result = self._pool.open(target, now)
             except LocalError:
@@ -159,8 +178,14 @@ class Prober:
             self._schedule(target, now + _LOCAL_ERROR_PAUSE)
             return
         before = target.health
-        after = state.apply_result(before, result, now, self._rise, self._fall)
+        after = state.apply_result(
+            before, result, now, self._rise, self._fall, is_suspected=target.is_suspected
+        )
         target.health = after
+        # A probe that began before the failed connection proves nothing about it.
+        is_cleared = result is ProbeResult.PASSED and target.suspected_at <= target.started_at
+        if is_cleared or after.health_state is not HealthState.READY:
+            target.suspected_at = -NEVER
         if after.health_state is not before.health_state:
             self._changes.add(target.endpoint, after.health_state)
         wants = not target.is_leaving and state.wants_fast_slot(after, now)
@@ -183,6 +208,7 @@ class Prober:
             now,
             has_fast_slot=target.has_fast_slot,
             is_leaving=target.is_leaving,
+            is_suspected=target.is_suspected,
             endpoints_total=len(self._targets),
             interval=self._interval,
             chance=chance(),

@@ -3,7 +3,8 @@ State machine from probe results to an endpoint's health state, and the pause to
 
 Being listed is not being ready.  An endpoint that was never ready is `starting` until it has
 passed; one that was ready once (observed, or read from the cache) leaves `ready` only after
-failures in a row, of which a refused connection counts double: no process listens there.  Timeouts
+failures in a row, of which a refused connection counts double: no process listens there.  It ends
+`ready` at once if nginx, too, cannot connect (`is_suspected`).  Timeouts
 alone make it `slow`, because a busy replica times out as well.  An endpoint that is not ready is
 probed at the fast interval for a while, so that it serves soon after it can; the slots for that are
 limited, and endpoints without one are probed at the slow interval.
@@ -28,6 +29,10 @@ _FAST_SLOT_DURATION = _FAST_DURATION + (_SLOW_INTERVAL - _FAST_INTERVAL) / _GROW
 
 #: The interval of an endpoint that left the registry, and serves only while its probes pass.
 _LEAVING_INTERVAL = 0.2
+
+#: The interval of a ready endpoint to which nginx cannot connect, until a probe passes or enough of
+#: them have failed; and the shortest time between two probes of it.
+SUSPECT_INTERVAL = 0.1
 
 #: The most probes per second, without those in fast slots: with more endpoints, all slow intervals
 #: are longer.
@@ -70,10 +75,18 @@ def new_record(now: float, *, was_ready: bool) -> ProbeRecord:
 
 
 def apply_result(
-    health: ProbeRecord, result: ProbeResult, now: float, rise: int, fall: int
+    health: ProbeRecord,
+    result: ProbeResult,
+    now: float,
+    rise: int,
+    fall: int,
+    *,
+    is_suspected: bool = False,
 ) -> ProbeRecord:
     """
     Return the record after a result: `rise` passes make it ready, `fall` failures not ready.
+
+    `is_suspected`: nginx could not connect either, so a refused connection suffices.
     """
     health_state, was_ready, passes, failures, hard_failures, since = health
     if result is ProbeResult.PASSED:
@@ -85,7 +98,9 @@ def apply_result(
             return ProbeRecord(HealthState.READY, True, 0, 0, 0, now)
         waiting = health_state if was_ready else HealthState.STARTING
         return ProbeRecord(waiting, was_ready, passes + 1, 0, 0, since)
-    weight = 2 if result is ProbeResult.REFUSED else 1
+    weight = 1
+    if result is ProbeResult.REFUSED:
+        weight = fall if is_suspected else 2
     failures = min(fall, failures + weight)
     if result is not ProbeResult.TIMED_OUT:
         hard_failures = min(fall, hard_failures + weight)
@@ -132,6 +147,7 @@ def pause(
     *,
     has_fast_slot: bool,
     is_leaving: bool,
+    is_suspected: bool = False,
     endpoints_total: int,
     interval: float,
     chance: float,
@@ -142,6 +158,8 @@ def pause(
     The first pause of an endpoint that has just become ready is any part of the interval, so that
     endpoints that became ready together are not always probed together.
     """
+    if is_suspected:
+        return SUSPECT_INTERVAL
     if is_leaving:
         return max(_LEAVING_INTERVAL, endpoints_total / _MAX_RATE)
     if health.health_state is HealthState.READY:

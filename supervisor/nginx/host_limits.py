@@ -18,6 +18,9 @@ from pathlib import Path
 from supervisor.system import cgroup
 
 _MAX_WORKERS = 8
+
+#: Our own threads that start later than the workers are counted.
+_LATER_THREADS = 8
 _MAX_OPEN_FILES = 65536
 _MAX_CONNECTIONS = 8192
 
@@ -28,6 +31,15 @@ def worker_count(root: Path = cgroup.ROOT) -> int:
     """
     granted = min(_MAX_WORKERS, len(os.sched_getaffinity(0)), cgroup.processors(root))
     return max(1, math.ceil(granted))
+
+
+def fitting_workers(workers: int, room: float) -> int:
+    """
+    Return how many of these workers may run, if `room` more processes and threads can be started.
+
+    During a reload there are two sets of them, the master, and `nginx -t`.
+    """
+    return max(1, int(min(workers, (room - _LATER_THREADS - 2) / 2)))
 
 
 def open_files() -> tuple[int, int]:

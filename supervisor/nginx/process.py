@@ -12,6 +12,7 @@ import select
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -20,8 +21,16 @@ from pathlib import Path
 import psutil
 
 from supervisor.core.errors import ExecutableMissing, ExitCode, Problem
-from supervisor.core.events import ChildExited, OrphansFound, Spawned, SpawnFailed, WorkerDied
-from supervisor.core.model import ChildKind
+from supervisor.core.events import (
+    ChildExited,
+    EndpointsSuspected,
+    OrphansFound,
+    Spawned,
+    SpawnFailed,
+    WorkerDied,
+)
+from supervisor.core.model import NEVER, ChildKind
+from supervisor.nginx.failed_connections import Suspects, unreachable
 from supervisor.nginx.internal_socket import SOCKET_NAME
 from supervisor.nginx.lost_requests import LostRequests
 from supervisor.system import process
@@ -48,6 +57,8 @@ _HAS_ERROR_OPTION = (1, 19, 5)
 
 #: Called with the start before the child's exit can be reported: see `process.Children.spawn`.
 Announce = Callable[[Spawned | SpawnFailed], None]
+#: Called with what nginx's output says, from any thread.
+Report = Callable[[WorkerDied | EndpointsSuspected], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +114,7 @@ class Nginx:
         folder: Path,
         children: process.Children,
         log: Callable[..., None],
-        post: Callable[[WorkerDied], None],
+        post: Report,
     ) -> None:
         self._binary = binary
         self._folder = folder
@@ -193,7 +204,7 @@ class Nginx:
 class _OutputReader:
     """The pipe to which nginx writes, and the thread that logs each of its lines."""
 
-    def __init__(self, log: Callable[..., None], post: Callable[[WorkerDied], None]) -> None:
+    def __init__(self, log: Callable[..., None], post: Report) -> None:
         self._log = log
         self._post = post
         self._reader, self.descriptor = os.pipe()
@@ -206,6 +217,7 @@ class _OutputReader:
         self._partial_line = b""
         self._last_line = ""
         self._lost = LostRequests()
+        self._suspects = Suspects()
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="nginx output", daemon=True).start()
@@ -229,7 +241,9 @@ class _OutputReader:
 
     def _run(self) -> None:
         while True:
-            select.select([self._reader], [], [])
+            due = self._suspects.due
+            wait = None if due == NEVER else max(0.0, due - time.monotonic())
+            select.select([self._reader], [], [], wait)
             self._read()
 
     def _read(self) -> None:
@@ -244,6 +258,12 @@ class _OutputReader:
                     lines, self._partial_line = [*lines, self._partial_line], b""
                 for line in lines:
                     self._log_line(line.decode(errors="replace"))
+                self._report_suspects()
+            self._report_suspects()
+
+    def _report_suspects(self) -> None:
+        if suspects := self._suspects.take(time.monotonic()):
+            self._post(EndpointsSuspected(suspects))
 
     def _log_line(self, line: str) -> None:
         match = _LINE.match(line)
@@ -253,6 +273,8 @@ class _OutputReader:
             self._post(WorkerDied(text))
         if level == "error":
             self._lost.record(text)
+        if suspect := unreachable(text):
+            self._suspects.add(suspect)
         if text:
             self._log("nginx.output", level, text=text)
             if text not in _UNINFORMATIVE and (level == "error" or not self._last_line):

@@ -30,9 +30,9 @@ def read_templates() -> dict[str, str]:
     return {path.name: path.read_text() for path in data_dir().glob("*.j2")}
 
 
-def build_renderer(settings: Settings, binary: Binary, folder: Path) -> Renderer:
+def build_renderer(settings: Settings, binary: Binary, folder: Path, workers: int) -> Renderer:
     """
-    Build the renderer for this host and this nginx.
+    Build the renderer for this host, this nginx and this number of workers.
 
     Raises Problem when a template is broken or a setting needs a newer nginx.
     """
@@ -44,7 +44,7 @@ def build_renderer(settings: Settings, binary: Binary, folder: Path) -> Renderer
         settings=settings,
         nginx=binary.version,
         folder=str(folder),
-        workers=host_limits.worker_count(),
+        workers=workers,
         open_files=files,
         connections=connections,
         listen=host_limits.listen_directives(settings.listen_address, settings.listen_port),

@@ -56,6 +56,21 @@ def serving(subject: Supervised, replica: Replica) -> Supervised:
     return subject
 
 
+def settle(pids: Group) -> None:
+    """
+    Wait until the number of processes and threads has not changed for a second.
+    """
+    seen: list[tuple[float, int]] = []
+
+    def is_steady() -> bool:
+        now, used = time.monotonic(), pids.used
+        if not seen or seen[-1][1] != used:
+            seen.append((now, used))
+        return now - seen[-1][0] > 1.0
+
+    eventually(is_steady)
+
+
 def fill(memory: Group) -> subprocess.Popen[bytes]:
     """
     Use up the memory in another process until the kernel has killed a process of the group.
@@ -122,6 +137,64 @@ def test_L08_an_outage_by_the_pids_limit_ends(nomad: FakeNomad, pids: Group, ngi
         assert detected <= 5.0
         assert time.monotonic() - free <= 10.0
         assert subject.running
+
+
+@nginxes
+def test_L08_where_nothing_is_served_nginx_is_restarted(
+    nomad: FakeNomad, pids: Group, nginx: str
+) -> None:
+    """
+    The limit never leaves room for a second set of workers, and there is no endpoint yet: the first
+    one is served all the same, and the restart is no death of nginx.
+    """
+    with (
+        Replica("one") as one,
+        Supervised(nomad, pid1=False, subject=pids.around(nomad), NGINX_BINARY=nginx) as subject,
+    ):
+        subject.ready(status=503)
+        subject.wait_for_log("reload.applied", mode="no_endpoints")
+        eventually(lambda: nomad.blocked and not subject.draining_workers())
+        settle(pids)
+        pids.limit(pids.used + 1)
+        with Traffic(subject.port, good=(200, 503)) as traffic:
+            subject.offer(one)
+            eventually(lambda: "one" in traffic.answered, 5.0)
+        away = [each.at + each.took for each in traffic.failures]
+        span = max(away) - min(away) if away else 0.0
+        print(f"{len(away)} of {len(traffic.outcomes)} requests refused, over {span:.3f} s")
+
+        assert 1 == len(subject.log_lines("nginx.restarting"))
+        assert [] == subject.log_lines("nginx.died") == subject.log_lines("reload.deferred")
+        assert span < 1.0
+
+
+@nginxes
+def test_L08_fewer_workers_leave_room_for_reloads(
+    nomad: FakeNomad, pids: Group, nginx: str
+) -> None:
+    """
+    A limit that is known at the start reduces the workers, which is logged: additions and removals
+    are applied while requests are served, and none fails.
+    """
+    pids.limit(15)
+    with (
+        Replica("one") as one,
+        Replica("two") as two,
+        Supervised(
+            nomad, pid1=False, subject=pids.around(nomad), NGINX_BINARY=nginx, START_WAIT="5s"
+        ) as subject,
+    ):
+        subject.offer(one)
+        subject.ready(status=200)
+        subject.wait_for_log("reload.applied", mode="serve")
+        assert 1 == subject.wait_for_log("workers.reduced")["workers"]
+        with Traffic(subject.port) as traffic:
+            for served in ((one, two), (two,), (one,)):
+                since = time.monotonic()
+                subject.offer(*served)
+                eventually(partial(traffic.first, served[-1].name, since), 10.0)
+        assert [] == traffic.failures
+        assert [] == subject.log_lines("nginx.restarting") == subject.log_lines("nginx.died")
 
 
 def test_L08_the_table_of_nginx_is_never_full() -> None:

@@ -5,7 +5,7 @@ The health checks without the rest of the program, and the events they posted.
 import time
 from collections.abc import Iterable, Mapping
 
-from supervisor.core.commands import SetProbeTargets
+from supervisor.core.commands import ProbeNow, SetProbeTargets
 from supervisor.core.config import load
 from supervisor.core.events import Event, HealthChanged, ProbesFellBack
 from supervisor.core.model import Endpoint, HealthState
@@ -49,6 +49,12 @@ class ProbeRecorder:
                 frozenset(Endpoint(*each) for each in was_ready),
             )
         )
+
+    def suspect(self, *endpoints: tuple[str, int]) -> None:
+        """
+        Report that nginx cannot connect to these.
+        """
+        self.probes.probe(ProbeNow(frozenset(Endpoint(*each) for each in endpoints)))
 
     def history(self, endpoint: tuple[str, int]) -> list[str]:
         """

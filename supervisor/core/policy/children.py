@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import assert_never
 
 from supervisor.core import log_ids, nginx_master, reload_attempt
-from supervisor.core.commands import Command, Kill, QuitOrphans, exit_command, note
+from supervisor.core.commands import Command, Kill, QuitOrphans, SpawnMaster, exit_command, note
 from supervisor.core.durations import format_span
 from supervisor.core.errors import ExitCode
 from supervisor.core.events import ChildExited, OrphansFound, Spawned, SpawnFailed
-from supervisor.core.model import ChildKind
+from supervisor.core.model import NEVER, ChildKind
 from supervisor.core.nginx_master import MasterState
 from supervisor.core.policy import reload_steps
 from supervisor.core.reload import Step
@@ -40,6 +40,14 @@ def on_child_event(
                 return reload_steps.with_rollout(state, reload_attempt.checked(state.rollout))
             reason = event.output or f"nginx -t exited with code {event.code}"
             return reload_steps.failed(state, ExitCode.CONFIG, reason, now)
+        case ChildExited(pid, ChildKind.MASTER) if pid == state.master.pid and _ends_for_restart(
+            state
+        ):
+            down = nginx_master.ended_for_restart(state.master)
+            # `boot_by` limits the start.
+            roll = replace(state.rollout, give_up_at=NEVER)
+            old = Generations(state.generations.max_draining)
+            return replace(state, master=down, rollout=roll, generations=old), [SpawnMaster()]
         case ChildExited(pid, ChildKind.MASTER) if pid == state.master.pid:
             return _on_master_exit(state, event, now)
         case ChildExited(pid=pid):
@@ -49,6 +57,12 @@ def on_child_event(
             return replace(state, master=nginx_master.orphans_found(state.master, pids)), [line]
         case _:
             assert_never(event)
+
+
+def _ends_for_restart(state: State) -> bool:
+    """Whether the master was told to end so that another one starts with the new files."""
+    roll = state.rollout
+    return roll.restarts and roll.step is Step.LOOKING and state.master.health is MasterState.UP
 
 
 def _on_spawn_failed(state: State, event: SpawnFailed, now: float) -> Decision:

@@ -3,6 +3,8 @@ Rules for endpoints: discovery results and health become the wanted plan.
 
 Before the first start the plan waits for the first answer and the first probe results, START_WAIT
 at most.  Later a change waits only for the first probe results of new endpoints.
+
+A failed connection of nginx removes no endpoint: it leads to a probe, whose result decides.
 """
 
 from collections.abc import Iterable
@@ -11,7 +13,7 @@ from typing import assert_never
 
 from supervisor.core import balancing, endpoint_set, log_ids, reload
 from supervisor.core.balancing import BalancingSettings
-from supervisor.core.commands import Command, SaveCache, SetProbeTargets, note
+from supervisor.core.commands import Command, ProbeNow, SaveCache, SetProbeTargets, note
 from supervisor.core.events import DiscoveryFailed, HealthChanged, ProbesFellBack, SnapshotArrived
 from supervisor.core.model import ONCE_READY, CachedEndpoints, Endpoint, HealthState
 from supervisor.core.state import Decision, State
@@ -44,6 +46,16 @@ def on_discovery_event(
             return state, [note("probes.fell_back", "warning", reason=reason, hint=hint)]
         case _:
             assert_never(event)
+
+
+def on_suspicion(state: State, suspects: frozenset[Endpoint]) -> Decision:
+    """
+    Have the suspects probed at once that may still get requests.
+    """
+    health_states = state.endpoint_set.health_states
+    usable = (HealthState.READY, HealthState.SLOW)
+    serving = frozenset(each for each in suspects if health_states.get(each) in usable)
+    return state, [ProbeNow(serving)] if serving else []
 
 
 def perform_due(state: State, now: float) -> Decision:

@@ -62,6 +62,8 @@ def _swapped(state: State, now: float) -> Decision:
     state = replace(state, rollout=after)
     if files_only:
         return state, [note("config.restored", "warning")]
+    if state.rollout.restarts:
+        return state, [Kill(state.master.pid, signal.SIGTERM)]  # its exit starts the next one
     resume: list[Command] = [Kill(state.master.pid, signal.SIGCONT)] if revives else []
     return state, [*resume, Kill(state.master.pid, signal.SIGHUP)]
 

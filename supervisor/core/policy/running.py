@@ -13,6 +13,7 @@ from supervisor.core.events import (
     ChildExited,
     ConnectionsCounted,
     DiscoveryFailed,
+    EndpointsSuspected,
     GenerationReported,
     HealthChanged,
     JobStopAnswered,
@@ -58,6 +59,8 @@ def on_event(state: State, event: SystemEvent, now: float) -> Decision:
     match event:
         case SnapshotArrived() | DiscoveryFailed() | HealthChanged() | ProbesFellBack():
             return endpoints.on_discovery_event(state, event, now)
+        case EndpointsSuspected(suspects):
+            return endpoints.on_suspicion(state, suspects)
         case SignalArrived(signum):
             return _on_signal(state, signum, now)
         case Spawned() | SpawnFailed() | ChildExited() | OrphansFound():

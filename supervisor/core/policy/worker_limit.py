@@ -1,20 +1,31 @@
 """
 Rules for the worker limit: whether old generations of workers allow a reload that is due.
 
-Workers are counted before each reload; the count decides whether the reload begins, waits, or first
-ends the oldest generation.  A first start has no old workers and is not checked.
+Workers are counted before each reload; the count decides whether the reload begins, waits, first
+ends the oldest generation, or becomes a restart of nginx.  A first start has no old workers and is
+not checked.
 """
 
 import signal
 from dataclasses import replace
 from typing import assert_never
 
-from supervisor.core import log_ids, reload, reload_attempt, worker_generations
+from supervisor.core import (
+    endpoint_set,
+    log_ids,
+    nginx_master,
+    reload,
+    reload_attempt,
+    worker_generations,
+)
 from supervisor.core.commands import Command, CountWorkers, SignalWorkers, note
 from supervisor.core.events import WorkersCounted, WorkersSignalled
 from supervisor.core.policy import reload_steps
 from supervisor.core.state import Decision, State
 from supervisor.core.worker_generations import ReloadDecision
+
+#: The processes that a restart needs besides those that it ends: `nginx -t` runs before it.
+_CHECK_SLOTS = 1
 
 
 def start_reload(state: State, now: float) -> Decision:
@@ -47,14 +58,24 @@ def _decide(state: State, event: WorkersCounted, now: float) -> Decision:
     old, plan = state.generations, state.rollout.wanted
     assert plan is not None
     why = worker_generations.shortage(old, event.free_slots, event.needed)
-    verdict = worker_generations.decide(old, why, is_urgent=reload.is_urgent(state.rollout))
+    verdict = worker_generations.decide(
+        old,
+        why,
+        is_urgent=reload.is_urgent(state.rollout),
+        may_restart=event.free_slots >= _CHECK_SLOTS and _may_restart(state, now),
+    )
     commands: list[Command] = []
-    if why and not old.why:
+    if why and not old.why and verdict is not ReloadDecision.RESTART:
         commands.append(note("reload.deferred", "warning", reason=why, endpoints_kept=_kept(state)))
     match verdict:
         case ReloadDecision.GO:
             state = replace(state, generations=worker_generations.fits(old))
             return reload_steps.with_rollout(state, reload_attempt.start(state.rollout, now))
+        case ReloadDecision.RESTART:
+            state = replace(state, generations=worker_generations.fits(old))
+            line = note("nginx.restarting", "warning", reason=why, hint="nothing is served now")
+            roll, more = reload_attempt.start(state.rollout, now, restarts=True)
+            return replace(state, rollout=roll), [line, *more]
         case ReloadDecision.WAIT:
             return replace(
                 state, generations=worker_generations.hold(old, plan, why, now)
@@ -69,6 +90,15 @@ def _decide(state: State, event: WorkersCounted, now: float) -> Decision:
             ), commands
         case _:
             assert_never(verdict)
+
+
+def _may_restart(state: State, now: float) -> bool:
+    """Whether there is something to serve, nothing is served, and no master has died lately."""
+    plan, live = state.rollout.wanted, state.rollout.live
+    if plan is None or live is None or not plan.endpoints:
+        return False
+    is_serving = endpoint_set.may_answer(state.endpoint_set, live.plan.endpoints)
+    return not is_serving and not nginx_master.died_lately(state.master, now)
 
 
 def _kept(state: State) -> int:

@@ -1,3 +1,4 @@
+import math
 import os
 import subprocess
 import sys
@@ -6,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.nginx.host_limits import worker_count
+from supervisor.nginx.host_limits import fitting_workers, worker_count
 from tests.support.checkout import CHECKOUT
 from tests.support.fake_nomad import FakeNomad
 from tests.support.image import subject_for
@@ -72,6 +73,16 @@ def test_F11_the_quota_limits_the_workers(
     for usable in (1, 2, 3, 64):
         monkeypatch.setattr(os, "sched_getaffinity", lambda _, usable=usable: set(range(usable)))
         assert min(processors, usable, 8) == worker_count(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "room, workers", [(math.inf, 4), (30, 4), (18, 4), (17, 3), (14, 2), (12, 1), (5, 1), (0, 1)]
+)
+def test_the_workers_fit_twice_into_the_room(room: float, workers: int) -> None:
+    """
+    Besides our own threads, the master and `nginx -t`; one worker runs in any case.
+    """
+    assert workers == fitting_workers(4, room)
 
 
 @pytest.mark.skipif(PROCESSORS < 2, reason="needs two processors")

@@ -260,3 +260,35 @@ def test_invariants_after_any_history(history: str, rise: int, fall: int, was_re
         assert record.health_state is not FAILING
     assert 0 <= record.failures <= fall
     assert 0 <= record.hard_failures <= record.failures
+
+
+@pytest.mark.parametrize("fall", [1, 2, 5, 100])
+def test_a_suspect_that_refuses_is_failing_at_once(fall: int) -> None:
+    """
+    Nginx could not connect either: HEALTH_FALL needs no second probe.  Other failures count as
+    always, so a single lost packet removes nothing.
+    """
+    ready = after("+")
+    for result, is_out in (
+        (ProbeResult.REFUSED, True),
+        (ProbeResult.FAILED, fall == 1),
+        (ProbeResult.TIMED_OUT, fall == 1),
+        (ProbeResult.PASSED, False),
+    ):
+        record = health.apply_result(ready, result, 200.0, 1, fall, is_suspected=True)
+        assert is_out == (record.health_state is not READY)
+    assert (
+        FAILING
+        is health.apply_result(
+            after("+"), ProbeResult.REFUSED, 200.0, 1, fall, is_suspected=True
+        ).health_state
+    )
+
+
+def test_a_suspect_is_probed_ten_times_a_second() -> None:
+    """
+    Until a probe passes or enough have failed.
+    """
+    assert 0.1 == pause(after("+f"), is_suspected=True)
+    assert 0.1 == pause(after("+"), is_suspected=True, endpoints_total=10_000)
+    assert 0.1 == pause(after("+"), is_suspected=True, is_leaving=True)

@@ -2,8 +2,14 @@
 Readiness: which endpoints are served, which changes wait, and what is cached.
 """
 
-from supervisor.core.commands import SaveCache, SetProbeTargets, SpawnMaster, Stage
-from supervisor.core.events import DiscoveryFailed, HealthChanged, ProbesFellBack, SnapshotArrived
+from supervisor.core.commands import ProbeNow, SaveCache, SetProbeTargets, SpawnMaster, Stage
+from supervisor.core.events import (
+    DiscoveryFailed,
+    EndpointsSuspected,
+    HealthChanged,
+    ProbesFellBack,
+    SnapshotArrived,
+)
 from supervisor.core.model import CachedEndpoints, Endpoint, HealthState, Mode, ServerOptions
 from supervisor.core.policy.decide import load_cache
 from tests.support.policy_simulation import SOURCE, FakeSystem, Simulation, endpoints, snapshot
@@ -386,3 +392,32 @@ def test_a_source_that_never_answered_is_not_cached() -> None:
     sim.run(5)
 
     assert [] == sim.commands(SaveCache)
+
+
+# --------------------------------------------------------------------------------- suspicions
+
+
+def test_a_failed_connection_of_nginx_leads_to_a_probe_and_nothing_else() -> None:
+    """
+    Suspects that may get requests are probed; one that is gone, invented or failing is not.
+    """
+    sim = probing().serve(1, 2, 3)
+    sim.send(probed(HealthState.SLOW, TWO))
+    sim.send(probed(HealthState.FAILING, THREE))
+    sim.run(5)
+    before = sim.served
+    commands = sim.send(EndpointsSuspected(frozenset({ONE, TWO, THREE, Endpoint("10.0.0.9", 1)})))
+
+    assert [ProbeNow(frozenset({ONE, TWO}))] == commands
+    assert [] == sim.send(EndpointsSuspected(frozenset({THREE})))
+    sim.run(5)
+    assert before == sim.served
+
+
+def test_without_probes_suspects_have_no_effect() -> None:
+    """
+    HEALTH_CHECK=off serves whatever is listed.
+    """
+    sim = probing(HEALTH_CHECK="off").serve(1, 2)
+
+    assert [] == sim.send(EndpointsSuspected(frozenset({ONE, TWO})))

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.core import worker_generations
-from supervisor.core.commands import CountWorkers, SignalWorkers, Stage
-from supervisor.core.events import ChildExited, SignalArrived
-from supervisor.core.model import ChildKind
+from supervisor.core.commands import CountWorkers, SignalWorkers, SpawnMaster, Stage
+from supervisor.core.events import ChildExited, HealthChanged, SignalArrived
+from supervisor.core.model import ChildKind, HealthState
 from supervisor.core.worker_generations import Generations
 from tests.support.policy_simulation import FakeSystem, Simulation, endpoints, snapshot
 
@@ -205,6 +205,136 @@ def test_no_reload_starts_while_a_count_is_pending() -> None:
 
     assert before == len(sim.commands(Stage))
     assert not sim.state.generations.is_counting
+
+
+def tight(free: float = 1, **variables: str) -> Simulation:
+    """Return a simulation that serves nothing, and in which no second set of workers fits."""
+    system = FakeSystem(workers=FIRST, free_processes=free)
+    sim = Simulation(variables, system=system)
+    sim.send(snapshot())
+    return sim.run(1.0)
+
+
+def test_where_nothing_is_served_nginx_is_restarted() -> None:
+    """
+    A reload never fits, and a restart interrupts nothing: it is no death of nginx, and afterwards
+    a change waits again, because now something is served.
+    """
+    sim = tight()
+    sim.send(snapshot(1))
+    sim.run(1.0)
+
+    assert endpoints(1) == sim.served.endpoints
+    assert 1 == len(sim.signals(signal.SIGTERM))
+    assert 2 == len(sim.commands(SpawnMaster))
+    assert 1 == len(sim.notes("nginx.restarting"))
+    assert [] == sim.notes("nginx.died") == sim.notes("reload.deferred")
+    assert () == sim.state.master.crashes
+    change(sim, 1, 2, seconds=30)
+    assert endpoints(1) == sim.served.endpoints
+    assert 2 == len(sim.commands(SpawnMaster))
+    assert 1 == len(sim.notes("reload.deferred"))
+
+
+def test_nginx_is_restarted_when_all_that_it_serves_is_gone() -> None:
+    """
+    The only replica has failed, and another one is ready: requests go nowhere until a restart.
+    """
+    sim = Simulation(
+        {"HEALTH_CHECK": "tcp"}, system=FakeSystem(workers=FIRST, free_processes=1)
+    ).serve(1)
+    sim.send(snapshot(1, 2))
+    sim.run(5)
+    assert endpoints(1) == sim.served.endpoints, "the first one still serves"
+    sim.send(HealthChanged({endpoints(1)[0]: HealthState.FAILING}))
+    sim.run(5)
+
+    assert endpoints(2) == sim.served.endpoints
+    assert 2 == len(sim.commands(SpawnMaster))
+
+
+def test_no_restart_without_an_endpoint_or_room_for_a_check() -> None:
+    """
+    A restart for another 503 is of no use, and `nginx -t` runs before it.
+    """
+    sim = tight(HEALTH_CHECK="tcp")
+    sim.system.endpoints_ready = False
+    sim.send(snapshot(1))
+    sim.run(10)
+    assert 1 == len(sim.commands(SpawnMaster))
+    assert 1 == len(sim.notes("reload.deferred"))
+
+    sim = tight(free=0)
+    sim.send(snapshot(1))
+    sim.run(10)
+    assert 1 == len(sim.commands(SpawnMaster))
+    sim.system.free_processes = 1
+    sim.run(1.5)
+    assert endpoints(1) == sim.served.endpoints
+
+
+def test_no_restart_while_old_workers_drain() -> None:
+    """
+    Their requests would be cut: an addition waits, and for a removal the oldest are ended first.
+    """
+    old, decision = Generations(8, draining=(FIRST,)), worker_generations.ReloadDecision
+    for is_urgent, verdict in ((False, decision.WAIT), (True, decision.END_OLDEST)):
+        assert verdict is worker_generations.decide(
+            old, "no room", is_urgent=is_urgent, may_restart=True
+        )
+
+
+def test_a_restart_may_take_as_long_as_a_start() -> None:
+    """
+    START_TIMEOUT limits it, not VERIFY_TIMEOUT.
+    """
+    sim = tight()
+    sim.system.boot_time = 7.0
+    sim.send(snapshot(1))
+    sim.run(8)
+
+    assert endpoints(1) == sim.served.endpoints
+    assert 2 == len(sim.commands(SpawnMaster))
+    assert [] == sim.notes("reload.failed")
+
+
+def test_a_restart_that_fails_is_not_repeated_at_once() -> None:
+    """
+    Nginx comes back with the files that worked; four deaths would end the program.
+    """
+    sim = tight()
+    sim.system.effective_signals = frozenset({signal.SIGTERM, signal.SIGKILL})
+    sim.system.boot_time = 1e9
+    sim.send(snapshot(1))
+    sim.run(0.5)
+    assert 2 == len(sim.commands(SpawnMaster))
+    sim.system.boot_time = 0.02
+    sim.send(ChildExited(sim.state.master.pid, ChildKind.MASTER, 1, "bind() failed"))
+    sim.run(50)
+
+    assert () == sim.served.endpoints
+    assert 1 == len(sim.state.master.crashes)
+    assert 3 == len(sim.commands(SpawnMaster))
+    sim.run(20)
+    assert endpoints(1) == sim.served.endpoints
+    assert sim.exit is None
+
+
+def test_a_master_that_does_not_end_for_a_restart_is_replaced() -> None:
+    """
+    It has VERIFY_TIMEOUT to end; then the last good files come back, and at last SIGKILL.
+    """
+    sim = tight()
+    sim.system.effective_signals = frozenset({signal.SIGKILL})
+    sim.system.nginx_responds = False
+    sim.send(snapshot(1))
+    sim.run(5.5)
+    assert 1 == len(sim.commands(SpawnMaster))
+    sim.system.nginx_responds = True
+    sim.run(90)
+
+    assert sim.exit is None
+    assert sim.state.view.healthy
 
 
 @given(
