@@ -26,7 +26,7 @@ MODULES = (
     "core/signal_sets",
     "system/__init__",
     "system/clock",
-    "system/patience",
+    "system/time_limit",
     "system/regular_file",
     "system/standard_streams",
     "system/state_file",

@@ -90,7 +90,9 @@ def build_services(
         polls=lambda: poller.polls,
     )
     services = Services(
-        nginx=Nginx(binary, folder, children, log.emit, inbox.post),
+        nginx=Nginx(
+            binary, folder, children, log.emit, inbox.post, repeats_post=settings.retry_post
+        ),
         writer=FileWriter(
             config_store, cache, Path(settings.state_dir), inbox.post, settings.start_timeout
         ),

@@ -44,8 +44,11 @@ class LostRequests:
     The failures of the last second, and from `begin` on of the whole drain.
     """
 
-    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self, *, repeats_post: bool = False, clock: Callable[[], float] = monotonic
+    ) -> None:
         self._clock = clock
+        self._not_repeated = frozenset() if repeats_post else _NOT_REPEATED
         self._failures: dict[str, tuple[float, int]] = {}  # by connection, oldest first
         self._tries = 0
 
@@ -66,7 +69,7 @@ class LostRequests:
         is_sent = failure["doing"] != _NOT_SENT
         is_lost = (
             failure["doing"] in _BEGUN
-            or (is_sent and failure["method"] in _NOT_REPEATED)
+            or (is_sent and failure["method"] in self._not_repeated)
             or failure["what"] == _NONE_LEFT
             or _CURRENT in failure["upstream"]
         )

@@ -115,12 +115,14 @@ class Nginx:
         children: process.Children,
         log: Callable[..., None],
         post: Report,
+        *,
+        repeats_post: bool = False,
     ) -> None:
         self._binary = binary
         self._folder = folder
         self._children = children
         self._check_output: dict[int, int] = {}
-        self._output = _OutputReader(log, post)
+        self._output = _OutputReader(log, post, repeats_post=repeats_post)
         self._command_prefix = [] if os.getpid() == 1 else _parent_death_prefix()
 
     def start(self) -> None:
@@ -204,7 +206,7 @@ class Nginx:
 class _OutputReader:
     """The pipe to which nginx writes, and the thread that logs each of its lines."""
 
-    def __init__(self, log: Callable[..., None], post: Report) -> None:
+    def __init__(self, log: Callable[..., None], post: Report, *, repeats_post: bool) -> None:
         self._log = log
         self._post = post
         self._reader, self.descriptor = os.pipe()
@@ -216,7 +218,7 @@ class _OutputReader:
         self._lock = threading.Lock()
         self._partial_line = b""
         self._last_line = ""
-        self._lost = LostRequests()
+        self._lost = LostRequests(repeats_post=repeats_post)
         self._suspects = Suspects()
 
     def start(self) -> None:

@@ -31,7 +31,7 @@ def count(*lines: str, endpoints: int = 2) -> int:
     """
     Return how many requests these lines of a drain count.
     """
-    lost = LostRequests(lambda: 0.0)
+    lost = LostRequests(clock=lambda: 0.0)
     lost.begin(endpoints)
     for each in lines:
         lost.record(each)
@@ -97,7 +97,7 @@ def test_only_the_drain_and_the_second_before_it_count() -> None:
     A replica may end a moment before the balancer's drain; what failed earlier is forgotten.
     """
     now = 0.0
-    lost = LostRequests(lambda: now)
+    lost = LostRequests(clock=lambda: now)
     lost.record(line(CLOSED, "POST", 1))
     now = 1.5
     lost.record(line(CLOSED, "POST", 2))
@@ -108,3 +108,16 @@ def test_only_the_drain_and_the_second_before_it_count() -> None:
     now = 30.0
     lost.record(line(CLOSED, "POST", 3))
     assert 2 == lost.count
+
+
+def test_with_retry_post_a_sent_post_has_another_try() -> None:
+    """
+    With RETRY_POST nginx repeats a POST, so its first failure loses nothing and its second does.
+    """
+    lost = LostRequests(repeats_post=True, clock=lambda: 0.0)
+    lost.begin(2)
+
+    lost.record(line(RESET, "POST"))
+    assert 0 == lost.count
+    lost.record(line(RESET, "POST"))
+    assert 1 == lost.count
