@@ -30,6 +30,9 @@ _KEEPALIVE_MIN = (1, 27, 4)
 _ZONE_PER_SERVER = 2
 _ZONE_MIN = 256
 
+#: First version that keeps connections to servers by default.
+_KEEPS_BY_DEFAULT = (1, 29, 7)
+
 #: First version with $request_port and $is_request_port.
 _REQUEST_PORT = (1, 29, 3)
 
@@ -121,6 +124,8 @@ class Renderer:
             "method": METHODS[settings.lb_method].directive.format(
                 key=_hash_key(settings.lb_hash_key)
             ),
+            "retry_post": settings.retry_post,
+            "keeps_by_default": self._context.nginx >= _KEEPS_BY_DEFAULT,
             "sticky": settings.sticky == "cookie",
             "listen": self._context.listen,
             "ready_path": settings.ready_path,
@@ -206,6 +211,7 @@ def _static_values(context: RenderContext) -> dict[str, object]:
         "open_files": context.open_files,
         "connections": context.connections,
         "max_body_size": settings.max_body_size,
+        "retry_post": settings.retry_post,
         "connect_timeout": _milliseconds(settings.connect_timeout),
         "request_timeout": _milliseconds(settings.request_timeout),
         "keepalive_min_timeout": context.nginx >= _KEEPALIVE_MIN,

@@ -72,7 +72,8 @@ ALLOWED = {
         proxy_set_header X-Request-ID $request_id|proxy_set_header X-Real-IP $remote_addr
         proxy_socket_keepalive on
         proxy_connect_timeout SPAN|proxy_read_timeout SPAN|proxy_send_timeout SPAN
-        proxy_next_upstream error timeout|proxy_next_upstream_tries 2
+        proxy_next_upstream error timeout|proxy_next_upstream error timeout non_idempotent
+        proxy_next_upstream_timeout SPAN|client_body_buffer_size 256k|proxy_next_upstream_tries 2
         proxy_buffering off|proxy_buffer_size 72k|access_log DEVICE combined buffer=72k if=0
         large_client_header_buffers 4 33k|error_page 494 =431 @header_too_large
         proxy_buffers 4 64k|proxy_request_buffering on
@@ -133,6 +134,7 @@ ALLOWED = {
     "http / upstream service": """
         zone service NUMBERk|least_conn|random two least_conn|ip_hash|hash $KEY consistent
         sticky cookie autoexit path=/ httponly samesite=lax|keepalive 32|keepalive_timeout 1s
+        keepalive 0
     """,
     "http / upstream current": "server unix:FOLDER/current.sock",
     "http / upstream autoexit_readers": "server unix:FOLDER/readers.sock",

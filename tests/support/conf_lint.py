@@ -26,6 +26,8 @@ FORBIDDEN_WORDS = frozenset(
 )
 #: The only table of networks: the trusted proxies.
 TRUSTED = ("geo", ("$realip_remote_addr", "$is_trusted"))
+#: The only retry of non-idempotent requests, with RETRY_POST: how often is limited elsewhere.
+RETRY_POST = ("proxy_next_upstream", ("error", "timeout", "non_idempotent"))
 #: The only error page: nginx's own response to a long header is 400.
 TOO_LARGE = ("error_page", ("494", "=431", "@header_too_large"))
 #: The only conditions: a preflight, and whether another generation is live.
@@ -96,7 +98,9 @@ def complaints(found: list[Directive]) -> list[str]:
             if not is_server(" ".join(each.words)):
                 wrong.append(f"{text}: not ADDRESS:PORT [weight=N] max_fails=0 [backup]")
             continue
-        if (each.name, each.words) in {TRUSTED, TOO_LARGE, PREFLIGHT} or OVER.fullmatch(text):
+        if (each.name, each.words) in {TRUSTED, TOO_LARGE, PREFLIGHT, RETRY_POST} or OVER.fullmatch(
+            text
+        ):
             continue
         if any(each.name == word or _begins(each.name, word) for word in FORBIDDEN):
             wrong.append(f"{text}: must not be used")

@@ -161,6 +161,12 @@ class Settings:
     max_body_size: int = _setting(
         parsers.size, "0", "largest request body; `0` = no limit; bodies are streamed, not buffered"
     )
+    retry_post: bool = _setting(
+        parsers.truth,
+        "false",
+        "if a replica breaks the connection before it responds, repeat a POST once on another one:"
+        " it may run twice; bodies are buffered",
+    )
     connect_timeout: float = _setting(
         parsers.positive_span,
         "2s",

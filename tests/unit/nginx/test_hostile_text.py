@@ -59,6 +59,7 @@ VALID = {
     "STICKY": "cookie",
     "TRUSTED_PROXIES": "10.0.0.0/8,fd00::/8",
     "UNDERSCORE_HEADERS": "true",
+    "RETRY_POST": "true",
     "ACCESS_LOG": "json",
     "MAX_BODY_SIZE": "20m",
     "CONNECT_TIMEOUT": "1.5h",
