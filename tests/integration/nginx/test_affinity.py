@@ -121,7 +121,7 @@ def test_a_key_of_a_failed_endpoint_is_served_by_another(
     endpoint does.
     """
     served = replicas("a", "b")
-    options = {"LB_METHOD": "hash", "LB_HASH_KEY": "header:X-User", "HEALTH_INTERVAL": "1h"}
+    options = {"LB_METHOD": "hash", "LB_HASH_KEY": "header:X-User", "HEALTH_CHECK": "off"}
     subject = started(supervise, nginx, served, **options)
     request = REQUESTS["header:X-User"]
     of_a = [n for n in CLIENTS if request(subject.port, n).text == "a"]
