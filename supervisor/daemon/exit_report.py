@@ -17,8 +17,8 @@ from supervisor.core.durations import format_instant
 from supervisor.core.errors import ExitCode
 from supervisor.daemon.file_writer import FileWriter
 from supervisor.system.log import Log
-from supervisor.system.time_limit import run_within
 from supervisor.system.state_file import save_ended
+from supervisor.system.time_limit import run_within
 
 if TYPE_CHECKING:
     from supervisor.nginx.access_log import AccessLog

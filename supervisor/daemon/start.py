@@ -35,9 +35,9 @@ from supervisor.system import process
 from supervisor.system.clock import boot_clock
 from supervisor.system.log import Log, Writer
 from supervisor.system.network import local_addresses
-from supervisor.system.time_limit import StopPendingError, run_within
 from supervisor.system.runtime_dir import claim_runtime
 from supervisor.system.state_file import read_record
+from supervisor.system.time_limit import StopPendingError, run_within
 
 Result = TypeVar("Result")
 

@@ -26,8 +26,8 @@ from supervisor.core.durations import format_instant
 from supervisor.core.errors import ExitCode
 from supervisor.core.signal_sets import STOP_SIGNALS, WAITED_FOR
 from supervisor.system.clock import boot_clock
-from supervisor.system.time_limit import StopPendingError, run_within
 from supervisor.system.state_file import read_record, save_ended, save_record
+from supervisor.system.time_limit import StopPendingError, run_within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
