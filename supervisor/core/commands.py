@@ -16,7 +16,13 @@ from supervisor.core.model import CachedEndpoints, Endpoint, LiveConfig, Plan
 
 @dataclass(frozen=True, slots=True)
 class SpawnMaster:
-    """Start nginx on the live files.  Answered by Spawned or SpawnFailed."""
+    """
+    Start nginx on the live files.  Answered by Spawned, SpawnFailed or PortBusy.
+
+    With `even_if_busy` nginx itself tries to open a port that is in use, for 2.5 s.
+    """
+
+    even_if_busy: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,13 @@ class SpawnFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class PortBusy:
+    """nginx was not started, because another process listens on `address`."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
 class ChildExited:
     """A child exited and was reaped; for an exit by signal n the code is 128 + n."""
 
@@ -241,6 +248,7 @@ SystemEvent = (
     | SignalArrived
     | Spawned
     | SpawnFailed
+    | PortBusy
     | ChildExited
     | OrphansFound
     | Staged

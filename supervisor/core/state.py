@@ -59,6 +59,7 @@ class State:
             self.lifetime.wake_at,
             self.master.boot_by,
             self.master.respawn_at,
+            self.master.look_again_at,
             self.rollout.give_up_at,
             self.rollout_at,
             reload.ready_at(self.rollout),

@@ -89,8 +89,8 @@ class Loop:
                 | SaveState()
             ):
                 services.writer.submit(command)
-            case SpawnMaster():
-                services.nginx.spawn_master(self._inbox.post)
+            case SpawnMaster(even_if_busy):
+                services.nginx.spawn_master(self._inbox.post, even_if_busy=even_if_busy)
             case SpawnCheck(attempt):
                 services.nginx.spawn_check(services.config_store.path(attempt), self._inbox.post)
             case Kill(pid, signum, group):

@@ -19,7 +19,7 @@ from supervisor.discovery.cache import EndpointCache
 from supervisor.health import HealthChecker, prober
 from supervisor.nginx import host_limits
 from supervisor.nginx.config_store import ConfigStore
-from supervisor.nginx.internal_socket import SOCKET_NAME, GenerationPoller
+from supervisor.nginx.internal_socket import GenerationPoller, GenerationSockets, new_run
 from supervisor.nginx.operator_files import read_operator_files
 from supervisor.nginx.process import Nginx, find_binary
 from supervisor.nginx.templates import build_renderer
@@ -73,13 +73,16 @@ def build_services(
     process.close_inherited()
     process.become_subreaper()
     process.hide_environment()
+    sockets = GenerationSockets(folder)
+    renderer = build_renderer(settings, binary, folder, new_run())
     config_store = ConfigStore(
         folder,
-        build_renderer(settings, binary, folder),
+        renderer,
         partial(read_operator_files, Path(settings.operator_dir)),
+        sockets,
     )
     config_store.clear()
-    poller = GenerationPoller(str(folder / SOCKET_NAME), inbox.post)
+    poller = GenerationPoller(sockets, inbox.post)
     context = AdminContext(
         folder=folder,
         nginx=".".join(map(str, binary.version)),
@@ -87,9 +90,10 @@ def build_services(
         is_published=settings.admin_port is not None,
         readers=host_limits.worker_user().rpartition(" ")[2],
         polls=lambda: poller.polls,
+        sockets=sockets,
     )
     services = Services(
-        nginx=Nginx(binary, folder, children, log.emit, inbox.post),
+        nginx=Nginx(binary, folder, children, log.emit, inbox.post, listen=renderer.listen),
         writer=FileWriter(config_store, cache, Path(settings.state_dir), inbox.post),
         config_store=config_store,
         poller=poller,

@@ -15,11 +15,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from supervisor.core.model import Plan
+from supervisor.nginx.internal_socket import CURRENT_LINK, GenerationSockets, remove_sockets
 from supervisor.nginx.render import RenderedConfig, Renderer
 
 LINK = "conf"
 _FOLDER = "conf-{}"
 _NEW_LINK = ".conf-new"
+
+#: Listeners of versions that used the same names in each run.
+_OLD_SOCKETS = ("generation.sock", CURRENT_LINK)
 
 #: Folder with one file per superseded generation: a worker that finds its own generation there
 #: forwards requests on kept connections to the current workers.
@@ -41,8 +45,10 @@ class ConfigStore:
         folder: Path,
         renderer: Renderer,
         read_operator_files: Callable[[], Mapping[str, bytes]],
+        sockets: GenerationSockets | None = None,
     ) -> None:
         self._folder = folder
+        self._sockets = sockets or GenerationSockets(folder)
         self._renderer = renderer
         self._read_operator_files = read_operator_files
         self._configs: dict[int, RenderedConfig] = {}
@@ -74,6 +80,7 @@ class ConfigStore:
         config = self._renderer.render(plan, attempt, rotation, operator)
         self._write(_FOLDER.format(attempt), config)
         self._configs[attempt] = config
+        self._sockets.add(config.generation_socket)
         return config, self._is_live_intact()
 
     def swap(self, attempt: int) -> None:
@@ -82,12 +89,17 @@ class ConfigStore:
 
     def keep(self, attempt: int) -> None:
         """Make an attempt's configuration the last good one, and remove all others."""
+        config = self._configs[attempt]
+        self._sockets.keep(config.generation_socket)
         if attempt == self._last_good:
             return
+        if config.current_socket:
+            self._link_current(config.current_socket)
         if self._last_good is not None:
             self._mark_superseded(self._configs[self._last_good].generation)
         self._last_good, self._last_good_folder = attempt, _FOLDER.format(attempt)
-        self._configs = {attempt: self._configs[attempt]}
+        self._configs = {attempt: config}
+        remove_sockets(self._folder, keep=(config.generation_socket, config.current_socket))
         for entry in self._folder.glob(_FOLDER.format("*")):
             if entry.name != self._last_good_folder:
                 _remove(entry)
@@ -107,16 +119,19 @@ class ConfigStore:
     def discard(self, attempt: int) -> None:
         """Remove the staged configuration of an attempt that is not used."""
         if attempt != self._last_good:
-            self._configs.pop(attempt, None)
+            if attempt in self._configs:
+                self._sockets.discard(self._configs.pop(attempt).generation_socket)
             _remove(self._folder / _FOLDER.format(attempt))
 
     def clear(self) -> None:
-        """Remove what an earlier process left: folders, links and the pid file."""
+        """Remove what an earlier process left: folders, links, sockets and the pid file."""
+        remove_sockets(self._folder)
         for path in (
             *self._folder.glob(_FOLDER.format("*")),
             self._folder / LINK,
             self._folder / _NEW_LINK,
             self._folder / _SUPERSEDED,
+            *(self._folder / name for name in _OLD_SOCKETS),
             self._folder / "nginx.pid",  # nginx would write through a link
         ):
             _remove(path)
@@ -158,11 +173,21 @@ class ConfigStore:
             while len(self._superseded) > _MAX_SUPERSEDED:
                 (folder / self._superseded.popleft()).unlink(missing_ok=True)
 
+    def _link_current(self, socket: str) -> None:
+        """Let workers of earlier generations connect to this socket, unless the disk refuses."""
+        with suppress(OSError):
+            link = self._folder / CURRENT_LINK
+            if not link.is_symlink() or str(link.readlink()) != socket:
+                self._link(CURRENT_LINK, socket)
+
     def _point_to(self, name: str) -> None:
+        self._link(LINK, name)
+
+    def _link(self, name: str, target: str) -> None:
         link = self._folder / _NEW_LINK
         _remove(link)
-        link.symlink_to(name)
-        live = self._folder / LINK
+        link.symlink_to(target)
+        live = self._folder / name
         if not live.is_symlink():
             _remove(live)  # a rename cannot replace a folder
         link.replace(live)
@@ -194,8 +219,8 @@ def _matches(folder: Path, config: RenderedConfig) -> bool:
 
 
 def _remove(path: Path) -> None:
-    """Remove a file, a link or a folder, if it exists."""
-    if path.is_symlink() or path.is_file():
-        path.unlink(missing_ok=True)
-    elif path.is_dir():
+    """Remove a file, a link, a socket or a folder, if it exists."""
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
+    elif path.is_symlink() or path.exists():  # a read-only disk refuses even a missing file
+        path.unlink(missing_ok=True)

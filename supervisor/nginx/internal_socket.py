@@ -1,20 +1,35 @@
 """
-nginx's internal unix socket: the generation that it serves, and its connection counters.
+nginx's internal unix sockets: their names, the generation that it serves, connection counters.
+
+A master that exits removes the paths of its unix sockets, even if another master has created them
+again: the nginx of a killed run would remove those of the next run.  So no name is used twice: each
+has a random part per run, and the number of the attempt or of the listener.
 
 A reload is complete when nginx reports the new generation.  A hanging nginx accepts connections and
 never responds, so each request is limited to 100 ms in total, and a separate thread polls.
 """
 
 import re
+import secrets
+import string
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
 from supervisor.core.events import Event, GenerationReported
 from supervisor.system.unix_http import exchange
 
-#: Name of the socket in RUNTIME_DIR; `nginx.conf.j2` listens on it.
-SOCKET_NAME = "generation.sock"
+#: Names of the sockets in RUNTIME_DIR: one that reports the generation for each attempt, and one
+#: for requests from workers of earlier generations.  Shorter than 22 bytes: see `runtime_dir`.
+_GENERATION_SOCKET = "gen-{}-{}.sock"
+_CURRENT_SOCKET = "cur-{}-{}.sock"
+
+#: The link to the latter: earlier generations connect to it, whichever socket is in use.
+CURRENT_LINK = "current.sock"
+
+_DIGITS = string.digits + string.ascii_lowercase
 
 #: Limits of one request, in seconds and bytes.
 _TIMEOUT = 0.1
@@ -44,28 +59,96 @@ class Counters(NamedTuple):
     waiting: int
 
 
-def read_generation(path: str) -> str | None:
+def new_run() -> str:
+    """
+    Return the random part of this run's socket names.
+    """
+    return "".join(secrets.choice(_DIGITS) for _ in range(5))
+
+
+def generation_socket(run: str, attempt: int) -> str:
+    """
+    Return the name of the socket on which an attempt's configuration reports its generation.
+    """
+    return _GENERATION_SOCKET.format(run, _base36(attempt))
+
+
+def current_socket(run: str, number: int) -> str:
+    """
+    Return the name of a socket that receives requests from workers of earlier generations.
+    """
+    return _CURRENT_SOCKET.format(run, _base36(number))
+
+
+def remove_sockets(folder: Path, keep: Iterable[str] = ()) -> None:
+    """
+    Remove the sockets of masters that have exited; the socket of an old master may be among them.
+    """
+    kept = frozenset(keep)
+    for pattern in (_GENERATION_SOCKET, _CURRENT_SOCKET):
+        for path in folder.glob(pattern.format("*", "*")):
+            if path.name not in kept:
+                with suppress(OSError):  # a name that is never used again may stay
+                    path.unlink(missing_ok=True)
+
+
+class GenerationSockets:
+    """
+    The sockets on which nginx may report its generation, the newest first.
+
+    During a reload these are those of the attempt and of the last good configuration.  The file
+    writer changes them, other threads read them.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.paths: tuple[str, ...] = ()
+
+    def add(self, name: str) -> None:
+        """Add the socket of an attempt."""
+        self.paths = (str(self._folder / name), *self.paths)
+
+    def discard(self, name: str) -> None:
+        """Drop the socket of an attempt that is not used."""
+        self.paths = tuple(path for path in self.paths if path != str(self._folder / name))
+
+    def keep(self, name: str) -> None:
+        """Drop all sockets but this one, on which nginx has reported its generation."""
+        self.paths = (str(self._folder / name),)
+
+
+def read_generation(sockets: GenerationSockets) -> str | None:
     """
     Return the generation that nginx serves, or None when it does not respond within 100 ms.
     """
-    body = _get(path, _GENERATION)
+    body = _get(sockets, _GENERATION)
     return None if body is None else body.decode("ascii", "replace").strip()
 
 
-def read_counters(path: str) -> Counters | None:
+def read_counters(sockets: GenerationSockets) -> Counters | None:
     """
     Return nginx's connection counters, or None when it does not respond within 100 ms.
     """
-    found = _COUNTERS.search(_get(path, _CONNECTIONS) or b"")
+    found = _COUNTERS.search(_get(sockets, _CONNECTIONS) or b"")
     return Counters(*map(int, found.groups())) if found else None
 
 
-def _get(path: str, request: bytes) -> bytes | None:
-    try:
-        status, body = exchange(path, request, _TIMEOUT, _MAX_RESPONSE)
-    except OSError:
-        return None
-    return body if status == 200 else None
+def _get(sockets: GenerationSockets, request: bytes) -> bytes | None:
+    """Return the first response; a socket that does not exist yet or any more fails at once."""
+    for path in sockets.paths:
+        try:
+            status, body = exchange(path, request, _TIMEOUT, _MAX_RESPONSE)
+        except OSError:
+            continue
+        if status == 200:
+            return body
+    return None
+
+
+def _base36(number: int) -> str:
+    """Format a number with digits and letters, because the path of a socket is short."""
+    rest, digit = divmod(number, len(_DIGITS))
+    return (_base36(rest) if rest else "") + _DIGITS[digit]
 
 
 class GenerationPoller:
@@ -73,8 +156,8 @@ class GenerationPoller:
     A thread that requests the generation at an interval; it starts paused.
     """
 
-    def __init__(self, path: str, post: Callable[[Event], None]) -> None:
-        self._path = path
+    def __init__(self, sockets: GenerationSockets, post: Callable[[Event], None]) -> None:
+        self._sockets = sockets
         self._post = post
         self._interval = 0.0
         self.polls = 0
@@ -99,5 +182,5 @@ class GenerationPoller:
                 pause = None if not interval else interval if interval >= 1 else 0
                 continue
             self.polls += 1
-            self._post(GenerationReported(read_generation(self._path)))
+            self._post(GenerationReported(read_generation(self._sockets)))
             pause = self._interval or None

@@ -20,15 +20,25 @@ from pathlib import Path
 import psutil
 
 from supervisor.core.errors import ExecutableMissing, ExitCode, Problem
-from supervisor.core.events import ChildExited, OrphansFound, Spawned, SpawnFailed, WorkerDied
+from supervisor.core.events import (
+    ChildExited,
+    OrphansFound,
+    PortBusy,
+    Spawned,
+    SpawnFailed,
+    WorkerDied,
+)
 from supervisor.core.model import ChildKind
-from supervisor.nginx.internal_socket import SOCKET_NAME
+from supervisor.nginx.host_limits import busy_address
+from supervisor.nginx.internal_socket import remove_sockets
 from supervisor.system import process
 
 _VERSION = re.compile(rb"nginx version: [^/\s]+/([0-9]+(?:\.[0-9]+)*)")
 _LINE = re.compile(r"(?:\d{4}/\d\d/\d\d \d\d:\d\d:\d\d )?\[(\w+)\] (?:\d+#\d+: )?(.*)", re.DOTALL)
 #: With `error_log stderr warn` nginx logs only unexpected exits; a requested one is a notice.
 _WORKER_EXIT = re.compile(r"worker process [0-9]+ exited")
+#: Each reload replaces the socket of the generation, which nginx reports as a warning.
+_SOCKET_REPLACED = re.compile(r"deleting socket .*/(?:gen|cur)-[0-9a-z]+-[0-9a-z]+\.sock$")
 _LEVELS = {"emerg": "error", "alert": "error", "crit": "error", "error": "error", "warn": "warning"}
 _PIPE_SIZE = 1 << 20
 
@@ -98,9 +108,12 @@ class Nginx:
         children: process.Children,
         log: Callable[..., None],
         post: Callable[[WorkerDied], None],
+        *,
+        listen: tuple[str, ...] = (),
     ) -> None:
         self._binary = binary
         self._folder = folder
+        self._listen = listen
         self._children = children
         self._check_output: dict[int, int] = {}
         self._output = _OutputReader(log, post)
@@ -110,10 +123,20 @@ class Nginx:
         """Start the thread that logs nginx's output."""
         self._output.start()
 
-    def spawn_master(self, announce: Announce) -> None:
-        """Start nginx on the live files; from the main thread, whose exit terminates nginx."""
-        for name in (SOCKET_NAME, "current.sock"):  # an exited master leaves them behind
-            (self._folder / name).unlink(missing_ok=True)
+    def spawn_master(
+        self, announce: Callable[[Spawned | SpawnFailed | PortBusy], None], *, even_if_busy: bool
+    ) -> None:
+        """
+        Start nginx on the live files; from the main thread, whose exit terminates nginx.
+
+        If another process still listens on a port, only report that, unless `even_if_busy`: nginx
+        itself tries again every 0.5 s, logs each try, and exits after 2.5 s.
+        """
+        busy = "" if even_if_busy else busy_address(self._listen)
+        if busy:
+            announce(PortBusy(busy))
+            return
+        remove_sockets(self._folder)  # a killed master leaves them behind
         argv = [*self._command_prefix, *self._command(self._folder / "conf" / "nginx.conf")]
         outcome = self._spawn(ChildKind.MASTER, argv, self._output.descriptor, announce)
         if isinstance(outcome, Spawned):
@@ -226,7 +249,7 @@ class _OutputReader:
         text = match[2] if match else line
         if _WORKER_EXIT.match(text):
             self._post(WorkerDied(text))
-        if text:
+        if text and not _SOCKET_REPLACED.match(text):
             self._log("nginx.output", level, text=text)
             if text not in _UNINFORMATIVE and (level == "error" or not self._last_line):
                 self._last_line = text

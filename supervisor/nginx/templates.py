@@ -30,9 +30,9 @@ def read_templates() -> dict[str, str]:
     return {path.name: path.read_text() for path in data_dir().glob("*.j2")}
 
 
-def build_renderer(settings: Settings, binary: Binary, folder: Path) -> Renderer:
+def build_renderer(settings: Settings, binary: Binary, folder: Path, run: str) -> Renderer:
     """
-    Build the renderer for this host and this nginx.
+    Build the renderer for this host, this nginx, and the socket names of this run.
 
     Raises Problem when a template is broken or a setting needs a newer nginx.
     """
@@ -53,6 +53,7 @@ def build_renderer(settings: Settings, binary: Binary, folder: Path) -> Renderer
         if settings.admin_port is None
         else host_limits.listen_directives(settings.listen_address, settings.admin_port),
         stub_status=binary.has_stub_status,
+        run=run,
     )
     try:
         return Renderer(context, read_templates())

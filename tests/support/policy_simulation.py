@@ -45,6 +45,7 @@ from supervisor.core.events import (
     HealthChanged,
     JobStopAnswered,
     OrphansFound,
+    PortBusy,
     SignalArrived,
     SnapshotArrived,
     Spawned,
@@ -80,6 +81,7 @@ class FakeSystem:
     """How nginx, the disk, the probes and Nomad respond.  Times are in seconds."""
 
     boot_time: float = 0.02
+    port_busy: str = ""
     reload_time: float = 0.06
     check_code: int = 0
     check_time: float = 0.007
@@ -287,6 +289,8 @@ class Simulation:
             case Restore(live):
                 self.live_files = live.generation
                 yield 0.0, Swapped(live.attempt)
+            case SpawnMaster(even_if_busy=False) if system.port_busy:
+                yield 0.0, PortBusy(system.port_busy)
             case SpawnMaster():
                 self.generation = None
                 pid = next(self._pids)

@@ -17,6 +17,7 @@ from supervisor.core.events import (
     HealthChanged,
     JobStopAnswered,
     OrphansFound,
+    PortBusy,
     ProbesFellBack,
     SignalArrived,
     SnapshotArrived,
@@ -58,7 +59,7 @@ def on_event(state: State, event: SystemEvent, now: float) -> Decision:
             return endpoints.on_discovery_event(state, event, now)
         case SignalArrived(signum):
             return _on_signal(state, signum, now)
-        case Spawned() | SpawnFailed() | ChildExited() | OrphansFound():
+        case Spawned() | SpawnFailed() | PortBusy() | ChildExited() | OrphansFound():
             return children.on_child_event(state, event, now)
         case Staged() | StageFailed() | Swapped() | SwapFailed():
             return reload_steps.on_files(state, event, now)
@@ -93,6 +94,9 @@ def perform_due(state: State, now: float) -> Decision:
     if now >= state.master.respawn_at:
         state = replace(state, master=replace(state.master, respawn_at=NEVER))
         state, more = reload_steps.with_rollout(state, reload_attempt.revive(state.rollout, now))
+        return state, [*commands, *more]
+    if now >= state.master.look_again_at:
+        state, more = children.spawn_when_free(state, now)
         return state, [*commands, *more]
     if now >= state.rollout.give_up_at:
         state, more = reload_steps.give_up(state, now)

@@ -225,7 +225,7 @@ def test_a_folder_is_escaped() -> None:
     config = render(replace(context(), folder="/a'b\\c\udcff"))
 
     assert b"pid '/a\\'b\\\\c\xff/nginx.pid';" in config.files["nginx.conf"]
-    assert b"listen 'unix:/a\\'b\\\\c\xff/generation.sock';" in config.files["upstream.conf"]
+    assert b"listen 'unix:/a\\'b\\\\c\xff/gen-0-1.sock';" in config.files["upstream.conf"]
 
 
 def test_no_failing_endpoint_is_blacklisted() -> None:
