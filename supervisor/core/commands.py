@@ -76,6 +76,11 @@ class MarkLastGood:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckFiles:
+    """Restore the lock and the sockets in RUNTIME_DIR if removed.  Answered by FilesChecked."""
+
+
+@dataclass(frozen=True, slots=True)
 class Kill:
     """Send a signal to a child process, or to its whole process group."""
 
@@ -195,6 +200,7 @@ Command = (
     | Restore
     | Discard
     | MarkLastGood
+    | CheckFiles
     | Kill
     | QuitOrphans
     | SetPollInterval

@@ -24,7 +24,8 @@ class State:
     The state machines side by side.  Instants are seconds on the loop's clock, in `record` epoch.
 
     `warns_before` is how long before the deadline the next warning is due in seconds, 0 for none;
-    `pending_replies` are replies that wait until the record is saved.
+    `pending_replies` are replies that wait until the record is saved; `files_error` is why the lock
+    or a socket is missing.
     """
 
     settings: Settings
@@ -49,6 +50,8 @@ class State:
     stats: Stats = Stats()
     cache_generation: str = ""
     cached_at: float = -NEVER
+    files_checked_at: float = -NEVER
+    files_error: str = ""
 
     @property
     def wake_at(self) -> float:
@@ -99,12 +102,14 @@ class State:
 
     @property
     def unresponsive_at(self) -> float:
-        """When nginx, having stopped responding, counts as unresponsive."""
-        return (
-            self.rollout.unresponsive_since + reload.UNRESPONSIVE_AFTER
-            if self.rollout.step is Step.IDLE
-            else NEVER
+        """When nginx, having stopped responding internally, must be reloaded; see `running`."""
+        roll = self.rollout
+        is_decided = roll.public_port_answers is None or (
+            roll.public_port_answers and roll.relisten
         )
+        if roll.step is not Step.IDLE or is_decided:
+            return NEVER
+        return roll.unresponsive_since + reload.UNRESPONSIVE_AFTER
 
 
 Decision = tuple[State, list[Command]]

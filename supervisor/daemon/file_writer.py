@@ -6,11 +6,12 @@ A slow disk delays only this thread; it posts an event with the result of each t
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from supervisor.core.commands import (
+    CheckFiles,
     Discard,
     MarkLastGood,
     Restore,
@@ -19,12 +20,20 @@ from supervisor.core.commands import (
     Stage,
     Swap,
 )
-from supervisor.core.events import Event, Staged, StageFailed, StateSaved, SwapFailed, Swapped
+from supervisor.core.events import (
+    Event,
+    FilesChecked,
+    Staged,
+    StageFailed,
+    StateSaved,
+    SwapFailed,
+    Swapped,
+)
 from supervisor.discovery.cache import EndpointCache
 from supervisor.nginx.config_store import ConfigStore
 from supervisor.system.state_file import save_ended, save_record
 
-Task = Stage | Swap | Restore | Discard | MarkLastGood | SaveCache | SaveState
+Task = Stage | Swap | Restore | Discard | MarkLastGood | CheckFiles | SaveCache | SaveState
 
 
 class FileWriter:
@@ -38,7 +47,9 @@ class FileWriter:
         cache: EndpointCache,
         state_dir: Path,
         post: Callable[[Event], None],
+        restore: Iterable[Callable[[], list[str]]] = (),
     ) -> None:
+        self._restore = [config_store.restore_link, *restore]
         self._configs = config_store
         self._cache = cache
         self._state_dir = state_dir
@@ -87,6 +98,8 @@ class FileWriter:
                 self._report_swap(live.attempt, self._configs.restore)
             case MarkLastGood(live):
                 self._configs.keep(live.attempt)
+            case CheckFiles():
+                self._check_files()
             case Discard(attempt):
                 self._configs.discard(attempt)
             case SaveCache(caches):
@@ -103,6 +116,16 @@ class FileWriter:
                     )
                 else:
                     self._post(StateSaved(record=record))
+
+    def _check_files(self) -> None:
+        restored, errors = list[str](), list[str]()
+        for restore in self._restore:
+            try:
+                restored += restore()
+            except OSError as error:
+                errors.append(f"cannot restore {error.filename or 'a socket'}: {_text(error)}")
+        lost = self._configs.lost_sockets()
+        self._post(FilesChecked(tuple(restored), tuple(lost), "; ".join(errors)))
 
     def _report_swap(self, attempt: int, act: Callable[[], None]) -> None:
         try:

@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable
 
 from supervisor.core.commands import (
+    CheckFiles,
     Command,
     CountConnections,
     CountWorkers,
@@ -85,6 +86,7 @@ class Loop:
                 | Restore()
                 | Discard()
                 | MarkLastGood()
+                | CheckFiles()
                 | SaveCache()
                 | SaveState()
             ):

@@ -67,7 +67,7 @@ def serve(environ: Mapping[str, str]) -> int:
     for source in sources:
         source.start()  # first, so that the queries run while the rest is prepared
     try:
-        folder = claim_runtime(environ)
+        lock = claim_runtime(environ)
         scripts = Path(settings.entrypoint_dir)
         remaining = state.lifetime.deadline - boot_clock()
         interrupted = run_scripts(scripts, children, log.emit, settings.start_timeout, remaining)
@@ -76,11 +76,11 @@ def serve(environ: Mapping[str, str]) -> int:
             stops_job = interrupted.is_deadline and settings.stops_job
             commands = [*([RequestJobStop()] if stops_job else []), last]
             return exit_report.report(settings, _finish_late(settings, commands, log), log)
-        cache = EndpointCache(folder, settings)
+        cache = EndpointCache(lock.folder, settings)
         state, notes = decide.load_cache(state, cache.read(), boot_clock())
         services = build_services(
             settings,
-            folder,
+            lock,
             cache,
             log=log,
             inbox=inbox,

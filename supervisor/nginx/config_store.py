@@ -15,8 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from supervisor.core.model import Plan
-from supervisor.nginx.internal_socket import CURRENT_LINK, GenerationSockets, remove_sockets
+from supervisor.nginx.internal_socket import GenerationSockets, remove_sockets
 from supervisor.nginx.render import RenderedConfig, Renderer
+from supervisor.nginx.socket_names import CURRENT_LINK
 
 LINK = "conf"
 _FOLDER = "conf-{}"
@@ -54,6 +55,7 @@ class ConfigStore:
         self._configs: dict[int, RenderedConfig] = {}
         self._last_good: int | None = None
         self._last_good_folder = ""
+        self._listener = 1
         self._superseded: deque[str] = deque()
         # root's workers run as another user and must reach the sockets.
         self._mode = 0o711 if os.geteuid() == 0 else _FOLDER_MODE
@@ -77,7 +79,11 @@ class ConfigStore:
         else:
             good = self._configs[self._last_good].files
             operator = {path: good[path] for path in good if "/" in path}
-        config = self._renderer.render(plan, attempt, rotation, operator)
+        if self._last_good is not None and self._is_lost(
+            self._configs[self._last_good].current_socket
+        ):
+            self._listener += 1  # nginx opens a socket again only under another name
+        config = self._renderer.render(plan, attempt, rotation, operator, self._listener)
         self._write(_FOLDER.format(attempt), config)
         self._configs[attempt] = config
         self._sockets.add(config.generation_socket)
@@ -115,6 +121,28 @@ class ConfigStore:
             self._last_good_folder = f"{_FOLDER.format(self._last_good)}{suffix}"
             self._write(self._last_good_folder, config)
         self._point_to(self._last_good_folder)
+
+    def lost_sockets(self) -> list[str]:
+        """Return the sockets of the last good configuration that were removed."""
+        if self._last_good is None:
+            return []
+        good = self._configs[self._last_good]
+        return [
+            name for name in (good.generation_socket, good.current_socket) if self._is_lost(name)
+        ]
+
+    def restore_link(self) -> list[str]:
+        """Create the link to the current socket again if it was removed."""
+        if self._last_good is None:
+            return []
+        good = self._configs[self._last_good]
+        is_lost = bool(good.current_socket) and not (self._folder / CURRENT_LINK).is_symlink()
+        if is_lost:
+            self._link(CURRENT_LINK, good.current_socket)
+        return [CURRENT_LINK] if is_lost else []
+
+    def _is_lost(self, socket: str) -> bool:
+        return bool(socket) and not (self._folder / socket).is_socket()
 
     def discard(self, attempt: int) -> None:
         """Remove the staged configuration of an attempt that is not used."""

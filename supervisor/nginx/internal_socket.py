@@ -1,9 +1,5 @@
 """
-nginx's internal unix sockets: their names, the generation that it serves, connection counters.
-
-A master that exits removes the paths of its unix sockets, even if another master has created them
-again: the nginx of a killed run would remove those of the next run.  So no name is used twice: each
-has a random part per run, and the number of the attempt or of the listener.
+nginx's internal unix sockets: the generation that it serves, and its connection counters.
 
 A reload is complete when nginx reports the new generation.  A hanging nginx accepts connections and
 never responds, so each request is limited to 100 ms in total, and a separate thread polls.
@@ -11,29 +7,23 @@ never responds, so each request is limited to 100 ms in total, and a separate th
 
 import re
 import secrets
-import string
 import threading
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from supervisor.core.events import Event, GenerationReported
+from supervisor.nginx.socket_names import DIGITS, PATTERNS
 from supervisor.system.unix_http import exchange
-
-#: Names of the sockets in RUNTIME_DIR: one that reports the generation for each attempt, and one
-#: for requests from workers of earlier generations.  Shorter than 22 bytes: see `runtime_dir`.
-_GENERATION_SOCKET = "gen-{}-{}.sock"
-_CURRENT_SOCKET = "cur-{}-{}.sock"
-
-#: The link to the latter: earlier generations connect to it, whichever socket is in use.
-CURRENT_LINK = "current.sock"
-
-_DIGITS = string.digits + string.ascii_lowercase
 
 #: Limits of one request, in seconds and bytes.
 _TIMEOUT = 0.1
 _MAX_RESPONSE = 4096
+
+#: Seconds between two requests to the public port, which may each take half a second.
+_PUBLIC_INTERVAL = 0.5
 
 _GENERATION = b"GET /-/generation HTTP/1.0\r\n\r\n"
 _CONNECTIONS = b"GET /-/connections HTTP/1.0\r\n\r\n"
@@ -63,21 +53,7 @@ def new_run() -> str:
     """
     Return the random part of this run's socket names.
     """
-    return "".join(secrets.choice(_DIGITS) for _ in range(5))
-
-
-def generation_socket(run: str, attempt: int) -> str:
-    """
-    Return the name of the socket on which an attempt's configuration reports its generation.
-    """
-    return _GENERATION_SOCKET.format(run, _base36(attempt))
-
-
-def current_socket(run: str, number: int) -> str:
-    """
-    Return the name of a socket that receives requests from workers of earlier generations.
-    """
-    return _CURRENT_SOCKET.format(run, _base36(number))
+    return "".join(secrets.choice(DIGITS) for _ in range(5))
 
 
 def remove_sockets(folder: Path, keep: Iterable[str] = ()) -> None:
@@ -85,8 +61,8 @@ def remove_sockets(folder: Path, keep: Iterable[str] = ()) -> None:
     Remove the sockets of masters that have exited; the socket of an old master may be among them.
     """
     kept = frozenset(keep)
-    for pattern in (_GENERATION_SOCKET, _CURRENT_SOCKET):
-        for path in folder.glob(pattern.format("*", "*")):
+    for pattern in PATTERNS:
+        for path in folder.glob(pattern):
             if path.name not in kept:
                 with suppress(OSError):  # a name that is never used again may stay
                     path.unlink(missing_ok=True)
@@ -145,19 +121,24 @@ def _get(sockets: GenerationSockets, request: bytes) -> bytes | None:
     return None
 
 
-def _base36(number: int) -> str:
-    """Format a number with digits and letters, because the path of a socket is short."""
-    rest, digit = divmod(number, len(_DIGITS))
-    return (_base36(rest) if rest else "") + _DIGITS[digit]
-
-
 class GenerationPoller:
     """
     A thread that requests the generation at an interval; it starts paused.
+
+    While there is no response it also reports whether the public port answers, but not at the first
+    time, which is usually the last.
     """
 
-    def __init__(self, sockets: GenerationSockets, post: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        sockets: GenerationSockets,
+        post: Callable[[Event], None],
+        public_port_answers: Callable[[], bool],
+    ) -> None:
         self._sockets = sockets
+        self._public_port_answers = public_port_answers
+        self._silent = 0
+        self._asked_at = 0.0
         self._post = post
         self._interval = 0.0
         self.polls = 0
@@ -182,5 +163,16 @@ class GenerationPoller:
                 pause = None if not interval else interval if interval >= 1 else 0
                 continue
             self.polls += 1
-            self._post(GenerationReported(read_generation(self._sockets)))
+            generation = read_generation(self._sockets)
+            self._silent = self._silent + 1 if generation is None else 0
+            self._post(GenerationReported(generation, self._ask_public_port()))
             pause = self._interval or None
+
+    def _ask_public_port(self) -> bool | None:
+        """Return whether the public port answers; None if it was not asked."""
+        if self._silent < 2 or time.monotonic() < self._asked_at + _PUBLIC_INTERVAL:
+            return None
+        answers = self._public_port_answers()
+        self.polls += answers
+        self._asked_at = time.monotonic()
+        return answers

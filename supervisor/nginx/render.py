@@ -20,7 +20,7 @@ from supervisor.core.balancing_methods import METHODS
 from supervisor.core.config.settings import Settings
 from supervisor.core.durations import format_http_date, format_instant
 from supervisor.core.model import Mode, Plan
-from supervisor.nginx.internal_socket import CURRENT_LINK, current_socket, generation_socket
+from supervisor.nginx.socket_names import CURRENT_LINK, current_socket, generation_socket
 from supervisor.nginx.upstream import server_lines
 
 #: First version with keepalive_min_timeout: a reload then loses no request on a kept connection.
@@ -106,6 +106,11 @@ class Renderer:
         if context.admin_listen:
             admin = environment.get_template("admin.conf.j2")
             self._static["admin.conf"] = _bytes(admin.render(values))
+
+    @property
+    def public_listen(self) -> tuple[str, ...]:
+        """The arguments of the public port's `listen` directives."""
+        return self._context.listen
 
     @property
     def listen(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 RUNTIME_DIR: the folder for configuration and sockets, claimed by one supervisor at a time.
 """
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterable, Mapping
@@ -11,7 +12,48 @@ from supervisor.core.config.paths import runtime_candidates
 from supervisor.core.errors import ExitCode, Problem
 
 
-def claim_runtime(environ: Mapping[str, str]) -> Path:
+class RuntimeLock:
+    """
+    The lock of a claimed folder: on the folder itself, which stays if the file is removed, and on
+    the file, which stays if the folder is replaced, and which earlier versions use alone.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._held: dict[Path, int] = {}
+
+    def acquire(self) -> bool:
+        """Lock the folder and the file; False when another supervisor holds one of them."""
+        for path in (self.folder, self.folder / "lock"):
+            descriptor = _lock(path)
+            if descriptor is None:
+                return False
+            if path in self._held:
+                os.close(self._held[path])
+            self._held[path] = descriptor
+        return True
+
+    def restore(self) -> list[str]:
+        """
+        Lock what was removed or replaced, and return its name.  Raises OSError if it cannot.
+        """
+        restored = []
+        mode = 0o711 if os.geteuid() == 0 else 0o700
+        for path, held in tuple(self._held.items()):
+            if _is_same(path, held):
+                continue
+            if path == self.folder:
+                _make(path, mode)
+            descriptor = _lock(path)
+            if descriptor is None:
+                raise OSError(errno.EBUSY, "another autoexit-nginx uses it", str(path))
+            os.close(held)
+            self._held[path] = descriptor
+            restored.append(path.name)
+        return restored
+
+
+def claim_runtime(environ: Mapping[str, str]) -> RuntimeLock:
     """
     Find a usable folder and lock it.  Raises Problem with the candidates and their errors.
     """
@@ -23,11 +65,12 @@ def claim_runtime(environ: Mapping[str, str]) -> Path:
             f"cannot write to any RUNTIME_DIR ({'; '.join(errors)}):"
             f" mount a tmpfs at {Path(candidates[0]).parent}; giving up",
         )
-    if _lock(folder) is None:
+    lock = RuntimeLock(folder)
+    if not lock.acquire():
         raise Problem(
             ExitCode.CONFIG, f"cannot use {folder}: another autoexit-nginx uses it; giving up"
         )
-    return folder
+    return lock
 
 
 def _first_usable(candidates: Iterable[str]) -> tuple[Path | None, list[str]]:
@@ -76,13 +119,19 @@ def _is_private_mount(folder: Path) -> bool:
     )
 
 
-def _lock(folder: Path) -> int | None:
+def _is_same(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _lock(path: Path) -> int | None:
     """
-    Lock a runtime folder for this process; None when another supervisor holds the lock.
+    Lock a folder or a file for this process; None when another supervisor holds the lock.
     """
-    descriptor = os.open(
-        folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-    )
+    kind = os.O_DIRECTORY if path.is_dir() else os.O_RDWR | os.O_CREAT
+    descriptor = os.open(path, kind | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

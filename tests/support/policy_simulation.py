@@ -87,6 +87,7 @@ class FakeSystem:
     check_time: float = 0.007
     check_output: str = ""
     nginx_responds: bool = True
+    public_port_answers: bool | None = False
     files_intact: bool = True
     operator_files: str = "whole"
     rejected_files: frozenset[str] = frozenset({"broken"})
@@ -177,7 +178,10 @@ class Simulation:
                 self._deliver(heapq.heappop(self._scheduled)[2])
             elif next_poll <= self.now:
                 self.send(
-                    GenerationReported(self.generation if self.system.nginx_responds else None)
+                    GenerationReported(
+                        self.generation if self.system.nginx_responds else None,
+                        self.system.public_port_answers,
+                    )
                 )
             else:
                 self.send(TimePassed())

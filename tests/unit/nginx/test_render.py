@@ -10,6 +10,7 @@ import pytest
 from supervisor.core.config import load
 from supervisor.core.model import Mode, Plan, ServerOptions
 from supervisor.nginx.render import RenderContext, RenderedConfig, Renderer, digest_of
+from supervisor.nginx.socket_names import generation_socket
 from supervisor.nginx.templates import read_templates
 from supervisor.nginx.upstream import rotated
 from tests.support.policy_simulation import endpoints
@@ -298,3 +299,20 @@ def test_the_digest_separates_names_from_contents() -> None:
     Moving a byte from a file's content to its name changes the digest.
     """
     assert digest_of({"ab": b"c"}) != digest_of({"a": b"bc"})
+
+
+def test_the_ports_of_a_configuration_are_known() -> None:
+    """
+    The start waits for all ports of nginx; only the public one decides whether clients are served.
+    """
+    renderer = Renderer(replace(context(), admin_listen=("127.0.0.1:81",)), read_templates())
+
+    assert (*renderer.public_listen, "127.0.0.1:81") == renderer.listen
+
+
+def test_socket_names_stay_short() -> None:
+    """
+    The path of a socket is at most 107 bytes long, and the folder's up to 85.
+    """
+    assert "gen-abcde-1.sock" == generation_socket("abcde", 1)
+    assert 21 == len(generation_socket("abcde", 36**6 - 1))
