@@ -32,18 +32,28 @@ class Admin:
         self._bridge = LoopBridge(context, post)
         self._history = History(self._bridge)
         routes = Routes(self._bridge, self._history)
-        self._servers = [Server(context.folder / _OPERATOR_SOCKET, routes.operator_response)]
-        path = context.folder / _READERS_SOCKET
-        clear_place(path)  # an earlier process may have had an ADMIN_PORT
+        operators, readers = context.folder / _OPERATOR_SOCKET, context.folder / _READERS_SOCKET
+        self._servers = [Server(operators, routes.operator_response)]
+        clear_place(readers)  # an earlier process may have had an ADMIN_PORT
         if context.is_published:
-            self._servers.append(Server(path, routes.public_response, group=context.readers))
+            self._servers.append(Server(readers, routes.public_response, group=context.readers))
 
     def start(self) -> None:
         """Start to accept clients."""
         for server in self._servers:
-            threading.Thread(target=server.serve_forever, name="admin", daemon=True).start()
+            _start(server)
         if len(self._servers) > 1:  # only the page on ADMIN_PORT draws plots
             self._history.start()
+
+    def restore(self) -> list[str]:
+        """Listen again on the sockets that were removed, and return their names."""
+        restored = []
+        for index, server in enumerate(self._servers):
+            if server.is_lost():
+                self._servers[index] = server.reopened()
+                _start(self._servers[index])
+                restored.append(server.path.name)
+        return restored
 
     def publish(self, state: State, now: float) -> None:
         """Serve this state from now on; `now` is its instant on the loop's clock."""
@@ -52,3 +62,7 @@ class Admin:
     def reply(self, reply: Reply) -> None:
         """Pass a reply to the thread that waits for it."""
         self._bridge.reply(reply)
+
+
+def _start(server: Server) -> None:
+    threading.Thread(target=server.serve_until_closed, name="admin", daemon=True).start()

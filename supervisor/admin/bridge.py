@@ -17,7 +17,7 @@ from supervisor.admin.status_document import Observation
 from supervisor.core.commands import Reply
 from supervisor.core.events import DeadlineRequested, Event, StopRequested
 from supervisor.core.state import State
-from supervisor.nginx.internal_socket import SOCKET_NAME, Counters, read_counters
+from supervisor.nginx.internal_socket import Counters, GenerationSockets, read_counters
 from supervisor.system.clock import boot_clock
 
 #: Seconds until a state is stale: four missed polls of nginx, which the loop polls every 3.5 s.
@@ -33,7 +33,7 @@ class AdminContext:
     Properties of nginx and of the runtime folder that the state does not contain.
 
     `readers` is the group of nginx's workers, empty if they run as the supervisor's user.  `polls`
-    returns the number of the supervisor's polls of nginx.
+    returns the number of the supervisor's polls of nginx, `sockets` are where it responds.
     """
 
     folder: Path
@@ -42,6 +42,7 @@ class AdminContext:
     is_published: bool
     readers: str
     polls: Callable[[], int]
+    sockets: GenerationSockets
 
 
 class LoopBridge:
@@ -104,7 +105,7 @@ class LoopBridge:
         if not self.context.has_stub_status:
             return None
         self._counter_reads += 1
-        return read_counters(str(self.context.folder / SOCKET_NAME))
+        return read_counters(self.context.sockets)
 
     def move(self, by: float | None, until: float | None) -> Reply | None:
         """Request another deadline and wait for the reply; None after a timeout."""

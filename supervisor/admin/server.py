@@ -22,6 +22,9 @@ _MAX_CLIENTS = 32
 #: Limit for receiving a request, and for sending its response, in seconds.
 _CLIENT_TIMEOUT = 2.0
 
+#: Pause after a client could not be accepted, in seconds.
+_ACCEPT_PAUSE = 0.1
+
 _TOO_MANY = Response(HTTPStatus.TOO_MANY_REQUESTS, b"too many clients\n")
 
 
@@ -36,6 +39,9 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
     def __init__(self, path: Path, routes: Callable[[Request], Response], group: str = "") -> None:
         self.routes = routes
+        self.path = path
+        self._group = group
+        self._closing = threading.Event()
         self._slots = threading.BoundedSemaphore(_MAX_CLIENTS)
         clear_place(path)
         before = os.umask(0o177)
@@ -46,6 +52,33 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         if group:
             shutil.chown(path, group=group)
             path.chmod(0o660)
+        self._identity = _identity(path)
+
+    def is_lost(self) -> bool:
+        """Return whether the path of the socket is not the one that was created."""
+        return _identity(self.path) != self._identity
+
+    def reopened(self) -> "Server":
+        """Create the socket again, and end this server; its clients are still answered."""
+        server = Server(self.path, self.routes, self._group)
+        self._closing.set()
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)  # ends the wait for a client
+        return server
+
+    def serve_until_closed(self) -> None:
+        """Accept clients, without waking up in between, until the socket was created again."""
+        while not self._closing.is_set():
+            try:
+                request, address = self.get_request()
+            except OSError:  # too many open files, or closing
+                self._closing.wait(_ACCEPT_PAUSE)
+                continue
+            try:
+                self.process_request(request, address)
+            except Exception:  # noqa: BLE001 - as in socketserver: one client ends no server
+                self.shutdown_request(request)
+        self.server_close()
 
     def process_request(self, request: object, client_address: object) -> None:
         """Start a thread for a client, or refuse it at the limit."""
@@ -92,3 +125,11 @@ class _Handler(socketserver.BaseRequestHandler):
         if request is not None:
             response = self.server.routes(request)
             send(self.request, response, _CLIENT_TIMEOUT, only_head=request.method == "HEAD")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -22,6 +22,7 @@ from supervisor.core.events import DiscoveryFailed, Event, SnapshotArrived, Spaw
 from supervisor.core.model import Plan
 from supervisor.nginx import host_limits
 from supervisor.nginx.config_store import ConfigStore
+from supervisor.nginx.internal_socket import new_run
 from supervisor.nginx.operator_files import read_operator_files
 from supervisor.nginx.process import Nginx, find_binary
 from supervisor.nginx.templates import build_renderer
@@ -48,7 +49,9 @@ def run(environ: Mapping[str, str]) -> int:
         folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
         config_store = ConfigStore(
             folder,
-            build_renderer(settings, binary, folder, host_limits.worker_count()),
+            build_renderer(
+                settings, binary, folder, run=new_run(), workers=host_limits.worker_count()
+            ),
             partial(read_operator_files, Path(settings.operator_dir)),
         )
         children = process.Children()

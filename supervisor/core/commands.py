@@ -16,7 +16,13 @@ from supervisor.core.model import CachedEndpoints, Endpoint, LiveConfig, Plan
 
 @dataclass(frozen=True, slots=True)
 class SpawnMaster:
-    """Start nginx on the live files.  Answered by Spawned or SpawnFailed."""
+    """
+    Start nginx on the live files.  Answered by Spawned, SpawnFailed or PortBusy.
+
+    With `even_if_busy` nginx itself tries to open a port that is in use, for 2.5 s.
+    """
+
+    even_if_busy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,11 @@ class MarkLastGood:
     """Keep the files of a configuration that responded as the last good ones."""
 
     live: LiveConfig
+
+
+@dataclass(frozen=True, slots=True)
+class CheckFiles:
+    """Restore the lock and the sockets in RUNTIME_DIR if removed.  Answered by FilesChecked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +218,7 @@ Command = (
     | Restore
     | Discard
     | MarkLastGood
+    | CheckFiles
     | Kill
     | QuitOrphans
     | SetPollInterval

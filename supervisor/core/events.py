@@ -99,6 +99,13 @@ class SpawnFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class PortBusy:
+    """nginx was not started, because another process listens on `address`."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
 class ChildExited:
     """
     A child exited and was reaped; for an exit by signal n the code is 128 + n.
@@ -159,9 +166,28 @@ class SwapFailed:
 
 @dataclass(frozen=True, slots=True)
 class GenerationReported:
-    """The generation nginx reported on a new internal connection; None if it timed out."""
+    """
+    The generation nginx reported on a new internal connection; None if it timed out.
+
+    Then `public_port_answers` is whether nginx answers its clients; None if that was not asked.
+    """
 
     generation: str | None
+    public_port_answers: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FilesChecked:
+    """
+    The lock and the sockets in RUNTIME_DIR were checked.
+
+    `restored` are the names that were missing and exist again, `lost` sockets that only a reload of
+    nginx creates again; `error` is why something could not be restored.
+    """
+
+    restored: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +304,7 @@ SystemEvent = (
     | SignalArrived
     | Spawned
     | SpawnFailed
+    | PortBusy
     | ChildExited
     | OrphansFound
     | Staged
@@ -285,6 +312,7 @@ SystemEvent = (
     | Swapped
     | SwapFailed
     | GenerationReported
+    | FilesChecked
     | ConnectionsCounted
     | WorkersCounted
     | WorkersSignalled

@@ -6,6 +6,9 @@ must not receive a reload signal (SIGHUP in its first 5 ms kills it).  If it cra
 continue to run, hold the port and serve the old configuration without limit: they receive QUIT, and
 a new master is started, at once the first time.  After the fourth crash within a minute the
 supervisor gives up.  A master that ends for a restart has not crashed.
+
+A port may be in use for a while: by the nginx of a killed run, or by workers of the master before.
+nginx itself tries for 2.5 s; the supervisor waits before that, and starts nginx once it is free.
 """
 
 from dataclasses import dataclass, replace
@@ -16,6 +19,14 @@ from supervisor.core.model import NEVER
 #: Crashes within this many seconds count together, and up to this many lead to a respawn.
 WINDOW = 60.0
 _MAX_CRASHES = 3
+
+#: Seconds between two looks at a port in use, and what is left of START_TIMEOUT for nginx's own
+#: tries, which take 2.5 s and then report the reason.
+_PORT_INTERVAL = 0.05
+_NGINX_TRIES = 3.0
+
+#: How long a new master waits for a port that workers of the last one are about to close.
+_PORT_WAIT = 0.5
 
 #: The pause before the first, second and third respawn within the window, in seconds.
 _PAUSES = (0.0, 0.3, 1.0)
@@ -45,7 +56,8 @@ class Master:
     The master process, its crashes, and orphaned workers of crashed masters.
 
     `pid` is 0 while it is down.  `crashes` are instants on the loop's clock.  `give_up_reason` is
-    set when the supervisor has decided to kill this master.
+    set when the supervisor has decided to kill this master.  While a port is in use, the next look
+    is at `look_again_at`, and after `busy_until` nginx is started even so.
     """
 
     health: MasterState = MasterState.DOWN
@@ -57,6 +69,8 @@ class Master:
     orphans: frozenset[int] = frozenset()
     seeking_orphans: bool = False
     give_up_reason: str = ""
+    look_again_at: float = NEVER
+    busy_until: float = NEVER
 
 
 def enter(master: Master, health: MasterState) -> Master:
@@ -80,6 +94,20 @@ def spawned(master: Master, pid: int, now: float, start_timeout: float) -> Maste
         boot_by=now + start_timeout,
         respawn_at=NEVER,
         give_up_reason="",
+        look_again_at=NEVER,
+        busy_until=NEVER,
+    )
+
+
+def port_busy(master: Master, now: float, start_timeout: float) -> Master:
+    """
+    Record that a port is in use: the start waits, START_TIMEOUT in total for the first one.
+    """
+    wait = _PORT_WAIT if master.ever_answered else max(0.0, start_timeout - _NGINX_TRIES)
+    return replace(
+        master,
+        look_again_at=now + _PORT_INTERVAL,
+        busy_until=now + wait if master.busy_until == NEVER else master.busy_until,
     )
 
 

@@ -61,7 +61,9 @@ class Rollout:
     `reread_operator_files` is set, the current attempt does so; if `operator_files_rejected` is
     set, the last attempt that did so was refused.  `files_only` is set if only the live files must
     be restored, without a reload.  `restarts` is set if the current attempt restarts nginx instead
-    of reloading it.  `force_reload` reloads even if the files are unchanged.
+    of reloading it.  `force_reload` reloads even if the files are unchanged; so does `relisten`,
+    because only a reload creates lost internal sockets again, but it can wait.
+    `public_port_answers` is whether clients were answered while the internal socket was silent.
     """
 
     quiet: float
@@ -89,6 +91,8 @@ class Rollout:
     tokens_at: float = 0.0
     seen: str | None = None
     unresponsive_since: float = NEVER
+    relisten: bool = False
+    public_port_answers: bool | None = None
     promoted_at: float = -NEVER
 
 
@@ -135,7 +139,8 @@ def due_at(rollout: Rollout) -> float:
     if rollout.step is not Step.IDLE or rollout.wanted is None:
         return NEVER
     is_live = rollout.live is not None and rollout.live.plan == rollout.wanted
-    if is_live and not rollout.reread_requested and not rollout.force_reload:
+    is_forced = rollout.reread_requested or rollout.force_reload or rollout.relisten
+    if is_live and not is_forced:
         return NEVER
     if rollout.live is None:
         return rollout.retry_at
@@ -165,13 +170,19 @@ def ready_at(rollout: Rollout) -> float:
     return rollout.began_at + (rollout.quiet if rollout.live is not None else 0.0)
 
 
-def observed(rollout: Rollout, generation: str | None, now: float) -> Rollout:
+def observed(
+    rollout: Rollout, generation: str | None, now: float, *, public_port_answers: bool | None
+) -> Rollout:
     """
     Record a reported generation that is not the one an attempt waits for.
 
     No response and an unexpected generation matter only without an attempt: during one, nginx is
     given time to respond, and the old generation may still do so.
     """
+    if generation is not None:
+        rollout = replace(rollout, public_port_answers=None)
+    elif public_port_answers is not None:
+        rollout = replace(rollout, public_port_answers=public_port_answers)
     if rollout.step is not Step.IDLE or rollout.live is None:
         return replace(rollout, seen=generation)
     if generation is None:

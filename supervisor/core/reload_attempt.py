@@ -89,7 +89,8 @@ def staged(rollout: Rollout, event: Staged, timeout: float, now: float) -> Outco
     """
     live, candidate = rollout.live, rollout.candidate
     assert candidate is not None
-    if live is not None and event.digest == live.digest and not rollout.force_reload:
+    is_forced = rollout.force_reload or rollout.relisten
+    if live is not None and event.digest == live.digest and not is_forced:
         if event.intact:
             idle = replace(enter(rollout, Step.IDLE), candidate=None, operator_files_rejected=False)
             return idle, [
@@ -161,6 +162,8 @@ def promote(rollout: Rollout, now: float) -> Outcome:
         failures=0,
         retry_at=0.0,
         force_reload=False,
+        relisten=False,
+        public_port_answers=None,
         unresponsive_since=NEVER,
         promoted_at=now,
     )
@@ -220,6 +223,8 @@ def _why(rollout: Rollout) -> str:
     if rollout.revives:
         return "nginx exited or stopped responding"
     assert rollout.candidate is not None
+    if rollout.relisten and rollout.live and rollout.candidate.plan == rollout.live.plan:
+        return "new internal sockets"
     return rollout.candidate.plan.changes(rollout.live.plan if rollout.live else None)
 
 

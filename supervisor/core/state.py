@@ -27,7 +27,7 @@ class State:
 
     `warns_before` is how long before the deadline the next warning is due in seconds, 0 for none;
     `pending_replies` are replies that wait until the record is saved, `overdue` are the tasks that
-    disks have not answered to.
+    disks have not answered to; `files_error` is why the lock or a socket is missing.
     """
 
     settings: Settings
@@ -53,6 +53,8 @@ class State:
     stats: Stats = Stats()
     cache_generation: str = ""
     cached_at: float = -NEVER
+    files_checked_at: float = -NEVER
+    files_error: str = ""
 
     @property
     def wake_at(self) -> float:
@@ -63,6 +65,7 @@ class State:
             self.lifetime.wake_at,
             self.master.boot_by,
             self.master.respawn_at,
+            self.master.look_again_at,
             self.rollout.give_up_at,
             self.rollout_at,
             reload.ready_at(self.rollout),
@@ -102,12 +105,14 @@ class State:
 
     @property
     def unresponsive_at(self) -> float:
-        """When nginx, having stopped responding, counts as unresponsive."""
-        return (
-            self.rollout.unresponsive_since + reload.UNRESPONSIVE_AFTER
-            if self.rollout.step is Step.IDLE
-            else NEVER
+        """When nginx, having stopped responding internally, must be reloaded; see `running`."""
+        roll = self.rollout
+        is_decided = roll.public_port_answers is None or (
+            roll.public_port_answers and roll.relisten
         )
+        if roll.step is not Step.IDLE or is_decided:
+            return NEVER
+        return roll.unresponsive_since + reload.UNRESPONSIVE_AFTER
 
 
 Decision = tuple[State, list[Command]]

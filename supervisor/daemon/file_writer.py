@@ -9,11 +9,12 @@ task, and when a task is overdue.
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from supervisor.core.commands import (
+    CheckFiles,
     Discard,
     MarkLastGood,
     Restore,
@@ -25,6 +26,7 @@ from supervisor.core.commands import (
 from supervisor.core.events import (
     Disk,
     Event,
+    FilesChecked,
     Staged,
     StageFailed,
     StateSaved,
@@ -37,7 +39,7 @@ from supervisor.discovery.cache import EndpointCache
 from supervisor.nginx.config_store import ConfigStore
 from supervisor.system.state_file import save_ended, save_record
 
-Task = Stage | Swap | Restore | Discard | MarkLastGood | SaveCache | SaveState
+Task = Stage | Swap | Restore | Discard | MarkLastGood | CheckFiles | SaveCache | SaveState
 
 #: What a task does, for the report of one that is overdue.
 _NAMES: dict[type[Task], str] = {
@@ -46,6 +48,7 @@ _NAMES: dict[type[Task], str] = {
     Restore: "restore the last good configuration",
     Discard: "remove a configuration",
     MarkLastGood: "remove older configurations",
+    CheckFiles: "check RUNTIME_DIR",
     SaveCache: "write endpoints.json",
     SaveState: "write state.json",
 }
@@ -62,8 +65,11 @@ class FileWriter:
         cache: EndpointCache,
         state_dir: Path,
         post: Callable[[Event], None],
+        *,
         limit: float,
+        restore: Iterable[Callable[[], list[str]]] = (),
     ) -> None:
+        self._restore = [config_store.restore_link, *restore]
         self._configs = config_store
         self._cache = cache
         self._state_dir = state_dir
@@ -117,6 +123,8 @@ class FileWriter:
                 self._report_swap(live.attempt, self._configs.restore)
             case MarkLastGood(live):
                 self._configs.keep(live.attempt)
+            case CheckFiles():
+                self._check_files()
             case Discard(attempt):
                 self._configs.discard(attempt)
             case SaveCache(caches):
@@ -133,6 +141,16 @@ class FileWriter:
                     )
                 else:
                     self._post(StateSaved(record=record))
+
+    def _check_files(self) -> None:
+        restored, errors = list[str](), list[str]()
+        for restore in self._restore:
+            try:
+                restored += restore()
+            except OSError as error:
+                errors.append(f"cannot restore {error.filename or 'a socket'}: {_text(error)}")
+        lost = self._configs.lost_sockets()
+        self._post(FilesChecked(tuple(restored), tuple(lost), "; ".join(errors)))
 
     def _report_swap(self, attempt: int, act: Callable[[], None]) -> None:
         try:

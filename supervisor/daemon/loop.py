@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable
 
 from supervisor.core.commands import (
+    CheckFiles,
     Command,
     CountConnections,
     CountLostRequests,
@@ -88,12 +89,13 @@ class Loop:
                 | Restore()
                 | Discard()
                 | MarkLastGood()
+                | CheckFiles()
                 | SaveCache()
                 | SaveState()
             ):
                 services.writer.submit(command)
-            case SpawnMaster():
-                services.nginx.spawn_master(self._inbox.post)
+            case SpawnMaster(even_if_busy):
+                services.nginx.spawn_master(self._inbox.post, even_if_busy=even_if_busy)
             case SpawnCheck(attempt):
                 services.nginx.spawn_check(services.config_store.path(attempt), self._inbox.post)
             case Kill(pid, signum, group):

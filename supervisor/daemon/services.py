@@ -17,15 +17,16 @@ from supervisor.daemon.inbox import Inbox
 from supervisor.discovery import Source
 from supervisor.discovery.cache import EndpointCache
 from supervisor.health import HealthChecker, prober
-from supervisor.nginx import host_limits
+from supervisor.nginx import host_limits, public_port
 from supervisor.nginx.config_store import ConfigStore
-from supervisor.nginx.internal_socket import SOCKET_NAME, GenerationPoller
+from supervisor.nginx.internal_socket import GenerationPoller, GenerationSockets, new_run
 from supervisor.nginx.operator_files import read_operator_files
 from supervisor.nginx.process import Nginx, find_binary
 from supervisor.nginx.templates import build_renderer
 from supervisor.nomad.stop_job import JobStopper
 from supervisor.system import cgroup, process, signals
 from supervisor.system.log import Log
+from supervisor.system.runtime_dir import RuntimeLock
 
 if TYPE_CHECKING:
     from supervisor.nginx.access_log import AccessLog
@@ -53,7 +54,7 @@ class Services:
 
 def build_services(
     settings: Settings,
-    folder: Path,
+    lock: RuntimeLock,
     cache: EndpointCache,
     *,
     log: Log,
@@ -62,6 +63,7 @@ def build_services(
     children: process.Children,
 ) -> Services:
     """Build the services and start their threads."""
+    folder = lock.folder
     binary = find_binary(settings.nginx_binary)
     log.emit(
         "nginx.found",
@@ -74,13 +76,18 @@ def build_services(
     process.become_subreaper()
     process.hide_environment()
     worker_count = _worker_count(log)
+    sockets = GenerationSockets(folder)
+    renderer = build_renderer(settings, binary, folder, run=new_run(), workers=worker_count)
     config_store = ConfigStore(
         folder,
-        build_renderer(settings, binary, folder, worker_count),
+        renderer,
         partial(read_operator_files, Path(settings.operator_dir)),
+        sockets,
     )
     config_store.clear()
-    poller = GenerationPoller(str(folder / SOCKET_NAME), inbox.post)
+    poller = GenerationPoller(
+        sockets, inbox.post, partial(public_port.answers, renderer.public_listen)
+    )
     context = AdminContext(
         folder=folder,
         nginx=".".join(map(str, binary.version)),
@@ -88,17 +95,30 @@ def build_services(
         is_published=settings.admin_port is not None,
         readers=host_limits.worker_user().rpartition(" ")[2],
         polls=lambda: poller.polls,
+        sockets=sockets,
     )
+    admin = Admin(context, inbox.post)
     services = Services(
         nginx=Nginx(
-            binary, folder, children, log.emit, inbox.post, repeats_post=settings.retry_post
+            binary,
+            folder,
+            children,
+            log.emit,
+            inbox.post,
+            listen=renderer.listen,
+            repeats_post=settings.retry_post,
         ),
         writer=FileWriter(
-            config_store, cache, Path(settings.state_dir), inbox.post, settings.start_timeout
+            config_store,
+            cache,
+            Path(settings.state_dir),
+            inbox.post,
+            limit=settings.start_timeout,
+            restore=(lock.restore, admin.restore),
         ),
         config_store=config_store,
         poller=poller,
-        admin=Admin(context, inbox.post),
+        admin=admin,
         log=log,
         sources=sources,
         health=prober(settings, inbox.post, log.redact),

@@ -35,7 +35,7 @@ from supervisor.system import process
 from supervisor.system.clock import boot_clock
 from supervisor.system.log import Log, Writer
 from supervisor.system.network import local_addresses
-from supervisor.system.runtime_dir import claim_runtime
+from supervisor.system.runtime_dir import RuntimeLock, claim_runtime
 from supervisor.system.state_file import read_record
 from supervisor.system.time_limit import StopPendingError, run_within
 
@@ -86,7 +86,8 @@ def _serve(environ: Mapping[str, str], settings: Settings, log: Log) -> int:
     for source in sources:
         source.start()  # first, so that the queries run while the rest is prepared
     try:
-        folder = _claim(environ, settings, state.lifetime.deadline)
+        lock = _claim(environ, settings, state.lifetime.deadline)
+        folder = lock.folder
         scripts = Path(settings.entrypoint_dir)
         remaining = state.lifetime.deadline - boot_clock()
         _continue(run_scripts(scripts, children, log.emit, settings.start_timeout, remaining))
@@ -97,7 +98,7 @@ def _serve(environ: Mapping[str, str], settings: Settings, log: Log) -> int:
         state, notes = decide.load_cache(state, caches, boot_clock())
         services = build_services(
             settings,
-            folder,
+            lock,
             cache,
             log=log,
             inbox=inbox,
@@ -171,7 +172,7 @@ def _read_state(settings: Settings, wall: float, now: float) -> tuple[DeadlineRe
         return None, f"cannot read {folder}: {error.strerror}; counting from now"
 
 
-def _claim(environ: Mapping[str, str], settings: Settings, deadline: float) -> Path:
+def _claim(environ: Mapping[str, str], settings: Settings, deadline: float) -> RuntimeLock:
     """Claim RUNTIME_DIR.  Raises Problem and what `_on_disk` raises."""
     name = settings.runtime_dir or "RUNTIME_DIR"
     try:

@@ -15,12 +15,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from supervisor.core.model import Plan
+from supervisor.nginx.internal_socket import GenerationSockets, remove_sockets
 from supervisor.nginx.render import RenderedConfig, Renderer
+from supervisor.nginx.socket_names import CURRENT_LINK
 from supervisor.system.regular_file import read_regular
 
 LINK = "conf"
 _FOLDER = "conf-{}"
 _NEW_LINK = ".conf-new"
+
+#: Listeners of versions that used the same names in each run.
+_OLD_SOCKETS = ("generation.sock", CURRENT_LINK)
 
 #: Folder with one file per superseded generation: a worker that finds its own generation there
 #: forwards requests on kept connections to the current workers.
@@ -45,13 +50,16 @@ class ConfigStore:
         folder: Path,
         renderer: Renderer,
         read_operator_files: Callable[[], Mapping[str, bytes]],
+        sockets: GenerationSockets | None = None,
     ) -> None:
         self._folder = folder
+        self._sockets = sockets or GenerationSockets(folder)
         self._renderer = renderer
         self._read_operator_files = read_operator_files
         self._configs: dict[int, RenderedConfig] = {}
         self._last_good: int | None = None
         self._last_good_folder = ""
+        self._listener = 1
         self._superseded: deque[str] = deque()
         # root's workers run as another user and must reach the sockets.
         self._mode = 0o711 if os.geteuid() == 0 else _FOLDER_MODE
@@ -75,9 +83,14 @@ class ConfigStore:
         else:
             good = self._configs[self._last_good].files
             operator = {path: good[path] for path in good if "/" in path}
-        config = self._renderer.render(plan, attempt, rotation, operator)
+        if self._last_good is not None and self._is_lost(
+            self._configs[self._last_good].current_socket
+        ):
+            self._listener += 1  # nginx opens a socket again only under another name
+        config = self._renderer.render(plan, attempt, rotation, operator, self._listener)
         self._write(_FOLDER.format(attempt), config)
         self._configs[attempt] = config
+        self._sockets.add(config.generation_socket)
         return config, self._is_live_intact()
 
     def swap(self, attempt: int) -> None:
@@ -86,12 +99,17 @@ class ConfigStore:
 
     def keep(self, attempt: int) -> None:
         """Make an attempt's configuration the last good one, and remove all others."""
+        config = self._configs[attempt]
+        self._sockets.keep(config.generation_socket)
         if attempt == self._last_good:
             return
+        if config.current_socket:
+            self._link_current(config.current_socket)
         if self._last_good is not None:
             self._mark_superseded(self._configs[self._last_good].generation)
         self._last_good, self._last_good_folder = attempt, _FOLDER.format(attempt)
-        self._configs = {attempt: self._configs[attempt]}
+        self._configs = {attempt: config}
+        remove_sockets(self._folder, keep=(config.generation_socket, config.current_socket))
         for entry in self._folder.glob(_FOLDER.format("*")):
             if entry.name != self._last_good_folder:
                 _remove(entry)
@@ -108,19 +126,44 @@ class ConfigStore:
             self._write(self._last_good_folder, config)
         self._point_to(self._last_good_folder)
 
+    def lost_sockets(self) -> list[str]:
+        """Return the sockets of the last good configuration that were removed."""
+        if self._last_good is None:
+            return []
+        good = self._configs[self._last_good]
+        return [
+            name for name in (good.generation_socket, good.current_socket) if self._is_lost(name)
+        ]
+
+    def restore_link(self) -> list[str]:
+        """Create the link to the current socket again if it was removed."""
+        if self._last_good is None:
+            return []
+        good = self._configs[self._last_good]
+        is_lost = bool(good.current_socket) and not (self._folder / CURRENT_LINK).is_symlink()
+        if is_lost:
+            self._link(CURRENT_LINK, good.current_socket)
+        return [CURRENT_LINK] if is_lost else []
+
+    def _is_lost(self, socket: str) -> bool:
+        return bool(socket) and not (self._folder / socket).is_socket()
+
     def discard(self, attempt: int) -> None:
         """Remove the staged configuration of an attempt that is not used."""
         if attempt != self._last_good:
-            self._configs.pop(attempt, None)
+            if attempt in self._configs:
+                self._sockets.discard(self._configs.pop(attempt).generation_socket)
             _remove(self._folder / _FOLDER.format(attempt))
 
     def clear(self) -> None:
-        """Remove what an earlier process left: folders, links and the pid file."""
+        """Remove what an earlier process left: folders, links, sockets and the pid file."""
+        remove_sockets(self._folder)
         for path in (
             *self._folder.glob(_FOLDER.format("*")),
             self._folder / LINK,
             self._folder / _NEW_LINK,
             self._folder / _SUPERSEDED,
+            *(self._folder / name for name in _OLD_SOCKETS),
             self._folder / "nginx.pid",  # nginx would write through a link
         ):
             _remove(path)
@@ -162,11 +205,21 @@ class ConfigStore:
             while len(self._superseded) > _MAX_SUPERSEDED:
                 (folder / self._superseded.popleft()).unlink(missing_ok=True)
 
+    def _link_current(self, socket: str) -> None:
+        """Let workers of earlier generations connect to this socket, unless the disk refuses."""
+        with suppress(OSError):
+            link = self._folder / CURRENT_LINK
+            if not link.is_symlink() or str(link.readlink()) != socket:
+                self._link(CURRENT_LINK, socket)
+
     def _point_to(self, name: str) -> None:
+        self._link(LINK, name)
+
+    def _link(self, name: str, target: str) -> None:
         link = self._folder / _NEW_LINK
         _remove(link)
-        link.symlink_to(name)
-        live = self._folder / LINK
+        link.symlink_to(target)
+        live = self._folder / name
         if not live.is_symlink():
             _remove(live)  # a rename cannot replace a folder
         link.replace(live)

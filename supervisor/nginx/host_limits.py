@@ -6,6 +6,7 @@ a large host it starts a hundred workers; if each keeps one old connection over 
 runs out of processes and stops serving.
 """
 
+import errno
 import grp
 import math
 import os
@@ -61,6 +62,26 @@ def listen_directives(addresses: Iterable[str], port: int) -> tuple[str, ...]:
     if not given:
         given = [f"0.0.0.0:{port}"] + ([f"[::]:{port}"] if _has_ipv6() else [])
     return tuple(f"{each} ipv6only=on" if each.startswith("[") else each for each in given)
+
+
+def busy_address(listen: Iterable[str]) -> str:
+    """
+    Return the first of these arguments of `listen` that another process listens on, or "".
+    """
+    for argument in listen:
+        host, _, port = argument.partition(" ")[0].rpartition(":")
+        is_v6 = host.startswith("[")
+        family = socket.AF_INET6 if is_v6 else socket.AF_INET
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as nginx does
+                if is_v6:
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                probe.bind((host.strip("[]"), int(port)))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return f"{host}:{port}"
+    return ""
 
 
 def _has_ipv6() -> bool:

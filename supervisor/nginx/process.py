@@ -25,13 +25,15 @@ from supervisor.core.events import (
     ChildExited,
     EndpointsSuspected,
     OrphansFound,
+    PortBusy,
     Spawned,
     SpawnFailed,
     WorkerDied,
 )
 from supervisor.core.model import NEVER, ChildKind
 from supervisor.nginx.failed_connections import Suspects, unreachable
-from supervisor.nginx.internal_socket import SOCKET_NAME
+from supervisor.nginx.host_limits import busy_address
+from supervisor.nginx.internal_socket import remove_sockets
 from supervisor.nginx.lost_requests import LostRequests
 from supervisor.system import process
 
@@ -39,6 +41,8 @@ _VERSION = re.compile(rb"nginx version: [^/\s]+/([0-9]+(?:\.[0-9]+)*)")
 _LINE = re.compile(r"(?:\d{4}/\d\d/\d\d \d\d:\d\d:\d\d )?\[(\w+)\] (?:\d+#\d+: )?(.*)", re.DOTALL)
 #: With `error_log stderr warn` nginx logs only unexpected exits; a requested one is a notice.
 _WORKER_EXIT = re.compile(r"worker process [0-9]+ exited")
+#: Each reload replaces the socket of the generation, which nginx reports as a warning.
+_SOCKET_REPLACED = re.compile(r"deleting socket .*/(?:gen|cur)-[0-9a-z]+-[0-9a-z]+\.sock$")
 _LEVELS = {"emerg": "error", "alert": "error", "crit": "error", "error": "error", "warn": "warning"}
 _PIPE_SIZE = 1 << 20
 
@@ -116,10 +120,12 @@ class Nginx:
         log: Callable[..., None],
         post: Report,
         *,
+        listen: tuple[str, ...] = (),
         repeats_post: bool = False,
     ) -> None:
         self._binary = binary
         self._folder = folder
+        self._listen = listen
         self._children = children
         self._check_output: dict[int, int] = {}
         self._output = _OutputReader(log, post, repeats_post=repeats_post)
@@ -129,10 +135,20 @@ class Nginx:
         """Start the thread that logs nginx's output."""
         self._output.start()
 
-    def spawn_master(self, announce: Announce) -> None:
-        """Start nginx on the live files; from the main thread, whose exit terminates nginx."""
-        for name in (SOCKET_NAME, "current.sock"):  # an exited master leaves them behind
-            (self._folder / name).unlink(missing_ok=True)
+    def spawn_master(
+        self, announce: Callable[[Spawned | SpawnFailed | PortBusy], None], *, even_if_busy: bool
+    ) -> None:
+        """
+        Start nginx on the live files; from the main thread, whose exit terminates nginx.
+
+        If another process still listens on a port, only report that, unless `even_if_busy`: nginx
+        itself tries again every 0.5 s, logs each try, and exits after 2.5 s.
+        """
+        busy = "" if even_if_busy else busy_address(self._listen)
+        if busy:
+            announce(PortBusy(busy))
+            return
+        remove_sockets(self._folder)  # a killed master leaves them behind
         argv = [*self._command_prefix, *self._command(self._folder / "conf" / "nginx.conf")]
         outcome = self._spawn(ChildKind.MASTER, argv, self._output.descriptor, announce)
         if isinstance(outcome, Spawned):
@@ -277,7 +293,7 @@ class _OutputReader:
             self._lost.record(text)
         if suspect := unreachable(text):
             self._suspects.add(suspect)
-        if text:
+        if text and not _SOCKET_REPLACED.match(text):
             self._log("nginx.output", level, text=text)
             if text not in _UNINFORMATIVE and (level == "error" or not self._last_line):
                 self._last_line = text

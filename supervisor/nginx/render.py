@@ -21,6 +21,7 @@ from supervisor.core.config.settings import Settings
 from supervisor.core.durations import format_http_date, format_instant
 from supervisor.core.model import Mode, Plan
 from supervisor.nginx.client_headers import CLAIMS, REPLACED, lookalikes
+from supervisor.nginx.socket_names import CURRENT_LINK, current_socket, generation_socket
 from supervisor.nginx.upstream import server_lines
 
 #: First version with keepalive_min_timeout: a reload then loses no request on a kept connection.
@@ -46,8 +47,9 @@ _DEFAULT_RETRY_AFTER = 5
 #: Seconds until the page reloads, in every state: time to read it.
 _PAGE_REFRESH = 5
 
-#: Placeholder of the generation until the hash of the files is computed.
+#: Placeholders of the generation and its socket until the hash of the files is computed.
 _PENDING = "generation-pending"
+_PENDING_SOCKET = "socket-pending"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,8 @@ class RenderContext:
 
     `listen` and `admin_listen` hold arguments of nginx's `listen`; without an admin port the latter
     is empty.  `user` is empty when nginx's workers keep our user.  `stub_status` is whether nginx
-    counts its connections, `is_musl` whether its C library is musl.
+    counts its connections, `is_musl` whether its C library is musl.  `run` is the part of socket
+    names that differs between runs.
     """
 
     settings: Settings
@@ -71,17 +74,23 @@ class RenderContext:
     admin_listen: tuple[str, ...] = ()
     stub_status: bool = False
     is_musl: bool = False
+    run: str = "0"
 
 
 @dataclass(frozen=True, slots=True)
 class RenderedConfig:
     """
     The files of one configuration by path below its folder, their hash and their generation.
+
+    The sockets are names in the runtime folder; an nginx that does not pass requests on from
+    earlier generations has no `current_socket`.
     """
 
     files: Mapping[str, bytes]
     digest: str
     generation: str
+    generation_socket: str
+    current_socket: str
 
 
 class Renderer:
@@ -107,15 +116,34 @@ class Renderer:
             admin = environment.get_template("admin.conf.j2")
             self._static["admin.conf"] = _bytes(admin.render(values))
 
+    @property
+    def public_listen(self) -> tuple[str, ...]:
+        """The arguments of the public port's `listen` directives."""
+        return self._context.listen
+
+    @property
+    def listen(self) -> tuple[str, ...]:
+        """The arguments of all `listen` directives of TCP ports."""
+        return (*self._context.listen, *self._context.admin_listen)
+
     def render(
-        self, plan: Plan, attempt: int, rotation: int, operator: Mapping[str, bytes]
+        self,
+        plan: Plan,
+        attempt: int,
+        rotation: int,
+        operator: Mapping[str, bytes],
+        listener: int = 1,
     ) -> RenderedConfig:
         """
         Render a plan; `rotation` rotates the servers, `operator` holds the operator's files.
 
+        `listener` is the number of the socket for requests from earlier generations.
+
         A reload resets nginx's counters; without rotation the last servers would get no requests.
         """
-        settings = self._context.settings
+        settings, run = self._context.settings, self._context.run
+        passes_on = self._context.nginx >= _KEEPALIVE_MIN
+        current = current_socket(run, listener) if passes_on else ""
         sunset = None if plan.sunset is None else format_http_date(plan.sunset)
         values = {
             "plan": plan,
@@ -132,8 +160,10 @@ class Renderer:
             "is_ready": bool(plan.endpoints) and plan.mode is Mode.SERVE,
             "sunset": sunset if settings.sunset_header else None,
             "folder": _escaped(self._context.folder),
-            "keepalive_min_timeout": self._context.nginx >= _KEEPALIVE_MIN,
+            "keepalive_min_timeout": passes_on,
+            "current_socket": current,
             "generation": _PENDING,
+            "generation_socket": _PENDING_SOCKET,
             "stub_status": self._context.stub_status,
         }
         if not plan.endpoints:
@@ -142,8 +172,11 @@ class Renderer:
         files = {**self._static, "upstream.conf": upstream, **operator}
         digest = digest_of(files)
         generation = f"{digest}-{attempt}"
-        files["upstream.conf"] = upstream.replace(_PENDING.encode(), generation.encode())
-        return RenderedConfig(files, digest, generation)
+        socket = generation_socket(run, attempt)
+        for pending, value in ((_PENDING, generation), (_PENDING_SOCKET, socket)):
+            upstream = upstream.replace(pending.encode(), value.encode())
+        files["upstream.conf"] = upstream
+        return RenderedConfig(files, digest, generation, socket, current)
 
     def _unavailable(self, plan: Plan, sunset: str | None) -> dict[str, object]:
         """Return the values of the 503 response: JSON for programs, a page for browsers."""
@@ -204,6 +237,7 @@ def _static_values(context: RenderContext) -> dict[str, object]:
     return {
         "version": __version__,
         "folder": _escaped(context.folder),
+        "current_link": CURRENT_LINK,
         "user": context.user,
         "admin_listen": context.admin_listen,
         "is_musl": context.is_musl,

@@ -30,9 +30,11 @@ def read_templates() -> dict[str, str]:
     return {path.name: path.read_text() for path in data_dir().glob("*.j2")}
 
 
-def build_renderer(settings: Settings, binary: Binary, folder: Path, workers: int) -> Renderer:
+def build_renderer(
+    settings: Settings, binary: Binary, folder: Path, *, run: str, workers: int
+) -> Renderer:
     """
-    Build the renderer for this host, this nginx and this number of workers.
+    Build the renderer for this host, this nginx, its workers and the socket names of this run.
 
     Raises Problem when a template is broken or a setting needs a newer nginx.
     """
@@ -54,6 +56,7 @@ def build_renderer(settings: Settings, binary: Binary, folder: Path, workers: in
         else host_limits.listen_directives(settings.listen_address, settings.admin_port),
         stub_status=binary.has_stub_status,
         is_musl=binary.is_musl,
+        run=run,
     )
     try:
         return Renderer(context, read_templates())

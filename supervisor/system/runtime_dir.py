@@ -16,7 +16,48 @@ from supervisor.core.config.paths import runtime_candidates
 from supervisor.core.errors import ExitCode, Problem
 
 
-def claim_runtime(environ: Mapping[str, str]) -> Path:
+class RuntimeLock:
+    """
+    The lock of a claimed folder: on the folder itself, which stays if the file is removed, and on
+    the file, which stays if the folder is replaced, and which earlier versions use alone.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._held: dict[Path, int] = {}
+
+    def acquire(self) -> bool:
+        """Lock the folder and the file; False when another supervisor holds one of them."""
+        for path in (self.folder, self.folder / "lock"):
+            descriptor = _lock(path)
+            if descriptor is None:
+                return False
+            if path in self._held:
+                os.close(self._held[path])
+            self._held[path] = descriptor
+        return True
+
+    def restore(self) -> list[str]:
+        """
+        Lock what was removed or replaced, and return its name.  Raises OSError if it cannot.
+        """
+        restored = []
+        mode = 0o711 if os.geteuid() == 0 else 0o700
+        for path, held in tuple(self._held.items()):
+            if _is_same(path, held):
+                continue
+            if path == self.folder:
+                _make(path, mode)
+            descriptor = _lock(path)
+            if descriptor is None:
+                raise OSError(errno.EBUSY, "another autoexit-nginx uses it", str(path))
+            os.close(held)
+            self._held[path] = descriptor
+            restored.append(path.name)
+        return restored
+
+
+def claim_runtime(environ: Mapping[str, str]) -> RuntimeLock:
     """
     Find a usable folder and lock it.  Raises Problem with the candidates and their errors.
     """
@@ -28,8 +69,9 @@ def claim_runtime(environ: Mapping[str, str]) -> Path:
             f"cannot write to any RUNTIME_DIR ({'; '.join(errors)}):"
             f" mount a tmpfs at {Path(candidates[0]).parent}; giving up",
         )
+    lock = RuntimeLock(folder)
     try:
-        is_ours = _lock(folder) is not None
+        is_ours = lock.acquire()
     except OSError as error:
         reason = f"{error.strerror}: remove it"
         raise Problem(ExitCode.CONFIG, f"cannot use {folder}/lock: {reason}; giving up") from error
@@ -37,7 +79,7 @@ def claim_runtime(environ: Mapping[str, str]) -> Path:
         raise Problem(
             ExitCode.CONFIG, f"cannot use {folder}: another autoexit-nginx uses it; giving up"
         )
-    return folder
+    return lock
 
 
 def _first_usable(candidates: Iterable[str]) -> tuple[Path | None, list[str]]:
@@ -122,16 +164,22 @@ def _is_private_mount(folder: Path) -> bool:
     )
 
 
-def _lock(folder: Path) -> int | None:
-    """
-    Lock a runtime folder for this process; None when another supervisor holds the lock.
+def _is_same(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
-    Raises OSError when the lock is no file.
+
+def _lock(path: Path) -> int | None:
     """
-    descriptor = os.open(
-        folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-    )
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    Lock a folder or a file for this process; None when another supervisor holds the lock.
+
+    Raises OSError when it is neither.
+    """
+    kind = os.O_DIRECTORY if path.is_dir() else os.O_RDWR | os.O_CREAT
+    descriptor = os.open(path, kind | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode) and not path.is_dir():
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file")
     try:

@@ -29,6 +29,9 @@ _MARKS = {
     "DEVICE": r"/dev/(?:\./){0,6}null",
 }
 
+#: The sockets of one run and attempt.
+_SOCKET = re.compile(r"/(gen|cur)-[0-9a-z]{1,5}-[0-9a-z]+\.sock\Z")
+
 #: By the enclosing blocks; FOLDER is the configuration's folder.
 ALLOWED = {
     "": """
@@ -139,7 +142,7 @@ ALLOWED = {
     "http / upstream current": "server unix:FOLDER/current.sock",
     "http / upstream autoexit_readers": "server unix:FOLDER/readers.sock",
     "http / server": """
-        listen unix:FOLDER/current.sock|set_real_ip_from unix:|real_ip_header X-Real-IP
+        listen unix:FOLDER/cur-RUN.sock|set_real_ip_from unix:|real_ip_header X-Real-IP
         listen LISTEN default_server|client_header_timeout 5s|client_body_timeout 5s|send_timeout 5s
         keepalive_timeout 15s|keepalive_timeout 0|client_max_body_size 1k
         limit_conn autoexit_clients 16|limit_conn autoexit_all 64|limit_conn_status 429
@@ -149,7 +152,7 @@ ALLOWED = {
         proxy_pass_request_headers off|proxy_pass_request_body off|proxy_set_header Host admin
         proxy_set_header Connection close|proxy_set_header Content-Length |location = /
         listen LISTEN default_server so_keepalive=60s:15s:4|access_log off
-        listen unix:FOLDER/generation.sock|server_name _|add_header Sunset DATE always
+        listen unix:FOLDER/gen-RUN.sock|server_name _|add_header Sunset DATE always
         proxy_hide_header Sunset|location = PATH|location /|location @header_too_large
         include server.d/*.conf
     """,
@@ -220,7 +223,8 @@ def unexpected_directives(found: Iterable[Directive], folder: str) -> list[str]:
     return [
         f"{' / '.join(each.around)}: {text}"
         for each in found
-        if (text := " ".join([each.name, *each.words])) not in with_folder
+        if (text := _SOCKET.sub(r"/\1-RUN.sock", " ".join([each.name, *each.words])))
+        not in with_folder
         and not (each.around == ("http",) and text in _CLIENT_HEADERS)
         and not _is_allowed(each, text, folder)
     ]

@@ -61,6 +61,7 @@ class FakeMaster:
         self._config = config
         self._generation = ""
         self._answered = threading.Event()
+        self._listening = ""
         self._workers: list[int] = []
         self._pipe = os.pipe()  # ends the workers when this process exits
 
@@ -71,7 +72,6 @@ class FakeMaster:
         signals = {signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
         signal.pthread_sigmask(signal.SIG_BLOCK, {*signals, signal.SIGUSR1, signal.SIGWINCH})
         self._load()
-        threading.Thread(target=self._serve, daemon=True).start()
         threading.Thread(target=self._end, daemon=True).start()
         while True:
             number = signal.sigwait(signals)
@@ -95,6 +95,7 @@ class FakeMaster:
             r"/-/generation\b[^}]*?return\s+200\s+[\"']?([^\"';\s]+)", self._text(), re.DOTALL
         )
         self._generation = found[1] if found else ""
+        self._listen()
         self._stop_workers()
         for _ in range(read_behaviour(self._folder)["workers"]):
             self._workers.append(
@@ -116,17 +117,26 @@ class FakeMaster:
             os.waitpid(pid, 0)
         self._workers.clear()
 
-    def _serve(self) -> None:
+    def _listen(self) -> None:
+        """
+        Listen on the socket of the configuration; an earlier one is removed.
+        """
         before, _, _ = self._text().partition("/-/generation")
         listens = re.findall(r"listen\s+[\"']?unix:([^\"';\s]+)", before)
-        if not listens:
+        if not listens or listens[-1] == self._listening:
             return
-        path = Path(listens[-1])
+        if self._listening:
+            Path(self._listening).unlink(missing_ok=True)
+        self._listening = listens[-1]
+        path = Path(self._listening)
         listening = socket.socket(socket.AF_UNIX)
         path.unlink(missing_ok=True)
         listening.bind(str(path))
         path.chmod(0o666)
         listening.listen(64)
+        threading.Thread(target=self._serve, args=[listening], daemon=True).start()
+
+    def _serve(self, listening: socket.socket) -> None:
         silent: list[socket.socket] = []
         while True:
             connection, _ = listening.accept()

@@ -45,6 +45,7 @@ from supervisor.core.events import (
     HealthChanged,
     JobStopAnswered,
     OrphansFound,
+    PortBusy,
     SignalArrived,
     SnapshotArrived,
     Spawned,
@@ -80,11 +81,13 @@ class FakeSystem:
     """How nginx, the disk, the probes and Nomad respond.  Times are in seconds."""
 
     boot_time: float = 0.02
+    port_busy: str = ""
     reload_time: float = 0.06
     check_code: int = 0
     check_time: float = 0.007
     check_output: str = ""
     nginx_responds: bool = True
+    public_port_answers: bool | None = False
     files_intact: bool = True
     operator_files: str = "whole"
     rejected_files: frozenset[str] = frozenset({"broken"})
@@ -175,7 +178,10 @@ class Simulation:
                 self._deliver(heapq.heappop(self._scheduled)[2])
             elif next_poll <= self.now:
                 self.send(
-                    GenerationReported(self.generation if self.system.nginx_responds else None)
+                    GenerationReported(
+                        self.generation if self.system.nginx_responds else None,
+                        self.system.public_port_answers,
+                    )
                 )
             else:
                 self.send(TimePassed())
@@ -287,6 +293,8 @@ class Simulation:
             case Restore(live):
                 self.live_files = live.generation
                 yield 0.0, Swapped(live.attempt)
+            case SpawnMaster(even_if_busy=False) if system.port_busy:
+                yield 0.0, PortBusy(system.port_busy)
             case SpawnMaster():
                 self.generation = None
                 pid = next(self._pids)

@@ -150,7 +150,7 @@ def _answers(folder: Path, bundle: RenderedConfig, child: subprocess.Popen[str])
     if child.poll() is not None and child.stderr is not None:
         message = f"nginx ended with {child.returncode}: {child.stderr.read()}"
         raise RuntimeError(message)
-    socket = folder / "generation.sock"
+    socket = folder / bundle.generation_socket
     return bundle.generation == get(socket, "/-/generation", timeout=0.5).text
 
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from http.client import HTTPException
+from pathlib import Path
 from typing import Self
 
 from tests.support.client import Answer, get
@@ -36,7 +37,7 @@ class Traffic:
 
     def __init__(
         self,
-        port: int,
+        port: int | Path,
         path: str = "/",
         *,
         method: str = "GET",

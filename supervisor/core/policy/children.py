@@ -7,10 +7,17 @@ from dataclasses import replace
 from typing import assert_never
 
 from supervisor.core import log_ids, nginx_master, reload_attempt
-from supervisor.core.commands import Command, Kill, QuitOrphans, SpawnMaster, exit_command, note
+from supervisor.core.commands import (
+    Command,
+    Kill,
+    QuitOrphans,
+    SpawnMaster,
+    exit_command,
+    note,
+)
 from supervisor.core.durations import format_span
 from supervisor.core.errors import ExitCode
-from supervisor.core.events import ChildExited, OrphansFound, Spawned, SpawnFailed
+from supervisor.core.events import ChildExited, OrphansFound, PortBusy, Spawned, SpawnFailed
 from supervisor.core.model import NEVER, ChildKind
 from supervisor.core.nginx_master import MasterState
 from supervisor.core.policy import reload_steps
@@ -20,10 +27,10 @@ from supervisor.core.worker_generations import Generations
 
 
 def on_child_event(
-    state: State, event: Spawned | SpawnFailed | ChildExited | OrphansFound, now: float
+    state: State, event: Spawned | SpawnFailed | PortBusy | ChildExited | OrphansFound, now: float
 ) -> Decision:
     """
-    Handle the start, the failed start or the exit of a child.
+    Handle the start, the delayed or failed start, or the exit of a child.
     """
     match event:
         case Spawned(ChildKind.CHECK, pid):
@@ -33,6 +40,8 @@ def on_child_event(
         case Spawned(_, pid):
             booting = nginx_master.spawned(state.master, pid, now, state.settings.start_timeout)
             return replace(state, master=booting), [note("nginx.started", pid=pid)]
+        case PortBusy(address):
+            return _on_port_busy(state, address, now)
         case SpawnFailed():
             return _on_spawn_failed(state, event, now)
         case ChildExited(pid, ChildKind.CHECK) if pid == state.rollout.check:
@@ -63,6 +72,24 @@ def _ends_for_restart(state: State) -> bool:
     """Whether the master was told to end so that another one starts with the new files."""
     roll = state.rollout
     return roll.restarts and roll.step is Step.LOOKING and state.master.health is MasterState.UP
+
+
+def spawn_when_free(state: State, now: float) -> Decision:
+    """
+    Start nginx if the port is free by now; at the end of the wait nginx itself tries.
+    """
+    is_last = now >= state.master.busy_until
+    master = replace(state.master, look_again_at=NEVER)
+    return replace(state, master=master), [SpawnMaster(even_if_busy=is_last)]
+
+
+def _on_port_busy(state: State, address: str, now: float) -> Decision:
+    is_first = state.master.busy_until == NEVER
+    waiting = nginx_master.port_busy(state.master, now, state.settings.start_timeout)
+    limit = format_span(waiting.busy_until - now)
+    hint = f"starting nginx once it is free, or in {limit}"
+    line = note("nginx.port_busy", "warning", address=address, hint=hint)
+    return replace(state, master=waiting), [line] if is_first else []
 
 
 def _on_spawn_failed(state: State, event: SpawnFailed, now: float) -> Decision:

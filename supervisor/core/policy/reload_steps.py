@@ -10,14 +10,32 @@ from dataclasses import replace
 from typing import assert_never
 
 from supervisor.core import nginx_master, reload, reload_attempt, worker_generations
-from supervisor.core.commands import Command, Kill, Restore, SpawnMaster, exit_command, note
+from supervisor.core.commands import (
+    CheckFiles,
+    Command,
+    Kill,
+    Restore,
+    SpawnMaster,
+    exit_command,
+    note,
+)
 from supervisor.core.durations import format_span
 from supervisor.core.errors import ExitCode
-from supervisor.core.events import Staged, StageFailed, SwapFailed, Swapped
+from supervisor.core.events import (
+    FilesChecked,
+    GenerationReported,
+    Staged,
+    StageFailed,
+    SwapFailed,
+    Swapped,
+)
 from supervisor.core.model import NEVER
 from supervisor.core.nginx_master import MasterState
 from supervisor.core.reload import Step
 from supervisor.core.state import Decision, State
+
+#: Seconds between two checks of the files in RUNTIME_DIR: shorter than the poll of an idle nginx.
+_CHECK_INTERVAL = 3.0
 
 
 def on_files(
@@ -68,29 +86,55 @@ def _swapped(state: State, now: float) -> Decision:
     return state, [*resume, Kill(state.master.pid, signal.SIGHUP)]
 
 
-def on_generation(state: State, generation: str | None, now: float) -> Decision:
+def on_generation(state: State, event: GenerationReported, now: float) -> Decision:
     """
     Handle the generation that nginx reports, None when it did not respond.
     """
     commands: list[Command] = []
+    generation = event.generation
     candidate, live = state.rollout.candidate, state.rollout.live
     awaited = (
         state.rollout.step is Step.LOOKING
         and candidate is not None
         and generation == candidate.generation
     )
-    if generation is not None:
+    if generation is not None or event.public_port_answers:
         state = replace(state, generation_seen_at=now)
-        if state.master.health is MasterState.BOOTING and (awaited or live is not None):
-            duration = round(now - state.started_at, 3) if live is None else None
-            state = replace(state, master=nginx_master.answered(state.master))
-            commands.append(note("nginx.ready", pid=state.master.pid, since_start=duration))
+    boots = state.master.health is MasterState.BOOTING and (awaited or live is not None)
+    if generation is not None and boots:
+        duration = round(now - state.started_at, 3) if live is None else None
+        state = replace(state, master=nginx_master.answered(state.master))
+        commands.append(note("nginx.ready", pid=state.master.pid, since_start=duration))
     if awaited:
         state = replace(state, generations=worker_generations.succeeded(state.generations))
         state, more = with_rollout(state, reload_attempt.promote(state.rollout, now))
         return state, [*commands, *more]
     if state.master.health is MasterState.UP:
-        state = replace(state, rollout=reload.observed(state.rollout, generation, now))
+        rollout = reload.observed(
+            state.rollout, generation, now, public_port_answers=event.public_port_answers
+        )
+        state = replace(state, rollout=rollout)
+        if rollout.step is Step.IDLE and now >= state.files_checked_at + _CHECK_INTERVAL:
+            state = replace(state, files_checked_at=now)
+            commands.append(CheckFiles())
+    return state, commands
+
+
+def on_files_checked(state: State, event: FilesChecked) -> Decision:
+    """
+    Report what was removed from RUNTIME_DIR; nginx creates its sockets again with a reload.
+    """
+    commands: list[Command] = []
+    if event.restored:
+        commands.append(note("runtime.restored", "warning", files=list(event.restored)))
+    if event.error and event.error != state.files_error:
+        commands.append(note("runtime.not_restored", "error", reason=event.error))
+    state = replace(state, files_error=event.error)
+    roll = state.rollout
+    if event.lost and not roll.relisten and state.master.health is MasterState.UP:
+        hint = "clients are served; reloading nginx"
+        commands.append(note("nginx.socket_lost", "warning", files=list(event.lost), hint=hint))
+        state = replace(state, rollout=replace(roll, relisten=True))
     return state, commands
 
 
@@ -113,7 +157,7 @@ def give_up(state: State, now: float) -> Decision:
         stuck = [Kill(roll.check, signal.SIGKILL, group=True)] if roll.check else []
         state, commands = failed(state, ExitCode.UNAVAILABLE, reason, now)
         return state, [*stuck, *commands]
-    if roll.revives:
+    if roll.revives and not roll.public_port_answers:
         why = "nginx does not respond even after rolling back"
         state = replace(
             state,
@@ -126,7 +170,10 @@ def give_up(state: State, now: float) -> Decision:
     # Restore precedes Discard: until then the failed attempt is the live directory.
     reason = f"the new generation did not respond within {format_span(settings.verify_timeout)}"
     state, commands = with_rollout(state, reload_attempt.fail(roll, reason, now))
-    if roll.seen is None:
+    if roll.seen is None and roll.public_port_answers:
+        # Clients are served: try other sockets later, and leave the processes alone.
+        state = replace(state, rollout=replace(state.rollout, relisten=True))
+    elif roll.seen is None:
         state, more = with_rollout(state, reload_attempt.revive(state.rollout, now))
         return state, [*more, *commands]
     # A stopped master reloads the restored files after SIGCONT.

@@ -14,10 +14,12 @@ from supervisor.core.events import (
     ConnectionsCounted,
     DiscoveryFailed,
     EndpointsSuspected,
+    FilesChecked,
     GenerationReported,
     HealthChanged,
     JobStopAnswered,
     OrphansFound,
+    PortBusy,
     ProbesFellBack,
     SignalArrived,
     SnapshotArrived,
@@ -63,12 +65,14 @@ def on_event(state: State, event: SystemEvent, now: float) -> Decision:
             return endpoints.on_suspicion(state, suspects)
         case SignalArrived(signum):
             return _on_signal(state, signum, now)
-        case Spawned() | SpawnFailed() | ChildExited() | OrphansFound():
+        case Spawned() | SpawnFailed() | PortBusy() | ChildExited() | OrphansFound():
             return children.on_child_event(state, event, now)
         case Staged() | StageFailed() | Swapped() | SwapFailed():
             return reload_steps.on_files(state, event, now)
-        case GenerationReported(generation):
-            return reload_steps.on_generation(state, generation, now)
+        case GenerationReported():
+            return reload_steps.on_generation(state, event, now)
+        case FilesChecked():
+            return reload_steps.on_files_checked(state, event)
         case WorkersCounted() | WorkersSignalled():
             return worker_limit.on_worker_event(state, event, now)
         case JobStopAnswered():
@@ -101,13 +105,20 @@ def perform_due(state: State, now: float) -> Decision:
         state = replace(state, master=replace(state.master, respawn_at=NEVER))
         state, more = reload_steps.with_rollout(state, reload_attempt.revive(state.rollout, now))
         return state, [*commands, *more]
+    if now >= state.master.look_again_at:
+        state, more = children.spawn_when_free(state, now)
+        return state, [*commands, *more]
     if now >= state.rollout.give_up_at:
         state, more = reload_steps.give_up(state, now)
         return state, [*commands, *more]
     if now >= reload.ready_at(state.rollout):
         state, more = reload_steps.with_rollout(state, reload_attempt.apply(state.rollout))
         commands = [*commands, *more]
-    if now >= state.unresponsive_at:
+    if now >= state.unresponsive_at and state.rollout.public_port_answers:
+        line = note("nginx.socket_silent", "warning", hint="clients are served; reloading nginx")
+        state = replace(state, rollout=replace(state.rollout, relisten=True))
+        commands = [*commands, line]
+    elif now >= state.unresponsive_at:
         line = note("nginx.unresponsive", "error", hint="reloading the last good files")
         state, more = reload_steps.with_rollout(state, reload_attempt.revive(state.rollout, now))
         return state, [*commands, line, *more]

@@ -70,7 +70,9 @@ def _poll_interval(state: State) -> float:
 def _view(state: State, now: float) -> View:
     live = state.rollout.live
     roll = state.rollout
-    unresponsive = roll.unresponsive_since < NEVER or (roll.revives and roll.step is not Step.IDLE)
+    unresponsive = (roll.unresponsive_since < NEVER and roll.public_port_answers is False) or (
+        roll.revives and roll.step is not Step.IDLE
+    )
     responds = state.master.health is MasterState.UP and not unresponsive
     healthy = responds and live is not None
     serving = live is not None and live.plan.mode is Mode.SERVE

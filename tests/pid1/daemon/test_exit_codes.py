@@ -135,12 +135,15 @@ def test_P20_all_invalid_settings_are_reported(prepare: Prepare) -> None:
 
 def test_P20_a_port_that_is_taken(prepare: Prepare, replicas: Replicas) -> None:
     """
-    If the port is in use the exit code is 69, and nginx's own message is repeated.
+    If the port stays in use the exit code is 69 after START_TIMEOUT, and nginx's own message is
+    repeated.
     """
     one, squatter = replicas("one", "squatter")
-    subject = prepare(one, LISTEN_PORT=str(squatter.port))
+    subject = prepare(one, LISTEN_PORT=str(squatter.port), START_TIMEOUT="4s")
 
     assert 69 == exit_code(subject)
+    assert subject.lasted < 4 + 2
+    assert 1 == len(subject.log_lines("nginx.port_busy"))
     assert "ended" == subject.logs[-1]["event"]
     assert 69 == subject.logs[-1]["code"]
     assert "before it was ready" in subject.logs[-1]["reason"]

@@ -10,6 +10,7 @@ import pytest
 from supervisor.core.config import load
 from supervisor.core.model import Mode, Plan, ServerOptions
 from supervisor.nginx.render import RenderContext, RenderedConfig, Renderer, digest_of
+from supervisor.nginx.socket_names import generation_socket
 from supervisor.nginx.templates import read_templates
 from supervisor.nginx.upstream import rotated
 from tests.support.policy_simulation import endpoints
@@ -225,7 +226,7 @@ def test_a_folder_is_escaped() -> None:
     config = render(replace(context(), folder="/a'b\\c\udcff"))
 
     assert b"pid '/a\\'b\\\\c\xff/nginx.pid';" in config.files["nginx.conf"]
-    assert b"listen 'unix:/a\\'b\\\\c\xff/generation.sock';" in config.files["upstream.conf"]
+    assert b"listen 'unix:/a\\'b\\\\c\xff/gen-0-1.sock';" in config.files["upstream.conf"]
 
 
 def test_no_failing_endpoint_is_blacklisted() -> None:
@@ -312,3 +313,20 @@ def test_only_musl_gets_spare_buffers() -> None:
     ]
 
     assert [0, 7] == spare
+
+
+def test_the_ports_of_a_configuration_are_known() -> None:
+    """
+    The start waits for all ports of nginx; only the public one decides whether clients are served.
+    """
+    renderer = Renderer(replace(context(), admin_listen=("127.0.0.1:81",)), read_templates())
+
+    assert (*renderer.public_listen, "127.0.0.1:81") == renderer.listen
+
+
+def test_socket_names_stay_short() -> None:
+    """
+    The path of a socket is at most 107 bytes long, and the folder's up to 85.
+    """
+    assert "gen-abcde-1.sock" == generation_socket("abcde", 1)
+    assert 21 == len(generation_socket("abcde", 36**6 - 1))

@@ -11,6 +11,7 @@ from supervisor.core.deadline_record import DeadlineRecord
 from supervisor.core.errors import ExitCode
 from supervisor.core.events import (
     DiscoveryFailed,
+    SignalArrived,
     SnapshotArrived,
     SpawnFailed,
     StageFailed,
@@ -222,3 +223,44 @@ def test_refused_rows_are_a_warning() -> None:
 
     line = sim.notes("endpoints.changed")[0]
     assert ("warning", 2, 1) == (line.level, line.fields["refused"], line.fields["over_limit"])
+
+
+def test_a_port_in_use_is_awaited() -> None:
+    """
+    The first start waits for a port in use without starting nginx, and logs that once.
+    """
+    sim = Simulation(system=FakeSystem(port_busy="0.0.0.0:8080")).serve(1)
+    assert [] == sim.notes("nginx.started")
+    sim.system.port_busy = ""
+    sim.run(0.1)
+
+    assert sim.state.view.healthy
+    (line,) = sim.notes("nginx.port_busy")
+    assert "0.0.0.0:8080" == line.fields["address"]
+    assert "starting nginx once it is free, or in 7s" == line.fields["hint"]
+
+
+@pytest.mark.parametrize("start_timeout, waits", [("10s", 7.0), ("2s", 0.05)])
+def test_nginx_itself_reports_a_port_that_stays_in_use(start_timeout: str, waits: float) -> None:
+    """
+    At the end of the wait nginx is started even so: its tries fit into START_TIMEOUT.
+    """
+    system = FakeSystem(port_busy="0.0.0.0:8080", boot_time=60)
+    sim = Simulation({"START_TIMEOUT": start_timeout}, system=system)
+    sim.send(snapshot(1))
+    sim.run(9)
+
+    (last,) = [command for command in sim.commands(SpawnMaster) if command.even_if_busy]
+    assert waits == pytest.approx(sim.times(SpawnMaster)[-1] - sim.times(SpawnMaster)[0], abs=0.06)
+    assert last is sim.commands(SpawnMaster)[-1]
+
+
+def test_a_stop_signal_ends_the_wait_for_a_port() -> None:
+    """
+    Without an nginx there is nothing to drain.
+    """
+    sim = Simulation(system=FakeSystem(port_busy="0.0.0.0:8080")).serve(1)
+    sim.send(SignalArrived(signal.SIGTERM))
+
+    assert sim.exit
+    assert ExitCode.OK == sim.exit.code

@@ -207,3 +207,19 @@ def test_only_listed_transitions_are_allowed() -> None:
     """
     with pytest.raises(AssertionError, match="internal error"):
         nginx_master.enter(nginx_master.Master(), nginx_master.MasterState.UP)
+
+
+def test_a_new_master_waits_for_the_port_of_the_last_one() -> None:
+    """
+    The orphans are about to close it; after half a second nginx itself tries.
+    """
+    sim = Simulation().serve(1)
+    sim.system.port_busy = "0.0.0.0:8080"
+    kill_master(sim)
+    sim.run(0.2)
+    assert not sim.state.view.healthy
+    sim.run(0.5)
+
+    assert sim.state.view.healthy
+    assert sim.commands(SpawnMaster)[-1].even_if_busy
+    assert 1 == len(sim.state.master.crashes)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from supervisor.core import reload
 from supervisor.core.commands import (
+    CheckFiles,
     Command,
     Discard,
     Kill,
@@ -22,6 +23,7 @@ from supervisor.core.commands import (
 from supervisor.core.errors import ExitCode
 from supervisor.core.events import (
     ChildExited,
+    FilesChecked,
     GenerationReported,
     SignalArrived,
     Spawned,
@@ -571,3 +573,120 @@ def test_only_listed_transitions_are_allowed() -> None:
     """
     with pytest.raises(AssertionError, match="internal error"):
         reload.enter(reload.Rollout(quiet=0, interval=1), Step.LOOKING)
+
+
+def test_a_silent_internal_socket_is_replaced_while_clients_are_served() -> None:
+    """
+    The public port answers: nginx is reloaded once with the same plan, stays healthy, and is
+    neither killed nor counted as dead.
+    """
+    sim = Simulation().serve(1)
+    sim.system.nginx_responds, sim.system.public_port_answers = False, True
+    sim.run(4.6)
+    assert 1 == len(sim.notes("nginx.socket_silent"))
+    sim.system.nginx_responds = True
+    sim.run(1)
+
+    assert sim.state.view.healthy
+    assert 1 == len(sim.signals(signal.SIGHUP))
+    assert "new internal sockets" == sim.notes("reload.applied")[-1].fields["why"]
+    assert [] == sim.signals(signal.SIGKILL) + sim.notes("nginx.unresponsive")
+    sim.run(20)
+    assert 1 == len(sim.signals(signal.SIGHUP))
+
+
+def test_an_nginx_that_serves_clients_is_never_killed() -> None:
+    """
+    Even if no reload makes its internal socket answer: the reload is retried.
+    """
+    sim = Simulation({"VERIFY_TIMEOUT": "2s"}).serve(1)
+    sim.system.nginx_responds, sim.system.public_port_answers = False, True
+    sim.run(120)
+
+    assert sim.exit is None
+    assert sim.state.view.healthy
+    assert [] == sim.signals(signal.SIGKILL) + sim.notes("nginx.replaced")
+    assert 3 < len(sim.notes("reload.failed")) < 10
+
+
+def test_a_revived_nginx_that_serves_clients_is_not_killed() -> None:
+    """
+    Clients are answered again after the revival has begun, but its socket is gone: it is reloaded.
+    """
+    sim = Simulation({"VERIFY_TIMEOUT": "2s"}).serve(1)
+    sim.system.nginx_responds = False
+    sim.run(5)
+    assert 1 == len(sim.notes("nginx.unresponsive"))
+    sim.system.public_port_answers = True
+    sim.run(10)
+
+    assert [] == sim.signals(signal.SIGKILL) + sim.notes("nginx.replaced")
+    assert sim.state.view.healthy
+
+
+def test_an_nginx_that_stops_serving_after_its_socket_is_unresponsive() -> None:
+    """
+    While the reload for new sockets cannot begin, the public port is still watched.
+    """
+    sim = Simulation().serve(1)
+    sim.system.free_processes = 0
+    sim.system.nginx_responds, sim.system.public_port_answers = False, True
+    sim.run(6)
+    assert [] == sim.notes("nginx.unresponsive")
+    sim.system.public_port_answers = False
+    sim.run(1)
+
+    assert 1 == len(sim.notes("nginx.unresponsive"))
+
+
+def test_no_decision_is_made_before_the_public_port_was_asked() -> None:
+    """
+    Without its answer an nginx with a silent socket counts as healthy and is left alone.
+    """
+    sim = Simulation().serve(1)
+    sim.system.nginx_responds, sim.system.public_port_answers = False, None
+    sim.run(20)
+
+    assert [] == sim.notes("nginx.unresponsive") + sim.notes("nginx.socket_silent")
+    assert [] == sim.signals(signal.SIGHUP)
+
+
+def test_files_that_were_removed_are_checked_at_rest() -> None:
+    """
+    With each poll of an idle nginx; what was restored is logged.
+    """
+    sim = Simulation().serve(1)
+    before = len(sim.commands(CheckFiles))
+    sim.run(35)
+    assert 10 == len(sim.commands(CheckFiles)) - before
+    sim.send(FilesChecked(restored=("lock",)))
+
+    assert ["lock"] == sim.notes("runtime.restored")[0].fields["files"]
+    assert [] == sim.signals(signal.SIGHUP)
+
+
+def test_a_file_that_cannot_be_restored_is_reported_once() -> None:
+    """
+    The check is repeated, the log line is not, unless the reason changes.
+    """
+    sim = Simulation().serve(1)
+    for error in ("a", "a", "", "a"):
+        sim.send(FilesChecked(error=error))
+
+    assert 2 == len(sim.notes("runtime.not_restored"))
+
+
+def test_a_lost_socket_of_nginx_leads_to_one_reload() -> None:
+    """
+    It ends no older generation, and a dead master needs none.
+    """
+    sim = Simulation().serve(1)
+    for _ in range(2):
+        sim.send(FilesChecked(lost=("gen-0-1.sock",)))
+    sim.run(2)
+
+    assert 1 == len(sim.notes("nginx.socket_lost")) == len(sim.signals(signal.SIGHUP))
+    sim.system.boot_time = 9
+    sim.send(ChildExited(sim.state.master.pid, ChildKind.MASTER, 137))
+    sim.send(FilesChecked(lost=("gen-0-1.sock",)))
+    assert 1 == len(sim.notes("nginx.socket_lost"))
