@@ -29,7 +29,7 @@ class RuntimeLock:
     def acquire(self) -> bool:
         """Lock the folder and the file; False when another supervisor holds one of them."""
         for path in (self.folder, self.folder / "lock"):
-            descriptor = _lock(path)
+            descriptor = self._lock(path)
             if descriptor is None:
                 return False
             if path in self._held:
@@ -48,13 +48,16 @@ class RuntimeLock:
                 continue
             if path == self.folder:
                 _make(path, mode)
-            descriptor = _lock(path)
+            descriptor = self._lock(path)
             if descriptor is None:
                 raise OSError(errno.EBUSY, "another autoexit-nginx uses it", str(path))
             os.close(held)
             self._held[path] = descriptor
             restored.append(path.name)
         return restored
+
+    def _lock(self, path: Path) -> int | None:
+        return _lock(path, is_folder=path == self.folder)
 
 
 def claim_runtime(environ: Mapping[str, str]) -> RuntimeLock:
@@ -171,15 +174,15 @@ def _is_same(path: Path, descriptor: int) -> bool:
         return False
 
 
-def _lock(path: Path) -> int | None:
+def _lock(path: Path, *, is_folder: bool) -> int | None:
     """
     Lock a folder or a file for this process; None when another supervisor holds the lock.
 
-    Raises OSError when it is neither.
+    Raises OSError when it is of another kind.
     """
-    kind = os.O_DIRECTORY if path.is_dir() else os.O_RDWR | os.O_CREAT
+    kind = os.O_DIRECTORY if is_folder else os.O_RDWR | os.O_CREAT
     descriptor = os.open(path, kind | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode) and not path.is_dir():
+    if not is_folder and not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file")
     try:

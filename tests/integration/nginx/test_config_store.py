@@ -78,7 +78,7 @@ def test_F09_damaged_live_files_are_restored_at_sighup(
     subject.ready(status=200)
     subject.wait_for_log("reload.applied", mode="serve")
     workers, conf = all_workers(subject), subject.home / "run" / "conf"
-    before = live_files(subject)
+    before, applied = live_files(subject), len(subject.log_lines("reload.applied"))
     for times, damage in enumerate(DAMAGE, 1):
         damage(conf)
         subject.signal(signal.SIGHUP)
@@ -89,7 +89,7 @@ def test_F09_damaged_live_files_are_restored_at_sighup(
         assert before == live_files(subject), damage.__name__
     assert workers == subject.nginx_workers()
     assert [] == subject.draining_workers()
-    assert 1 == len(subject.log_lines("reload.applied"))
+    assert applied == len(subject.log_lines("reload.applied"))
     assert "one" == subject.get().text
 
 
