@@ -32,7 +32,7 @@ def test_a_storm_of_error_lines_is_merged() -> None:
         logged.append(text)
 
     emit: Callable[..., Any] = log
-    reader = _OutputReader(emit, post)
+    reader = _OutputReader(emit, post, repeats_post=False)
     reader.start()
     began = time.monotonic()
     for n in range(LINES):
