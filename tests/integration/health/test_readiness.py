@@ -15,6 +15,7 @@ from tests.support.client import connect
 from tests.support.fake_nomad import FakeNomad
 from tests.support.held_connection import HeldConnection
 from tests.support.listening import Listener
+from tests.support.live_files import all_workers
 from tests.support.replica import Replica
 from tests.support.supervised import Supervised
 from tests.support.traffic import Traffic
@@ -70,6 +71,7 @@ def test_E15_an_endpoint_that_accepts_and_closes_gets_no_traffic(
         assert '"starting"' in subject.ready(status=503).text
         subject.offer(proxy, good)
         subject.wait_for_log("reload.applied", endpoints=1)
+        all_workers(subject)  # the old ones accept for another 100 ms
         statuses = [subject.get(method=method).status for method in ("GET", "POST") * 10]
 
     assert {200} == set(statuses)
