@@ -16,7 +16,7 @@ IMAGE_TESTS := tests/container tests/pid1 tests/integration
 IN_IMAGE = AUTOEXIT_SUBJECT=image AUTOEXIT_IMAGE=$(IMAGE) $(PYTEST)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all unit $(TIERS) screenshots coverage bench soak old steps onefile image fmt lint style type arch docs lock clean
+.PHONY: help setup run test test-all failed unit $(TIERS) screenshots coverage bench soak old steps onefile image fmt lint style type arch docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9 ]+:.*## / { printf "  %-34s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,8 +37,11 @@ test: setup ## one run on one nginx: without load tests, slow tests and tests of
 	@$(PYTEST) -n $(WORKERS) --select quick --cov --cov-report=term $(ARGS)
 
 test-all: setup ## everything but container and e2e; durations go to build/*.xml
-	@$(PYTEST) -n $(WORKERS) --select all --cov --cov-report=term --junitxml=build/tests.xml $(addprefix --ignore=,$(QUIET)) $(ARGS)
-	@$(PYTEST) -n 2 --select all --junitxml=build/load.xml $(QUIET) $(ARGS)
+	@$(PYTEST) -n $(WORKERS) --select all --cov --cov-report=term --junitxml=build/tests.xml $(addprefix --ignore=,$(QUIET)) $(ARGS); \
+		others=$$?; $(PYTEST) -n 3 --select all --junitxml=build/load.xml $(QUIET) $(ARGS) && exit $$others
+
+failed: setup ## what failed in the last run, alone
+	@$(PYTEST) --last-failed --last-failed-no-failures none tests $(ARGS)
 
 unit: setup ## pure code: no process, no sleep
 	@$(PYTEST) tests/unit $(ARGS)

@@ -138,6 +138,7 @@ def test_a_post_that_was_sent_is_never_repeated(supervise: Supervise, replicas: 
     one, two = replicas("one", "two")
     subject = start(supervise, one, two, HEALTH_INTERVAL="1h")
     subject.wait_for_log("reload.applied", endpoints=2)
+    all_workers(subject)
     answer = subject.get("/die", method="POST", body=b"poison")
 
     assert 502 == answer.status

@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.fake_nomad import FakeNomad
 from tests.support.held_connection import HeldConnection
+from tests.support.live_files import all_workers
 from tests.support.nginxes import BOTH
 from tests.support.reloading import FAST_RELOADS, reload
 from tests.support.replica import Replica
@@ -97,6 +98,7 @@ def test_request_timeout_limits_the_wait_for_a_replica(
     subject.offer(one, two)
     subject.ready(status=200)
     subject.wait_for_log("reload.applied", mode="serve", endpoints=2)
+    all_workers(subject)  # the old ones accept for another 100 ms
     assert 200 == subject.get("/slow?seconds=0.6").status
     assert 504 == subject.get("/slow?seconds=9", method="POST", body=b"x").status
     executed = sum(each.requests["POST /slow"] for each in (one, two))
