@@ -47,7 +47,7 @@ def test_F08_a_master_that_ends_late_takes_no_socket_of_the_next_run(
     first.offer(one)
     first.ready(status=200)
     first.wait_for_log("reload.applied", mode="serve")
-    old = [first.nginx_master() or 0, *first.nginx_workers()]
+    old = [eventually(first.nginx_master), *first.nginx_workers()]
     os.kill(old[1], signal.SIGSTOP)
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
@@ -78,7 +78,7 @@ def test_F08_a_suspended_predecessor_is_awaited(
     first = supervise(pid1=False)
     first.offer(one)
     first.ready(status=200)
-    old = [first.nginx_master() or 0, *first.nginx_workers()]
+    old = [eventually(first.nginx_master), *first.nginx_workers()]
     for pid in old:
         os.kill(pid, signal.SIGSTOP)
     os.kill(first.pid, signal.SIGKILL)
