@@ -64,23 +64,31 @@ def listen_directives(addresses: Iterable[str], port: int) -> tuple[str, ...]:
     return tuple(f"{each} ipv6only=on" if each.startswith("[") else each for each in given)
 
 
+def listen_address(argument: str) -> tuple[str, int]:
+    """
+    Return the host, without brackets, and the port of an argument of `listen`.
+    """
+    host, _, port = argument.partition(" ")[0].rpartition(":")
+    return host.strip("[]"), int(port)
+
+
 def busy_address(listen: Iterable[str]) -> str:
     """
     Return the first of these arguments of `listen` that another process listens on, or "".
     """
     for argument in listen:
-        host, _, port = argument.partition(" ")[0].rpartition(":")
-        is_v6 = host.startswith("[")
+        host, port = listen_address(argument)
+        is_v6 = ":" in host
         family = socket.AF_INET6 if is_v6 else socket.AF_INET
         try:
             with socket.socket(family, socket.SOCK_STREAM) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as nginx does
                 if is_v6:
                     probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                probe.bind((host.strip("[]"), int(port)))
+                probe.bind((host, port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                return f"{host}:{port}"
+                return argument.partition(" ")[0]
     return ""
 
 

@@ -14,6 +14,8 @@ import re
 from collections.abc import Callable
 from time import monotonic
 
+from supervisor.nginx.socket_names import CURRENT_LINK
+
 #: `*N` is the number of the client's connection, unique over all workers of a master.
 _FAILURE = re.compile(
     r"\*(?P<connection>\d+) (?P<what>.*?) while (?P<doing>connecting to upstream"
@@ -31,7 +33,7 @@ _MAX_TRIES = 2
 
 #: Upstreams of our own sockets: without the first, a request of an old worker has no other try; the
 #: second serves the admin port.
-_CURRENT, _ADMIN = "/current.sock", "/readers.sock"
+_CURRENT, _ADMIN = f"/{CURRENT_LINK}", "/readers.sock"
 
 #: A replica with the same deadline may end this long before the drain begins, in seconds.
 _LOOK_BACK = 1.0

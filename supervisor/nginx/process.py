@@ -1,18 +1,14 @@
 """
-nginx's processes: find the executable, read its version, start, signal, and log the output.
+nginx's processes: find the executable, read its version, start and signal.
 
-nginx's output is read immediately and logged.  When a child exits, its last output is attached to
-the event: that of `nginx -t` from memory, that of the master from the pipe, so that a slow reader
-cannot lose the reason.
+When a child exits, its last output is attached to the event: that of `nginx -t` from memory, that
+of the master from the pipe, so that a slow reader cannot lose the reason.
 """
 
 import os
 import re
-import select
 import shutil
 import signal
-import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -23,32 +19,18 @@ import psutil
 from supervisor.core.errors import ExecutableMissing, ExitCode, Problem
 from supervisor.core.events import (
     ChildExited,
-    EndpointsSuspected,
     OrphansFound,
     PortBusy,
     Spawned,
     SpawnFailed,
-    WorkerDied,
 )
-from supervisor.core.model import NEVER, ChildKind
-from supervisor.nginx.failed_connections import Suspects, unreachable
+from supervisor.core.model import ChildKind
 from supervisor.nginx.host_limits import busy_address
 from supervisor.nginx.internal_socket import remove_sockets
-from supervisor.nginx.lost_requests import LostRequests
+from supervisor.nginx.output_reader import MAX_LINE, OutputReader, Report, failure_reason
 from supervisor.system import process
 
 _VERSION = re.compile(rb"nginx version: [^/\s]+/([0-9]+(?:\.[0-9]+)*)")
-_LINE = re.compile(r"(?:\d{4}/\d\d/\d\d \d\d:\d\d:\d\d )?\[(\w+)\] (?:\d+#\d+: )?(.*)", re.DOTALL)
-#: With `error_log stderr warn` nginx logs only unexpected exits; a requested one is a notice.
-_WORKER_EXIT = re.compile(r"worker process [0-9]+ exited")
-#: Each reload replaces the socket of the generation, which nginx reports as a warning.
-_SOCKET_REPLACED = re.compile(r"deleting socket .*/(?:gen|cur)-[0-9a-z]+-[0-9a-z]+\.sock$")
-_LEVELS = {"emerg": "error", "alert": "error", "crit": "error", "error": "error", "warn": "warning"}
-_PIPE_SIZE = 1 << 20
-
-#: nginx's last line when a port is in use; the line before it names the port.
-_UNINFORMATIVE = frozenset({"still could not bind()"})
-_MAX_LINE = 16384
 
 #: For `nginx -V`, in seconds; it usually takes a few milliseconds.
 _VERSION_TIMEOUT = 5.0
@@ -61,8 +43,6 @@ _HAS_ERROR_OPTION = (1, 19, 5)
 
 #: Called with the start before the child's exit can be reported: see `process.Children.spawn`.
 Announce = Callable[[Spawned | SpawnFailed], None]
-#: Called with what nginx's output says, from any thread.
-Report = Callable[[WorkerDied | EndpointsSuspected], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +74,7 @@ def find_binary(name: str) -> Binary:
     except OSError as error:
         raise ExecutableMissing(path, found=True) from error
     ended = process.await_exit(children, pid, _VERSION_TIMEOUT)
-    output = os.pread(file, _MAX_LINE, 0)
+    output = os.pread(file, MAX_LINE, 0)
     os.close(file)
     match = _VERSION.search(output)
     if match is None:
@@ -128,7 +108,7 @@ class Nginx:
         self._listen = listen
         self._children = children
         self._check_output: dict[int, int] = {}
-        self._output = _OutputReader(log, post, repeats_post=repeats_post)
+        self._output = OutputReader(log, post, repeats_post=repeats_post)
         self._command_prefix = [] if os.getpid() == 1 else _parent_death_prefix()
 
     def start(self) -> None:
@@ -176,9 +156,9 @@ class Nginx:
         file = self._check_output.pop(event.pid, None)
         if file is None:
             return event
-        output = os.pread(file, _MAX_LINE, 0).decode(errors="replace")
+        output = os.pread(file, MAX_LINE, 0).decode(errors="replace")
         os.close(file)
-        return replace(event, output=_reason(output))
+        return replace(event, output=failure_reason(output))
 
     def count_lost_requests(self, endpoints: int) -> None:
         """Count, from now on, the requests that end with their replica."""
@@ -217,94 +197,6 @@ class Nginx:
         failed = SpawnFailed(kind, code, f"cannot start {argv[0]}: {reason}")
         announce(failed)
         return failed
-
-
-class _OutputReader:
-    """The pipe to which nginx writes, and the thread that logs each of its lines."""
-
-    def __init__(self, log: Callable[..., None], post: Report, *, repeats_post: bool) -> None:
-        self._log = log
-        self._post = post
-        self._reader, self.descriptor = os.pipe()
-        os.set_blocking(self._reader, False)
-        with suppress(OSError, AttributeError):
-            import fcntl  # noqa: PLC0415
-
-            fcntl.fcntl(self.descriptor, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
-        self._lock = threading.Lock()
-        self._partial_line = b""
-        self._last_line = ""
-        self._lost = LostRequests(repeats_post=repeats_post)
-        self._suspects = Suspects()
-
-    def start(self) -> None:
-        threading.Thread(target=self._run, name="nginx output", daemon=True).start()
-
-    def last_output(self) -> str:
-        """Read the pipe, then return and clear the most relevant line so far."""
-        self._read()
-        last, self._last_line = self._last_line, ""
-        return last
-
-    def count_lost_requests(self, endpoints: int) -> None:
-        """Begin to count the requests that end with their replica."""
-        with self._lock:
-            self._lost.begin(endpoints)
-
-    def lost_requests(self) -> int:
-        """Read the pipe, then return how many requests ended with their replica."""
-        self._read()
-        with self._lock:
-            return self._lost.count
-
-    def _run(self) -> None:
-        while True:
-            due = self._suspects.due
-            wait = None if due == NEVER else max(0.0, due - time.monotonic())
-            select.select([self._reader], [], [], wait)
-            self._read()
-
-    def _read(self) -> None:
-        with self._lock:
-            while True:
-                try:
-                    chunk = os.read(self._reader, 65536)
-                except BlockingIOError:
-                    break
-                *lines, self._partial_line = (self._partial_line + chunk).split(b"\n")
-                if len(self._partial_line) > _MAX_LINE:
-                    lines, self._partial_line = [*lines, self._partial_line], b""
-                for line in lines:
-                    self._log_line(line.decode(errors="replace"))
-                self._report_suspects()
-            self._report_suspects()
-
-    def _report_suspects(self) -> None:
-        if suspects := self._suspects.take(time.monotonic()):
-            self._post(EndpointsSuspected(suspects))
-
-    def _log_line(self, line: str) -> None:
-        match = _LINE.match(line)
-        level = _LEVELS.get(match[1], "info") if match else "info"
-        text = match[2] if match else line
-        if _WORKER_EXIT.match(text):
-            self._post(WorkerDied(text))
-        if level == "error":
-            self._lost.record(text)
-        if suspect := unreachable(text):
-            self._suspects.add(suspect)
-        if text and not _SOCKET_REPLACED.match(text):
-            self._log("nginx.output", level, text=text)
-            if text not in _UNINFORMATIVE and (level == "error" or not self._last_line):
-                self._last_line = text
-
-
-def _reason(output: str) -> str:
-    """Return the line of `nginx -t` that gives the reason of its failure."""
-    lines = [line for line in output.splitlines() if line.strip()]
-    relevant = [line for line in lines if "[emerg]" in line] or lines
-    match = _LINE.match(relevant[-1]) if relevant else None
-    return match[2] if match else relevant[-1] if relevant else ""
 
 
 def _parent_death_prefix() -> list[str]:

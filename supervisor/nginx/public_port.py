@@ -9,6 +9,8 @@ import socket
 import time
 from collections.abc import Iterable
 
+from supervisor.nginx.host_limits import listen_address
+
 _REQUEST = b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n"
 _ANSWER = b"HTTP/"
 
@@ -23,19 +25,15 @@ def answers(listen: Iterable[str]) -> bool:
     """
     Return whether one of these arguments of `listen` answers a request.
     """
-    return any(_answers(*_address(argument)) for argument in listen)
-
-
-def _address(argument: str) -> tuple[str, int]:
-    host, _, port = argument.partition(" ")[0].rpartition(":")
-    host = host.strip("[]")
-    return _LOOPBACK.get(host, host), int(port)
+    return any(_answers(*listen_address(argument)) for argument in listen)
 
 
 def _answers(host: str, port: int) -> bool:
     until, received = time.monotonic() + _TIMEOUT, b""
     try:
-        with socket.create_connection((host, port), timeout=_TIMEOUT) as connection:
+        with socket.create_connection(
+            (_LOOPBACK.get(host, host), port), timeout=_TIMEOUT
+        ) as connection:
             connection.sendall(_REQUEST)
             while len(received) < len(_ANSWER):
                 connection.settimeout(max(0.001, until - time.monotonic()))

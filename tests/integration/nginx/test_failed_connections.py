@@ -10,7 +10,7 @@ from typing import Any
 from supervisor.core.events import EndpointsSuspected, WorkerDied
 from supervisor.core.model import Endpoint
 from supervisor.nginx.failed_connections import _GAP
-from supervisor.nginx.process import _OutputReader
+from supervisor.nginx.output_reader import OutputReader
 from tests.support.waiting import eventually
 
 LINES = 20_000
@@ -32,7 +32,7 @@ def test_a_storm_of_error_lines_is_merged() -> None:
         logged.append(text)
 
     emit: Callable[..., Any] = log
-    reader = _OutputReader(emit, post, repeats_post=False)
+    reader = OutputReader(emit, post, repeats_post=False)
     reader.start()
     began = time.monotonic()
     for n in range(LINES):

@@ -1,0 +1,122 @@
+"""
+What nginx writes to its error log: read immediately, logged, and searched for events.
+"""
+
+import os
+import re
+import select
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from supervisor.core.events import EndpointsSuspected, WorkerDied
+from supervisor.core.model import NEVER
+from supervisor.nginx.failed_connections import Suspects, unreachable
+from supervisor.nginx.lost_requests import LostRequests
+
+_LINE = re.compile(r"(?:\d{4}/\d\d/\d\d \d\d:\d\d:\d\d )?\[(\w+)\] (?:\d+#\d+: )?(.*)", re.DOTALL)
+#: With `error_log stderr warn` nginx logs only unexpected exits; a requested one is a notice.
+_WORKER_EXIT = re.compile(r"worker process [0-9]+ exited")
+#: Each reload replaces the socket of the generation, which nginx reports as a warning.
+_SOCKET_REPLACED = re.compile(r"deleting socket .*/(?:gen|cur)-[0-9a-z]+-[0-9a-z]+\.sock$")
+_LEVELS = {"emerg": "error", "alert": "error", "crit": "error", "error": "error", "warn": "warning"}
+_PIPE_SIZE = 1 << 20
+
+#: nginx's last line when a port is in use; the line before it names the port.
+_UNINFORMATIVE = frozenset({"still could not bind()"})
+
+#: The most that is read of one line, in bytes.
+MAX_LINE = 16384
+
+#: Called with what nginx's output reports, from any thread.
+Report = Callable[[WorkerDied | EndpointsSuspected], None]
+
+
+class OutputReader:
+    """The pipe to which nginx writes, and the thread that logs each of its lines."""
+
+    def __init__(self, log: Callable[..., None], post: Report, *, repeats_post: bool) -> None:
+        self._log = log
+        self._post = post
+        self._reader, self.descriptor = os.pipe()
+        os.set_blocking(self._reader, False)
+        with suppress(OSError, AttributeError):
+            import fcntl  # noqa: PLC0415
+
+            fcntl.fcntl(self.descriptor, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+        self._lock = threading.Lock()
+        self._partial_line = b""
+        self._last_line = ""
+        self._lost = LostRequests(repeats_post=repeats_post)
+        self._suspects = Suspects()
+
+    def start(self) -> None:
+        """Start the thread."""
+        threading.Thread(target=self._run, name="nginx output", daemon=True).start()
+
+    def last_output(self) -> str:
+        """Read the pipe, then return and clear the most relevant line so far."""
+        self._read()
+        last, self._last_line = self._last_line, ""
+        return last
+
+    def count_lost_requests(self, endpoints: int) -> None:
+        """Begin to count the requests that end with their replica."""
+        with self._lock:
+            self._lost.begin(endpoints)
+
+    def lost_requests(self) -> int:
+        """Read the pipe, then return how many requests ended with their replica."""
+        self._read()
+        with self._lock:
+            return self._lost.count
+
+    def _run(self) -> None:
+        while True:
+            due = self._suspects.due
+            wait = None if due == NEVER else max(0.0, due - time.monotonic())
+            select.select([self._reader], [], [], wait)
+            self._read()
+
+    def _read(self) -> None:
+        with self._lock:
+            while True:
+                try:
+                    chunk = os.read(self._reader, 65536)
+                except BlockingIOError:
+                    break
+                *lines, self._partial_line = (self._partial_line + chunk).split(b"\n")
+                if len(self._partial_line) > MAX_LINE:
+                    lines, self._partial_line = [*lines, self._partial_line], b""
+                for line in lines:
+                    self._log_line(line.decode(errors="replace"))
+                self._report_suspects()
+            self._report_suspects()
+
+    def _report_suspects(self) -> None:
+        if suspects := self._suspects.take(time.monotonic()):
+            self._post(EndpointsSuspected(suspects))
+
+    def _log_line(self, line: str) -> None:
+        match = _LINE.match(line)
+        level = _LEVELS.get(match[1], "info") if match else "info"
+        text = match[2] if match else line
+        if _WORKER_EXIT.match(text):
+            self._post(WorkerDied(text))
+        if level == "error":
+            self._lost.record(text)
+        if suspect := unreachable(text):
+            self._suspects.add(suspect)
+        if text and not _SOCKET_REPLACED.match(text):
+            self._log("nginx.output", level, text=text)
+            if text not in _UNINFORMATIVE and (level == "error" or not self._last_line):
+                self._last_line = text
+
+
+def failure_reason(output: str) -> str:
+    """Return the line of `nginx -t` that gives the reason of its failure."""
+    lines = [line for line in output.splitlines() if line.strip()]
+    relevant = [line for line in lines if "[emerg]" in line] or lines
+    match = _LINE.match(relevant[-1]) if relevant else None
+    return match[2] if match else relevant[-1] if relevant else ""
