@@ -26,7 +26,7 @@ _MAX_SUSPECTS = 1000
 
 def unreachable(text: str) -> Endpoint | None:
     """
-    Return the endpoint that a line of nginx says it cannot reach, if it says so.
+    Return the endpoint that nginx cannot reach according to this line, or None.
     """
     _, mark, after = text.partition(_MARK)
     if not mark or not _FAILED.match(text):

@@ -1,5 +1,5 @@
 """
-Reading a file that anybody may have replaced: by a FIFO, a device, or something endless.
+Reading a file that may have been replaced by a FIFO, a device, or something endless.
 
 This module also ships to the images of replicas: standard library only, Python 3.9.
 """

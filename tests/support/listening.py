@@ -10,7 +10,7 @@ import contextlib
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.support.waiting import free_port
@@ -129,3 +129,17 @@ class Listener:
         with contextlib.suppress(OSError):
             socket.socket.shutdown(connection, socket.SHUT_RDWR)
         connection.close()
+
+
+@contextlib.contextmanager
+def listening(serve: Callable[[socket.socket], None]) -> Iterator[tuple[str, int]]:
+    """
+    Yield the address of a listener on a free port that serves every connection with `serve`.
+    """
+    listener = Listener(("127.0.0.1", 0), serve)
+    listener.open()
+    try:
+        assert isinstance(listener.address, tuple)
+        yield listener.address
+    finally:
+        listener.close()

@@ -69,7 +69,7 @@ def on_child_event(
 
 
 def _ends_for_restart(state: State) -> bool:
-    """Whether the master was told to end so that another one starts with the new files."""
+    """Whether the master was signalled to exit so that another one starts with the new files."""
     roll = state.rollout
     return roll.restarts and roll.step is Step.LOOKING and state.master.health is MasterState.UP
 

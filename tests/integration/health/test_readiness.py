@@ -5,8 +5,8 @@ Only ready endpoints get traffic, whatever the registry lists.
 import http.client
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from email.utils import parsedate_to_datetime
 
 import pytest
@@ -14,7 +14,7 @@ import pytest
 from tests.support.client import connect
 from tests.support.fake_nomad import FakeNomad
 from tests.support.held_connection import HeldConnection
-from tests.support.listening import Listener
+from tests.support.listening import listening
 from tests.support.live_files import all_workers
 from tests.support.replica import Replica
 from tests.support.supervised import Supervised
@@ -27,20 +27,6 @@ Replicas = Callable[..., list[Replica]]
 
 #: Short intervals, so that a test need not wait for the default of five seconds.
 FAST = {"HEALTH_INTERVAL": "200ms", "HEALTH_TIMEOUT": "300ms"}
-
-
-@contextmanager
-def listening(serve: Callable[[socket.socket], None]) -> Iterator[tuple[str, int]]:
-    """
-    Yield the address of a listener whose connections are handled by `serve`.
-    """
-    listener = Listener(("127.0.0.1", 0), serve)
-    listener.open()
-    try:
-        assert isinstance(listener.address, tuple)
-        yield listener.address
-    finally:
-        listener.close()
 
 
 def start(

@@ -11,7 +11,7 @@ import pytest
 
 from supervisor.core.model import Endpoint, Mode, Plan
 from tests.support.client import get, read_answer
-from tests.support.listening import Listener
+from tests.support.listening import listening
 from tests.support.nginxes import BOTH
 from tests.support.rendered import running
 from tests.support.replica import Replica
@@ -320,14 +320,11 @@ def test_a_location_of_a_replica_is_not_rewritten(nginx: str) -> None:
                 while read_request(stream):
                     connection.sendall(Reply(302, b"", {"Location": location}).encode())
 
-        listener = Listener(("127.0.0.1", 0), serve)
-        listener.open()
-        try:
-            assert isinstance(listener.address, tuple)
-            with running(nginx, Plan((Endpoint(*listener.address),), Mode.SERVE)) as port:
-                assert location == get(port).headers["Location"]
-        finally:
-            listener.close()
+        with (
+            listening(serve) as address,
+            running(nginx, Plan((Endpoint(*address),), Mode.SERVE)) as port,
+        ):
+            assert location == get(port).headers["Location"]
 
 
 @nginxes

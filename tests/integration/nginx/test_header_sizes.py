@@ -12,7 +12,7 @@ import pytest
 
 from supervisor.core.model import Endpoint, Mode, Plan
 from tests.support.client import connect, get, read_answer, request_bytes
-from tests.support.listening import Listener
+from tests.support.listening import listening
 from tests.support.nginxes import BOTH
 from tests.support.rendered import running
 from tests.support.replica import Replica
@@ -47,13 +47,8 @@ def sending(head: bytes) -> Iterator[Endpoint]:
             while read_request(stream):
                 connection.sendall(head + b"done")
 
-    listener = Listener(("127.0.0.1", 0), serve)
-    listener.open()
-    try:
-        assert isinstance(listener.address, tuple)
-        yield Endpoint(*listener.address)
-    finally:
-        listener.close()
+    with listening(serve) as address:
+        yield Endpoint(*address)
 
 
 def head_of(lines: list[bytes]) -> bytes:

@@ -12,7 +12,7 @@ import pytest
 
 from supervisor.core.model import Endpoint, Mode, Plan
 from tests.support.client import connect, read_answer, request_bytes
-from tests.support.listening import Listener
+from tests.support.listening import listening
 from tests.support.nginxes import BOTH
 from tests.support.rendered import running
 from tests.support.replica import Replica
@@ -40,13 +40,8 @@ def large_answers() -> Iterator[Endpoint]:
             while read_request(stream):
                 connection.sendall(Reply(200, b"x" * LARGE).encode())
 
-    listener = Listener(("127.0.0.1", 0), serve)
-    listener.open()
-    try:
-        assert isinstance(listener.address, tuple)
-        yield Endpoint(*listener.address)
-    finally:
-        listener.close()
+    with listening(serve) as address:
+        yield Endpoint(*address)
 
 
 def wait_for_a_cut(client: socket.socket, within: float) -> float:

@@ -19,7 +19,7 @@ import pytest
 from supervisor.core.model import Endpoint, Mode, Plan
 from tests.support.client import get
 from tests.support.crashing_backend import fill_accept_queue
-from tests.support.listening import Listener
+from tests.support.listening import listening
 from tests.support.nginxes import BOTH
 from tests.support.rendered import running
 from tests.support.replica import Replica
@@ -151,13 +151,8 @@ def silent(seen: list[str]) -> Iterator[tuple[str, int]]:
             while request := read_request(stream):
                 seen.append(request.method)
 
-    listener = Listener(("127.0.0.1", 0), serve)
-    listener.open()
-    try:
-        assert isinstance(listener.address, tuple)
-        yield listener.address
-    finally:
-        listener.close()
+    with listening(serve) as address:
+        yield address
 
 
 @nginxes

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from queue import Queue
 
@@ -18,7 +18,7 @@ import pytest
 from supervisor.core.model import Endpoint, Mode, Plan
 from tests.support.client import connect, get, read_answer, request_bytes
 from tests.support.held_connection import HeldConnection
-from tests.support.listening import Listener
+from tests.support.listening import listening
 from tests.support.nginxes import BOTH
 from tests.support.rendered import running
 from tests.support.replica import Replica
@@ -44,20 +44,6 @@ FRAMINGS = {
 
 def plan(*endpoints: tuple[str, int]) -> Plan:
     return Plan(tuple(sorted(Endpoint(*each) for each in endpoints)), Mode.SERVE)
-
-
-@contextmanager
-def backend(serve: Callable[[socket.socket], None]) -> Iterator[tuple[str, int]]:
-    """
-    Yield an endpoint that serves every connection with `serve`.
-    """
-    listener = Listener(("127.0.0.1", 0), serve)
-    listener.open()
-    try:
-        assert isinstance(listener.address, tuple)
-        yield listener.address
-    finally:
-        listener.close()
 
 
 def answering(reply: bytes) -> Callable[[socket.socket], None]:
@@ -104,7 +90,7 @@ def test_an_event_arrives_before_the_next_is_sent(
             connection.sendall(chunk(b""))
 
     with (
-        backend(serve) as endpoint,
+        listening(serve) as endpoint,
         running(nginx, plan(endpoint), {"MAX_BODY_SIZE": size}) as port,
         HeldConnection(
             port, request_bytes("/", method, b"{}" if method == "POST" else b"")
@@ -139,7 +125,7 @@ def test_an_upload_is_streamed_to_the_replica(nginx: str) -> None:
             seen += pieces.get(timeout=5)
 
     with (
-        backend(serve) as endpoint,
+        listening(serve) as endpoint,
         running(nginx, plan(endpoint)) as port,
         connect(port) as client,
     ):
@@ -200,7 +186,7 @@ def test_a_chunked_upload_survives_an_endpoint_that_refuses(
                     seen = b""
 
     with (
-        backend(serve) as endpoint,
+        listening(serve) as endpoint,
         running(
             nginx,
             plan(one.endpoint, endpoint),
@@ -239,7 +225,7 @@ def test_a_large_upload_is_not_copied(nginx: str, size: str) -> None:
         connection.sendall(Reply(200, digest.hexdigest().encode()).encode())
 
     with (
-        backend(serve) as endpoint,
+        listening(serve) as endpoint,
         running(nginx, plan(endpoint), {"MAX_BODY_SIZE": size}) as port,
         connect(port, timeout=60) as client,
     ):
@@ -326,7 +312,7 @@ def test_long_response_headers_pass(nginx: str) -> None:
     many = {f"X-{n}": "x" * 1000 for n in range(20)}
     for headers in ({"X-Long": "x" * (20 << 10)}, many):
         with (
-            backend(answering(Reply(200, b"done", headers).encode())) as endpoint,
+            listening(answering(Reply(200, b"done", headers).encode())) as endpoint,
             running(nginx, plan(endpoint)) as port,
             connect(port) as client,
         ):
@@ -352,7 +338,7 @@ def test_a_large_response_arrives_complete(nginx: str, *, chunked: bool) -> None
         head = Reply(headers={"Transfer-Encoding": "chunked"}).head()
         reply = head + b"".join(map(chunk, [*parts, b""]))
     with (
-        backend(answering(reply)) as endpoint,
+        listening(answering(reply)) as endpoint,
         running(nginx, plan(endpoint)) as port,
         socket.socket() as client,
     ):
@@ -388,7 +374,7 @@ def test_head_is_answered_without_a_body(nginx: str) -> None:
     """
     head = Reply(200, b"x" * 1234).head()
     with (
-        backend(answering(head)) as endpoint,
+        listening(answering(head)) as endpoint,
         running(nginx, plan(endpoint)) as port,
         connect(port) as client,
     ):
@@ -421,7 +407,7 @@ def test_a_client_disconnect_closes_the_replica_connection(nginx: str, when: str
         closed.set()
 
     request = CHUNKED_POST + chunk(b"x") if when == "uploading" else request_bytes("/")
-    with backend(serve) as endpoint, running(nginx, plan(endpoint)) as port:
+    with listening(serve) as endpoint, running(nginx, plan(endpoint)) as port:
         client = HeldConnection(port, request)
         assert began.wait(5)
         if when == "streaming":

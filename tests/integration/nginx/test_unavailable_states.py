@@ -9,7 +9,7 @@ import pytest
 
 from supervisor.core.model import Endpoint, Mode, Plan, ServerOptions
 from tests.support.client import Answer, connect, get, read_answer, request_bytes
-from tests.support.listening import Listener
+from tests.support.listening import listening
 from tests.support.nginxes import BOTH
 from tests.support.rendered import running
 from tests.support.replica import Replica
@@ -39,13 +39,8 @@ def answering(reply: Reply) -> Iterator[Endpoint]:
                 status = int(path) if path.isdigit() else reply.status
                 connection.sendall(replace(reply, status=status).encode())
 
-    listener = Listener(("127.0.0.1", 0), serve)
-    listener.open()
-    try:
-        assert isinstance(listener.address, tuple)
-        yield Endpoint(*listener.address)
-    finally:
-        listener.close()
+    with listening(serve) as address:
+        yield Endpoint(*address)
 
 
 def serving(*endpoints: Endpoint, mode: Mode = Mode.SERVE, sunset: int | None = SUNSET) -> Plan:
