@@ -25,9 +25,6 @@ needs_nomad = [
 ]
 
 
-_VARIABLE = re.compile(r'^variable "(\w+)" \{\n(.*?)^\}', re.MULTILINE | re.DOTALL)
-
-
 def variables(file: Path) -> dict[str, str]:
     """
     Return the variables of a job file with type and description, without the default.
