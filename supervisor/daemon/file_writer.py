@@ -3,7 +3,8 @@ The file writer: performs all writes to disk, in the order of the tasks.
 
 STATE_DIR and the folders of the configuration have a thread each, because they may be on two disks,
 of which one hangs.  A slow disk delays only its thread; an event is posted with the result of each
-task, and when a task is overdue.
+task, and when a task is overdue.  STATE_DIR is written seldom, so its thread ends when it has been
+idle: under a tight limit of processes, that is the place `nginx -t` needs.
 """
 
 import queue
@@ -54,6 +55,10 @@ _NAMES: dict[type[Task], str] = {
 }
 
 
+#: How long the thread of STATE_DIR stays without a task, in seconds.
+_IDLE = 1.0
+
+
 class FileWriter:
     """
     The writing threads and their queues; a task is overdue after `limit` seconds.
@@ -75,12 +80,13 @@ class FileWriter:
         self._state_dir = state_dir
         self._post = post
         self._limit = limit
-        self._threads = {disk: _WritingThread(disk) for disk in Disk}
+        config = _WritingThread(Disk.CONFIG)
+        state = _WritingThread(Disk.STATE, idle=_IDLE, instead=config)
+        self._threads = {Disk.CONFIG: config, Disk.STATE: state}
 
     def start(self) -> None:
-        """Start the threads."""
-        for thread in self._threads.values():
-            thread.start()
+        """Start the thread that stays."""
+        self._threads[Disk.CONFIG].start()
 
     def submit(self, task: Task) -> None:
         """Queue a task."""
@@ -162,19 +168,39 @@ class FileWriter:
 
 
 class _WritingThread:
-    """The thread for one disk, its queue, and the task that it performs now."""
+    """
+    The thread for one disk, its queue, and the task that it performs now.
 
-    def __init__(self, disk: Disk) -> None:
+    With `idle` it starts with a task and ends after that many seconds without one; where it cannot
+    start, the thread `instead` takes the task.
+    """
+
+    def __init__(
+        self, disk: Disk, *, idle: float | None = None, instead: "_WritingThread | None" = None
+    ) -> None:
         self._disk = disk
+        self._idle = idle
+        self._instead = instead
         self._tasks: queue.SimpleQueue[tuple[str, Callable[[], None]]] = queue.SimpleQueue()
+        self._running = False
+        self._lock = threading.Lock()
         self._current: tuple[str, float] | None = None
         self._reported: tuple[str, float] | None = None
 
     def start(self) -> None:
-        threading.Thread(target=self._work, name=f"{self._disk} writer", daemon=True).start()
+        with self._lock:
+            self._start()
 
     def submit(self, name: str, act: Callable[[], None]) -> None:
-        self._tasks.put((name, act))
+        with self._lock:
+            try:
+                self._start()
+            except RuntimeError:  # no thread is left
+                if self._instead is None:
+                    raise
+                self._instead.submit(name, act)
+            else:
+                self._tasks.put((name, act))
 
     def overdue_events(self, limit: float) -> Iterator[WriteOverdue | WriteResumed]:
         """Yield what has changed since the last call; called by one thread."""
@@ -188,9 +214,22 @@ class _WritingThread:
                 self._reported = current
                 yield WriteOverdue(self._disk, name)
 
+    def _start(self) -> None:
+        if not self._running:
+            name = f"{self._disk} writer"
+            threading.Thread(target=self._work, name=name, daemon=True).start()
+            self._running = True
+
     def _work(self) -> None:
         while True:
-            name, act = self._tasks.get()
+            try:
+                name, act = self._tasks.get(timeout=self._idle)
+            except queue.Empty:
+                with self._lock:
+                    if self._tasks.empty():
+                        self._running = False
+                        return
+                continue
             self._current = (name, time.monotonic())
             act()
             self._current = None

@@ -53,5 +53,5 @@ def test_a_replica_that_becomes_ready_later_is_served(contain: Contain, limit: i
 
     for _ in range(2):
         with replica_beside(container):
-            eventually(served, LIMIT, what=f"the replica\n{container.lines}")
+            eventually(served, LIMIT, what=lambda: f"the replica\n{container.lines}")
     assert [] == container.log_lines("nginx.died")

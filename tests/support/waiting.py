@@ -20,12 +20,16 @@ _PORTS = range(10_000, 20_000)
 
 
 def eventually(
-    predicate: Callable[[], T], within: float = 10.0, every: float = 0.01, what: str = ""
+    predicate: Callable[[], T],
+    within: float = 10.0,
+    every: float = 0.01,
+    what: str | Callable[[], str] = "",
 ) -> T:
     """
     Return the first true value of `predicate`, or fail with its last value or exception.
 
-    An exception counts as "not yet": usually a refused connection.
+    An exception counts as "not yet": usually a refused connection.  `what` is awaited, or returns
+    it at the failure.
     """
     end = time.monotonic() + within
     while True:
@@ -39,7 +43,8 @@ def eventually(
             return value
         if time.monotonic() >= end:
             last = repr(failure) if failure else repr(value)
-            msg = f"not within {within:g} s: {what or predicate}, last {last}"
+            awaited = what() if callable(what) else what
+            msg = f"not within {within:g} s: {awaited or predicate}, last {last}"
             raise AssertionError(msg) from failure
         time.sleep(every)
 
