@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.admin_subject import AdminSubject, running_with_admin
+from tests.support.selection import slow
 from tests.support.status_page import StatusPage
 
 Show = Callable[..., StatusPage]
@@ -41,7 +42,7 @@ def busy(subject: AdminSubject) -> str:
     return json.dumps(found)
 
 
-@pytest.mark.parametrize("scheme, width", [("light", 1280), ("dark", 360)])
+@pytest.mark.parametrize("scheme, width", [("light", 1280), slow("dark", 360)])
 def test_the_page_is_clean(show: Show, scheme: str, width: int) -> None:
     """
     In light and dark, wide and narrow: as loaded, with every element, and without responses.

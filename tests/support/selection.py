@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 TESTS = Path(__file__).parent.parent
 
@@ -22,7 +23,14 @@ _REST = frozenset({"budget", "contract", "doubles", "load", "second_nginx", "slo
 _ORDER = ("browser", "load", "pid1", "integration", "contract", "doubles", "budget", "unit")
 
 #: One slow test for this number of others: at most two of five workers wait in slow tests.
-_SLOW_EVERY = 50
+_SLOW_EVERY = 30
+
+
+def slow(*values: object, id: str | None = None) -> ParameterSet:  # noqa: A002 - as pytest.param
+    """
+    Return a case for `pytest.mark.parametrize` that `make test` leaves to `make test-all`.
+    """
+    return pytest.param(*values, id=id, marks=pytest.mark.slow)
 
 
 def is_selected(folder: str, markers: Iterable[str], selection: str) -> bool:

@@ -39,6 +39,7 @@ def serving(
     return subject
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nginx", BOTH)
 def test_P13_a_serving_nginx_survives_the_loss_of_its_internal_sockets(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas, nginx: str

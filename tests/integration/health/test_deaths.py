@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.flapping import LoadingReplica
 from tests.support.nginxes import BOTH
+from tests.support.selection import slow
 from tests.support.supervised import Supervised
 from tests.support.traffic import Outcome, Traffic
 from tests.support.waiting import eventually
@@ -49,7 +50,9 @@ def losses(traffic: list[Traffic], since: float, record: Callable[..., None]) ->
 
 
 @nginxes
-@pytest.mark.parametrize("case", [(2, "2"), (2, "5"), (3, "2")], ids=str)
+@pytest.mark.parametrize(
+    "case", [slow((2, "2"), id="2 of 2"), (2, "5"), slow((3, "2"), id="3 of 2")], ids=str
+)
 def test_no_get_is_lost_half_a_second_after_deaths(
     supervise: Supervise,
     processes: list[LoadingReplica],

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.flapping import Client, classify, replicas, run_scenario
+from tests.support.selection import slow
 from tests.support.subjects import Old
 from tests.support.supervised import Supervised
 
@@ -19,7 +20,7 @@ LOAD = float(os.environ.get("LOAD", "1"))
 READY_WITHIN = 0.5
 
 
-@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("count", [2, slow(4)])
 @pytest.mark.timeout(600)
 def test_clients_receive_only_responses_of_replicas_and_starting(
     supervise: Callable[..., Supervised], count: int
@@ -43,6 +44,7 @@ def test_clients_receive_only_responses_of_replicas_and_starting(
     assert seen["in flight"] <= FLAPS
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_plain_nginx_loses_requests(supervise: Callable[..., Supervised]) -> None:
     """

@@ -112,6 +112,7 @@ def test_requests_are_logged_in_order(supervise: Supervise, replicas: Replicas) 
     assert sorted(line["time"] for line in logged) == [line["time"] for line in logged]
 
 
+@pytest.mark.slow
 @nginxes
 def test_a_deleted_file_loses_no_line(supervise: Supervise, replicas: Replicas, nginx: str) -> None:
     """

@@ -66,6 +66,7 @@ def test_a_stalled_stdout_delays_no_request(
     assert (subject.ended or {})["log_lines_dropped"] > 4000
 
 
+@pytest.mark.slow
 @nginxes
 def test_file_and_memory_do_not_grow(
     supervise: Supervise, replicas: Replicas, nginx: str, capsys: pytest.CaptureFixture[str]

@@ -235,6 +235,7 @@ def test_F12_nginx_accepts_the_rendered_files(
     assert not check_error(nginx, written(config.files, tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nginx", BOTH)
 @hypothesis(max_examples=60, deadline=None)
 @given(environ=SETTINGS, plan=plans())

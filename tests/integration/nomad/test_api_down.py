@@ -9,6 +9,7 @@ from tests.support.fake_nomad import TOKEN, FakeNomad
 from tests.support.live_files import all_workers, live_files
 from tests.support.nomad_faults import status
 from tests.support.replica import Replica
+from tests.support.selection import slow
 from tests.support.supervised import Supervised
 from tests.support.traffic import Traffic
 from tests.support.waiting import eventually
@@ -127,7 +128,7 @@ def traffic_lasted(traffic: Traffic) -> float:
     return traffic.outcomes[-1].at - traffic.outcomes[0].at
 
 
-@pytest.mark.parametrize("over", ["tcp", "socket"])
+@pytest.mark.parametrize("over", ["tcp", slow("socket")])
 def test_A03_a_service_that_flaps_is_reloaded_within_the_budget(
     supervise: Supervise, nomad: FakeNomad, task_api: FakeNomad, replicas: Replicas, over: str
 ) -> None:

@@ -5,9 +5,13 @@ import pytest
 from tests.support.fake_nomad import FakeNomad
 from tests.support.nomad_faults import with_index, without_blocking
 from tests.support.replica import Replica
+from tests.support.selection import slow
 from tests.support.serving_subject import start_serving
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
+
+#: Values of X-Nomad-Index that no server should send.
+INDEXES = [None, "0", *map(slow, ["", "nonsense", "-5", "1.5", "9" * 30, "\xb2"])]
 
 Supervise = Callable[..., Supervised]
 Replicas = Callable[..., list[Replica]]
@@ -23,7 +27,7 @@ def query_times(nomad: FakeNomad, seconds: float, since: int) -> list[float]:
     return [r.at for r in nomad.requests[since:] if r.at <= start + seconds]
 
 
-@pytest.mark.parametrize("index", [None, "0", "", "nonsense", "-5", "1.5", "9" * 30, "\xb2"])
+@pytest.mark.parametrize("index", INDEXES)
 def test_A08_an_invalid_index_causes_no_busy_loop(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas, index: str | None
 ) -> None:

@@ -14,6 +14,7 @@ from tests.support.nomad_faults import (
 )
 from tests.support.nomad_registry import row
 from tests.support.replica import Replica
+from tests.support.selection import slow
 from tests.support.serving_subject import start_serving
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
@@ -130,7 +131,7 @@ def test_A05_garbage_changes_nothing(
     eventually(lambda: "two" == subject.get().text)
 
 
-@pytest.mark.parametrize("kind", ["null", "rows of wrong types", "half", "deep"])
+@pytest.mark.parametrize("kind", ["null", *map(slow, ["rows of wrong types", "half", "deep"])])
 def test_A05_garbage_as_the_first_response_changes_nothing(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas, kind: str
 ) -> None:

@@ -15,6 +15,7 @@ from tests.support.fake_nginx import FakeNginx
 from tests.support.fake_nomad import FakeNomad
 from tests.support.nomad_faults import hang
 from tests.support.replica import Replica
+from tests.support.selection import slow
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
 
@@ -57,7 +58,7 @@ def test_D01_the_reason_is_recorded(supervise: Supervise) -> None:
     )
 
 
-@as_pid1_and_plain
+@pytest.mark.parametrize("pid1", [True, slow(False)], ids=["pid1", "plain"])
 def test_D06_a_reload_does_not_delay_the_deadline(replicas: Replicas, *, pid1: bool) -> None:
     """
     A deadline anywhere in a reload leads to exit code 0 on time, without any process left.

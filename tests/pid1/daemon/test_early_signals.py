@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.fake_nginx import FakeNginx
 from tests.support.replica import Replica
+from tests.support.selection import slow
 from tests.support.startup_timing import blocks_stop_signals, pause
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
@@ -78,7 +79,7 @@ signal.pthread_sigmask = list_modules
 """
 
 
-@pytest.mark.parametrize("start", [0, 17, 34])
+@pytest.mark.parametrize("start", [0, slow(17), slow(34)])
 def test_P08_a_stop_right_after_the_start(prepare: Prepare, replicas: Replicas, start: int) -> None:
     """
     TERM in any of the first fifty milliseconds after the first instruction: exit code 0.

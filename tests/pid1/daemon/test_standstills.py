@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.deadlines import on_time, run_time
 from tests.support.replica import Replica
+from tests.support.selection import slow
 from tests.support.supervised import Supervised
 from tests.support.traffic import Traffic
 from tests.support.waiting import eventually
@@ -21,6 +22,7 @@ Serve = Callable[..., Supervised]
 AWAY = 10.0
 
 
+@pytest.mark.slow
 def test_P18_an_unread_output_delays_nothing(prepare: Serve, replicas: Replicas) -> None:
     """
     Its output goes to a pipe that is always full: the service works, the deadline of 10 s is kept,
@@ -45,7 +47,7 @@ def test_P18_an_unread_output_delays_nothing(prepare: Serve, replicas: Replicas)
     assert subject.ended["log_lines_dropped"] > 100
 
 
-@pytest.mark.parametrize("ttl", ["5s", "14s"])
+@pytest.mark.parametrize("ttl", ["5s", slow("14s")])
 def test_P21_a_suspended_program_catches_up(serve: Serve, replicas: Replicas, ttl: str) -> None:
     """
     The program is suspended by SIGSTOP for ten seconds.  A deadline in that time takes effect on

@@ -18,6 +18,7 @@ from tests.support.client import request_bytes
 from tests.support.deadlines import EXACT
 from tests.support.exec_process import ExecProcess, trapping
 from tests.support.held_connection import HeldConnection
+from tests.support.selection import slow
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually, free_port
 
@@ -53,7 +54,7 @@ def requested_before(
     return balancer, [request.answer.status if request.answer else 0 for request in held]
 
 
-@pytest.mark.parametrize("pid1", [True, False], ids=["pid1", "plain"])
+@pytest.mark.parametrize("pid1", [slow(True, id="pid1"), pytest.param(False, id="plain")])
 def test_requests_open_at_a_shared_deadline_complete(
     run_exec: RunExec,
     serve: Serve,
@@ -91,6 +92,7 @@ def test_what_is_cut_with_its_replica_is_counted(run_exec: RunExec, serve: Serve
     assert (2, 2) == (balancer.ended["connections_cut"], balancer.ended["cut_by_replicas"])
 
 
+@pytest.mark.slow
 def test_what_another_replica_answers_is_not_counted(run_exec: RunExec, serve: Serve) -> None:
     """
     One of two replicas ends at the deadline: GETs that it was answering are repeated on the other,
