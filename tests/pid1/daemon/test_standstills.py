@@ -22,7 +22,6 @@ Serve = Callable[..., Supervised]
 AWAY = 10.0
 
 
-@pytest.mark.slow
 def test_P18_an_unread_output_delays_nothing(prepare: Serve, replicas: Replicas) -> None:
     """
     Its output goes to a pipe that is always full: the service works, the deadline of 10 s is kept,

@@ -164,7 +164,6 @@ def accepted(environ: dict[str, str], plan: Plan, folder: str) -> RenderedConfig
         return None
 
 
-@pytest.mark.slow
 def test_S02_environment_text_is_refused_or_harmless(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
