@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import requests
 
+from supervisor.nomad.body import parse_rows, parse_value
 from supervisor.nomad.client import NomadClient
 from supervisor.nomad.errors import NomadError
 
@@ -26,16 +27,24 @@ _BYTES_PER_ENDPOINT = 2048
 _MAX_LEADER_SILENCE = 5000
 
 
+#: The fields of a row that are used, and how many different texts of them are looked for again.
+_FIELDS = ("Address", "Port", "Tags", "JobID", "AllocID", "CreateIndex")
+_MAX_SHARED = 1024
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceList:
     """
-    The rows that Nomad listed, not validated, and the index of the response, None if unusable.
+    The rows that Nomad listed, and the index of the response, None if unusable.
+
+    The rows are not validated.  They have only the fields that are used; a row that is no object is
+    None.
 
     `stale` is the reason why the response may be out of date: its server has lost its leader.  It
     is empty otherwise.
     """
 
-    rows: list[object]
+    rows: list[dict[str, object] | None]
     index: int | None
     stale: str = ""
 
@@ -57,13 +66,46 @@ class ServiceQuery(NomadClient):
         max_wait = wait * _JITTER if index else 0.0
         max_bytes = max(_MIN_SERVICE_BYTES, _BYTES_PER_ENDPOINT * self._settings.max_endpoints)
         response = self.call(
-            quote(name, safe=""), params=params, max_wait=max_wait, max_bytes=max_bytes
+            quote(name, safe=""),
+            params=params,
+            parse=lambda body: parse_rows(body, _RowReducer().reduce),
+            max_wait=max_wait,
+            max_bytes=max_bytes,
         )
-        if not isinstance(response.value, list):
-            raise NomadError("the response is not a list")
         return ServiceList(
             response.value, _index(response.headers, "X-Nomad-Index"), _stale(response.headers)
         )
+
+
+class _RowReducer:
+    """
+    Reduces the rows of one response to what an endpoint needs; most rows have the same few texts.
+    """
+
+    def __init__(self) -> None:
+        self._texts: dict[str, str] = {}
+
+    def reduce(self, row: object) -> dict[str, object] | None:
+        """
+        Return the fields that are used; a value of a type that Nomad does not send is False.
+        """
+        if not isinstance(row, dict):
+            return None
+        reduced: dict[str, object] = {}
+        for name in _FIELDS:
+            value = row.get(name)
+            if isinstance(value, str):
+                reduced[name] = self._shared(value)
+            elif isinstance(value, list) and name == "Tags":
+                reduced[name] = [self._shared(tag) for tag in value if isinstance(tag, str)]
+            elif value is not None:
+                reduced[name] = type(value) is int and value
+        return reduced
+
+    def _shared(self, text: str) -> str:
+        if len(self._texts) > _MAX_SHARED:
+            return text
+        return self._texts.setdefault(text, text)
 
 
 def _stale(headers: Mapping[str, str]) -> str:
@@ -103,6 +145,7 @@ class ChecksQuery(NomadClient):
             quote(allocation, safe=""),
             "checks",
             params={},
+            parse=parse_value,
             max_bytes=_MAX_CHECKS_BYTES,
         )
         if response.value is None:
@@ -138,7 +181,9 @@ class JobStopRequest(NomadClient):
         Raises NomadError: status 403 means that the token lacks the permission.  For an unknown job
         Nomad also responds with 200, but with an empty evaluation ID.
         """
-        response = self.call(quote(job, safe=""), params={}, max_bytes=_MAX_JOB_BYTES)
+        response = self.call(
+            quote(job, safe=""), params={}, parse=parse_value, max_bytes=_MAX_JOB_BYTES
+        )
         if not isinstance(response.value, dict) or not isinstance(
             response.value.get("EvalID"), str
         ):

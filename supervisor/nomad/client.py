@@ -3,16 +3,17 @@ One request to Nomad, sent with the current token, whose response is complete an
 error.
 """
 
-import json
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import requests
 from nomad.api.base import Requester
 from nomad.api.exceptions import BaseNomadException, TimeoutNomadException
 
 from supervisor.core.config.settings import Settings
+from supervisor.nomad.body import chunks
 from supervisor.nomad.connection import Connector
 from supervisor.nomad.errors import NomadError, TokenRefused, find_tls_error, http_error, tls_error
 from supervisor.nomad.token import Token
@@ -23,21 +24,16 @@ from supervisor.nomad.transport import CancellableTransport, Watchdog, session
 _HEAD_TIMEOUT = 5.0
 _RESPONSE_TIMEOUT = 15.0
 
-_CHUNK = 65536
-
-#: A response has at least this many bytes per JSON value: many small values use a multiple of their
-#: size in memory.
-_BYTES_PER_VALUE = 16
-_MIN_VALUES_LIMIT = 65536
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class Response(Generic[T]):
     """
     The parsed JSON body of a response, and its headers.
     """
 
-    value: object
+    value: T
     headers: Mapping[str, str]
 
 
@@ -76,13 +72,19 @@ class NomadClient(Requester):  # type: ignore[misc]
         self.session.close()
 
     def call(
-        self, *path: str, params: Mapping[str, str], max_wait: float = 0.0, max_bytes: int
-    ) -> Response:
+        self,
+        *path: str,
+        params: Mapping[str, str],
+        parse: Callable[[Iterator[bytes]], T],
+        max_wait: float = 0.0,
+        max_bytes: int,
+    ) -> Response[T]:
         """
         Request a path, whose parts are escaped; the response may start up to `max_wait` s later.
 
-        After a rejected token the token is read again, and the request is repeated once if the
-        token has changed.  Raises NomadError.
+        `parse` gets the body as it arrives, up to `max_bytes`, and may raise NomadError.  After a
+        rejected token the token is read again, and the request is repeated once if the token has
+        changed.  Raises NomadError.
         """
         self._transport.begin()
         self.token = self._token.read()
@@ -90,20 +92,21 @@ class NomadClient(Requester):  # type: ignore[misc]
         head_timeout = self._read_timeout if max_wait else _HEAD_TIMEOUT
         with Watchdog(self._transport, head_timeout, self._read_timeout) as watchdog:
             try:
-                return self._call_once(path, params, max_bytes, watchdog)
+                return self._call_once(path, params, parse, max_bytes, watchdog)
             except TokenRefused:
                 sent, self.token = self.token, self._token.read()
                 if self.token == sent:
                     raise
-                return self._call_once(path, params, max_bytes, watchdog)
+                return self._call_once(path, params, parse, max_bytes, watchdog)
 
     def _call_once(
         self,
         path: tuple[str, ...],
         params: Mapping[str, str],
+        parse: Callable[[Iterator[bytes]], T],
         max_bytes: int,
         watchdog: Watchdog,
-    ) -> Response:
+    ) -> Response[T]:
         all_params = {"namespace": self._settings.nomad_namespace, **params}
         try:
             with self._open_response(path, all_params) as response:
@@ -111,7 +114,7 @@ class NomadClient(Requester):  # type: ignore[misc]
                 self._had_response = True
                 if response.status_code != requests.codes.ok:
                     raise http_error(response, has_token=bool(self.token))
-                return Response(_read(response, max_bytes), response.headers)
+                return Response(parse(chunks(response, max_bytes)), response.headers)
         except NomadError as error:
             self._transport.drop()
             raise _timeout_error() if watchdog.expired else error from None
@@ -158,22 +161,3 @@ class NomadClient(Requester):  # type: ignore[misc]
 
 def _timeout_error() -> NomadError:
     return NomadError("timed out before the response was complete")
-
-
-def _read(response: requests.Response, max_bytes: int) -> object:
-    if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise NomadError("the response is compressed although the request did not accept that")
-    body = bytearray()
-    for chunk in response.iter_content(_CHUNK):
-        body += chunk
-        if len(body) > max_bytes:
-            raise NomadError(f"the response is longer than {max_bytes} bytes")
-    values = body.count(b",") + body.count(b"[") + body.count(b"{")
-    max_values = max(_MIN_VALUES_LIMIT, max_bytes // _BYTES_PER_VALUE)
-    if values > max_values:
-        raise NomadError(f"the response contains more than {max_values} values")
-    try:
-        value: object = json.loads(body)
-    except (ValueError, RecursionError):
-        raise NomadError("the response is not valid JSON") from None
-    return value

@@ -58,7 +58,7 @@ def http_error(response: requests.Response, *, has_token: bool) -> NomadError:
     retry_after = (
         float(header) if header.isascii() and header.isdigit() and len(header) < 9 else None
     )
-    text = next(iter(response.iter_content(_MAX_ERROR_TEXT)), b"") if status in {400, 500} else b""
+    text = _read_error_text(response) if status in {400, 500} else b""
     if status == requests.codes.unauthorized:
         return TokenRefused(_IDENTITY, status=status)
     if status == requests.codes.forbidden:
@@ -77,6 +77,14 @@ def http_error(response: requests.Response, *, has_token: bool) -> NomadError:
     if status == requests.codes.too_many_requests:
         reason = "too many connections from this address to Nomad (429)"
     return NomadError(reason, retry_after=retry_after, status=status)
+
+
+def _read_error_text(response: requests.Response) -> bytes:
+    """Return the beginning of a body; a broken one must not hide the status."""
+    try:
+        return next(iter(response.iter_content(_MAX_ERROR_TEXT)), b"")
+    except (requests.RequestException, ValueError, OverflowError):
+        return b""
 
 
 def tls_error(error: ssl.SSLError, name: str, *, has_certificate: bool) -> NomadError:

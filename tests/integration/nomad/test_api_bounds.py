@@ -3,6 +3,7 @@ A Nomad that sends too much, too slowly, or is unreachable: its cost is bounded.
 """
 
 import contextlib
+import json
 import os
 import socket
 import sys
@@ -27,6 +28,7 @@ from tests.support.nomad_faults import (
     header_drip,
     huge,
 )
+from tests.support.nomad_registry import row
 from tests.support.replica import Replica
 from tests.support.serving_subject import start_serving
 from tests.support.subjects import Ours
@@ -41,7 +43,18 @@ BOMBS: dict[str, tuple[Fault, str]] = {
     "gzip": (gzip_bomb(1024 * MEGABYTE), "compressed"),
     "endless": (huge(10_000 * MEGABYTE), "longer than"),
     "many small values": (body(b"[" + b"[]," * 2_700_000 + b"[]]"), "values"),
-    "many small objects": (body(b'{"":' + b"[{}" + b",{}" * 2_700_000 + b"]}"), "values"),
+    "many small objects": (body(b'{"":' + b"[{}" + b",{}" * 2_700_000 + b"]}"), "not a list"),
+    "a long row": (body(b'[{"Tags":[' + b'"lb.",' * 100_000 + b'""]}]'), "longer than"),
+}
+
+#: Valid JSON of 8 MB each.
+SMALL_VALUES: dict[str, bytes] = {
+    "lists": b"[" + b"[]," * 2_700_000 + b"[]]",
+    "numbers": b"[" + b"1.25         ," * 600_000 + b"1]",
+    "objects": b"[" + b",".join(b'{"%d":%d}' % (n, n) for n in range(500_000)) + b"]",
+    "rows": b"["
+    + b",".join(b'{"Address":"10.0.0.1","Port":%d}' % n for n in range(250_000))
+    + b"]",
 }
 
 
@@ -59,8 +72,9 @@ def test_A06_a_bomb_is_aborted_at_the_limit(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas
 ) -> None:
     """
-    Bodies of 100 MB, without end, compressed a thousandfold, or of millions of small values are
-    errors; their memory never exceeds a few times the limit of 8 MiB, and the files do not change.
+    Bodies of 100 MB, without end, compressed a thousandfold, of millions of small values, or with
+    one long row are errors; their memory never exceeds a few times the limit of 8 MiB, and the
+    files do not change.
     """
     one, two = replicas("one", "two")
     subject = start_serving(supervise, one, HEALTH_CHECK="off")
@@ -78,6 +92,38 @@ def test_A06_a_bomb_is_aborted_at_the_limit(
 
     subject.offer(two)
     eventually(lambda: "two" == subject.get().text)
+
+
+def test_A06_small_values_cost_no_multiple_of_their_size(
+    supervise: Supervise, nomad: FakeNomad, replicas: Replicas
+) -> None:
+    """
+    500,000 small values in 8 MB are an error before they take 10 MB of memory, whatever they are.
+    """
+    (one,) = replicas("one")
+    subject = start_serving(supervise, one, HEALTH_CHECK="off")
+    memory = peak(subject.pid)
+    for number, (kind, text) in enumerate(SMALL_VALUES.items(), 1):
+        nomad.fault(body(text), times=1)
+        eventually(
+            lambda n=number: len(subject.log_lines("discovery.recovered")) >= n, 10, what=kind
+        )
+        reason = subject.log_lines("discovery.failed")[-1]["reason"]
+        assert "the response has too many small values" == reason, kind
+        eventually(lambda: nomad.blocked, 5)
+    assert peak(subject.pid) - memory < 10
+    assert "one" == subject.get().text
+
+
+def test_A06_a_large_service_fits(nomad: FakeNomad, client: ServiceQuery) -> None:
+    """
+    An ordinary response of 8 MB is read, with every field that an endpoint needs.
+    """
+    rows = [row("web", "10.0.0.1", 1 + n % 60_000, tags=["lb.backup"]) for n in range(20_000)]
+    nomad.fault(body(json.dumps(rows)))
+    found = client.list_instances("web", 0, 1.0).rows
+    used = ("Address", "Port", "Tags", "JobID", "AllocID", "CreateIndex")
+    assert [{name: each[name] for name in used} for each in rows] == found
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from tests.support.nomad_faults import (
     GARBAGE,
     Fault,
     body,
+    raw,
     status,
     too_many,
 )
@@ -150,3 +151,39 @@ def test_A05_garbage_as_the_first_response_changes_nothing(
     assert "starting" == json.loads(subject.get().text)["state"]
     nomad.heal()
     assert "one" == subject.ready(8, status=200).text
+
+
+#: The chunks of a response: of a wrong size, of none, or too few.
+CHUNKS: dict[str, bytes] = {
+    "negative": b"-5\r\n[]\r\n0\r\n\r\n",
+    "no number": b"zz\r\n[]\r\n0\r\n\r\n",
+    "not ASCII": b"\xff\xfe\r\n[]\r\n0\r\n\r\n",
+    "no size": b"\r\n[]\r\n0\r\n\r\n",
+    "too large": b"F" * 40 + b"\r\n[]\r\n0\r\n\r\n",
+    "too long": b"2" * 70_000 + b"\r\n",
+    "cut off": b"5\r\n[",
+}
+
+
+def _chunked(chunks: bytes, code: int = 200) -> Fault:
+    head = f"HTTP/1.1 {code} -\r\nX-Nomad-Index: 7\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return raw(head.encode() + chunks)
+
+
+def test_A05_a_broken_chunk_is_named(
+    supervise: Supervise, nomad: FakeNomad, replicas: Replicas
+) -> None:
+    """
+    A response whose chunks have no valid size is reported as that, and with an error status by its
+    status; the last endpoints serve.
+    """
+    (one,) = replicas("one")
+    subject = start_serving(supervise, one)
+    faults = [(_chunked(chunks), "invalid chunk size") for chunks in CHUNKS.values()]
+    faults += [(_chunked(chunks, 500), "Nomad returned status 500") for chunks in CHUNKS.values()]
+    for number, (fault, reason) in enumerate(faults, 1):
+        nomad.fault(fault, times=1)
+        eventually(lambda n=number: len(subject.log_lines("discovery.recovered")) >= n, 5)
+        assert reason in subject.log_lines("discovery.failed")[-1]["reason"]
+        eventually(lambda: nomad.blocked, 5)
+    assert "one" == subject.get().text
