@@ -1,7 +1,10 @@
 """
 A server on a unix socket with one thread per client, up to a limit.
 
-The limit is per socket: clients from the network cannot lock out the operator.
+The limit is per socket: clients from the network cannot lock out the operator.  At the limit the
+client that has been connected the longest without sending a request is dropped for the next one,
+so that idle connections lock nobody out.  Where no thread can be started, the accepting thread
+responds itself: a limit of processes must not make the supervisor look dead.
 """
 
 import os
@@ -9,6 +12,7 @@ import shutil
 import socket
 import socketserver
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
@@ -19,22 +23,29 @@ from supervisor.core.errors import ExitCode, Problem
 
 _MAX_CLIENTS = 32
 
-#: Limit for receiving a request, and for sending its response, in seconds.
+#: Limit for receiving a request, and for sending its response, in seconds; in the accepting thread
+#: the second one.
 _CLIENT_TIMEOUT = 2.0
+_ACCEPTING_TIMEOUT = 0.2
 
 #: Pause after a client could not be accepted, in seconds.
 _ACCEPT_PAUSE = 0.1
 
-_TOO_MANY = Response(HTTPStatus.TOO_MANY_REQUESTS, b"too many clients\n")
+_TOO_MANY = Response(
+    HTTPStatus.TOO_MANY_REQUESTS,
+    f"cannot answer: {_MAX_CLIENTS} requests are being answered; try again\n".encode(),
+)
+_DROPPED = Response(
+    HTTPStatus.REQUEST_TIMEOUT,
+    f"cannot wait for the request: {_MAX_CLIENTS} clients are connected; try again\n".encode(),
+)
 
 
-class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+class Server(socketserver.UnixStreamServer):
     """
     A server on one socket of mode 0600, or 0660 for `group` if it is given.
     """
 
-    daemon_threads = True
-    block_on_close = False
     request_queue_size = 128
 
     def __init__(self, path: Path, routes: Callable[[Request], Response], group: str = "") -> None:
@@ -42,11 +53,14 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         self.path = path
         self._group = group
         self._closing = threading.Event()
-        self._slots = threading.BoundedSemaphore(_MAX_CLIENTS)
+        self._lock = threading.Lock()
+        self._threads = 0
+        self._awaited: dict[socket.socket, None] = {}  # without a request yet, oldest first
+        self._next: deque[socket.socket] = deque()  # for the threads of dropped clients
         clear_place(path)
         before = os.umask(0o177)
         try:
-            super().__init__(str(path), _Handler)
+            super().__init__(str(path), socketserver.BaseRequestHandler)
         finally:
             os.umask(before)
         if group:
@@ -81,25 +95,74 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         self.server_close()
 
     def process_request(self, request: object, client_address: object) -> None:
-        """Start a thread for a client, or refuse it at the limit."""
+        """Start a thread for a client, or drop an idle one for it, or refuse it."""
+        del client_address  # a unix socket has none
         assert isinstance(request, socket.socket)
-        if self._slots.acquire(blocking=False):
-            super().process_request(request, client_address)
-            return
-        request.setblocking(False)  # the accepting thread must not wait for a client
+        with self._lock:
+            has_slot = self._threads < _MAX_CLIENTS
+            self._threads += has_slot
+        if has_slot:
+            try:
+                threading.Thread(
+                    target=self._serve, args=(request,), name="client", daemon=True
+                ).start()
+            except RuntimeError:  # no thread is left
+                with self._lock:
+                    self._threads -= 1
+                self._answer_and_close(request, _ACCEPTING_TIMEOUT)
+        elif not self._drop_for(request):
+            self._send_at_once(request, _TOO_MANY)
+            self.shutdown_request(request)
+
+    def _drop_for(self, request: socket.socket) -> bool:
+        """Give a client the thread of the one that has been idle the longest, if there is one."""
+        with self._lock:
+            dropped = next(iter(self._awaited), None)
+            if dropped is None:
+                return False
+            del self._awaited[dropped]
+            self._next.append(request)
+            self._send_at_once(dropped, _DROPPED)
+            with suppress(OSError):  # it may have disconnected
+                dropped.shutdown(socket.SHUT_RDWR)  # ends its thread's wait
+        return True
+
+    @staticmethod
+    def _send_at_once(request: socket.socket, response: Response) -> None:
+        """Send a short response without waiting for the client."""
         with suppress(OSError):
-            send(request, _TOO_MANY, 0.0, only_head=False)
-        self.shutdown_request(request)
+            send(request, response, 0.0, only_head=False)
 
-    def process_request_thread(self, request: object, client_address: object) -> None:
-        """Respond in the client's thread, and release its slot."""
+    def _serve(self, request: socket.socket) -> None:
+        """Respond to a client, and to those that were given its thread."""
+        client: socket.socket | None = request
+        while client is not None:
+            self._answer_and_close(client, _CLIENT_TIMEOUT)
+            with self._lock:
+                client = self._next.popleft() if self._next else None
+                self._threads -= client is None
+
+    def _answer_and_close(self, request: socket.socket, within: float) -> None:
+        with suppress(Exception):  # a client that disconnects is no error, and none ends the server
+            self._answer(request, within)
+        with self._lock:
+            self._awaited.pop(request, None)
+            self.shutdown_request(request)
+
+    def _answer(self, request: socket.socket, within: float) -> None:
+        with self._lock:
+            self._awaited[request] = None
         try:
-            super().process_request_thread(request, client_address)  # type: ignore[arg-type]
-        finally:
-            self._slots.release()
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Do nothing: a client that disconnects is no error."""
+            received = receive(request, within)
+        except BadRequest as error:
+            send(request, error.response, within, only_head=False)
+            return
+        with self._lock:
+            is_dropped = request not in self._awaited
+            self._awaited.pop(request, None)
+        if received is not None and not is_dropped:
+            response = self.routes(received)
+            send(request, response, within, only_head=received.method == "HEAD")
 
 
 def clear_place(path: Path) -> None:
@@ -111,20 +174,6 @@ def clear_place(path: Path) -> None:
             ExitCode.CONFIG, f"cannot use {path}: a link or a directory: remove it; giving up"
         )
     path.unlink(missing_ok=True)
-
-
-class _Handler(socketserver.BaseRequestHandler):
-    server: Server
-
-    def handle(self) -> None:
-        try:
-            request = receive(self.request, _CLIENT_TIMEOUT)
-        except BadRequest as error:
-            send(self.request, error.response, _CLIENT_TIMEOUT, only_head=False)
-            return
-        if request is not None:
-            response = self.server.routes(request)
-            send(self.request, response, _CLIENT_TIMEOUT, only_head=request.method == "HEAD")
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -6,7 +6,9 @@ Imports little, because the health check starts a new Python process every few s
 
 import errno
 import socket
+import struct
 import time
+from contextlib import suppress
 
 
 def exchange(path: str, request: bytes, timeout: float, limit: int) -> tuple[int, bytes]:
@@ -19,15 +21,23 @@ def exchange(path: str, request: bytes, timeout: float, limit: int) -> tuple[int
     until = time.monotonic() + timeout
     response = b""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        _connect(connection, path, timeout)
         connection.settimeout(timeout)
-        connection.connect(path)
-        connection.sendall(request)
+        # A server that refuses a client closes before it reads the request: its response is there.
+        # Commands have the default action for SIGPIPE, which would end them without a word.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            connection.sendall(request, socket.MSG_NOSIGNAL)
         while True:
             remaining = until - time.monotonic()
             if remaining <= 0:
                 raise TimeoutError(errno.ETIMEDOUT, "timed out before the response was complete")
             connection.settimeout(remaining)
-            chunk = connection.recv(65536)
+            try:
+                chunk = connection.recv(65536)
+            except ConnectionResetError:  # it was refused, see above
+                if not response:
+                    raise
+                break
             if not chunk:
                 break
             response += chunk
@@ -38,3 +48,14 @@ def exchange(path: str, request: bytes, timeout: float, limit: int) -> tuple[int
     if not separator or len(parts) < 2 or not parts[1].isdigit():
         raise OSError(errno.EPROTO, "the connection closed before a complete response")
     return int(parts[1]), body
+
+
+def _connect(connection: socket.socket, path: str, timeout: float) -> None:
+    """Connect; with a full backlog a non-blocking socket, as with a timeout, would fail at once."""
+    seconds, fraction = divmod(timeout, 1)
+    limit = struct.pack("@ll", int(seconds), int(fraction * 1e6))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+    try:
+        connection.connect(path)
+    except BlockingIOError:
+        raise TimeoutError(errno.ETIMEDOUT, "too many clients wait to be accepted") from None
