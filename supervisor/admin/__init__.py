@@ -12,7 +12,7 @@ from collections.abc import Callable
 from supervisor.admin.bridge import AdminContext, LoopBridge
 from supervisor.admin.history import History
 from supervisor.admin.routes import Routes
-from supervisor.admin.server import Server, clear_place
+from supervisor.admin.server import Server, clear_place, serve
 from supervisor.core.commands import Reply
 from supervisor.core.events import Event
 from supervisor.core.state import State
@@ -41,7 +41,7 @@ class Admin:
     def start(self) -> None:
         """Start to accept clients."""
         for server in self._servers:
-            _start(server)
+            threading.Thread(target=serve, args=(server,), name="admin", daemon=True).start()
         if len(self._servers) > 1:  # only the page on ADMIN_PORT draws plots
             self._history.start()
 
@@ -51,7 +51,6 @@ class Admin:
         for index, server in enumerate(self._servers):
             if server.is_lost():
                 self._servers[index] = server.reopened()
-                _start(self._servers[index])
                 restored.append(server.path.name)
         return restored
 
@@ -62,7 +61,3 @@ class Admin:
     def reply(self, reply: Reply) -> None:
         """Pass a reply to the thread that waits for it."""
         self._bridge.reply(reply)
-
-
-def _start(server: Server) -> None:
-    threading.Thread(target=server.serve_until_closed, name="admin", daemon=True).start()

@@ -53,6 +53,7 @@ class Server(socketserver.UnixStreamServer):
         self.path = path
         self._group = group
         self._closing = threading.Event()
+        self.successor: Server | None = None
         self._lock = threading.Lock()
         self._threads = 0
         self._awaited: dict[socket.socket, None] = {}  # without a request yet, oldest first
@@ -73,8 +74,12 @@ class Server(socketserver.UnixStreamServer):
         return _identity(self.path) != self._identity
 
     def reopened(self) -> "Server":
-        """Create the socket again, and end this server; its clients are still answered."""
-        server = Server(self.path, self.routes, self._group)
+        """
+        Create the socket again; this server's thread continues with it.
+
+        No thread is started, since there may be none; its clients are still answered.
+        """
+        server = self.successor = Server(self.path, self.routes, self._group)
         self._closing.set()
         with suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)  # ends the wait for a client
@@ -163,6 +168,15 @@ class Server(socketserver.UnixStreamServer):
         if received is not None and not is_dropped:
             response = self.routes(received)
             send(request, response, within, only_head=received.method == "HEAD")
+
+
+def serve(server: Server | None) -> None:
+    """
+    Accept clients on a socket, and on each that is created in its place.
+    """
+    while server is not None:
+        server.serve_until_closed()
+        server = server.successor
 
 
 def clear_place(path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from supervisor.core.config.settings import Settings
-from supervisor.nomad.errors import NomadError, tls_error
+from supervisor.nomad.errors import NomadError, no_thread_error, tls_error
 
 
 def secure(connection: socket.socket, settings: Settings, host: str) -> ssl.SSLSocket:
@@ -158,7 +158,7 @@ class Connector:
     def _resolved(self) -> _Addresses:
         """Resolve the name in a thread of its own, since a slow resolver cannot be cancelled."""
         if self._lookup is None:
-            lookup = self._lookup = queue.SimpleQueue()
+            lookup: queue.SimpleQueue[_Addresses | OSError] = queue.SimpleQueue()
             host, port = self._host, self._port
 
             def resolve() -> None:
@@ -167,7 +167,11 @@ class Connector:
                 except (OSError, UnicodeError) as error:
                     lookup.put(OSError(str(error)))
 
-            threading.Thread(target=resolve, name="resolver", daemon=True).start()
+            try:
+                threading.Thread(target=resolve, name="resolver", daemon=True).start()
+            except RuntimeError:
+                raise no_thread_error() from None
+            self._lookup = lookup
         try:
             found = self._lookup.get(timeout=_CONNECT_TIMEOUT)
         except queue.Empty:  # the thread continues; the next request waits for its result

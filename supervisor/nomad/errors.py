@@ -113,6 +113,13 @@ def tls_error(error: ssl.SSLError, name: str, *, has_certificate: bool) -> Nomad
     return NomadError(f"the TLS connection failed ({reason or type(error).__name__})")
 
 
+def no_thread_error() -> NomadError:
+    """
+    Build the error for a request that cannot start its thread.
+    """
+    return NomadError("cannot start a thread for the request (pids limit)")
+
+
 def find_tls_error(error: BaseException | None) -> ssl.SSLError | None:
     """
     Return the TLS error in the chain of causes of an exception, None if there is none.

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from supervisor.core.config.settings import Settings
 from supervisor.core.events import Event, JobStopAnswered
 from supervisor.nomad.api import JobStopRequest
-from supervisor.nomad.errors import NomadError
+from supervisor.nomad.errors import NomadError, no_thread_error
 
 
 class JobStopper:
@@ -31,7 +31,10 @@ class JobStopper:
 
     def request(self) -> None:
         """Request the stop now.  Answered by JobStopAnswered."""
-        threading.Thread(target=self._request, name="job-stop", daemon=True).start()
+        try:
+            threading.Thread(target=self._request, name="job-stop", daemon=True).start()
+        except RuntimeError:
+            self._post(JobStopAnswered(no_thread_error().reason))
 
     def _request(self) -> None:
         try:

@@ -21,7 +21,7 @@ from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 
 from supervisor.nomad.connection import Connector
-from supervisor.nomad.errors import NomadError
+from supervisor.nomad.errors import NomadError, no_thread_error
 
 
 class CancellableTransport(HTTPAdapter):
@@ -133,22 +133,29 @@ class Watchdog:
         self.expired = False
 
     def on_response_started(self) -> None:
-        """Allow the rest of the response the remaining time."""
+        """Allow the rest of the response the remaining time.  Raises NomadError."""
         self._timer.cancel()
         self._timer = self._new_timer(max(0.0, self._deadline - time.monotonic()))
-        self._timer.start()
+        self._start()
 
     def _new_timer(self, seconds: float) -> threading.Timer:
         timer = threading.Timer(seconds, self._expire)
         timer.daemon = True
         return timer
 
+    def _start(self) -> None:
+        """Start the timer.  Raises NomadError: without a time limit no request is sent."""
+        try:
+            self._timer.start()
+        except RuntimeError:
+            raise no_thread_error() from None
+
     def _expire(self) -> None:
         self.expired = True
         self._transport.cancel()
 
     def __enter__(self) -> Self:
-        self._timer.start()
+        self._start()
         return self
 
     def __exit__(self, *_: object) -> None:
