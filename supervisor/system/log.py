@@ -2,8 +2,8 @@
 The log: structlog, one JSON object per line on stdout.
 
 Lines pass through a bounded queue to one writer thread, so that a stalled reader of stdout blocks
-only that thread.  Lines that do not fit are dropped and counted.  A secret is registered once and
-redacted from every line, whatever its source.
+only that thread.  Lines that do not fit, or cannot be written, are dropped and counted.  A secret
+is registered once and redacted from every line, whatever its source.
 """
 
 import json
@@ -42,6 +42,7 @@ class Writer:
         self._lines: queue.Queue[tuple[bytes, bool] | None] = queue.Queue(_QUEUED_LINES)
         self._request_slots = threading.Semaphore(_QUEUED_REQUESTS)
         self._is_stalled = False
+        self._lock = threading.Lock()
         self.dropped = 0
         self._reported = 0
         self._thread = threading.Thread(target=self._write_all, name="log writer", daemon=True)
@@ -55,7 +56,7 @@ class Writer:
         """Queue a line of the access log; waits for space unless stdout is stalled."""
         if not self._request_slots.acquire(timeout=0 if self._is_stalled else _QUEUE_TIMEOUT):
             self._is_stalled = True
-            self.dropped += 1
+            self._drop()
             return
         self._is_stalled = False
         if not self._put(line, is_request=True):
@@ -65,7 +66,7 @@ class Writer:
         try:
             self._lines.put_nowait((line.encode() + b"\n", is_request))
         except queue.Full:
-            self.dropped += 1
+            self._drop()
             return False
         return True
 
@@ -77,23 +78,39 @@ class Writer:
             return
         self._thread.join(within)
 
+    def _drop(self) -> None:
+        with self._lock:
+            self.dropped += 1
+
     def _write_all(self) -> None:
         while (entry := self._lines.get()) is not None:
             line, is_request = entry
-            if self.dropped > self._reported:
-                dropped, self._reported = self.dropped - self._reported, self.dropped
-                fields = {"level": "warning", "event": "log.dropped", "lines": dropped}
+            dropped = self.dropped
+            if dropped > self._reported:
+                fields = {
+                    "level": "warning",
+                    "event": "log.dropped",
+                    "lines": dropped - self._reported,
+                }
                 report = _to_json({"time": format_moment(time.time()), **fields})
                 line = report.encode() + b"\n" + line
-            while line:
-                try:
-                    line = line[os.write(self._descriptor, line) :]
-                except BlockingIOError:  # another process made the shared terminal non-blocking
-                    select.select([], [self._descriptor], [])
-                except OSError:  # the reader has closed the pipe
-                    break
+            if self._write(line):
+                self._reported = dropped
+            else:
+                self._drop()
             if is_request:
                 self._request_slots.release()
+
+    def _write(self, line: bytes) -> bool:
+        """Write all of a line; return whether that succeeded."""
+        while line:
+            try:
+                line = line[os.write(self._descriptor, line) :]
+            except BlockingIOError:  # another process made the shared terminal non-blocking
+                select.select([], [self._descriptor], [])
+            except OSError:  # the reader has closed the pipe
+                return False
+        return True
 
 
 class Log:
@@ -114,7 +131,11 @@ class Log:
         )
 
     def redact(self, secrets: Iterable[str]) -> None:
-        """Replace these secrets in all later lines; secrets of up to 3 characters are ignored."""
+        """
+        Replace these secrets in all later lines, at any depth of a field.
+
+        Secrets of up to 3 characters are ignored.
+        """
         known = {*self._secrets, *(secret for secret in secrets if len(secret) > 3)}
         self._secrets = tuple(sorted(known))
 
@@ -133,7 +154,7 @@ class Log:
 
     @property
     def dropped(self) -> int:
-        """The number of lines dropped because stdout was stalled."""
+        """The number of lines dropped because stdout was stalled or closed."""
         return self._writer.dropped
 
     def finish(self, within: float) -> None:
@@ -144,11 +165,19 @@ class Log:
         return {name: self._redacted_value(value) for name, value in fields.items()}
 
     def _redacted_value(self, value: object) -> object:
-        if not isinstance(value, str):
+        if isinstance(value, Mapping):
+            return {
+                self._redacted_value(name): self._redacted_value(each)
+                for name, each in value.items()
+            }
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self._redacted_value(each) for each in value]
+        if isinstance(value, bool | int | float) or value is None:
             return value
+        text = str(value)  # as JSON would have it
         for secret in self._secrets:
-            value = value.replace(secret, "[hidden]")
-        return value if len(value) <= _MAX_TEXT else value[:_MAX_TEXT] + "…"
+            text = text.replace(secret, "[hidden]")
+        return text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "…"
 
 
 class _Sink:

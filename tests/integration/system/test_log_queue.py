@@ -14,7 +14,7 @@ import pytest
 
 from supervisor.nginx import access_log
 from supervisor.nginx.access_log import AccessLog
-from supervisor.system.log import Writer
+from supervisor.system.log import Log, Writer
 from tests.support.waiting import eventually
 
 MANY = 6000
@@ -36,6 +36,12 @@ class Pipe:
         Start to read.
         """
         threading.Thread(target=self._read, daemon=True).start()
+
+    def close(self) -> None:
+        """
+        End reading before it began.
+        """
+        os.close(self._reading_end)
 
     def _read(self) -> None:
         with os.fdopen(self._reading_end, "rb", buffering=0) as stream:
@@ -98,6 +104,38 @@ def test_requests_leave_space_for_other_lines(stdout: Pipe) -> None:
     (report,) = [json.loads(line) for line in stdout.lines if b"log.dropped" in line]
     assert {"time", "level", "event", "lines"} == report.keys()
     assert dropped == report["lines"]
+
+
+def test_lines_that_nobody_can_read_are_counted() -> None:
+    """
+    Lines written to a pipe whose reader has gone are counted as dropped, each once.
+    """
+    pipe = Pipe()
+    pipe.close()
+    for n in range(50):
+        pipe.writer.put(f"{n}")
+        pipe.writer.put_request(f"{n}")
+    pipe.writer.finish(5)
+    assert 100 == pipe.writer.dropped
+
+
+def test_a_secret_is_removed_at_any_depth(stdout: Pipe) -> None:
+    """
+    A token in a list, a dictionary or its keys is hidden like one in a text; other values stay.
+    """
+    log = Log(stdout.writer, "info", "json")
+    log.redact(["5ecret"])
+    log.emit(
+        "test",
+        files=["a/5ecret", 7, None],
+        nested={"5ecret": ({"x": "=5ecret="}, True)},
+        path=Path("/5ecret"),
+    )
+    stdout.read()
+    (line,) = [json.loads(text) for text in eventually(lambda: stdout.lines)]
+    assert ["a/[hidden]", 7, None] == line["files"]
+    assert {"[hidden]": [{"x": "=[hidden]="}, True]} == line["nested"]
+    assert "/[hidden]" == line["path"]
 
 
 def test_a_reader_too_far_behind_skips_lines(
