@@ -1,13 +1,12 @@
 """
 Endpoints from a list in the environment, or from a file that another tool may write.
 
-A file is read again when it changes and at SIGHUP.  Host names are resolved here and never by
-nginx, whose master would block on an unreachable name server; a name that cannot be resolved keeps
-its previous addresses.
+A file is read again when it changes and at SIGHUP.  Host names are resolved by `resolver` and never
+by nginx, whose master would block on an unreachable name server.  Addresses do not wait for names.
 """
 
-import socket
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +15,17 @@ from supervisor.core.addresses import OURS, HostPort, cap, parse_host_port, read
 from supervisor.core.config.settings import Settings
 from supervisor.core.events import DiscoveryFailed, Event, SnapshotArrived
 from supervisor.core.model import Endpoint
+from supervisor.discovery.resolver import Resolver
 from supervisor.system.regular_file import read_regular
 
 #: How often the file is checked for changes, and names are resolved again.  In seconds.
 _CHECK_INTERVAL = 0.2
 _RESOLVE_INTERVAL = 5.0
+
+#: How long the first lookup of a name is awaited, in seconds: so that a list usually arrives at
+#: once, and without any address so that a slow name server is not reported as a failure.
+_NAMES_WAIT = 0.5
+_ONLY_NAMES_WAIT = 3.0
 
 #: An empty list is accepted if it is still empty after this time, in seconds.
 _EMPTY_CONFIRM_DELAY = 1.05
@@ -41,14 +46,17 @@ class StaticSource:
         self._settings = settings
         self._post = post
         self._requery_event = threading.Event()
-        self._resolved: dict[str, list[str]] = {}
+        self._resolver = Resolver(self._requery_event.set)
+        self._resolve_at = 0.0
+        self._names: set[str] = set()
 
     def start(self) -> None:
         """Start the thread."""
         threading.Thread(target=self._run, name=self.name, daemon=True).start()
 
     def requery(self) -> None:
-        """Read again now."""
+        """Read and resolve again now."""
+        self._resolve_at = 0.0
         self._requery_event.set()
 
     def _run(self) -> None:
@@ -60,12 +68,14 @@ class StaticSource:
                 found, has_names = self._read()
             except (OSError, ValueError) as error:
                 self._post(DiscoveryFailed(self.name, str(error), _RETRY_INTERVAL))
+                self._resolve_at = 0.0
                 self._await_change(stamp, _RETRY_INTERVAL)
                 continue
             confirmed_empty = not found.endpoints and confirmed_empty
             if found.endpoints or confirmed_empty:
                 self._post(found)
-                self._await_change(stamp, _RESOLVE_INTERVAL if has_names else None)
+                left = max(0.0, self._resolve_at - time.monotonic())
+                self._await_change(stamp, left if has_names else None)
             else:
                 self._post(replace(found, confirmed=False))
                 confirmed_empty = not self._await_change(stamp, _EMPTY_CONFIRM_DELAY)
@@ -78,11 +88,12 @@ class StaticSource:
         """
         entries, refused = self._listing.read()
         endpoints: set[Endpoint] = set()
-        skipped, has_names = 0, False
+        skipped = 0
+        names = {entry.host for entry in entries if read_address(entry.host) is None}
+        self._resolve(names, only_names=all(entry.host in names for entry in entries))
         for entry in entries:
-            is_name = read_address(entry.host) is None
-            has_names = has_names or is_name
-            addresses = self._resolve(entry.host) if is_name else [entry.host]
+            is_name = entry.host in names
+            addresses = self._resolver.addresses(entry.host) if is_name else [entry.host]
             validated = {
                 validate(address, entry.port, self._settings.address_policy)
                 for address in addresses
@@ -100,29 +111,33 @@ class StaticSource:
         snapshot = SnapshotArrived(
             self.name, kept, refused=refused, over_limit=over_limit, skipped=skipped
         )
-        return snapshot, has_names
+        return snapshot, bool(names)
 
-    def _resolve(self, host: str) -> list[str]:
-        try:
-            found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-            self._resolved[host] = sorted({str(entry[4][0]) for entry in found})
-        except (OSError, UnicodeError):
-            pass
-        return self._resolved.get(host, [])
+    def _resolve(self, names: set[str], *, only_names: bool) -> None:
+        """Resolve names if that is due, and wait for new ones, but not for long."""
+        new, self._names = names - self._names, names
+        now = time.monotonic()
+        if now >= self._resolve_at:
+            self._resolver.refresh(sorted(names))
+            self._resolve_at = now + _RESOLVE_INTERVAL
+        elif new:
+            self._resolver.refresh(sorted(new))
+        if new:
+            self._resolver.wait(new, _ONLY_NAMES_WAIT if only_names else _NAMES_WAIT)
 
     def _await_change(self, stamp: object, timeout: float | None) -> bool:
         """Wait until the list may have changed; return whether it did before the timeout."""
-        waited = 0.0
-        while timeout is None or waited < timeout:
-            pause = _CHECK_INTERVAL if timeout is None else min(_CHECK_INTERVAL, timeout - waited)
-            if self._requery_event.wait(
-                pause if self._listing.can_change or timeout is not None else None
-            ):
+        if not self._listing.can_change:
+            return self._requery_event.wait(timeout)
+        until = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = _CHECK_INTERVAL if until is None else until - time.monotonic()
+            if left <= 0:
+                return False
+            if self._requery_event.wait(min(_CHECK_INTERVAL, left)):
                 return True
             if self._listing.stamp() != stamp:
                 return True
-            waited += pause
-        return False
 
 
 class Listing:
