@@ -32,9 +32,13 @@ _MAX_RETRY_PAUSE = 30.0
 Outcome = tuple[Rollout, list[Command]]
 
 
-def start(rollout: Rollout, now: float, *, restarts: bool = False) -> Outcome:
+def start(
+    rollout: Rollout, now: float, *, restarts: bool = False, give_up_at: float = NEVER
+) -> Outcome:
     """
     Begin an attempt to apply the wanted plan; `restarts`: by a restart of nginx.
+
+    `give_up_at` is when staging has taken too long.
     """
     live, plan, number = rollout.live, rollout.wanted, rollout.number + 1
     assert plan is not None
@@ -54,6 +58,7 @@ def start(rollout: Rollout, now: float, *, restarts: bool = False) -> Outcome:
         files_only=False,
         revives=False,
         restarts=restarts,
+        give_up_at=give_up_at,
         began_at=began_at,
         is_early=live is not None and now < began_at + rollout.quiet,
         changed_at=NEVER,
@@ -114,9 +119,11 @@ def checked(rollout: Rollout) -> Outcome:
     return replace(enter(rollout, Step.READY), give_up_at=NEVER, check=0), []
 
 
-def apply(rollout: Rollout) -> Outcome:
+def apply(rollout: Rollout, *, give_up_at: float = NEVER) -> Outcome:
     """
     Swap in the checked files, unless the attempt began early and more has changed since.
+
+    `give_up_at` is when the swap has taken too long.
     """
     assert rollout.candidate is not None
     if rollout.is_early and rollout.wanted != rollout.candidate.plan:
@@ -124,7 +131,8 @@ def apply(rollout: Rollout) -> Outcome:
         changed_at = NEVER if is_live else rollout.began_at
         idle = replace(_unfinished(rollout), changed_at=changed_at)
         return idle, [Discard(rollout.number)]
-    return enter(rollout, Step.SWAPPING), [Swap(rollout.number)]
+    swapping = replace(enter(rollout, Step.SWAPPING), give_up_at=give_up_at)
+    return swapping, [Swap(rollout.number)]
 
 
 def swapped(rollout: Rollout, now: float, timeout: float) -> Rollout:

@@ -147,11 +147,26 @@ def failed(state: State, code: ExitCode, reason: str, now: float) -> Decision:
     return with_rollout(state, reload_attempt.fail(state.rollout, reason, now))
 
 
+def disk_limit(state: State, now: float) -> float:
+    """
+    Return until when the file writer may take for a step, NEVER while nginx serves.
+
+    Then nothing is gained by giving up: the disk is reported as overdue, and no other attempt could
+    be written to it.
+    """
+    return NEVER if state.rollout.live else now + state.settings.start_timeout
+
+
 def give_up(state: State, now: float) -> Decision:
     """
-    End a step that exceeded its time limit: `nginx -t`, or waiting for a generation to answer.
+    End a step that exceeded its time limit: the disk, `nginx -t`, or waiting for a generation.
     """
     roll, live, settings = state.rollout, state.rollout.live, state.settings
+    if roll.step in {Step.STAGING, Step.SWAPPING}:
+        action = "stage" if roll.step is Step.STAGING else "swap in"
+        within = format_span(settings.start_timeout)
+        reason = f"cannot {action} the configuration: the disk did not respond within {within}"
+        return failed(state, ExitCode.CONFIG, f"{reason}; giving up", now)
     if roll.step is Step.CHECKING:
         reason = f"nginx -t did not exit within {format_span(settings.start_timeout)}"
         stuck = [Kill(roll.check, signal.SIGKILL, group=True)] if roll.check else []

@@ -112,7 +112,10 @@ def perform_due(state: State, now: float) -> Decision:
         state, more = reload_steps.give_up(state, now)
         return state, [*commands, *more]
     if now >= reload.ready_at(state.rollout):
-        state, more = reload_steps.with_rollout(state, reload_attempt.apply(state.rollout))
+        limit = reload_steps.disk_limit(state, now)
+        state, more = reload_steps.with_rollout(
+            state, reload_attempt.apply(state.rollout, give_up_at=limit)
+        )
         commands = [*commands, *more]
     if now >= state.unresponsive_at and state.rollout.public_port_answers:
         line = note("nginx.socket_silent", "warning", hint="clients are served; reloading nginx")

@@ -33,7 +33,10 @@ def start_reload(state: State, now: float) -> Decision:
     Begin the attempt that is due; unless it is the first start, count the workers before.
     """
     if state.rollout.live is None:
-        return reload_steps.with_rollout(state, reload_attempt.start(state.rollout, now))
+        roll, stage = reload_attempt.start(
+            state.rollout, now, give_up_at=reload_steps.disk_limit(state, now)
+        )
+        return replace(state, rollout=roll), stage
     counting = worker_generations.counting(state.generations)
     return replace(state, generations=counting), [CountWorkers(state.master.pid)]
 

@@ -69,7 +69,7 @@ def test_only_unresolved_names_are_reported(supervise: Supervise, silent_resolve
     A list of which no name has been resolved for 3 s is reported, and the port responds with 503.
     """
     subject = supervise(pid1=False, subject=silent_resolver, ENDPOINTS="silent.example:80")
-    line = subject.wait_for_log("discovery.failed", 5)
+    line = subject.wait_for_log("discovery.failed")
     assert "none of the 1 listed endpoints may be served or could be resolved" == line["reason"]
     assert 503 == subject.ready(3).status
 

@@ -140,6 +140,21 @@ def test_a_hanging_runtime_dir_is_78(prepare: Prepare, replicas: Replicas, hangi
     ] == subject.errors
 
 
+def test_operator_files_that_hang_end_the_first_start(
+    prepare: Prepare, replicas: Replicas, hang: Callable[[Path], HangingDisk]
+) -> None:
+    """
+    If OPERATOR_DIR hangs before nginx has served, the exit code is 78 after START_TIMEOUT.
+    """
+    subject = prepare(*replicas("one"), START_TIMEOUT="1s", pid1=False)
+    hang(subject.home / "operator" / "conf.d")
+
+    assert 78 == subject.start().wait(8)
+    (line,) = subject.log_lines("ended")
+    reason = "cannot stage the configuration: the disk did not respond within 1s; giving up"
+    assert reason == line["message"]
+
+
 def test_operator_files_that_hang_are_reported(
     prepare: Prepare, replicas: Replicas, hang: Callable[[Path], HangingDisk]
 ) -> None:

@@ -264,3 +264,37 @@ def test_a_stop_signal_ends_the_wait_for_a_port() -> None:
 
     assert sim.exit
     assert ExitCode.OK == sim.exit.code
+
+
+@pytest.mark.parametrize("command,action", [(Stage, "stage"), (Swap, "swap in")])
+def test_a_first_start_does_not_wait_for_a_hanging_disk(
+    command: type[Command], action: str
+) -> None:
+    """
+    After START_TIMEOUT without a result of the file writer the program exits with 78.
+    """
+    system = FakeSystem(ignored_commands=frozenset({command}))
+    sim = Simulation({"START_TIMEOUT": "2s"}, system=system)
+    sim.send(snapshot(1))
+    sim.run(1.5)
+    assert sim.exit is None
+    sim.run(1)
+
+    assert sim.exit is not None
+    assert ExitCode.CONFIG == sim.exit.code
+    reason = f"cannot {action} the configuration: the disk did not respond within 2s; giving up"
+    assert reason == sim.exit.fields["message"]
+
+
+@pytest.mark.parametrize("command", [Stage, Swap])
+def test_a_hanging_disk_ends_no_serving_nginx(command: type[Command]) -> None:
+    """
+    A later attempt waits for the disk, however long.
+    """
+    sim = Simulation({"START_TIMEOUT": "2s"}).serve(1)
+    sim.system.ignored_commands = frozenset({command})
+    sim.send(snapshot(2))
+    sim.run(60)
+
+    assert sim.exit is None
+    assert endpoints(1) == sim.served.endpoints
