@@ -48,7 +48,21 @@ def _children(pid: int) -> list[int]:
     try:
         return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
-        return []  # it has just exited, which is reported elsewhere
+        # It has just exited, which is reported elsewhere, or the kernel has no such file.
+        return [child for child in _pids() if _parent(child) == pid]
+
+
+def _pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208 - faster
+
+
+def _parent(pid: int) -> int:
+    """Return the parent of a process, 0 for one that has exited."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return 0
+    return int(stat.rpartition(b")")[2].split()[1])  # the name before it may contain anything
 
 
 def _connections(port: int) -> list[str]:

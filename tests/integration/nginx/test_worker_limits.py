@@ -3,6 +3,7 @@ Limits of a worker: open files, connections, and the time an old one may stay.
 """
 
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 from tests.support.fake_nomad import FakeNomad
 from tests.support.held_connection import HeldConnection
 from tests.support.live_files import all_workers
+from tests.support.namespaces import why_no_unshare
 from tests.support.nginxes import BOTH
 from tests.support.reloading import FAST_RELOADS, reload
 from tests.support.replica import Replica
@@ -105,3 +107,34 @@ def test_request_timeout_limits_the_wait_for_a_replica(
     assert 1 == executed
     assert 504 == subject.get("/slow?seconds=9").status
     assert 2 == sum(each.requests["GET /slow"] for each in (one, two)) - 1
+
+
+@pytest.mark.skipif(bool(why_no_unshare()), reason=why_no_unshare() or "-")
+def test_old_workers_are_counted_on_a_kernel_without_children_files(
+    supervise: Supervise, nomad: FakeNomad, replicas: Replicas, tmp_path: Path
+) -> None:
+    """
+    MAX_DRAINING limits the old generations of workers where /proc does not list the children of a
+    process.
+    """
+    one, two, three = replicas("one", "two", "three")
+    subject = supervise(
+        pid1=False,
+        subject=Ours(nomad, command=("unshare", "-m", *RUN)),
+        MAX_DRAINING="1",
+        **FAST_RELOADS,
+    )
+    subject.offer(one)
+    subject.ready(status=200)
+    subject.wait_for_log("reload.applied", mode="serve")
+    task = f"/proc/{subject.nginx_master()}/task"
+    hide = ("nsenter", "-t", str(subject.pid), "-m", "mount", "--bind", str(tmp_path), task)
+    subprocess.run(hide, check=True)
+    with HeldConnection.sse(subject.port, seconds=30) as endless:
+        eventually(lambda: 200 == endless.status)
+        subject.offer(one, two)
+        subject.wait_for_log("reload.applied", endpoints=2)
+        subject.offer(one, two, three)
+        line = subject.wait_for_log("reload.deferred")
+        assert "1 old generations of workers still drain (MAX_DRAINING)" == line["reason"]
+    subject.wait_for_log("reload.applied", endpoints=3)
