@@ -90,6 +90,18 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True)
+class RememberWorkers:
+    """Remember the workers that a master has now, before a reload replaces them."""
+
+    master: int
+
+
+@dataclass(frozen=True, slots=True)
+class QuitOldWorkers:
+    """Send SIGQUIT to the remembered workers: they finish their requests and accept no more."""
+
+
+@dataclass(frozen=True, slots=True)
 class QuitOrphans:
     """Send QUIT to the workers of a dead master.  Answered by OrphansFound."""
 
@@ -220,6 +232,8 @@ Command = (
     | MarkLastGood
     | CheckFiles
     | Kill
+    | RememberWorkers
+    | QuitOldWorkers
     | QuitOrphans
     | SetPollInterval
     | CountConnections

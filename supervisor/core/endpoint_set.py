@@ -187,6 +187,15 @@ def is_holding(endpoint_set: EndpointSet, now: float) -> bool:
     )
 
 
+def all_passed(endpoint_set: EndpointSet, now: float) -> EndpointSet:
+    """
+    Return the set as it will be if the first probe of every new endpoint passes.
+    """
+    awaited = endpoint_set.watched.difference(endpoint_set.health_states)
+    passed = HealthChanged(dict.fromkeys(awaited, HealthState.READY))
+    return health_changed(endpoint_set, passed, now)
+
+
 def release_hold(endpoint_set: EndpointSet) -> EndpointSet:
     """
     End the hold, after a plan was made.

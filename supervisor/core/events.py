@@ -132,13 +132,15 @@ class Staged:
     """
     An attempt is rendered and written beside the live files, which are unchanged.
 
-    `intact` is false if the live files differ from what the supervisor wrote.
+    `intact` is false if the live files differ from what the supervisor wrote.  `reuseport` is set
+    if a listener of the operator's files has a queue of its own in each worker.
     """
 
     attempt: int
     digest: str
     generation: str
     intact: bool
+    reuseport: bool = False
 
 
 @dataclass(frozen=True, slots=True)

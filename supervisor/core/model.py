@@ -156,7 +156,7 @@ class LiveConfig:
 
     `digest` covers every byte nginx read, the operator's own files included.  `generation` is the
     digest with the number of the attempt, as the running nginx reports it.  `rotation` is by how
-    many places the order of servers is rotated.
+    many places the order of servers is rotated.  `reuseport`: see `events.Staged`.
     """
 
     plan: Plan
@@ -164,6 +164,7 @@ class LiveConfig:
     generation: str
     attempt: int
     rotation: int
+    reuseport: bool = False
 
 
 class ChildKind(StrEnum):

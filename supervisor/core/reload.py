@@ -2,7 +2,9 @@
 The wanted plan, the live configuration, and when the next reload attempt begins.
 
 Theory: a change is applied `quiet` seconds after the first of a burst.  It is staged and checked
-meanwhile; if more has changed by then, the attempt is discarded and repeated, once.  A token bucket
+meanwhile; if more has changed by then, the attempt is discarded and repeated, once.  While new
+endpoints wait for their first probes, the plan that serves all of them is staged and checked; it is
+applied if the probes agree, and discarded if not.  A token bucket
 of three reloads, refilled at one per interval, limits the rate of reloads.  The last plan always
 wins.  `reload_attempt` has the steps of an attempt.
 
@@ -64,11 +66,14 @@ class Rollout:
     of reloading it.  `force_reload` reloads even if the files are unchanged; so does `relisten`,
     because only a reload creates lost internal sockets again, but it can wait.
     `public_port_answers` is whether clients were answered while the internal socket was silent.
+    `expected` is the plan that will be wanted if all awaited probes pass.  `quits_old` is set if
+    the old workers are to accept no more connections as soon as the new generation responds.
     """
 
     quiet: float
     interval: float
     wanted: Plan | None = None
+    expected: Plan | None = None
     live: LiveConfig | None = None
     step: Step = Step.IDLE
     number: int = 0
@@ -76,6 +81,7 @@ class Rollout:
     revives: bool = False
     files_only: bool = False
     restarts: bool = False
+    quits_old: bool = False
     check: int = 0
     began_at: float = 0.0
     is_early: bool = False
@@ -95,6 +101,11 @@ class Rollout:
     public_port_answers: bool | None = None
     promoted_at: float = -NEVER
 
+    @property
+    def target(self) -> Plan | None:
+        """The plan that the next attempt prepares."""
+        return self.wanted if self.expected is None else self.expected
+
 
 def enter(rollout: Rollout, step: Step) -> Rollout:
     """
@@ -111,11 +122,30 @@ def offer(rollout: Rollout, plan: Plan, now: float) -> Rollout:
     """
     Set the wanted plan; a plan that is live already is no change.
     """
+    is_prepared = is_speculative(rollout) and plan == rollout.expected
+    rollout = expect(rollout, None)
     if plan == rollout.wanted:
         return rollout
+    if is_prepared:
+        return replace(rollout, wanted=plan, retry_at=0.0, failures=0)
     is_live = rollout.live is not None and plan == rollout.live.plan
     changed_at = NEVER if is_live and rollout.step is Step.IDLE else min(rollout.changed_at, now)
     return replace(rollout, wanted=plan, changed_at=changed_at, retry_at=0.0, failures=0)
+
+
+def expect(rollout: Rollout, plan: Plan | None) -> Rollout:
+    """
+    Set the plan that will be wanted if all awaited probes pass; None if none is awaited.
+    """
+    return rollout if plan == rollout.expected else replace(rollout, expected=plan)
+
+
+def is_speculative(rollout: Rollout) -> bool:
+    """
+    Whether the current attempt prepares the expected plan, which is not wanted yet.
+    """
+    candidate = rollout.candidate
+    return candidate is not None and candidate.plan == rollout.expected != rollout.wanted
 
 
 def request_reread(rollout: Rollout, now: float) -> Rollout:
@@ -136,15 +166,16 @@ def due_at(rollout: Rollout) -> float:
     """
     Return when the next attempt is due, provided that nginx is up.
     """
-    if rollout.step is not Step.IDLE or rollout.wanted is None:
+    target = rollout.target
+    if rollout.step is not Step.IDLE or target is None:
         return NEVER
-    is_live = rollout.live is not None and rollout.live.plan == rollout.wanted
+    is_live = rollout.live is not None and rollout.live.plan == target
     is_forced = rollout.reread_requested or rollout.force_reload or rollout.relisten
     if is_live and not is_forced:
         return NEVER
     if rollout.live is None:
         return rollout.retry_at
-    if rollout.wanted.mode is Mode.DRAINING and rollout.live.plan.mode is not Mode.DRAINING:
+    if target.mode is Mode.DRAINING and rollout.live.plan.mode is not Mode.DRAINING:
         return rollout.retry_at  # the deadline is near: do not wait for the token bucket
     refilled_at = rollout.tokens_at + max(0.0, 1.0 - rollout.tokens) * rollout.interval
     return max(refilled_at, rollout.retry_at)
@@ -163,9 +194,9 @@ def is_urgent(rollout: Rollout) -> bool:
 
 def ready_at(rollout: Rollout) -> float:
     """
-    Return when a checked attempt is applied: at the end of the quiet time.
+    Return when a checked attempt is applied: at the end of the quiet time, and after the probes.
     """
-    if rollout.step is not Step.READY:
+    if rollout.step is not Step.READY or is_speculative(rollout):
         return NEVER
     return rollout.began_at + (rollout.quiet if rollout.live is not None else 0.0)
 

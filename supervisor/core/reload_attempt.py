@@ -11,11 +11,12 @@ master.
 
 from dataclasses import replace
 
-from supervisor.core import log_ids
+from supervisor.core import log_ids, reload
 from supervisor.core.commands import (
     Command,
     Discard,
     MarkLastGood,
+    QuitOldWorkers,
     Restore,
     SpawnCheck,
     Stage,
@@ -40,7 +41,7 @@ def start(
 
     `give_up_at` is when staging has taken too long.
     """
-    live, plan, number = rollout.live, rollout.wanted, rollout.number + 1
+    live, plan, number = rollout.live, rollout.target, rollout.number + 1
     assert plan is not None
     is_live = live is not None and live.plan == plan
     began_at = min(rollout.changed_at, now)
@@ -59,8 +60,9 @@ def start(
         revives=False,
         restarts=restarts,
         give_up_at=give_up_at,
+        quits_old=False,
         began_at=began_at,
-        is_early=live is not None and now < began_at + rollout.quiet,
+        is_early=live is not None and (plan != rollout.wanted or now < began_at + rollout.quiet),
         changed_at=NEVER,
     )
     return rollout, [Stage(number, plan, rotation, reread_operator_files)]
@@ -79,6 +81,7 @@ def revive(rollout: Rollout, now: float) -> Outcome:
         revives=True,
         files_only=False,
         restarts=False,
+        quits_old=False,
         began_at=now,
         unresponsive_since=NEVER,
     )
@@ -105,7 +108,12 @@ def staged(rollout: Rollout, event: Staged, timeout: float, now: float) -> Outco
         # Only the live files differ from what nginx runs: restore them without a reload.
         rollout = replace(enter(rollout, Step.SWAPPING), candidate=live, files_only=True)
         return rollout, [Discard(rollout.number), Restore(live)]
-    candidate = replace(candidate, digest=event.digest, generation=event.generation)
+    candidate = replace(
+        candidate,
+        digest=event.digest,
+        generation=event.generation,
+        reuseport=event.reuseport,
+    )
     rollout = replace(
         enter(rollout, Step.CHECKING), candidate=candidate, give_up_at=now + timeout, check=0
     )
@@ -175,7 +183,8 @@ def promote(rollout: Rollout, now: float) -> Outcome:
         unresponsive_since=NEVER,
         promoted_at=now,
     )
-    return rollout, [MarkLastGood(live), line]
+    quits: list[Command] = [QuitOldWorkers()] if rollout.quits_old else []
+    return rollout, [*quits, MarkLastGood(live), line]
 
 
 # ---------------------------------------------------------------------------------- failures
@@ -185,6 +194,9 @@ def fail(rollout: Rollout, reason: str, now: float) -> Outcome:
     """
     End a failed attempt; the same plan is retried after a pause, another plan at once.
     """
+    if rollout.step is not Step.LOOKING and reload.is_speculative(rollout):
+        # Once it is wanted, the same plan fails again, and that is reported.
+        return _unfinished(reload.expect(rollout, None)), [Discard(rollout.number)]
     failures = rollout.failures + 1
     pause = min(_MAX_RETRY_PAUSE, 2.0 ** min(failures - 1, 10))
     line = note(

@@ -100,7 +100,7 @@ class State:
         usable = self.master.health is MasterState.UP and not self.master.give_up_reason
         if self.generations.is_counting or not (usable or first_start):
             return NEVER
-        held = self.generations.held == self.rollout.wanted
+        held = self.generations.held == self.rollout.target
         return max(reload.due_at(self.rollout), self.generations.held_until if held else 0.0)
 
     @property

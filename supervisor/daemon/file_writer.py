@@ -122,7 +122,9 @@ class FileWriter:
                         StageFailed(attempt, f"cannot stage the configuration: {_text(error)}")
                     )
                 else:
-                    self._post(Staged(attempt, bundle.digest, bundle.generation, intact))
+                    self._post(
+                        Staged(attempt, bundle.digest, bundle.generation, intact, bundle.reuseport)
+                    )
             case Swap(attempt):
                 self._report_swap(attempt, lambda: self._configs.swap(attempt))
             case Restore(live):

@@ -21,7 +21,9 @@ from supervisor.core.commands import (
     MarkLastGood,
     Note,
     ProbeNow,
+    QuitOldWorkers,
     QuitOrphans,
+    RememberWorkers,
     Reply,
     Requery,
     RequestJobStop,
@@ -100,6 +102,10 @@ class Loop:
                 services.nginx.spawn_check(services.config_store.path(attempt), self._inbox.post)
             case Kill(pid, signum, group):
                 process.send_signal(pid, signum, group=group)
+            case RememberWorkers(master):
+                services.nginx.old_workers.remember(master)
+            case QuitOldWorkers():
+                services.nginx.old_workers.quit()
             case QuitOrphans(master):
                 self._inbox.post(services.nginx.quit_orphans(master))
             case SetPollInterval(every):

@@ -27,6 +27,7 @@ from supervisor.core.events import (
 from supervisor.core.model import ChildKind
 from supervisor.nginx.host_limits import busy_address
 from supervisor.nginx.internal_socket import remove_sockets
+from supervisor.nginx.old_workers import OldWorkers
 from supervisor.nginx.output_reader import MAX_LINE, OutputReader, Report, failure_reason
 from supervisor.system import process
 
@@ -107,6 +108,7 @@ class Nginx:
         self._folder = folder
         self._listen = listen
         self._children = children
+        self.old_workers = OldWorkers()
         self._check_output: dict[int, int] = {}
         self._output = OutputReader(log, post, repeats_post=repeats_post)
         self._command_prefix = [] if os.getpid() == 1 else _parent_death_prefix()

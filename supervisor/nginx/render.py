@@ -83,7 +83,7 @@ class RenderedConfig:
     The files of one configuration by path below its folder, their hash and their generation.
 
     The sockets are names in the runtime folder; an nginx that does not pass requests on from
-    earlier generations has no `current_socket`.
+    earlier generations has no `current_socket`.  `reuseport`: see `core.events.Staged`.
     """
 
     files: Mapping[str, bytes]
@@ -91,6 +91,7 @@ class RenderedConfig:
     generation: str
     generation_socket: str
     current_socket: str
+    reuseport: bool = False
 
 
 class Renderer:
@@ -176,7 +177,8 @@ class Renderer:
         for pending, value in ((_PENDING, generation), (_PENDING_SOCKET, socket)):
             upstream = upstream.replace(pending.encode(), value.encode())
         files["upstream.conf"] = upstream
-        return RenderedConfig(files, digest, generation, socket, current)
+        reuseport = any(b"reuseport" in content for content in operator.values())
+        return RenderedConfig(files, digest, generation, socket, current, reuseport)
 
     def _unavailable(self, plan: Plan, sunset: str | None) -> dict[str, object]:
         """Return the values of the 503 response: JSON for programs, a page for browsers."""

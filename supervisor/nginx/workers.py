@@ -24,7 +24,7 @@ def count(master: int, needed: int) -> WorkersCounted:
     """
     Return the workers of a master, how many more processes can start, and how many a reload needs.
     """
-    pids = frozenset(_children(master))
+    pids = frozenset(children(master))
     # One more than the new workers: `nginx -t` runs before them.
     room = min(cgroup.processes(), float(_MAX_PROCESSES - len(pids)))
     return WorkersCounted(pids, room, needed + 1)
@@ -44,7 +44,10 @@ def count_connections(port: int) -> int:
     return len(_connections(port))
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
+    """
+    Return the children of a process; none if it has exited.
+    """
     try:
         return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:

@@ -90,6 +90,7 @@ class FakeSystem:
     public_port_answers: bool | None = False
     files_intact: bool = True
     operator_files: str = "whole"
+    reuseport: bool = False
     rejected_files: frozenset[str] = frozenset({"broken"})
     ignored_commands: frozenset[type[Command]] = frozenset()
     open_connections: int = 0
@@ -271,7 +272,12 @@ class Simulation:
                 )
                 digest = f"{plan.fingerprint}/{rotation}/{self._operator_files[attempt]}"
                 self.staged[attempt] = f"{digest}-{attempt}"
-                yield 0.001, Staged(attempt, digest, self.staged[attempt], system.files_intact)
+                yield (
+                    0.001,
+                    Staged(
+                        attempt, digest, self.staged[attempt], system.files_intact, system.reuseport
+                    ),
+                )
             case MarkLastGood(live):
                 self._last_good = live.attempt
             case SpawnCheck(attempt):

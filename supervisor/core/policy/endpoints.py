@@ -83,7 +83,9 @@ def offer_plan(state: State, now: float, commands: list[Command]) -> Decision:
         if not known and now < state.started_at + state.settings.start_wait:
             return state, commands
     elif endpoint_set.is_holding(state.endpoint_set, now):
-        return state, commands
+        passed = endpoint_set.all_passed(state.endpoint_set, now)
+        expected = balancing.balance(passed, _balancing_settings(state)).plan
+        return replace(state, rollout=reload.expect(state.rollout, expected)), commands
     chosen = balancing.balance(state.endpoint_set, _balancing_settings(state))
     commands += [
         note("endpoints.warning", "warning", reason=warning)

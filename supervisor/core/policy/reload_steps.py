@@ -14,6 +14,7 @@ from supervisor.core.commands import (
     CheckFiles,
     Command,
     Kill,
+    RememberWorkers,
     Restore,
     SpawnMaster,
     exit_command,
@@ -82,8 +83,22 @@ def _swapped(state: State, now: float) -> Decision:
         return state, [note("config.restored", "warning")]
     if state.rollout.restarts:
         return state, [Kill(state.master.pid, signal.SIGTERM)]  # its exit starts the next one
-    resume: list[Command] = [Kill(state.master.pid, signal.SIGCONT)] if revives else []
-    return state, [*resume, Kill(state.master.pid, signal.SIGHUP)]
+    hup = Kill(state.master.pid, signal.SIGHUP)
+    if revives:
+        return state, [Kill(state.master.pid, signal.SIGCONT), hup]
+    if not _quits_old(state.rollout):
+        return state, [hup]
+    state = replace(state, rollout=replace(state.rollout, quits_old=True))
+    return state, [RememberWorkers(state.master.pid), hup]
+
+
+def _quits_old(roll: reload.Rollout) -> bool:
+    """
+    Whether old workers may stop accepting once a new one answers: all share one accept queue.
+
+    nginx's master lets them go on for 100 ms, in which they answer for endpoints that are gone.
+    """
+    return not any(config.reuseport for config in (roll.live, roll.candidate) if config)
 
 
 def on_generation(state: State, event: GenerationReported, now: float) -> Decision:

@@ -13,7 +13,7 @@ from supervisor.core.state import Decision, State
 
 #: Seconds between two queries of nginx's generation: while a new one is awaited, while nginx is
 #: unresponsive, and otherwise (an outage must be detected and confirmed within 5 s).
-_POLL_AWAITING = 0.01
+_POLL_AWAITING = 0.003
 _POLL_UNRESPONSIVE = 0.1
 _POLL_IDLE = 3.5
 

@@ -58,9 +58,12 @@ def on_worker_event(state: State, event: WorkersCounted | WorkersSignalled, now:
 
 def _decide(state: State, event: WorkersCounted, now: float) -> Decision:
     """Begin the reload if it fits; otherwise wait, or end the oldest generation."""
-    old, plan = state.generations, state.rollout.wanted
+    old, plan = state.generations, state.rollout.target
     assert plan is not None
     why = worker_generations.shortage(old, event.free_slots, event.needed)
+    if why and state.rollout.expected is not None:
+        # Nothing is ended or held for a plan that may not come.
+        return replace(state, rollout=reload.expect(state.rollout, None)), []
     verdict = worker_generations.decide(
         old,
         why,

@@ -72,7 +72,7 @@ def test_F06_a_start_from_an_interrupted_folder_serves(
     one, *_ = replicas("one")
     for step in (0.2, 0.5, 0.8):
         folder = folders[int(len(folders) * step)]
-        subject = supervise(RUNTIME_DIR=str(folder))
+        subject = supervise(RUNTIME_DIR=str(folder), START_WAIT="5s")
         subject.offer(one)
         eventually(lambda subject=subject: "one" == subject.get().text)
         subject.wait_for_log("reload.applied", mode="serve")

@@ -2,7 +2,9 @@
 Readiness: which endpoints are served, which changes wait, and what is cached.
 """
 
-from supervisor.core.commands import ProbeNow, SaveCache, SetProbeTargets, SpawnMaster, Stage
+import pytest
+
+from supervisor.core.commands import ProbeNow, SaveCache, SetProbeTargets, SpawnMaster, Stage, Swap
 from supervisor.core.events import (
     DiscoveryFailed,
     EndpointsSuspected,
@@ -130,6 +132,91 @@ def test_a_removal_is_staged_at_once() -> None:
     assert sim.now == sim.times(Stage)[-1]
 
 
+def test_a_change_is_staged_and_checked_while_new_endpoints_are_probed() -> None:
+    """
+    It is swapped in at the moment of their first results.
+    """
+    sim = probing().serve(1)
+    sim.run(10)
+    changed_at, before = sim.now, len(sim.commands(Stage))
+    sim.send(snapshot(2, 3))
+    sim.run(1)
+
+    assert [changed_at] == sim.times(Stage)[before:]
+    assert pytest.approx([changed_at + 0.026]) == sim.times(Swap)[-1:]
+    assert (2, 3) == served(sim)
+    (line,) = sim.notes("reload.applied")[1:]
+    assert 0.026 <= line.fields["duration"] < 0.2
+
+
+def test_a_staged_change_that_the_probes_contradict_is_discarded() -> None:
+    """
+    What the probes found is staged instead, and nothing else is ever served.
+    """
+    sim = probing(FakeSystem(probe_time=None)).serve()
+    sim.send(snapshot(1, 2))
+    sim.send(probed(HealthState.READY, ONE, TWO))
+    sim.run(10)
+    before = len(sim.commands(Swap))
+    sim.send(snapshot(1, 3))
+    sim.run(0.02)
+    assert endpoints(1, 3) == sim.commands(Stage)[-1].plan.endpoints
+    sim.send(probed(HealthState.STARTING, THREE))
+    sim.run(1)
+
+    assert (1,) == served(sim)
+    assert before + 1 == len(sim.commands(Swap))
+
+
+def test_a_refused_guess_is_no_failed_reload() -> None:
+    """
+    `nginx -t` refuses the plan that the probes would have to confirm; they do not.
+    """
+    sim = probing(FakeSystem(probe_time=None)).serve()
+    sim.send(snapshot(1))
+    sim.send(probed(HealthState.READY, ONE))
+    sim.run(10)
+    sim.system.check_code = 1
+    sim.send(snapshot(1, 2))
+    sim.run(0.02)
+    sim.send(probed(HealthState.STARTING, TWO))
+    sim.run(10)
+
+    assert [] == sim.notes("reload.failed")
+    assert (1,) == served(sim)
+
+
+def test_a_refused_guess_that_comes_true_is_reported_once() -> None:
+    """
+    The retry comes after the usual pause.
+    """
+    sim = probing().serve(1)
+    sim.run(10)
+    sim.system.check_code = 1
+    sim.send(snapshot(1, 2))
+    sim.run(0.9)
+    assert 1 == len(sim.notes("reload.failed"))
+
+    sim.system.check_code = 0
+    sim.run(2)
+    assert (1, 2) == served(sim)
+
+
+def test_no_worker_is_ended_for_a_guess() -> None:
+    """
+    Where the next reload does not fit, it is deferred only once it is wanted.
+    """
+    sim = probing().serve(1)
+    sim.run(10)
+    sim.system.free_processes = 0
+    sim.send(snapshot(1, 2))
+    sim.run(0.02)
+    assert [] == sim.notes("reload.deferred")
+
+    sim.run(1)
+    assert sim.notes("reload.deferred")
+
+
 def test_a_removal_waits_35_ms_for_a_slow_new_endpoint() -> None:
     """
     After that it is staged without the new endpoint.
@@ -151,7 +238,7 @@ def test_a_replaced_set_is_served_until_the_new_one_is_ready() -> None:
     """
     sim = probing().serve(1)
     sim.run(10)
-    before = len(sim.commands(Stage))
+    before = len(sim.commands(Swap))
     sim.system.endpoints_ready = False
     sim.send(snapshot(2))
     sim.run(10)
@@ -161,7 +248,7 @@ def test_a_replaced_set_is_served_until_the_new_one_is_ready() -> None:
     sim.send(probed(HealthState.READY, TWO))
     sim.run(2)
     assert (2,) == served(sim)
-    assert before + 1 == len(sim.commands(Stage))
+    assert before + 1 == len(sim.commands(Swap))
 
 
 def test_a_replaced_set_is_served_for_30_s_at_most() -> None:

@@ -14,6 +14,8 @@ from supervisor.core.commands import (
     Command,
     Discard,
     Kill,
+    QuitOldWorkers,
+    RememberWorkers,
     Requery,
     Restore,
     SpawnCheck,
@@ -690,3 +692,66 @@ def test_a_lost_socket_of_nginx_leads_to_one_reload() -> None:
     sim.send(ChildExited(sim.state.master.pid, ChildKind.MASTER, 137))
     sim.send(FilesChecked(lost=("gen-0-1.sock",)))
     assert 1 == len(sim.notes("nginx.socket_lost"))
+
+
+# ----------------------------------------------------------------------------- the old workers
+
+
+def test_old_workers_accept_no_more_once_the_new_generation_responds() -> None:
+    """
+    They are remembered before SIGHUP, and signalled in the moment of the first new answer.
+    """
+    sim = Simulation().serve(1)
+    assert [] == sim.commands(RememberWorkers)
+    sim.send(snapshot(2))
+    sim.run(1)
+
+    steps = [
+        type(command)
+        for _, command in sim.issued
+        if isinstance(command, RememberWorkers | Kill | QuitOldWorkers)
+    ]
+    assert [RememberWorkers, Kill, QuitOldWorkers] == steps
+    (applied,) = sim.notes("reload.applied")[1:]
+    assert sim.times(QuitOldWorkers) == [at for at, each in sim.issued if each is applied]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_workers_with_queues_of_their_own_are_left_to_the_master(when: str) -> None:
+    """
+    With `reuseport`, connections wait in the queue of one worker.
+    """
+    sim = Simulation(system=FakeSystem(reuseport=when == "before")).serve(1)
+    sim.system.reuseport = when == "after"
+    sim.send(snapshot(2))
+    sim.run(1)
+
+    assert endpoints(2) == sim.served.endpoints
+    assert [] == sim.commands(QuitOldWorkers)
+
+
+def test_a_reload_that_nothing_answers_ends_no_workers() -> None:
+    """
+    Neither does the revival, whose answer may come from an old worker.
+    """
+    sim = Simulation().serve(1)
+    sim.system.reload_time = 3600
+    sim.send(snapshot(2))
+    sim.run(60)
+
+    assert sim.notes("reload.failed")
+    assert [] == sim.commands(QuitOldWorkers)
+
+
+def test_a_restart_has_no_old_workers() -> None:
+    """
+    A new master answers first, whatever was remembered before it.
+    """
+    sim = Simulation().serve(1)
+    sim.send(snapshot(2))
+    sim.run(0.03)
+    sim.send(ChildExited(sim.state.master.pid, ChildKind.MASTER, 1))
+    sim.run(10)
+
+    assert endpoints(2) == sim.served.endpoints
+    assert len(sim.commands(RememberWorkers)) > len(sim.commands(QuitOldWorkers))
