@@ -154,6 +154,7 @@ class Renderer:
                 key=_hash_key(settings.lb_hash_key)
             ),
             "retry_post": settings.retry_post,
+            "buffers_bodies": _buffers_bodies(settings),
             "keeps_by_default": self._context.nginx >= _KEEPS_BY_DEFAULT,
             "sticky": settings.sticky == "cookie",
             "listen": self._context.listen,
@@ -248,6 +249,7 @@ def _static_values(context: RenderContext) -> dict[str, object]:
         "connections": context.connections,
         "max_body_size": settings.max_body_size,
         "retry_post": settings.retry_post,
+        "buffers_bodies": _buffers_bodies(settings),
         "connect_timeout": _milliseconds(settings.connect_timeout),
         "request_timeout": _milliseconds(settings.request_timeout),
         "keepalive_min_timeout": context.nginx >= _KEEPALIVE_MIN,
@@ -261,6 +263,13 @@ def _static_values(context: RenderContext) -> dict[str, object]:
         "access_log": settings.access_log == "json",
         "request_id": "$proxied_request_id" if settings.trusted_proxies else "$request_id",
     }
+
+
+def _buffers_bodies(settings: Settings) -> bool:
+    """
+    Return whether nginx receives a whole request before it sends it to a replica.
+    """
+    return bool(settings.max_body_size) or settings.retry_post
 
 
 def _milliseconds(seconds: float) -> str:

@@ -166,7 +166,7 @@ ALLOWED = {
     "http / server / location = / / limit_except GET": "deny all",
     "http / server / location /": """
         proxy_pass http://service|types|default_type |client_max_body_size 0|keepalive_timeout 0
-        if -e FOLDER/over/NAME
+        if -e FOLDER/over/NAME|sendfile on|sendfile_max_chunk 64k
         proxy_set_header Host $proxied_host
         proxy_set_header Upgrade $proxied_upgrade|proxy_set_header Connection $proxied_connection
         add_header Content-Type $refusal_type always|add_header Vary Accept, Origin always

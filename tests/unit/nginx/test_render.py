@@ -266,6 +266,18 @@ def test_bodies_are_streamed_unless_a_size_is_set() -> None:
     assert "proxy_request_buffering on;" in text(limited, "nginx.conf")
 
 
+@pytest.mark.parametrize("environ", [{"MAX_BODY_SIZE": "20m"}, {"RETRY_POST": "true"}, {}])
+def test_buffered_bodies_are_sent_in_small_pieces(environ: dict[str, str]) -> None:
+    """
+    Between two pieces nginx sees a response that came early.  Streamed bodies have no file to send.
+    """
+    config = text(render(context(**environ)), "upstream.conf")
+    proxying = config.count("proxy_pass http://service;")
+
+    assert (proxying if environ else 0) == config.count(" sendfile on;")
+    assert (proxying if environ else 0) == config.count(" sendfile_max_chunk 64k;")
+
+
 def test_workers_have_a_separate_user_under_root() -> None:
     """
     Otherwise they keep the supervisor's user.
