@@ -258,6 +258,10 @@ job "deepaas" {
 
         HEALTH_PATH     = "/v2/models/"
         REQUEST_TIMEOUT = "2h" # how long a response may send no data
+
+        # For applications with sessions, such as Gradio, one of these (docs/traffic.md):
+        # STICKY    = "cookie"  # nginx 1.29.6 or newer; clients that keep cookies
+        # LB_METHOD = "ip_hash" # any nginx; by client address
       }
 
       kill_timeout = "30s" # the maximum, unless the client's max_kill_timeout is higher

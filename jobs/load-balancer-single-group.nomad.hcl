@@ -150,6 +150,10 @@ job "load-balancer" {
         DEADLINE     = var.deadline # overrides TTL
         STOP_TIMEOUT = "4s"         # time limit of a stop, less than kill_timeout
         HEALTH_PATH  = var.health_path
+
+        # For applications with sessions, such as Gradio, one of these (docs/traffic.md):
+        # STICKY    = "cookie"  # nginx 1.29.6 or newer; clients that keep cookies
+        # LB_METHOD = "ip_hash" # any nginx; by client address
       }
 
       kill_timeout = "5s"

@@ -294,6 +294,10 @@ job "traefik" {
 
         LAME_DUCK       = "5s" # two of Traefik's check intervals
         TRUSTED_PROXIES = var.trusted_proxies
+
+        # For applications with sessions, such as Gradio, one of these (docs/traffic.md):
+        # STICKY    = "cookie"  # nginx 1.29.6 or newer; clients that keep cookies
+        # LB_METHOD = "ip_hash" # any nginx; by client address
       }
 
       kill_timeout = "5s"

@@ -1,9 +1,9 @@
 """
-An interpreter with the packages of the image only.
+Interpreters with other packages than the developers' environment.
 
-In the developers' environment the same imports cost more: structlog loads rich if it is
-installed.  Memory and start-up are therefore measured in an environment made from
-`requirements.lock` alone, made once and kept until the lock or the interpreter changes.
+One has the packages of the image only: in the developers' environment the same imports cost more,
+because structlog loads rich if it is installed.  Others have an application that is too large for
+every developer.  Each is made once and kept until its packages or the interpreter change.
 """
 
 import fcntl
@@ -28,33 +28,33 @@ class CleanEnvironmentError(Exception):
 @functools.cache
 def clean_python() -> Path:
     """
-    Return its interpreter, after creating it if necessary.  Raises CleanEnvironmentError.
+    Return an interpreter with the image's packages.  Raises CleanEnvironmentError.
     """
-    stamp = hashlib.sha256(LOCK.read_bytes() + sys.version.encode()).hexdigest()[:12]
-    home = CHECKOUT / "build" / f"clean-{stamp}"
+    return environment("clean", LOCK.read_bytes(), "--require-hashes", "-r", str(LOCK))
+
+
+def environment(name: str, identity: bytes, *install: str) -> Path:
+    """
+    Return an interpreter with the packages of `pip install`, after creating it if necessary.
+
+    `identity` changes when the packages change.  Raises CleanEnvironmentError.
+    """
+    stamp = hashlib.sha256(identity + sys.version.encode()).hexdigest()[:12]
+    home = CHECKOUT / "build" / f"{name}-{stamp}"
     home.parent.mkdir(exist_ok=True)
-    with (home.parent / "clean.lock").open("w") as lock:
+    with (home.parent / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # test workers may create it at the same time
         if not (home / "ready").exists():
-            _make(home)
+            _make(home, install)
     return home / "bin" / "python"
 
 
-def _make(home: Path) -> None:
+def _make(home: Path, install: tuple[str, ...]) -> None:
     shutil.rmtree(home, ignore_errors=True)
     # The base interpreter: an environment made from a virtual one would include its packages.
     base = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
     _run(str(base if base.exists() else sys.executable), "-m", "venv", str(home))
-    _run(
-        str(home / "bin" / "python"),
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--require-hashes",
-        "-r",
-        str(LOCK),
-    )
+    _run(str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", *install)
     (home / "ready").touch()
 
 
