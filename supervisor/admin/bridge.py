@@ -9,13 +9,15 @@ import itertools
 import platform
 import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from supervisor.admin.status_document import Observation
 from supervisor.core.commands import Reply
 from supervisor.core.events import DeadlineRequested, Event, StopRequested
+from supervisor.core.model import Endpoint
+from supervisor.core.probe_outcome import ProbeReport
 from supervisor.core.state import State
 from supervisor.nginx.internal_socket import Counters, GenerationSockets, read_counters
 from supervisor.system.clock import boot_clock
@@ -34,6 +36,7 @@ class AdminContext:
 
     `readers` is the group of nginx's workers, empty if they run as the supervisor's user.  `polls`
     returns the number of the supervisor's polls of nginx, `sockets` are where it responds.
+    `probes` returns the last outcome of endpoints.
     """
 
     folder: Path
@@ -43,6 +46,7 @@ class AdminContext:
     readers: str
     polls: Callable[[], int]
     sockets: GenerationSockets
+    probes: Callable[[Iterable[Endpoint]], Mapping[Endpoint, ProbeReport]]
 
 
 class LoopBridge:
@@ -98,6 +102,7 @@ class LoopBridge:
             python=platform.python_version(),
             is_counting=self.context.has_stub_status,
             connections=None if counters is None else counters._asdict(),
+            probes=self.context.probes,
         )
 
     def counters(self) -> Counters | None:

@@ -5,7 +5,7 @@ It is built at each request, in the client's thread, from a frozen state, so it 
 nothing.  It contains only the fields of the schema, so no secret setting can leak.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from heapq import nsmallest
 from typing import Any
@@ -15,6 +15,8 @@ from supervisor.admin.warnings import warnings
 from supervisor.core import deadline
 from supervisor.core.durations import format_moment
 from supervisor.core.model import NEVER, Endpoint, HealthState, ServerOptions
+from supervisor.core.probe_advice import next_step
+from supervisor.core.probe_outcome import ProbeReport
 from supervisor.core.state import State
 
 #: The version of the schema.
@@ -31,7 +33,8 @@ class Observation:
 
     `now` is the loop's clock and `wall` the epoch, in seconds.  `current` is false if the loop is
     stuck; `is_running` returns whether a process exists; `is_counting`: nginx has stub_status;
-    `connections` are its counters, None without a response.
+    `connections` are its counters, None without a response.  `probes` returns the last outcome of
+    endpoints.
     """
 
     now: float
@@ -42,6 +45,7 @@ class Observation:
     python: str
     is_counting: bool
     connections: Mapping[str, int] | None = None
+    probes: Callable[[Iterable[Endpoint]], Mapping[Endpoint, ProbeReport]] = lambda _: {}
 
 
 def document(state: State, observation: Observation, samples: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,6 +53,8 @@ def document(state: State, observation: Observation, samples: Mapping[str, Any])
     Return the status document; `samples` are the columns of the plots.
     """
     view, lifetime = state.view, state.lifetime
+    shown = _shown(state)
+    reports = observation.probes(shown)
     ending = None
     if lifetime.ladder.has_begun:
         ending = {
@@ -74,8 +80,8 @@ def document(state: State, observation: Observation, samples: Mapping[str, Any])
         "lame_duck": state.in_lame_duck,
         "ending": ending,
         "deadline": _deadline(state, observation),
-        "warnings": warnings(state, observation.now, current=observation.current),
-        "endpoints": _endpoints(state, observation),
+        "warnings": warnings(state, observation.now, reports, current=observation.current),
+        "endpoints": _endpoints(state, observation, shown, reports),
         "sources": _sources(state, observation),
         "reloads": _reloads(state, observation),
         "nginx": _nginx(state, observation),
@@ -111,20 +117,51 @@ def _deadline(state: State, observation: Observation) -> dict[str, Any]:
     }
 
 
-def _endpoints(state: State, observation: Observation) -> dict[str, Any]:
-    endpoint_set = state.endpoint_set
+def _serving(state: State) -> frozenset[Endpoint]:
     live = state.rollout.live
-    serving = frozenset(live.plan.endpoints) if live else frozenset[Endpoint]()
-    known = endpoint_set.watched.union(endpoint_set.known, serving)
-    listed = frozenset(endpoint_set.known)
-    default = ServerOptions()
+    return frozenset(live.plan.endpoints) if live else frozenset()
+
+
+def _known(state: State) -> frozenset[Endpoint]:
+    return state.endpoint_set.watched.union(state.endpoint_set.known, _serving(state))
+
+
+def _shown(state: State) -> list[Endpoint]:
+    """Return the endpoints that have a row: all, or first those that are not ready."""
+    health_states, known = state.endpoint_set.health_states, _known(state)
 
     def urgency(endpoint: Endpoint) -> tuple[bool, Endpoint]:
-        return endpoint_set.health_states.get(endpoint) is HealthState.READY, endpoint
+        return health_states.get(endpoint) is HealthState.READY, endpoint
 
-    shown = known if len(known) <= MAX_ROWS else nsmallest(MAX_ROWS, known, urgency)
+    return sorted(known if len(known) <= MAX_ROWS else nsmallest(MAX_ROWS, known, urgency))
+
+
+def _last_probe(
+    state: State, endpoint: Endpoint, report: ProbeReport | None, observation: Observation
+) -> dict[str, Any] | None:
+    """Return the outcome of the last probe, its time, and the next step unless it is ready."""
+    if report is None:
+        return None
+    is_ready = state.endpoint_set.health_states.get(endpoint) is HealthState.READY
+    return {
+        "outcome": str(report.outcome),
+        "at": _moment(observation.now - report.age, observation),
+        "hint": None if is_ready else next_step(report.outcome, endpoint, state.settings),
+    }
+
+
+def _endpoints(
+    state: State,
+    observation: Observation,
+    shown: Iterable[Endpoint],
+    reports: Mapping[Endpoint, ProbeReport],
+) -> dict[str, Any]:
+    endpoint_set = state.endpoint_set
+    serving, known = _serving(state), _known(state)
+    listed = frozenset(endpoint_set.known)
+    default = ServerOptions()
     rows = []
-    for endpoint in sorted(shown):
+    for endpoint in shown:
         options = endpoint_set.server_options.get(endpoint, default)
         rows.append(
             {
@@ -136,6 +173,7 @@ def _endpoints(state: State, observation: Observation) -> dict[str, Any]:
                 "weight": options.weight,
                 "backup": options.backup,
                 "drain": options.drain,
+                "last_probe": _last_probe(state, endpoint, reports.get(endpoint), observation),
             }
         )
     return {

@@ -2,22 +2,32 @@
 The warnings of the status, worst first.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from supervisor.core import deadline
 from supervisor.core.durations import format_span
-from supervisor.core.model import Mode
+from supervisor.core.model import Endpoint, HealthState, Mode
+from supervisor.core.probe_advice import next_step
+from supervisor.core.probe_outcome import ProbeReport
 from supervisor.core.state import State
 
+#: The most causes of endpoints that are not ready that are listed.
+_MAX_CAUSES = 10
 
-def warnings(state: State, now: float, *, current: bool) -> list[dict[str, str]]:
+
+def warnings(
+    state: State, now: float, reports: Mapping[Endpoint, ProbeReport], *, current: bool
+) -> list[dict[str, str]]:
     """
     Return the current problems and those that come soon; empty if there are none.
     """
-    return [{"kind": kind, "text": text} for kind, text in _active(state, now, current=current)]
+    found = _active(state, now, reports, current=current)
+    return [{"kind": kind, "text": text} for kind, text in found]
 
 
-def _active(state: State, now: float, *, current: bool) -> Iterator[tuple[str, str]]:
+def _active(
+    state: State, now: float, reports: Mapping[Endpoint, ProbeReport], *, current: bool
+) -> Iterator[tuple[str, str]]:
     if not current:
         yield "loop_stuck", "the supervisor loop is stuck; this status is stale"
     view, rollout = state.view, state.rollout
@@ -37,6 +47,9 @@ def _active(state: State, now: float, *, current: bool) -> Iterator[tuple[str, s
             failing_for = format_span(max(0.0, now - source.failing_since))
             kept = f"keeping {len(source.endpoints or ())} endpoints"
             yield "discovery_failing", f"{name} has been failing for {failing_for}; {kept}"
+    if not state.lifetime.is_ending:
+        for text in _not_ready(state, reports):
+            yield "not_ready", text
     if state.generations.why:
         yield "reload_waits", f"a reload is waiting: {state.generations.why}"
     for warning in state.warnings:
@@ -44,3 +57,16 @@ def _active(state: State, now: float, *, current: bool) -> Iterator[tuple[str, s
     span = deadline.current_warning(state.settings.warn_at, state.lifetime.deadline - now)
     if span and not state.lifetime.is_ending:
         yield "deadline_near", f"shutdown begins in less than {format_span(span)}"
+
+
+def _not_ready(state: State, reports: Mapping[Endpoint, ProbeReport]) -> Iterator[str]:
+    """Yield each cause of endpoints that have not been ready for long, with the next step."""
+    health_states = state.endpoint_set.health_states
+    causes: dict[object, list[Endpoint]] = {}
+    for endpoint in sorted(state.endpoint_set.explained):
+        if endpoint in reports and health_states.get(endpoint) is not HealthState.READY:
+            causes.setdefault(reports[endpoint].outcome.cause, []).append(endpoint)
+    for first, *others in list(causes.values())[:_MAX_CAUSES]:
+        outcome = reports[first].outcome
+        more = f" and {len(others)} more" if others else ""
+        yield f"{first}{more} not ready: {outcome}; {next_step(outcome, first, state.settings)}"

@@ -49,15 +49,25 @@ def _lines(status: dict[str, Any]) -> Iterator[str]:
 
 def _endpoints(endpoints: dict[str, Any]) -> Iterator[str]:
     rows = [
-        (row["address"], row["health"], _moment(row["since"]), "yes" if row["serving"] else "no")
+        (
+            row["address"],
+            row["health"],
+            _moment(row["since"]),
+            "yes" if row["serving"] else "no",
+            _last_probe(row["last_probe"]),
+        )
         for row in endpoints["rows"][:_MAX_ENDPOINTS]
     ]
     if rows:
         yield ""
-        yield from _aligned([("ENDPOINT", "HEALTH", "SINCE", "SERVING"), *rows])
+        yield from _aligned([("ENDPOINT", "HEALTH", "SINCE", "SERVING", "LAST PROBE"), *rows])
     more = endpoints["known"] - len(rows)
     if more:
         yield f"and {more} more; use --json to list them"
+
+
+def _last_probe(report: dict[str, Any] | None) -> str:
+    return "-" if report is None else f"{report['outcome']} at {report['at'][11:19]}Z"
 
 
 def _reloads(reloads: dict[str, Any]) -> Iterator[str]:

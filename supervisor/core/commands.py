@@ -175,6 +175,13 @@ class ProbeNow:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportProbes:
+    """Report the last outcome of these endpoints' probes.  Answered by ProbesReported."""
+
+    endpoints: frozenset[Endpoint]
+
+
+@dataclass(frozen=True, slots=True)
 class SaveCache:
     """Store the endpoints of each source, for a restart while the registry is unavailable."""
 
@@ -243,6 +250,7 @@ Command = (
     | Requery
     | SetProbeTargets
     | ProbeNow
+    | ReportProbes
     | SaveCache
     | RequestJobStop
     | SaveState

@@ -25,6 +25,11 @@ from supervisor.core.model import NEVER, CachedEndpoints, Endpoint, HealthState,
 #: How long a change waits for the first probe of new endpoints, in seconds; by TCP it takes 25 ms.
 FIRST_PROBE_WAIT = 0.035
 
+#: How long an endpoint may be listed and not ready until the reason is reported, in seconds; all
+#: that are due within the second after are reported with it.
+EXPLAIN_AFTER = 30.0
+_EXPLAIN_TOGETHER = 1.0
+
 #: How long removed endpoints may continue to serve while no other is ready, in seconds.
 LINGER = 30.0
 
@@ -50,7 +55,9 @@ class EndpointSet:
 
     `known` are all listed endpoints, sorted, `watched` those to probe.  `leaving` maps each removed
     endpoint that serves only because no other is ready to the time of its removal.  `since` maps
-    each endpoint to the time of its last health change.
+    each endpoint to the time of its last health change.  `explain_at` maps listed endpoints that
+    are not ready to the time at which the reason is due, in the order of these times; `explained`
+    are those whose reason was requested.
     """
 
     is_probing: bool
@@ -64,6 +71,8 @@ class EndpointSet:
     since: Mapping[Endpoint, float] = field(default_factory=dict)
     was_ready: frozenset[Endpoint] = frozenset()
     leaving: Mapping[Endpoint, float] = field(default_factory=dict)
+    explain_at: Mapping[Endpoint, float] = field(default_factory=dict)
+    explained: frozenset[Endpoint] = frozenset()
     hold_until: float = NEVER
 
     @classmethod
@@ -86,6 +95,11 @@ class EndpointSet:
         """The next instant at which the plan may change without an event."""
         linger_until = min(self.leaving.values(), default=NEVER) + LINGER
         return min(linger_until, self.hold_until)
+
+    @property
+    def explain_due_at(self) -> float:
+        """When the next endpoint has not been ready for too long."""
+        return next(iter(self.explain_at.values()), NEVER)
 
 
 def restored(
@@ -160,12 +174,27 @@ def health_changed(endpoint_set: EndpointSet, event: HealthChanged, now: float) 
         health_states={**endpoint_set.health_states, **found},
         since={**endpoint_set.since, **changed} if changed else endpoint_set.since,
     )
+    endpoint_set = _update_explained(endpoint_set, changed, now)
     if endpoint_set.leaving and any(
         health_state is HealthState.READY and endpoint not in endpoint_set.leaving
         for endpoint, health_state in found.items()
     ):
         endpoint_set = _update_watched(replace(endpoint_set, leaving={}))
     return endpoint_set
+
+
+def take_unexplained(
+    endpoint_set: EndpointSet, now: float
+) -> tuple[EndpointSet, frozenset[Endpoint]]:
+    """
+    Take the endpoints that have not been ready for too long, each once while that lasts.
+    """
+    if now < endpoint_set.explain_due_at:
+        return endpoint_set, frozenset()
+    until = now + _EXPLAIN_TOGETHER
+    due = frozenset(each for each, at in endpoint_set.explain_at.items() if at <= until)
+    left = {each: at for each, at in endpoint_set.explain_at.items() if each not in due}
+    return replace(endpoint_set, explain_at=left, explained=endpoint_set.explained | due), due
 
 
 def may_answer(endpoint_set: EndpointSet, endpoints: Iterable[Endpoint]) -> bool:
@@ -234,12 +263,43 @@ def _merged(endpoint_set: EndpointSet, now: float) -> EndpointSet:
     for source in answers:
         allocations |= source.allocations
     before = endpoint_set.known
+    if endpoint_set.is_probing:
+        endpoint_set = _explain_listed(endpoint_set, known, now)
     endpoint_set = replace(
         endpoint_set, known=known, server_options=server_options, allocations=allocations
     )
     if not endpoint_set.is_probing:
         return endpoint_set
     return _update_watched(replace(endpoint_set, leaving=_leaving(endpoint_set, before, now)), now)
+
+
+def _explain_listed(
+    endpoint_set: EndpointSet, listed: tuple[Endpoint, ...], now: float
+) -> EndpointSet:
+    """Await a reason for new endpoints, and none any more for those that are gone."""
+    present, before = frozenset(listed), frozenset(endpoint_set.known)
+    awaited = {each: at for each, at in endpoint_set.explain_at.items() if each in present}
+    awaited |= dict.fromkeys(sorted(present - before), now + EXPLAIN_AFTER)
+    return replace(endpoint_set, explain_at=awaited, explained=endpoint_set.explained & present)
+
+
+def _update_explained(
+    endpoint_set: EndpointSet, changed: Iterable[Endpoint], now: float
+) -> EndpointSet:
+    """Await no reason for endpoints that became ready, and one for those that are no more."""
+    health_states, awaited = endpoint_set.health_states, endpoint_set.explain_at
+    ready = {each for each in changed if health_states[each] is HealthState.READY}
+    lost = {
+        each
+        for each in changed
+        if each not in ready and each not in endpoint_set.leaving
+        if each not in awaited and each not in endpoint_set.explained
+    }
+    if not lost and awaited.keys().isdisjoint(ready) and ready.isdisjoint(endpoint_set.explained):
+        return endpoint_set
+    left = {each: at for each, at in awaited.items() if each not in ready}
+    left |= dict.fromkeys(sorted(lost), now + EXPLAIN_AFTER)
+    return replace(endpoint_set, explain_at=left, explained=endpoint_set.explained - ready)
 
 
 def _merged_options(answers: list[Source]) -> dict[Endpoint, ServerOptions]:

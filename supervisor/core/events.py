@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from supervisor.core.deadline_record import DeadlineRecord
 from supervisor.core.model import ChildKind, Endpoint, HealthState, ServerOptions
+from supervisor.core.probe_outcome import Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,14 @@ class HealthChanged:
     """The health of these endpoints changed."""
 
     health_states: Mapping[Endpoint, HealthState]
+
+
+@dataclass(frozen=True, slots=True)
+class ProbesReported:
+    """The last outcome for each of the requested endpoints that has one."""
+
+    endpoints: frozenset[Endpoint]
+    outcomes: Mapping[Endpoint, Outcome]
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +310,7 @@ SystemEvent = (
     | SnapshotArrived
     | DiscoveryFailed
     | HealthChanged
+    | ProbesReported
     | EndpointsSuspected
     | ProbesFellBack
     | SignalArrived

@@ -74,6 +74,7 @@ class State:
             self.job_stop.wake_at,
             self.warn_at,
             self.endpoint_set.due_at,
+            self.endpoint_set.explain_due_at,
             NEVER if self.rollout.wanted else self.started_at + self.settings.start_wait,
         )
 

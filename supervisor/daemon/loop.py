@@ -25,6 +25,7 @@ from supervisor.core.commands import (
     QuitOrphans,
     RememberWorkers,
     Reply,
+    ReportProbes,
     Requery,
     RequestJobStop,
     Restore,
@@ -38,7 +39,7 @@ from supervisor.core.commands import (
     Stage,
     Swap,
 )
-from supervisor.core.events import ChildExited, ConnectionsCounted
+from supervisor.core.events import ChildExited, ConnectionsCounted, ProbesReported
 from supervisor.core.policy.decide import decide
 from supervisor.core.state import State
 from supervisor.daemon.inbox import Inbox
@@ -132,5 +133,9 @@ class Loop:
                 services.health.watch(command)
             case ProbeNow():
                 services.health.probe(command)
+            case ReportProbes(endpoints):
+                reports = services.health.reports(endpoints)
+                outcomes = {each: report.outcome for each, report in reports.items()}
+                self._inbox.post(ProbesReported(endpoints, outcomes))
             case Exit():
                 raise AssertionError("internal error: run() handles Exit")

@@ -88,6 +88,7 @@ def build_services(
     poller = GenerationPoller(
         sockets, inbox.post, partial(public_port.answers, renderer.public_listen)
     )
+    health = prober(settings, inbox.post, log.redact)
     context = AdminContext(
         folder=folder,
         nginx=".".join(map(str, binary.version)),
@@ -96,6 +97,7 @@ def build_services(
         readers=host_limits.worker_user().rpartition(" ")[2],
         polls=lambda: poller.polls,
         sockets=sockets,
+        probes=health.reports,
     )
     admin = Admin(context, inbox.post)
     services = Services(
@@ -121,7 +123,7 @@ def build_services(
         admin=admin,
         log=log,
         sources=sources,
-        health=prober(settings, inbox.post, log.redact),
+        health=health,
         job_stopper=JobStopper(settings, inbox.post, log.redact),
         port=settings.listen_port,
         worker_count=worker_count,

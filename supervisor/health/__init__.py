@@ -6,12 +6,14 @@ error of a probe is never counted against the endpoint.  This package posts heal
 not act on them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from supervisor.core.commands import ProbeNow, SetProbeTargets
 from supervisor.core.config.settings import Settings
 from supervisor.core.events import Event
+from supervisor.core.model import Endpoint
+from supervisor.core.probe_outcome import ProbeReport
 from supervisor.health.prober import Prober
 
 __all__ = ["HealthChecker", "prober"]
@@ -30,6 +32,9 @@ class HealthChecker(Protocol):
 
     def probe(self, suspects: ProbeNow) -> None:
         """Probe these at once, as far as they are checked."""
+
+    def reports(self, endpoints: Iterable[Endpoint]) -> dict[Endpoint, ProbeReport]:
+        """Return the last outcome of each of these that has one.  Thread-safe."""
 
 
 def prober(

@@ -5,8 +5,11 @@ The results of Nomad's checks for one allocation, and the state kept between two
 from collections.abc import Iterable
 from enum import Enum
 
+from supervisor.core import probe_outcome
 from supervisor.core.model import Endpoint
+from supervisor.core.probe_outcome import Outcome, OutcomeKind
 from supervisor.health.state import ProbeResult
+from supervisor.nomad.api import CheckResult
 
 
 class CheckSummary(Enum):
@@ -28,11 +31,25 @@ class CheckSummary(Enum):
         return None
 
 
-def summarize(rows: Iterable[tuple[str, str]], services: frozenset[str]) -> CheckSummary:
+def describe(rows: Iterable[CheckResult], services: frozenset[str]) -> Outcome:
+    """
+    Return the outcome of the checks of these services, with the name and output of a failed one.
+    """
+    outcome = probe_outcome.PASSED
+    for row in rows:
+        if row.service in services and row.status == "failure":
+            text = f"{row.name}: {row.output}" if row.output else row.name
+            return probe_outcome.of_text(OutcomeKind.CHECK_FAILED, text)
+        if row.service in services and row.status != "success":
+            outcome = probe_outcome.CHECK_PENDING
+    return outcome
+
+
+def summarize(rows: Iterable[CheckResult], services: frozenset[str]) -> CheckSummary:
     """
     Combine the checks of these services: one failed check fails all, then one pending check counts.
     """
-    statuses = {status for service, status in rows if service in services}
+    statuses = {row.status for row in rows if row.service in services}
     if not statuses:
         return CheckSummary.NO_CHECKS
     if "failure" in statuses:
@@ -45,10 +62,19 @@ class AllocationChecks:
     The endpoints of an allocation, when its next query is due, and since when queries have failed.
 
     `has_no_checks` is true while no check has ever been reported: then its service defines none.
-    An allocation whose checks have disappeared is stopping.
+    An allocation whose checks have disappeared is stopping.  `outcome`: of the last query, which
+    ended at `ended_at`.
     """
 
-    __slots__ = ("due", "endpoints", "had_checks", "has_no_checks", "unanswered_since")
+    __slots__ = (
+        "due",
+        "ended_at",
+        "endpoints",
+        "had_checks",
+        "has_no_checks",
+        "outcome",
+        "unanswered_since",
+    )
 
     def __init__(self, due: float) -> None:
         self.endpoints: list[Endpoint] = []
@@ -56,6 +82,8 @@ class AllocationChecks:
         self.had_checks = False
         self.has_no_checks = False
         self.unanswered_since: float | None = None
+        self.outcome: Outcome | None = None
+        self.ended_at = due
 
     def on_response(self, summary: CheckSummary) -> None:
         """Record a response."""

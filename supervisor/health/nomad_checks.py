@@ -18,14 +18,21 @@ is never held during a query.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from supervisor.core import probe_outcome
 from supervisor.core.commands import ProbeNow, SetProbeTargets
 from supervisor.core.config.settings import Settings
 from supervisor.core.events import Event, HealthChanged, ProbesFellBack
 from supervisor.core.model import NEVER, Endpoint, HealthState
+from supervisor.core.probe_outcome import Outcome, OutcomeKind, ProbeReport
 from supervisor.health import state
-from supervisor.health.allocation_checks import AllocationChecks, CheckSummary, summarize
+from supervisor.health.allocation_checks import (
+    AllocationChecks,
+    CheckSummary,
+    describe,
+    summarize,
+)
 from supervisor.health.prober import Prober
 from supervisor.health.state import ProbeRecord, ProbeResult
 from supervisor.nomad.api import ChecksQuery
@@ -114,6 +121,18 @@ class NomadChecker:
             self._update_tcp_targets(now)
             self._prober.probe(suspects)
 
+    def reports(self, endpoints: Iterable[Endpoint]) -> dict[Endpoint, ProbeReport]:
+        """Return the last outcome of those that have one: of the probe, or of Nomad's checks."""
+        now, found = time.monotonic(), {}
+        with self._lock:
+            probed = self._tcp_targets.endpoints | self._tcp_targets.leaving
+            checked = [each for each in endpoints if each not in probed]
+            for endpoint in checked:
+                checks = self._allocations.get(self._targets.allocations.get(endpoint, ""))
+                if checks and checks.outcome:
+                    found[endpoint] = ProbeReport(checks.outcome, max(0.0, now - checks.ended_at))
+        return found | self._prober.reports(probed.intersection(endpoints))
+
     def _run(self) -> None:
         while True:
             now = time.monotonic()
@@ -124,11 +143,12 @@ class NomadChecker:
                 self._wake_event.clear()
                 continue
             try:
-                summary = summarize(self._client.list_checks(name), self._services)
+                rows = self._client.list_checks(name)
             except NomadError as error:
                 self._on_failure(name, error, now)
             else:
-                self._on_response(name, summary)
+                outcome = describe(rows, self._services)
+                self._on_response(name, summarize(rows, self._services), outcome)
 
     def _next(self) -> tuple[float, str]:
         """Return when the next query is due, and for which allocation."""
@@ -139,7 +159,7 @@ class NomadChecker:
 
     # -------------------------------------------------------------------------------- results
 
-    def _on_response(self, name: str, summary: CheckSummary) -> None:
+    def _on_response(self, name: str, summary: CheckSummary, outcome: Outcome) -> None:
         """Process a response."""
         now = time.monotonic()
         with self._lock:
@@ -147,6 +167,7 @@ class NomadChecker:
             allocation = self._allocations.get(name)
             if allocation:  # it may have been removed during the query
                 allocation.on_response(summary)
+                allocation.outcome, allocation.ended_at = outcome, now
                 self._apply_summary(allocation, summary, now)
                 allocation.due = now + self._pause(allocation, now)
             self._update_tcp_targets(now)
@@ -197,6 +218,8 @@ class NomadChecker:
                 allocation = self._allocations.get(name)
                 if allocation:  # the other allocations are queried first
                     allocation.on_failure(started_at)
+                    allocation.ended_at = now
+                    allocation.outcome = probe_outcome.of_text(OutcomeKind.NO_ANSWER, error.reason)
                     allocation.due = now + self._pause(allocation, now)
                 self._back_off(error, started_at, now)
             self._update_tcp_targets(now)

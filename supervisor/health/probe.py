@@ -9,13 +9,16 @@ Events are edge-triggered and the mask is never changed: one registration for ea
 """
 
 import errno
+import os
 import re
 import select
 import socket
 import struct
 
+from supervisor.core import probe_outcome
 from supervisor.core.model import NEVER, Endpoint, HealthState
-from supervisor.health.state import ProbeRecord, ProbeResult
+from supervisor.core.probe_outcome import Outcome, OutcomeKind
+from supervisor.health.state import ProbeRecord
 
 #: How long a TCP connection must stay open, in seconds.
 _MIN_OPEN = 0.025
@@ -46,6 +49,12 @@ _LOCAL_ERRORS = frozenset(
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: [^\r\n]*)?\r?\n")
 _STATUS_PREFIX = b"HTTP/1."
 
+#: The beginning of a TLS record: an alert or a handshake, in any version.
+_TLS_RECORD = re.compile(rb"[\x15\x16]\x03[\x00-\x04]")
+
+#: How nginx and Go servers answer to HTTP on a port for TLS, with status 400.
+_TLS_REQUIRED = re.compile(rb"sent to HTTPS port|HTTP request to an HTTPS server")
+
 
 class LocalError(Exception):
     """
@@ -60,21 +69,32 @@ class ProbeConnection:
     `timeout_at`: when the probe ends without further events.
     """
 
-    __slots__ = ("_is_connected", "_ranges", "_received", "_request", "_socket", "fd", "timeout_at")
+    __slots__ = (
+        "_connected_at",
+        "_ranges",
+        "_received",
+        "_request",
+        "_socket",
+        "_timeout",
+        "fd",
+        "timeout_at",
+    )
 
     def __init__(
         self,
         endpoint: Endpoint,
-        timeout_at: float,
+        now: float,
+        timeout: float,
         request: bytes,
         ranges: tuple[tuple[int, int], ...],
     ) -> None:
         """Open the connection; without a request it is a TCP probe.  Raises OSError."""
-        self.timeout_at = timeout_at
+        self.timeout_at = now + timeout
+        self._timeout = timeout
         self._request = request
         self._ranges = ranges
         self._received = b""
-        self._is_connected = False
+        self._connected_at = NEVER
         family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
         self._socket = socket.socket(family, _TYPE)
         number = self._socket.connect_ex(endpoint)
@@ -91,24 +111,30 @@ class ProbeConnection:
             self._socket.close()
             raise LocalError(error.strerror) from None
 
-    def on_events(self, mask: int, now: float) -> ProbeResult | None:
-        """Process events; return the result if the probe has ended.  Raises LocalError."""
-        if not self._is_connected:
-            if mask & _BROKEN:
-                return result_of_error(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
-            self._is_connected = True
+    def on_events(self, mask: int, now: float) -> Outcome | None:
+        """Process events; return the outcome if the probe has ended.  Raises LocalError."""
+        if self._connected_at == NEVER:
+            # A connection that was accepted and reset in one step is broken without an error.
+            number = (
+                self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if mask & _BROKEN else 0
+            )
+            if number:
+                return outcome_of_error(number, self._timeout)
+            self._connected_at = now
             if not self._request:
                 self.timeout_at = now + _MIN_OPEN
             elif not self._send_request():
-                return ProbeResult.FAILED
+                return self._closed(now)
         if not self._request:
-            return ProbeResult.FAILED if mask & (_BROKEN | select.EPOLLRDHUP) else None
-        return self._read() if mask & _READABLE else None
+            return self._closed(now) if mask & (_BROKEN | select.EPOLLRDHUP) else None
+        return self._read(now) if mask & _READABLE else None
 
-    def on_timeout(self) -> ProbeResult:
-        """Return the result after the timeout."""
-        passed = self._is_connected and not self._request
-        return ProbeResult.PASSED if passed else ProbeResult.TIMED_OUT
+    def on_timeout(self) -> Outcome:
+        """Return the outcome after the timeout."""
+        is_connected = self._connected_at != NEVER
+        if is_connected and not self._request:
+            return probe_outcome.PASSED
+        return probe_outcome.timed_out(self._timeout, is_connected=is_connected)
 
     def close(self) -> None:
         """
@@ -131,35 +157,47 @@ class ProbeConnection:
         except OSError:
             return False
 
-    def _read(self) -> ProbeResult | None:
+    def _closed(self, now: float) -> Outcome:
+        return probe_outcome.closed(round((now - self._connected_at) * 1000))
+
+    def _read(self, now: float) -> Outcome | None:
         while True:
             try:
                 chunk = self._socket.recv(_MAX_HEAD - len(self._received))
             except BlockingIOError:
                 return None
             except OSError:
-                return ProbeResult.FAILED
+                return self._closed(now)
             self._received += chunk
             try:
                 status = status_of(self._received)
             except ValueError:
-                return ProbeResult.FAILED
+                is_tls = _TLS_RECORD.match(self._received)
+                return probe_outcome.TLS if is_tls else probe_outcome.NOT_HTTP
             if status:
                 is_good = any(low <= status <= high for low, high in self._ranges)
-                return ProbeResult.PASSED if is_good else ProbeResult.FAILED
-            if not chunk or len(self._received) >= _MAX_HEAD:
-                return ProbeResult.FAILED
+                if not is_good and _TLS_REQUIRED.search(self._received):
+                    return probe_outcome.TLS
+                return probe_outcome.responded(status, is_accepted=is_good)
+            if not chunk:
+                return self._closed(now)
+            if len(self._received) >= _MAX_HEAD:
+                return probe_outcome.NOT_HTTP
 
 
-def result_of_error(number: int) -> ProbeResult:
+def outcome_of_error(number: int, timeout: float) -> Outcome:
     """
-    Return the result for the errno of a failed connection.  Raises LocalError.
+    Return the outcome for the errno of a failed connection.  Raises LocalError.
     """
     if number in _LOCAL_ERRORS:
         raise LocalError(errno.errorcode[number])
     if number == errno.ECONNREFUSED:
-        return ProbeResult.REFUSED
-    return ProbeResult.TIMED_OUT if number == errno.ETIMEDOUT else ProbeResult.FAILED
+        return probe_outcome.REFUSED
+    if number == errno.ECONNRESET:  # after it was accepted; a SYN is refused, not reset
+        return probe_outcome.closed(0)
+    if number == errno.ETIMEDOUT:
+        return probe_outcome.timed_out(timeout, is_connected=False)
+    return probe_outcome.of_text(OutcomeKind.FAILED, os.strerror(number).lower())
 
 
 def status_of(received: bytes) -> int | None:
@@ -192,16 +230,19 @@ class ProbeTarget:
     `has_fast_slot`: it is probed at the fast interval.  `may_time_out`: the probe in progress is of
     an endpoint that timed out the last time.  `started_at`: when its last probe began.
     `suspected_at`: when nginx last failed to connect to it, `-NEVER` if a probe has passed since.
+    `outcome`: of its last probe, which ended at `ended_at`.
     """
 
     __slots__ = (
         "connection",
         "due",
+        "ended_at",
         "endpoint",
         "has_fast_slot",
         "health",
         "is_leaving",
         "may_time_out",
+        "outcome",
         "started_at",
         "suspected_at",
     )
@@ -216,6 +257,8 @@ class ProbeTarget:
         self.may_time_out = False
         self.started_at = -NEVER
         self.suspected_at = -NEVER
+        self.outcome: Outcome | None = None
+        self.ended_at = -NEVER
 
     @property
     def is_suspected(self) -> bool:

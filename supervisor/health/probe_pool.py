@@ -17,9 +17,9 @@ from itertools import count
 from supervisor import __version__
 from supervisor.core.config.settings import Settings
 from supervisor.core.model import NEVER
+from supervisor.core.probe_outcome import Outcome
 from supervisor.health import state
-from supervisor.health.probe import LocalError, ProbeConnection, ProbeTarget, result_of_error
-from supervisor.health.state import ProbeResult
+from supervisor.health.probe import LocalError, ProbeConnection, ProbeTarget, outcome_of_error
 
 #: The most probes at once; half as many for endpoints that timed out the last time, each of which
 #: may occupy its connection for the whole of HEALTH_TIMEOUT while others wait.
@@ -43,6 +43,7 @@ class ProbePool:
         self._timeout = settings.health_timeout
         self._ranges = settings.health_status
         self._path = (settings.health_path or "/") if settings.health_check == "http" else ""
+        self._host = settings.health_host
         self._limit = _limit()
         self._wake_event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll = select.epoll()
@@ -65,20 +66,19 @@ class ProbePool:
         """Return whether a probe that may time out again leaves enough capacity for the others."""
         return not state.only_times_out(target.health) or self._slow_probes * 2 < self._limit
 
-    def open(self, target: ProbeTarget, now: float) -> ProbeResult | None:
-        """Start a probe; return the result if it ended immediately.  Raises LocalError."""
+    def open(self, target: ProbeTarget, now: float) -> Outcome | None:
+        """Start a probe; return the outcome if it ended immediately.  Raises LocalError."""
         request = b""
         if self._path:
             request = (
-                f"GET {self._path} HTTP/1.1\r\nHost: {target.endpoint}\r\nConnection: close\r\n"
+                f"GET {self._path} HTTP/1.1\r\nHost: {self._host or target.endpoint}\r\n"
+                "Connection: close\r\n"
                 f"User-Agent: autoexit-nginx/{__version__}\r\nAccept: */*\r\n\r\n"
             ).encode()
         try:
-            connection = ProbeConnection(
-                target.endpoint, now + self._timeout, request, self._ranges
-            )
+            connection = ProbeConnection(target.endpoint, now, self._timeout, request, self._ranges)
         except OSError as error:
-            return result_of_error(error.errno or 0)
+            return outcome_of_error(error.errno or 0, self._timeout)
         connection.register(self._epoll)
         target.connection = connection
         target.may_time_out = state.only_times_out(target.health)
@@ -98,7 +98,7 @@ class ProbePool:
             connection.close()
             self._slow_probes -= target.may_time_out
 
-    def wait(self, wake_at: float) -> tuple[float, list[tuple[ProbeTarget, ProbeResult | None]]]:
+    def wait(self, wake_at: float) -> tuple[float, list[tuple[ProbeTarget, Outcome | None]]]:
         """
         Wait for events; return the time and the ended probes, with None after a local error.
         """
@@ -109,7 +109,7 @@ class ProbePool:
         now = time.monotonic()
         if not events and now > wake_at + _SUSPENDED_AFTER:
             events = self._epoll.poll(0.0)
-        ended: list[tuple[ProbeTarget, ProbeResult | None]] = []
+        ended: list[tuple[ProbeTarget, Outcome | None]] = []
         for fd, mask in events:
             if fd == self._wake_event:
                 os.eventfd_read(self._wake_event)
@@ -120,23 +120,23 @@ class ProbePool:
 
     def _on_events(
         self, target: ProbeTarget, mask: int, now: float
-    ) -> Iterator[tuple[ProbeTarget, ProbeResult | None]]:
+    ) -> Iterator[tuple[ProbeTarget, Outcome | None]]:
         connection = target.connection
         assert connection is not None
         timeout_at = connection.timeout_at
         try:
-            result = connection.on_events(mask, now)
+            outcome = connection.on_events(mask, now)
         except LocalError:
             self.close(target)
             yield target, None
             return
-        if result:
+        if outcome:
             self.close(target)
-            yield target, result
+            yield target, outcome
         elif connection.timeout_at != timeout_at:
             self._schedule_timeout(target, connection)
 
-    def _expired(self, now: float) -> Iterator[tuple[ProbeTarget, ProbeResult | None]]:
+    def _expired(self, now: float) -> Iterator[tuple[ProbeTarget, Outcome | None]]:
         while self._timeouts and self._timeouts[0][0] <= now:
             timeout_at, _, connection, target = heappop(self._timeouts)
             if target.connection is connection and connection.timeout_at == timeout_at:

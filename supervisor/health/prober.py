@@ -9,8 +9,9 @@ Internal errors are not caught: a prober that has stopped unnoticed would be wor
 """
 
 import threading
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 from itertools import count
 
@@ -18,6 +19,7 @@ from supervisor.core.commands import ProbeNow, SetProbeTargets
 from supervisor.core.config.settings import Settings
 from supervisor.core.events import Event, HealthChanged
 from supervisor.core.model import NEVER, Endpoint, HealthState
+from supervisor.core.probe_outcome import Outcome, ProbeReport
 from supervisor.health import state
 from supervisor.health.probe import LocalError, ProbeTarget
 from supervisor.health.probe_pool import ProbePool, align
@@ -107,12 +109,21 @@ class Prober:
         self._commands.append(suspects)
         self._pool.wake()
 
+    def reports(self, endpoints: Iterable[Endpoint]) -> dict[Endpoint, ProbeReport]:
+        """Return the last outcome of those whose first probe has ended.  Thread-safe."""
+        now, found = time.monotonic(), {}
+        for endpoint in endpoints:
+            target = self._targets.get(endpoint)
+            if target and target.outcome:
+                found[endpoint] = ProbeReport(target.outcome, max(0.0, now - target.ended_at))
+        return found
+
     def _run(self) -> None:
         while True:
             next_due = self._due[0][0] if self._due and self._pool.has_capacity else NEVER
             now, ended = self._pool.wait(min(next_due, self._changes.due))
-            for target, result in ended:
-                self._on_result(target, result, now)
+            for target, outcome in ended:
+                self._on_outcome(target, outcome, now)
             while self._commands:
                 command = self._commands.popleft()
                 if isinstance(command, ProbeNow):
@@ -165,19 +176,20 @@ class Prober:
                 continue
             target.started_at = now
             try:
-                result = self._pool.open(target, now)
+                outcome = self._pool.open(target, now)
             except LocalError:
-                self._on_result(target, None, now)
+                self._on_outcome(target, None, now)
                 continue
-            if result:
-                self._on_result(target, result, now)
+            if outcome:
+                self._on_outcome(target, outcome, now)
 
-    def _on_result(self, target: ProbeTarget, result: ProbeResult | None, now: float) -> None:
-        """Process a result, and schedule the next probe; None means a local error."""
-        if result is None:
+    def _on_outcome(self, target: ProbeTarget, outcome: Outcome | None, now: float) -> None:
+        """Process an outcome, and schedule the next probe; None means a local error."""
+        if outcome is None:
             self._schedule(target, now + _LOCAL_ERROR_PAUSE)
             return
-        before = target.health
+        target.ended_at, target.outcome = now, outcome
+        before, result = target.health, state.result_of(outcome)
         after = state.apply_result(
             before, result, now, self._rise, self._fall, is_suspected=target.is_suspected
         )

@@ -17,6 +17,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from supervisor.core.model import HealthState
+from supervisor.core.probe_outcome import Outcome, OutcomeKind
 
 #: The interval in a fast slot, how long it lasts, and the interval that it grows to afterwards.
 _FAST_INTERVAL = 0.05
@@ -48,6 +49,21 @@ class ProbeResult(Enum):
     REFUSED = "refused"
     FAILED = "failed"
     TIMED_OUT = "timed out"
+
+
+_RESULTS = {
+    OutcomeKind.PASSED: ProbeResult.PASSED,
+    OutcomeKind.REFUSED: ProbeResult.REFUSED,
+    OutcomeKind.CONNECT_TIMEOUT: ProbeResult.TIMED_OUT,
+    OutcomeKind.RESPONSE_TIMEOUT: ProbeResult.TIMED_OUT,
+}
+
+
+def result_of(outcome: Outcome) -> ProbeResult:
+    """
+    Return how an outcome counts.
+    """
+    return _RESULTS.get(outcome.kind, ProbeResult.FAILED)
 
 
 class ProbeRecord(NamedTuple):

@@ -8,6 +8,7 @@ is not purged.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import quote
 
 import requests
@@ -125,6 +126,17 @@ def _index(headers: Mapping[str, str], name: str) -> int | None:
 _MAX_CHECKS_BYTES = 1024 * 1024
 
 
+class CheckResult(NamedTuple):
+    """
+    The last result of one check: its service, its status, its name and its output.
+    """
+
+    service: str
+    status: str
+    name: str = ""
+    output: str = ""
+
+
 class ChecksQuery(NomadClient):
     """
     Client for the checks of an allocation, used by one thread; any thread may call `cancel`.
@@ -132,9 +144,9 @@ class ChecksQuery(NomadClient):
 
     ENDPOINT = "client"
 
-    def list_checks(self, allocation: str) -> list[tuple[str, str]]:
+    def list_checks(self, allocation: str) -> list[CheckResult]:
         """
-        Return the service and the status of every check; empty before the first check ran.
+        Return the last result of every check; empty before the first check ran.
 
         The status is `success`, `failure` or `pending`; future versions of Nomad may add others.
         Raises NomadError: status 403 means that the token lacks `read-job`, 404 that the allocation
@@ -155,11 +167,12 @@ class ChecksQuery(NomadClient):
         return sorted(_row(check) for check in response.value.values())
 
 
-def _row(check: object) -> tuple[str, str]:
+def _row(check: object) -> CheckResult:
     if isinstance(check, dict):
         service, status = check.get("Service"), check.get("Status")
         if isinstance(service, str) and isinstance(status, str):
-            return service, status
+            name, output = str(check.get("Check") or ""), str(check.get("Output") or "")
+            return CheckResult(service, status, name, output)
     raise NomadError("the response contains a check without a service or status")
 
 

@@ -45,6 +45,9 @@ def test_it_follows_the_changes_of_a_service(show: Show) -> None:
 
         subject.offer(*subject.replicas, ("127.0.0.1", free_port()))
         window.wait_for_text("traffic", "3 of 4 endpoints. 1 starting.")
+        new = window["rows"].locator("tr", has_text="Starting").locator(".probe")
+        assert re.fullmatch(r"connection refused at \d\d:\d\d:\d\d UTC", new.inner_text())
+        assert "listens on" in (new.get_attribute("title") or "")
         _wait_for_samples(subject, BEFORE)
         for duration in (0.7, 1.1, 1.7, 2.3, 3.1):
             path = f"/slow?seconds={duration}"

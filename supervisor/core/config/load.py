@@ -66,7 +66,7 @@ def read(
         values["health_check"] = "http" if values["health_path"] else "tcp"
     if values["service_job"] == "self":
         values["service_job"] = values["nomad_job_id"]
-    return Settings(**values, task_environment=nomad_env.task_environment(given, local))
+    return Settings(**values, task_environment=nomad_env.task_environment(given, local, exists))
 
 
 def _conflicts(given: Mapping[str, str], exists: Callable[[str], bool]) -> list[str]:
@@ -79,7 +79,7 @@ def _conflicts(given: Mapping[str, str], exists: Callable[[str], bool]) -> list[
     check = given.get("HEALTH_CHECK", "http" if "HEALTH_PATH" in given else "tcp").lower()
     mistakes += [
         f"{name} requires HEALTH_CHECK=http, not {check}: set http or remove {name}"
-        for name in ("HEALTH_PATH", "HEALTH_STATUS")
+        for name in ("HEALTH_PATH", "HEALTH_STATUS", "HEALTH_HOST")
         if name in given and check != "http"
     ]
     mistakes += [

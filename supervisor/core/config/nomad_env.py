@@ -11,6 +11,9 @@ from supervisor.core.model import Endpoint
 
 _PORT = re.compile(r"[0-9]{1,10}")
 
+#: Files that Docker and Podman create in every container.
+_CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv")
+
 #: Listening on one of these means every address of its family.
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
@@ -21,14 +24,20 @@ class TaskEnvironment:
     What follows from the environment: whether loopback may be served, and the own endpoints.
 
     Any address of 127.0.0.0/8 with a port of `own_loopback` is an own endpoint as well.
+    `in_container`: loopback is that of a container, so no other one can be reached there.
     """
 
     loopback: bool = False
     own: frozenset[Endpoint] = frozenset()
     own_loopback: frozenset[int] = frozenset()
+    in_container: bool = False
 
 
-def task_environment(given: Mapping[str, str], local: Iterable[str]) -> TaskEnvironment:
+def task_environment(
+    given: Mapping[str, str],
+    local: Iterable[str],
+    exists: Callable[[str], bool] = lambda _: False,
+) -> TaskEnvironment:
     """
     Determine the own endpoints from Nomad's variables and the addresses of this machine.
 
@@ -63,6 +72,7 @@ def task_environment(given: Mapping[str, str], local: Iterable[str]) -> TaskEnvi
         may_serve_loopback(given),
         frozenset(Endpoint(host, number) for host, number in own if number is not None),
         frozenset(port for port in ports if port is not None and is_everywhere),
+        in_container=any(map(exists, _CONTAINER_MARKS)),
     )
 
 

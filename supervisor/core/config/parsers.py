@@ -18,6 +18,9 @@ _URI_PATH = re.compile(r"/[A-Za-z0-9._~/-]{1,200}")
 _TARGET = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@/?%-]{0,1000}")
 _STATUSES = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")
 _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+_HOST_HEADER = re.compile(
+    r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?)(?::[0-9]{1,5})?"
+)
 _ADDRESS = re.compile(r"https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?/?")
 _FOLDER = re.compile(r"/[A-Za-z0-9._~+@=/ -]*")
 _NETWORK = re.compile(r"[0-9A-Fa-f.:]+(?:/[0-9.]+)?")
@@ -156,6 +159,13 @@ def host_name(text: str) -> str:
     """Read a host name as in a certificate."""
     if text and not _HOST_NAME.fullmatch(text):
         raise ValueError("expected a host name such as server.global.nomad")
+    return text
+
+
+def host_header(text: str) -> str:
+    """Read the value of a Host header: a name or an address, with an optional port."""
+    if text and not _HOST_HEADER.fullmatch(text):
+        raise ValueError("expected a host such as models.example.org or localhost:8000")
     return text
 
 

@@ -106,6 +106,12 @@ class Settings:
         "",
         "path that `http` requests with GET; `/` if `HEALTH_CHECK=http` is set without it",
     )
+    health_host: str = _setting(
+        parsers.host_header,
+        "",
+        "Host header that `http` sends, for servers that allow only some hosts",
+        shown="the endpoint's address and port",
+    )
     health_status: tuple[tuple[int, int], ...] = _setting(
         parsers.statuses, "200-399", "statuses that count as ready, such as `200` or `200-299,401`"
     )

@@ -7,7 +7,6 @@ at most.  Later a change waits only for the first probe results of new endpoints
 A failed connection of nginx removes no endpoint: it leads to a probe, whose result decides.
 """
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import assert_never
 
@@ -16,13 +15,11 @@ from supervisor.core.balancing import BalancingSettings
 from supervisor.core.commands import Command, ProbeNow, SaveCache, SetProbeTargets, note
 from supervisor.core.events import DiscoveryFailed, HealthChanged, ProbesFellBack, SnapshotArrived
 from supervisor.core.model import ONCE_READY, CachedEndpoints, Endpoint, HealthState
+from supervisor.core.policy.reasons import named
 from supervisor.core.state import Decision, State
 
 #: The cache is saved at least this often, in seconds, so that its recorded age stays accurate.
 _CACHE_INTERVAL = 30.0
-
-#: The most endpoints named in one log line; the others are counted.
-_MAX_NAMED = 5
 
 
 def on_discovery_event(
@@ -216,17 +213,11 @@ def _health_notes(
         note(
             "health.changed",
             "warning" if lost else "info",
-            became_ready=_named(ready),
-            lost=_named(lost),
+            became_ready=named(ready),
+            lost=named(lost),
             **{health_state.value: count for health_state, count in counts.items() if count},
         )
     ]
-
-
-def _named(endpoints: Iterable[Endpoint]) -> list[str]:
-    ordered = sorted(endpoints)
-    more = [f"and {len(ordered) - _MAX_NAMED} more"] if len(ordered) > _MAX_NAMED else []
-    return [*map(str, ordered[:_MAX_NAMED]), *more]
 
 
 def _balancing_settings(state: State) -> BalancingSettings:

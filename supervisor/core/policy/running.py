@@ -21,6 +21,7 @@ from supervisor.core.events import (
     OrphansFound,
     PortBusy,
     ProbesFellBack,
+    ProbesReported,
     SignalArrived,
     SnapshotArrived,
     Spawned,
@@ -44,6 +45,7 @@ from supervisor.core.policy import (
     awaiting_job_stop,
     children,
     endpoints,
+    reasons,
     reload_steps,
     requests,
     shutdown,
@@ -61,6 +63,8 @@ def on_event(state: State, event: SystemEvent, now: float) -> Decision:
     match event:
         case SnapshotArrived() | DiscoveryFailed() | HealthChanged() | ProbesFellBack():
             return endpoints.on_discovery_event(state, event, now)
+        case ProbesReported():
+            return reasons.on_probes_reported(state, event)
         case EndpointsSuspected(suspects):
             return endpoints.on_suspicion(state, suspects)
         case SignalArrived(signum):
@@ -95,7 +99,9 @@ def perform_due(state: State, now: float) -> Decision:
     """
     if state.lifetime.is_ending:
         return state, []
-    state, commands = endpoints.perform_due(state, now)
+    state, commands = reasons.perform_due(state, now)
+    state, more = endpoints.perform_due(state, now)
+    commands = [*commands, *more]
     if now >= state.master.boot_by:
         why = f"nginx did not respond within {format_span(state.settings.start_timeout)}"
         given_up = replace(state.master, boot_by=NEVER, give_up_reason=why)

@@ -19,8 +19,8 @@ import pytest
 
 from supervisor import __version__
 from supervisor.core.model import HealthState
-from supervisor.health.probe import LocalError, result_of_error, status_of
-from supervisor.health.state import ProbeResult
+from supervisor.health.probe import LocalError, outcome_of_error, status_of
+from supervisor.health.state import ProbeResult, result_of
 from tests.support.listening import Listener
 from tests.support.probing import ProbeRecorder
 from tests.support.replica import Replica
@@ -182,7 +182,7 @@ def test_the_errno_of_a_failed_connection_determines_the_result(
     """
     Refused is worse than failed, and the kernel's own connect timeout is a timeout too.
     """
-    assert result is result_of_error(number)
+    assert result is result_of(outcome_of_error(number, 2.0))
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOBUFS, errno.EADDRNOTAVAIL])
@@ -191,7 +191,7 @@ def test_a_local_error_is_no_result(number: int) -> None:
     A lack of descriptors, memory or ports on this machine is not a failure of the endpoint.
     """
     with pytest.raises(LocalError):
-        result_of_error(number)
+        outcome_of_error(number, 2.0)
 
 
 def test_a_cached_endpoint_that_does_not_respond_is_failing() -> None:
@@ -288,6 +288,7 @@ def test_an_http_probe_is_a_plain_get() -> None:
 
         assert ("GET", "/v2/models/?x=1", b"") == (request.method, request.target, request.body)
         assert f"127.0.0.1:{replica.port}" == request.headers["Host"]
+        assert 1 == len([name for name in request.headers if name == "Host"])
         assert "close" == request.headers["Connection"]
         assert f"autoexit-nginx/{__version__}" == request.headers["User-Agent"]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from supervisor.core.config import load
-from supervisor.nomad.api import ChecksQuery
+from supervisor.nomad.api import CheckResult, ChecksQuery
 from supervisor.nomad.errors import NomadError
 from tests.support.fake_nomad import FakeNomad
 from tests.support.live_files import live_files
@@ -215,7 +215,7 @@ class TestChecks:
 
     PATH = "/v1/client/allocation/1-2/checks"
 
-    def list_checks(self, nomad: FakeNomad, fault: Fault | None = None) -> list[tuple[str, str]]:
+    def list_checks(self, nomad: FakeNomad, fault: Fault | None = None) -> list[CheckResult]:
         """
         Query the checks of allocation 1-2 in the namespace prod.
         """
@@ -228,16 +228,17 @@ class TestChecks:
         finally:
             client.close()
 
-    def test_each_check_is_a_service_and_a_status(self, nomad: FakeNomad) -> None:
+    def test_each_check_has_a_service_and_a_status(self, nomad: FakeNomad) -> None:
         """
-        The result is the service and status of every check, queried in the namespace.
+        The result is the last result of every check, queried in the namespace.
         """
         rows = (
-            '{"a": {"ID": "a", "Service": "web", "Status": "success", "Output": "x"},'
+            '{"a": {"Service": "web", "Status": "success", "Check": "alive", "Output": "x"},'
             ' "b": {"ID": "b", "Service": "api", "Status": "pending"}}'
         )
 
-        assert [("api", "pending"), ("web", "success")] == self.list_checks(nomad, body(rows))
+        expected = [("api", "pending", "", ""), ("web", "success", "alive", "x")]
+        assert expected == self.list_checks(nomad, body(rows))
         (request,) = nomad.requests
         assert (self.PATH, "prod") == (request.path, request.query["namespace"])
 

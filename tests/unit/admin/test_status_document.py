@@ -4,6 +4,7 @@ The document of /status, built from the states of simulated runs.
 
 import json
 import signal
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from supervisor.admin.status_document import MAX_ROWS, Observation, document
+from supervisor.core import probe_outcome
 from supervisor.core.events import (
     ChildExited,
     DeadlineRequested,
@@ -28,6 +30,7 @@ from supervisor.core.events import (
     WriteOverdue,
 )
 from supervisor.core.model import ChildKind, Endpoint, HealthState, ServerOptions
+from supervisor.core.probe_outcome import ProbeReport
 from supervisor.core.stats import MAX_RELOADS
 from tests.support.checkout import CHECKOUT
 from tests.support.policy_simulation import SOURCE, FakeSystem, Simulation, endpoints, snapshot
@@ -38,13 +41,26 @@ SAMPLES: dict[str, Any] = {
 }  # fmt: skip
 
 
-def status(play: Simulation, *, current: bool = True, is_running: bool = True) -> dict[str, Any]:
+def status(
+    play: Simulation,
+    *,
+    current: bool = True,
+    is_running: bool = True,
+    probes: Mapping[Endpoint, ProbeReport] | None = None,
+) -> dict[str, Any]:
     """
     Return the current status document after validating it against the schema.
     """
     wall = play.wall + play.now - 1000.0
     observation = Observation(
-        play.now, wall, current, lambda _: is_running, "1.2.3", "3.11.0", is_counting=False
+        play.now,
+        wall,
+        current,
+        lambda _: is_running,
+        "1.2.3",
+        "3.11.0",
+        is_counting=False,
+        probes=lambda _: probes or {},
     )
     found: dict[str, Any] = json.loads(json.dumps(document(play.state, observation, SAMPLES)))
     SCHEMA.validate(found)
@@ -298,6 +314,35 @@ def test_server_options_and_leaving_endpoints_are_reported() -> None:
     assert (False, "starting", 3, True) == tuple(
         new[name] for name in ("serving", "health", "weight", "drain")
     )
+
+
+def test_an_endpoint_that_is_not_ready_has_its_last_probe_and_later_a_warning() -> None:
+    """
+    The row has the outcome, its time and the next step at once; after 30 s there is one warning for
+    each cause, which names one endpoint and counts the others.
+    """
+    play = Simulation(
+        {"TTL": "3h", "HEALTH_CHECK": "http"}, system=FakeSystem(endpoints_ready=False)
+    ).serve(1, 2, 3)
+    report = ProbeReport(probe_outcome.responded(404, is_accepted=False), 0.5)
+    probes = dict.fromkeys(endpoints(1, 2), report)
+    found = status(play, probes=probes)
+    first, _, last = found["endpoints"]["rows"]
+
+    assert ("HTTP 404", "2027-01-15T08:00:00.500Z") == (
+        first["last_probe"]["outcome"],
+        first["last_probe"]["at"],
+    )
+    assert "HEALTH_PATH" in first["last_probe"]["hint"]
+    assert last["last_probe"] is None
+    assert "not_ready" not in kinds(found)
+    play.run(30)
+    (warning,) = [
+        each["text"]
+        for each in status(play, probes=probes)["warnings"]
+        if each["kind"] == "not_ready"
+    ]
+    assert warning.startswith("10.0.0.1:1 and 1 more not ready: HTTP 404; ")
 
 
 def test_no_secret_is_in_the_document() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.core.model import HealthState
+from supervisor.core.probe_outcome import Outcome, OutcomeKind
 from supervisor.health import state as health
 from supervisor.health.state import ProbeRecord, ProbeResult
 
@@ -125,6 +126,21 @@ def test_an_endpoint_cached_as_ready_is_removed_like_a_ready_one(
     After a restart no endpoint that served before is reported as starting.
     """
     assert health_state is after(history, was_ready=True, rise=2).health_state
+
+
+@pytest.mark.parametrize("kind", OutcomeKind)
+def test_an_outcome_counts_as_one_of_four_results(kind: OutcomeKind) -> None:
+    """
+    Refused counts double and timeouts alone are no failure; every other outcome is one.
+    """
+    expected = {
+        OutcomeKind.PASSED: ProbeResult.PASSED,
+        OutcomeKind.REFUSED: ProbeResult.REFUSED,
+        OutcomeKind.CONNECT_TIMEOUT: ProbeResult.TIMED_OUT,
+        OutcomeKind.RESPONSE_TIMEOUT: ProbeResult.TIMED_OUT,
+    }
+
+    assert expected.get(kind, ProbeResult.FAILED) is health.result_of(Outcome(kind))
 
 
 def test_repeated_passes_create_no_new_record() -> None:

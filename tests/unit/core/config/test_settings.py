@@ -170,6 +170,18 @@ def test_an_invalid_value_is_refused(name: str, value: str) -> None:
     assert ("(hidden)" if name == "NOMAD_TOKEN" else repr(value)) in lines[0]
 
 
+@pytest.mark.parametrize(
+    "value", ["http://models", "a b", "a\r\nX: y", "a/b", "[::1", "a:", "-", "a:123456", "a\tb"]
+)
+def test_an_invalid_host_is_refused(value: str) -> None:
+    """
+    It is sent in the probe's request, so no other header may be in it.
+    """
+    (line,) = mistakes(SERVICE_NAME="web", HEALTH_PATH="/", HEALTH_HOST=value)
+
+    assert line.startswith("HEALTH_HOST=")
+
+
 def test_health_settings_have_defaults() -> None:
     """
     Endpoints are probed by TCP unless a path is set; every health setting has a default.
