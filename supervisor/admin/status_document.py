@@ -198,6 +198,7 @@ def _sources(state: State, observation: Observation) -> list[dict[str, Any]]:
             "failing_since": _moment(source.failing_since, observation),
             "errors": state.stats.errors.get(name, 0),
             "last_error": state.stats.last_error.get(name),
+            "cause": source.cause or None,
         }
         for name, source in state.endpoint_set.sources.items()
     ]

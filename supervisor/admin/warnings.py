@@ -47,6 +47,8 @@ def _active(
             failing_for = format_span(max(0.0, now - source.failing_since))
             kept = f"keeping {len(source.endpoints or ())} endpoints"
             yield "discovery_failing", f"{name} has been failing for {failing_for}; {kept}"
+        if source.cause:
+            yield "no_instances", source.cause
     if not state.lifetime.is_ending:
         for text in _not_ready(state, reports):
             yield "not_ready", text

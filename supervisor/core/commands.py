@@ -152,6 +152,13 @@ class Requery:
 
 
 @dataclass(frozen=True, slots=True)
+class FindServices:
+    """List the services that may be meant instead of this one.  Answered by ServicesListed."""
+
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
 class SetProbeTargets:
     """
     Probe exactly these endpoints from now on.  Answered by HealthChanged.
@@ -248,6 +255,7 @@ Command = (
     | CountWorkers
     | SignalWorkers
     | Requery
+    | FindServices
     | SetProbeTargets
     | ProbeNow
     | ReportProbes

@@ -20,7 +20,14 @@ from dataclasses import dataclass, field, replace
 
 from supervisor.core.addresses import cap
 from supervisor.core.events import DiscoveryFailed, HealthChanged, SnapshotArrived
-from supervisor.core.model import NEVER, CachedEndpoints, Endpoint, HealthState, ServerOptions
+from supervisor.core.model import (
+    NEVER,
+    CachedEndpoints,
+    Endpoint,
+    HealthState,
+    ServerOptions,
+    Unselected,
+)
 
 #: How long a change waits for the first probe of new endpoints, in seconds; by TCP it takes 25 ms.
 FIRST_PROBE_WAIT = 0.035
@@ -30,6 +37,9 @@ FIRST_PROBE_WAIT = 0.035
 EXPLAIN_AFTER = 30.0
 _EXPLAIN_TOGETHER = 1.0
 
+#: How long a source may list no endpoints until the cause is reported, in seconds.
+CAUSE_AFTER = 10.0
+
 #: How long removed endpoints may continue to serve while no other is ready, in seconds.
 LINGER = 30.0
 
@@ -38,6 +48,9 @@ LINGER = 30.0
 class Source:
     """
     One service, file or list: its last answer, the time of it, and since when queries have failed.
+
+    `empty_since` is since when it has listed no endpoints, `unselected` what it lists instead.
+    `cause` is the reason for that, once it is known; `is_explained`: it was requested.
     """
 
     endpoints: tuple[Endpoint, ...] | None = None
@@ -46,6 +59,17 @@ class Source:
     tried: bool = False
     answered_at: float | None = None
     failing_since: float | None = None
+    empty_since: float | None = None
+    unselected: Unselected = Unselected()
+    is_explained: bool = False
+    cause: str = ""
+
+    @property
+    def cause_due_at(self) -> float:
+        """When the cause of an empty list is due."""
+        if self.empty_since is None or self.is_explained:
+            return NEVER
+        return self.empty_since + CAUSE_AFTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +121,11 @@ class EndpointSet:
         return min(linger_until, self.hold_until)
 
     @property
+    def cause_due_at(self) -> float:
+        """When the cause of the next empty source is due."""
+        return min((source.cause_due_at for source in self.sources.values()), default=NEVER)
+
+    @property
     def explain_due_at(self) -> float:
         """When the next endpoint has not been ready for too long."""
         return next(iter(self.explain_at.values()), NEVER)
@@ -135,6 +164,7 @@ def arrived(endpoint_set: EndpointSet, event: SnapshotArrived, now: float) -> En
             server_options=event.server_options,
             allocations=event.allocations,
         )
+    source = _with_emptiness(source, event.unselected, now)
     before = endpoint_set.sources[event.source]
     is_same = (
         before.endpoints == source.endpoints
@@ -143,6 +173,14 @@ def arrived(endpoint_set: EndpointSet, event: SnapshotArrived, now: float) -> En
     )
     endpoint_set = replace(endpoint_set, sources={**endpoint_set.sources, event.source: source})
     return endpoint_set if is_same else _merged(endpoint_set, now)
+
+
+def explained(endpoint_set: EndpointSet, name: str, cause: str = "") -> EndpointSet:
+    """
+    Record that the cause of an empty source was requested, or what it is.
+    """
+    source = replace(endpoint_set.sources[name], is_explained=True, cause=cause)
+    return replace(endpoint_set, sources={**endpoint_set.sources, name: source})
 
 
 def failed(endpoint_set: EndpointSet, event: DiscoveryFailed, now: float) -> EndpointSet:
@@ -250,6 +288,20 @@ def elapsed(endpoint_set: EndpointSet, now: float) -> EndpointSet:
     if len(leaving) == len(endpoint_set.leaving):
         return endpoint_set
     return _update_watched(replace(endpoint_set, leaving=leaving))
+
+
+def _with_emptiness(source: Source, unselected: Unselected, now: float) -> Source:
+    """Return the source with since when it lists no endpoints; another cause is new."""
+    if source.endpoints:
+        if source.empty_since is None:
+            return source
+        return replace(
+            source, empty_since=None, unselected=Unselected(), is_explained=False, cause=""
+        )
+    is_other = bool(unselected.listed) != bool(source.unselected.listed)
+    if source.empty_since is None or is_other:
+        source = replace(source, empty_since=now, is_explained=False, cause="")
+    return replace(source, unselected=unselected)
 
 
 def _merged(endpoint_set: EndpointSet, now: float) -> EndpointSet:

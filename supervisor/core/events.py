@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from supervisor.core.deadline_record import DeadlineRecord
-from supervisor.core.model import ChildKind, Endpoint, HealthState, ServerOptions
+from supervisor.core.model import ChildKind, Endpoint, HealthState, ServerOptions, Unselected
 from supervisor.core.probe_outcome import Outcome
 
 
@@ -30,6 +30,7 @@ class SnapshotArrived:
     each endpoint if its checks are queried from Nomad.  The counts are refused rows (`refused`),
     endpoints beyond the limit (`over_limit`), rows of other jobs or without the wanted tags and
     addresses of nginx itself (`skipped`), and tags that cannot be parsed (`invalid_tags`).
+    `unselected` is what an answer without endpoints lists.
     """
 
     source: str
@@ -42,6 +43,7 @@ class SnapshotArrived:
     skipped: int = 0
     invalid_tags: int = 0
     jobs: tuple[str, ...] = ()
+    unselected: Unselected = Unselected()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,21 @@ class DiscoveryFailed:
     source: str
     reason: str
     retry_in: float
+
+
+@dataclass(frozen=True, slots=True)
+class ServicesListed:
+    """
+    The services that Nomad lists, as far as they may be meant instead of `service`.
+
+    `near` are names in the own namespace, `namespaces` other ones that have a service of this name;
+    `error` is why they cannot be listed.
+    """
+
+    service: str
+    near: tuple[str, ...] = ()
+    namespaces: tuple[str, ...] = ()
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +326,7 @@ SystemEvent = (
     TimePassed
     | SnapshotArrived
     | DiscoveryFailed
+    | ServicesListed
     | HealthChanged
     | ProbesReported
     | EndpointsSuspected

@@ -136,6 +136,21 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Unselected:
+    """
+    What a source lists without an endpoint among it.
+
+    `listed` counts all instances; `jobs` are those that SERVICE_JOB excludes, `tags` those of the
+    instances without SERVICE_TAGS, a few of each; `own` counts addresses of the balancer itself.
+    """
+
+    listed: int = 0
+    jobs: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    own: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class CachedEndpoints:
     """
     The last answer of a source, cached for a restart, with the endpoints that were ready then.

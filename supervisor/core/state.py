@@ -75,6 +75,7 @@ class State:
             self.warn_at,
             self.endpoint_set.due_at,
             self.endpoint_set.explain_due_at,
+            self.endpoint_set.cause_due_at,
             NEVER if self.rollout.wanted else self.started_at + self.settings.start_wait,
         )
 

@@ -17,6 +17,7 @@ from supervisor.core.commands import (
     CountWorkers,
     Discard,
     Exit,
+    FindServices,
     Kill,
     MarkLastGood,
     Note,
@@ -125,6 +126,8 @@ class Loop:
             case Requery():
                 for source in services.sources:
                     source.requery()
+            case FindServices(service):
+                services.service_finder.find(service)
             case RequestJobStop():
                 services.job_stopper.request()
             case Reply():

@@ -23,6 +23,7 @@ from supervisor.nginx.internal_socket import GenerationPoller, GenerationSockets
 from supervisor.nginx.operator_files import read_operator_files
 from supervisor.nginx.process import Nginx, find_binary
 from supervisor.nginx.templates import build_renderer
+from supervisor.nomad.find_services import ServiceFinder
 from supervisor.nomad.stop_job import JobStopper
 from supervisor.system import cgroup, process, signals
 from supervisor.system.log import Log
@@ -47,6 +48,7 @@ class Services:
     sources: tuple[Source, ...]
     health: HealthChecker
     job_stopper: JobStopper
+    service_finder: ServiceFinder
     port: int
     worker_count: int
     access_log: "AccessLog | None" = None
@@ -125,6 +127,7 @@ def build_services(
         sources=sources,
         health=health,
         job_stopper=JobStopper(settings, inbox.post, log.redact),
+        service_finder=ServiceFinder(settings, inbox.post, log.redact),
         port=settings.listen_port,
         worker_count=worker_count,
         access_log=_access_log(settings, folder, log),

@@ -125,6 +125,7 @@ class NomadSource:
                 skipped=found.skipped,
                 invalid_tags=found.invalid_tags,
                 jobs=found.jobs,
+                unselected=found.unselected,
             )
         )
         return next_schedule, pause

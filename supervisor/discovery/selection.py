@@ -10,12 +10,12 @@ Pure, and fast: ten thousand rows are an ordinary response, and changes can be f
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from supervisor.core.addresses import OURS, cap, validate
 from supervisor.core.config.settings import Settings
-from supervisor.core.model import Endpoint, ServerOptions
+from supervisor.core.model import Endpoint, ServerOptions, Unselected
 from supervisor.discovery import tags
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -23,6 +23,10 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 #: How many jobs are reported when a service has several, and how much of each name.
 _MAX_JOBS = 5
 _MAX_JOB_LENGTH = 128
+
+#: How many tags of instances that are not selected are reported, and how much of each.
+_MAX_TAGS = 10
+_MAX_TAG_LENGTH = 64
 
 _DEFAULT = ServerOptions()
 
@@ -44,6 +48,7 @@ class Selection:
     skipped: int = field(default=0, compare=False)
     invalid_tags: int = field(default=0, compare=False)
     jobs: tuple[str, ...] = field(default=(), compare=False)
+    unselected: Unselected = field(default=Unselected(), compare=False)
 
     @property
     def all_rejected(self) -> bool:
@@ -53,7 +58,7 @@ class Selection:
         return bool(self.refused) and not self.endpoints
 
 
-def select(rows: Iterable[object], settings: Settings) -> Selection:
+def select(rows: Sequence[object], settings: Settings) -> Selection:
     """
     Select from the rows of a service; an invalid row does not affect the others.
     """
@@ -104,7 +109,37 @@ def select(rows: Iterable[object], settings: Settings) -> Selection:
         skipped=skipped,
         invalid_tags=invalid_tags,
         jobs=() if job else tuple(name[:_MAX_JOB_LENGTH] for name in sorted(jobs)[:_MAX_JOBS]),
+        unselected=Unselected() if found else _unselected(rows, settings),
     )
+
+
+def _unselected(rows: Sequence[object], settings: Settings) -> Unselected:
+    """Describe rows without an endpoint among them: what they have instead of what is required."""
+    job, required_tags = settings.service_job, settings.service_tags
+    jobs, row_tags, own = set[str](), set[str](), 0
+    for row in rows:
+        if not isinstance(row, dict):
+            continue
+        name, listed = row.get("JobID"), row.get("Tags")
+        if job and name != job:
+            jobs.add(_printable(name, _MAX_JOB_LENGTH))
+        elif _is_selected(row, job, required_tags):
+            own += validate(row.get("Address"), row.get("Port"), settings.address_policy) is OURS
+        elif isinstance(listed, list):
+            row_tags.update(_printable(tag, _MAX_TAG_LENGTH) for tag in listed)
+    return Unselected(
+        len(rows),
+        tuple(sorted(jobs - {""})[:_MAX_JOBS]),
+        tuple(sorted(row_tags - {""})[:_MAX_TAGS]),
+        own,
+    )
+
+
+def _printable(text: object, length: int) -> str:
+    """Return the beginning of a text of the registry, for messages; empty if it is no text."""
+    if not isinstance(text, str):
+        return ""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:length])
 
 
 def _is_selected(

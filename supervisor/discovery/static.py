@@ -14,7 +14,7 @@ from pathlib import Path
 from supervisor.core.addresses import OURS, HostPort, cap, parse_host_port, read_address, validate
 from supervisor.core.config.settings import Settings
 from supervisor.core.events import DiscoveryFailed, Event, SnapshotArrived
-from supervisor.core.model import Endpoint
+from supervisor.core.model import Endpoint, Unselected
 from supervisor.discovery.resolver import Resolver
 from supervisor.system.regular_file import read_regular
 
@@ -109,7 +109,12 @@ class StaticSource:
             )
         kept, over_limit = cap(endpoints, self._settings.max_endpoints)
         snapshot = SnapshotArrived(
-            self.name, kept, refused=refused, over_limit=over_limit, skipped=skipped
+            self.name,
+            kept,
+            refused=refused,
+            over_limit=over_limit,
+            skipped=skipped,
+            unselected=Unselected() if kept else Unselected(listed=skipped, own=skipped),
         )
         return snapshot, bool(names)
 

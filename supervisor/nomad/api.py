@@ -1,9 +1,9 @@
 """
-The three requests to Nomad's HTTP API that the supervisor makes.
+The four requests to Nomad's HTTP API that the supervisor makes.
 
-`GET /v1/service/:name` lists the instances of a service, `GET /v1/client/allocation/:id/checks`
-the results of Nomad's own checks, and `DELETE /v1/job/:id` stops a job: all of its groups; the job
-is not purged.
+`GET /v1/service/:name` lists the instances of a service, `GET /v1/services` the names of all,
+`GET /v1/client/allocation/:id/checks` the results of Nomad's own checks, and `DELETE /v1/job/:id`
+stops a job: all of its groups; the job is not purged.
 """
 
 from collections.abc import Mapping
@@ -121,6 +121,40 @@ def _stale(headers: Mapping[str, str]) -> str:
 def _index(headers: Mapping[str, str], name: str) -> int | None:
     text = headers.get(name, "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+
+
+_MAX_NAMES_BYTES = 4 * 1024 * 1024
+
+
+class ServiceNamesQuery(NomadClient):
+    """
+    Client for the names of services, used by one thread.
+    """
+
+    ENDPOINT = "services"
+
+    def list_names(self, namespace: str) -> list[tuple[str, str]]:
+        """
+        Return the namespace and the name of every service; `*` means all readable namespaces.
+
+        Raises NomadError.
+        """
+        response = self.call(
+            params={"namespace": namespace}, parse=parse_value, max_bytes=_MAX_NAMES_BYTES
+        )
+        if not isinstance(response.value, list):
+            raise NomadError("the response is not a list of namespaces")
+        return [pair for group in response.value for pair in _names(group)]
+
+
+def _names(group: object) -> list[tuple[str, str]]:
+    """Return the services of one namespace; what is malformed is left out."""
+    services = group.get("Services") if isinstance(group, dict) else None
+    if not isinstance(group, dict) or not isinstance(services, list):
+        raise NomadError("the response contains a namespace without services")
+    namespace = group.get("Namespace")
+    names = [row.get("ServiceName") for row in services if isinstance(row, dict)]
+    return [(str(namespace), name) for name in names if isinstance(name, str)]
 
 
 _MAX_CHECKS_BYTES = 1024 * 1024

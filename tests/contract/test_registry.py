@@ -5,6 +5,7 @@ Each test uses services of its own, since the Nomads are shared.
 """
 
 import gzip
+import json
 from uuid import UUID
 
 import pytest
@@ -187,3 +188,18 @@ class TestResponses:
         ]
         assert gzip.decompress(tcp.body) == plain.body == unix.body
         assert b"Invalid index" == gzip.decompress(wrong.body)
+
+
+def test_the_names_of_all_services(api: Api, web: str) -> None:
+    """
+    A workload may list the services of its own namespace: their names and tags, by namespace.
+    """
+    api.register(web, tags=("a",))
+
+    for where in (api.port, api.socket):
+        answer = api.call("/v1/services", on=where)
+        (space,) = json.loads(answer.body)
+        assert "default" == space["Namespace"]
+        assert {"ServiceName": web, "Tags": ["a"]} in space["Services"]
+        nowhere = api.call("/v1/services?namespace=nowhere", on=where)
+        assert (200, b"[]") == (nowhere.status, nowhere.body)

@@ -122,3 +122,59 @@ def _all_with(balancer: small_jobs.Balancer, outcomes: list[str]) -> list[dict[s
     for outcome in outcomes:
         assert any(row.get("outcome", "").startswith(outcome) for row in rows), rows
     return rows
+
+
+def test_a_misspelt_service_has_a_cause(agent: Cluster) -> None:
+    """
+    After 10 s one warning and the status name the service, the namespace, the provider and a
+    service with a similar name, which the workload's own token may list.
+    """
+    balancer = small_jobs.run(agent, Service("replicas"), name="misspelt", SERVICE_NAME="replicsa")
+    line = balancer.await_line("discovery.no_endpoints", 30)
+    show(f"{line['reason']}: {line['hint']}")
+
+    assert ("warning", "replicsa", "default") == (
+        line["level"],
+        line["service"],
+        line["namespace"],
+    )
+    assert "replicas" in line["hint"]
+    assert 'provider = "nomad"' in line["hint"]
+    (text,) = balancer.warnings("no_instances")
+    assert f"{line['reason']}; {line['hint']}" == text
+    assert text in balancer.command("status")
+    assert [text] == [source["cause"] for source in balancer.status["sources"]]
+    agent.stop_jobs()
+
+
+@pytest.mark.parametrize(
+    "given, part",
+    [
+        (
+            {"SERVICE_TAGS": "v2"},
+            "2 instances of service 'web' listed in",
+        ),
+        ({"SERVICE_TAGS": "v2"}, "their tags: blue, v1"),
+        ({"SERVICE_JOB": "other"}, "their jobs: filtered"),
+    ],
+)
+def test_filters_that_select_nothing_have_a_cause(
+    agent: Cluster, given: dict[str, str], part: str
+) -> None:
+    """
+    How many instances are listed, and which tags or jobs they carry instead.
+    """
+    services = [Service("web", tags=("v1",)), Service("web", tags=("blue",))]
+    balancer = small_jobs.run(agent, *services, name="filtered", SERVICE_NAME="web", **given)
+    reasons = eventually(lambda: _reasons_with(balancer, part), 40, 0.2)
+    show(reasons[-1])
+
+    assert next(iter(given)) in reasons[-1]
+    assert part in balancer.warnings("no_instances")[0]
+    agent.stop_jobs()
+
+
+def _reasons_with(balancer: small_jobs.Balancer, part: str) -> list[str]:
+    reasons = [line["reason"] for line in balancer.lines("discovery.no_endpoints")]
+    assert any(part in reason for reason in reasons), reasons
+    return reasons

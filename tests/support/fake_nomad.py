@@ -17,7 +17,15 @@ from tests.support.listening import Listener
 from tests.support.nomad_fault_queue import FaultQueue
 from tests.support.nomad_faults import Exchange, Fault
 from tests.support.nomad_registry import go_duration
-from tests.support.nomad_rules import compressed, rejection, service_of, service_reply, token_of
+from tests.support.nomad_rules import (
+    SERVICES,
+    compressed,
+    rejection,
+    service_of,
+    service_reply,
+    services_reply,
+    token_of,
+)
 from tests.support.nomad_state import NAMESPACE, Endpoint, NomadState
 from tests.support.wire import Reply, Request, read_request
 
@@ -176,6 +184,10 @@ class FakeNomad(NomadState):
         if reply is not None:
             return compressed(request, reply)
         query = request.query
+        if request.path == SERVICES:
+            namespace = query.get("namespace") or NAMESPACE
+            rows = self._registry.all_rows()
+            return compressed(request, services_reply(rows, namespace, every=not self.acl))
         key = (query.get("namespace") or NAMESPACE, service_of(request))
         if not block:
             return service_reply(request, self._registry.read(key))

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 from tests.support.nomad_registry import Result, Row, go_duration
@@ -21,6 +22,7 @@ NOT_AUTHENTIC = "Server error authenticating request\n"
 DENIED = "Permission denied"
 
 _SERVICE = "/v1/service/"
+SERVICES = "/v1/services"
 _JOB = "/v1/job/"
 _CHECKS = re.compile("/v1/(?:client/)?allocation/([^/]+)/checks")
 _CLAUSE = re.compile(r'\s*(?:Tags contains "(?P<tag>[^"]*)"|JobID == "(?P<job>[^"]*)")\s*')
@@ -94,7 +96,7 @@ def _rejected_by_port(request: Request, tokens: Collection[str] | None) -> Reply
 def _wrong_route(request: Request) -> Reply | None:
     if request.target.startswith("//"):
         return Reply(307, b"", {"Location": re.sub("/+", "/", request.target)})
-    if allocation_of(request):
+    if allocation_of(request) or request.path == SERVICES:
         return None
     if job_of(request):
         return None if request.method == "DELETE" else error(405, "Invalid method")
@@ -135,6 +137,31 @@ def json_reply(value: object, index: int | None = None) -> Reply:
     if index is not None:
         headers["X-Nomad-Index"] = str(index)
     return Reply(200, json.dumps(value, separators=(",", ":")).encode(), headers)
+
+
+def services_reply(rows: Sequence[Row], namespace: str, *, every: bool) -> Reply:
+    """
+    Return the names of the services of a namespace, or with `*` of each one, if that is allowed.
+    """
+    found: dict[str, dict[str, set[str]]] = {}
+    every_row: list[Any] = list(rows)
+    for row in every_row:
+        space = str(row["Namespace"])
+        if space == namespace or (namespace == "*" and every):
+            tags = found.setdefault(space, {}).setdefault(str(row["ServiceName"]), set())
+            tags.update(row["Tags"] or [])
+    return json_reply(
+        [
+            {
+                "Namespace": space,
+                "Services": [
+                    {"ServiceName": name, "Tags": sorted(tags)} for name, tags in services.items()
+                ],
+            }
+            for space, services in found.items()
+        ],
+        1,
+    )
 
 
 def service_reply(request: Request, result: Result) -> Reply:

@@ -4,6 +4,7 @@ Jobs of a few lines for a real agent: a balancer of this checkout and Python rep
 
 import json
 import sys
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -148,6 +149,7 @@ def run(
     }
     balancer = {"Name": "balancer", **_RESTARTS, "Networks": [network], "Tasks": [task]}
     groups = [balancer, *(service.group for service in services)]
+    name = f"{name}-{uuid.uuid4().hex[:6]}"  # an earlier job of this name has allocations too
     job = {"ID": name, "Type": "batch", "Datacenters": ["*"], "TaskGroups": groups}
     answer = cluster.call("PUT", "/v1/jobs", {"Job": job})
     assert answer.status == 200, answer.text

@@ -22,6 +22,7 @@ from supervisor.core.events import (
     PortBusy,
     ProbesFellBack,
     ProbesReported,
+    ServicesListed,
     SignalArrived,
     SnapshotArrived,
     Spawned,
@@ -44,6 +45,7 @@ from supervisor.core.nginx_master import MasterState
 from supervisor.core.policy import (
     awaiting_job_stop,
     children,
+    empty_sources,
     endpoints,
     reasons,
     reload_steps,
@@ -65,6 +67,8 @@ def on_event(state: State, event: SystemEvent, now: float) -> Decision:
             return endpoints.on_discovery_event(state, event, now)
         case ProbesReported():
             return reasons.on_probes_reported(state, event)
+        case ServicesListed():
+            return empty_sources.on_services_listed(state, event)
         case EndpointsSuspected(suspects):
             return endpoints.on_suspicion(state, suspects)
         case SignalArrived(signum):
@@ -100,8 +104,9 @@ def perform_due(state: State, now: float) -> Decision:
     if state.lifetime.is_ending:
         return state, []
     state, commands = reasons.perform_due(state, now)
-    state, more = endpoints.perform_due(state, now)
-    commands = [*commands, *more]
+    for perform in (empty_sources.perform_due, endpoints.perform_due):
+        state, more = perform(state, now)
+        commands = [*commands, *more]
     if now >= state.master.boot_by:
         why = f"nginx did not respond within {format_span(state.settings.start_timeout)}"
         given_up = replace(state.master, boot_by=NEVER, give_up_reason=why)

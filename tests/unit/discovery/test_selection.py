@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from supervisor.core.config import load
 from supervisor.core.config.settings import Settings
-from supervisor.core.model import Endpoint, ServerOptions
+from supervisor.core.model import Endpoint, ServerOptions, Unselected
 from supervisor.discovery.selection import Selection, select
 from tests.support.nomad_registry import row
 from tests.support.policy_simulation import endpoints
@@ -365,3 +365,33 @@ def test_S01_any_json_is_handled(listed: list[object]) -> None:
         )
         assert (alone.refused, alone.skipped) == (found.refused, found.skipped)
         assert len(listed) >= alone.refused + alone.skipped + len(alone.endpoints)
+
+
+def test_what_is_listed_without_an_endpoint_is_described() -> None:
+    """
+    The jobs and tags that the instances have instead, a few of each and printable; nothing once
+    one is selected.
+    """
+    tagged = [*rows(1, Tags=["b", "a\x1b"]), *rows(2, Tags=None), *rows(3, Tags=["c" * 99, 7])]
+    found = select(tagged, settings_for(SERVICE_TAGS="x")).unselected
+    assert Unselected(3, (), ("a?", "b", "c" * 64)) == found
+
+    settings = settings_for(SERVICE_JOB="mine", SERVICE_TAGS="x")
+    mixed = [*rows(1, JobID="theirs"), *rows(2, JobID="mine", Tags=["y"])]
+    assert Unselected(2, ("theirs",), ("y",)) == select(mixed, settings).unselected
+
+    many = [row for n in range(1, 30) for row in rows(n, JobID=f"job-{n}", Tags=[f"tag-{n}"])]
+    assert 5 == len(select(many, settings_for(SERVICE_JOB="x")).unselected.jobs)
+    assert 10 == len(select(many, settings_for(SERVICE_TAGS="x")).unselected.tags)
+    assert Unselected() == select([*mixed, *many], settings_for()).unselected
+    assert Unselected() == select([], settings_for()).unselected
+    assert Unselected(2) == select(["x", {"JobID": 7}], settings_for(SERVICE_JOB="y")).unselected
+
+
+def test_the_own_address_alone_is_described() -> None:
+    """
+    The balancer registered the service that it serves.
+    """
+    (own,) = rows(1, Address="127.0.0.1", Port=8080)
+
+    assert Unselected(1, own=1) == select([own], settings_for()).unselected
