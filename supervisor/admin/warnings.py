@@ -42,6 +42,8 @@ def _active(
         yield "not_saved", "the deadline could not be saved; a restart would reset it"
     if rollout.live is not None and rollout.live.plan.mode not in {Mode.SERVE, Mode.DRAINING}:
         yield "nobody_ready", f"clients receive 503: {rollout.live.plan.mode}"
+    if state.settings.task_environment.port_warning:
+        yield "port_unpublished", state.settings.task_environment.port_warning
     for name, source in state.endpoint_set.sources.items():
         if source.failing_since is not None:
             failing_for = format_span(max(0.0, now - source.failing_since))

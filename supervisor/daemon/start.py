@@ -60,6 +60,7 @@ def serve(environ: Mapping[str, str]) -> int:
     )
     for given, meant in load.suspects(environ):
         log.emit("settings.suspect", "warning", variable=given, hint=f"did you mean {meant}?")
+    _report_port(settings, log)
     try:
         return _serve(environ, settings, log)
     except _Interruption as stop:
@@ -127,6 +128,16 @@ def _serve(environ: Mapping[str, str], settings: Settings, log: Log) -> int:
     finally:
         children.kill_all()
     return exit_report.report(settings, last, log, services.writer, services.access_log)
+
+
+def _report_port(settings: Settings, log: Log) -> None:
+    """Log which of the group's ports was chosen, and why no client reaches the public port."""
+    environment, port = settings.task_environment, settings.listen_port
+    if environment.port_label:
+        hint = "the group's only port; set LISTEN_PORT to listen on another one"
+        log.emit("listen.port_chosen", label=environment.port_label, port=port, hint=hint)
+    if environment.port_warning:
+        log.emit("listen.port_unpublished", "warning", port=port, reason=environment.port_warning)
 
 
 class _Interruption(Exception):

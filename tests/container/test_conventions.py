@@ -2,8 +2,10 @@
 The conventions of the official nginx image.
 """
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,3 +119,20 @@ def test_the_image_has_oci_labels() -> None:
     assert labels["org.opencontainers.image.title"] == "autoexit-nginx"
     assert labels["org.opencontainers.image.licenses"] == "Apache-2.0"
     assert done.stdout.split() == ["autoexit-nginx", labels["org.opencontainers.image.version"]]
+
+
+def test_loopback_in_a_container_is_named_as_the_cause(contain: Contain) -> None:
+    """
+    A replica at 127.0.0.1 is on the host; in the container that address is the container itself.
+    """
+    container = contain()
+
+    def row() -> dict[str, Any]:
+        status = json.loads(container.inside("autoexit-nginx", "status", "--json"))
+        (found,) = status["endpoints"]["rows"]
+        assert found["last_probe"]
+        return dict(found["last_probe"])
+
+    probe = eventually(row)
+    assert "connection refused" == probe["outcome"]
+    assert "127.0.0.1 is the container itself, not the host" in probe["hint"]

@@ -2,16 +2,19 @@
 What the balancer reports about mistakes in a job, on a real agent: log, status and command.
 """
 
+import json
 from collections.abc import Iterator
 
 import pytest
 
-from tests.support import small_jobs
+from tests.support import containers, small_jobs
+from tests.support.client import get
 from tests.support.cluster import Cluster
+from tests.support.containers import why_no_docker
 from tests.support.demo_job import show
 from tests.support.nomad_agent import why_no_nomad
 from tests.support.small_jobs import Service
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, free_port
 
 pytestmark = [
     pytest.mark.e2e,
@@ -178,3 +181,73 @@ def _reasons_with(balancer: small_jobs.Balancer, part: str) -> list[str]:
     reasons = [line["reason"] for line in balancer.lines("discovery.no_endpoints")]
     assert any(part in reason for reason in reasons), reasons
     return reasons
+
+
+def test_the_only_port_of_the_group_is_used_whatever_its_label(agent: Cluster) -> None:
+    """
+    Clients reach the balancer at the port of the label `web`; the choice is logged, and commands
+    find the supervisor.
+    """
+    balancer = small_jobs.run(
+        agent, Service("web", status(200)), name="label", ports={"web": 0}, SERVICE_NAME="web"
+    )
+    line = balancer.await_line("listen.port_chosen")
+    eventually(lambda: balancer.status["ready"], 30, 0.2)
+
+    assert ("web", balancer.port_of("web")) == (line["label"], line["port"])
+    assert 200 == get(balancer.port_of("web")).status
+    assert [] == balancer.lines("listen.port_unpublished")
+    assert [] == balancer.warnings("port_unpublished")
+    assert "ready" in balancer.command("healthcheck") + balancer.command("status")
+    agent.stop_jobs()
+
+
+@pytest.mark.parametrize(
+    "ports, given",
+    [({"web": 0, "model": 0}, {}), ({"web": 0}, {"LISTEN_PORT": "FREE"})],
+    ids=["two labels", "another port is set"],
+)
+def test_a_public_port_that_is_none_of_the_group_is_reported(
+    agent: Cluster, ports: dict[str, int], given: dict[str, str]
+) -> None:
+    """
+    The balancer serves on it as before, and the log and the status have the line to add.
+    """
+    given = {name: str(free_port()) for name in given}
+    balancer = small_jobs.run(
+        agent, Service("web", status(200)), name="ports", ports=ports, SERVICE_NAME="web", **given
+    )
+    line = balancer.await_line("listen.port_unpublished")
+    show(line["reason"])
+
+    assert ("warning", int(given.get("LISTEN_PORT", "8080"))) == (line["level"], line["port"])
+    assert f"web ({balancer.port_of('web')})" in line["reason"]
+    assert f'LISTEN_PORT = "${{NOMAD_PORT_{min(ports)}}}"' in line["reason"]
+    eventually(lambda: [line["reason"]] == balancer.warnings("port_unpublished"), 20, 0.2)
+    assert line["reason"] in balancer.command("status")
+    agent.stop_jobs()
+
+
+@pytest.mark.skipif(bool(why_no_docker()), reason=why_no_docker())
+def test_loopback_in_a_container_is_named_as_the_cause() -> None:
+    """
+    `nomad agent -dev` registers 127.0.0.1, which in the balancer's container is the container
+    itself: the warning names that, though the label of its port is right.
+    """
+    with Cluster(split=False, docker=True, interface="lo") as cluster:
+        balancer = small_jobs.run(
+            cluster,
+            Service("web", status(200)),
+            name="dev",
+            ports={"web": 0},
+            image=containers.image(),
+            SERVICE_NAME="web",
+        )
+        line = balancer.await_line("health.not_ready", 60)
+        show(f"{line['last_probe']}: {line['hint']}")
+
+        assert "connection refused" == line["last_probe"]
+        assert "127.0.0.1 is the container itself, not the host" in line["hint"]
+        assert balancer.port_of("web") == balancer.await_line("listen.port_chosen")["port"]
+        answer = get(balancer.port_of("web"))
+        assert (503, "starting") == (answer.status, json.loads(answer.text)["state"])

@@ -32,7 +32,9 @@ class Cluster:
     Real agents in a temporary folder; their processes are ended with them.
     """
 
-    def __init__(self, *, split: bool, acl: bool = False, docker: bool = False) -> None:
+    def __init__(
+        self, *, split: bool, acl: bool = False, docker: bool = False, interface: str = ""
+    ) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="ax-", dir="/tmp"))  # short, for unix sockets
         self.home.chmod(0o711)
         self.allocations_dir = self.home / "a"
@@ -45,7 +47,9 @@ class Cluster:
             self.agents = [self.server, self.client]
         else:
             self.server = Agent("dev", self.home, dev=True, acl=acl)
-            self.client = self.server.as_client(self.allocations_dir, docker=docker)
+            self.client = self.server.as_client(
+                self.allocations_dir, docker=docker, interface=interface
+            )
             self.agents = [self.server]
 
     def __enter__(self) -> Self:

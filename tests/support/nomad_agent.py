@@ -141,18 +141,23 @@ class Agent:
         return self
 
     def as_client(
-        self, allocations: Path, server: "Agent | None" = None, *, docker: bool = False
+        self,
+        allocations: Path,
+        server: "Agent | None" = None,
+        *,
+        docker: bool = False,
+        interface: str = "",
     ) -> Self:
         """
         Make it run jobs; `allocations` must be a short path, since each contains a unix socket.
 
-        With docker its tasks have the bridge's address, at which containers can reach the published
-        ports of other containers.
+        With docker its tasks have by default the bridge's address, at which containers can reach
+        the published ports of other containers.
         """
         self._config += CLIENT.format(
             allocations=allocations,
             servers=f'["{LOOPBACK}:{server.ports["rpc"]}"]' if server else "[]",
-            interface=BRIDGE if docker else "lo",
+            interface=interface or (BRIDGE if docker else "lo"),
             drivers="raw_exec,docker" if docker else "raw_exec",
         )
         return self

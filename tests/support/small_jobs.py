@@ -93,6 +93,14 @@ class Balancer:
         """
         return eventually(lambda: self.lines(event), within, 0.2, f"{event} in the log")[0]
 
+    def port_of(self, label: str) -> int:
+        """
+        Return the port that Nomad gave to a label of its group.
+        """
+        found = self.cluster.read(f"/v1/allocation/{self.allocation}")
+        ports = found["AllocatedResources"]["Shared"]["Ports"]
+        return next(int(port["Value"]) for port in ports if port["Label"] == label)
+
     @property
     def status(self) -> dict[str, Any]:
         """
@@ -127,11 +135,12 @@ def run(
     *services: Service,
     name: str,
     ports: Mapping[str, int] | None = None,
+    image: str = "",
     **environ: str,
 ) -> Balancer:
     """
     Run a job with these services and a balancer, whose ports are labels with static ports; 0 is a
-    dynamic one.  Returns once the balancer's log has begun.
+    dynamic one.  With an image the balancer is a container.  Returns once its log has begun.
     """
     ports = {"http": 0} if ports is None else ports
     network = {
@@ -147,6 +156,8 @@ def run(
         "Identity": {"Env": True, "File": True},
         "Resources": {"CPU": 20, "MemoryMB": 128},
     }
+    if image:
+        task |= {"Driver": "docker", "Config": {"image": image, "ports": list(ports)}}
     balancer = {"Name": "balancer", **_RESTARTS, "Networks": [network], "Tasks": [task]}
     groups = [balancer, *(service.group for service in services)]
     name = f"{name}-{uuid.uuid4().hex[:6]}"  # an earlier job of this name has allocations too

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from supervisor.core.addresses import canonical, read_address
+from supervisor.core.config.listen_port import chosen_label, default_port, unpublished
 from supervisor.core.model import Endpoint
 
 _PORT = re.compile(r"[0-9]{1,10}")
@@ -25,12 +26,16 @@ class TaskEnvironment:
 
     Any address of 127.0.0.0/8 with a port of `own_loopback` is an own endpoint as well.
     `in_container`: loopback is that of a container, so no other one can be reached there.
+    `port_label` is the label of the group's only port if that is the public port for this reason;
+    `port_warning` is why no client reaches the public port.
     """
 
     loopback: bool = False
     own: frozenset[Endpoint] = frozenset()
     own_loopback: frozenset[int] = frozenset()
     in_container: bool = False
+    port_label: str = ""
+    port_warning: str = ""
 
 
 def task_environment(
@@ -49,8 +54,10 @@ def task_environment(
     counts as an own endpoint only if no host port is set.
     """
     addresses = _canonical(local)
+    public = _port(given.get("LISTEN_PORT") or default_port(given))
+    label = "" if "LISTEN_PORT" in given else chosen_label(given)
     ports = {
-        _port(given.get("LISTEN_PORT") or given.get("NOMAD_PORT_http") or "8080"),
+        public,
         _port(given.get("ADMIN_PORT") or given.get("NOMAD_PORT_admin") or "off"),
     } - {None}
     published = {
@@ -73,6 +80,8 @@ def task_environment(
         frozenset(Endpoint(host, number) for host, number in own if number is not None),
         frozenset(port for port in ports if port is not None and is_everywhere),
         in_container=any(map(exists, _CONTAINER_MARKS)),
+        port_label="" if label == "http" else label,
+        port_warning="" if public is None else unpublished(given, public),
     )
 
 
@@ -110,8 +119,8 @@ def defaults(given: Mapping[str, str], exists: Callable[[str], bool]) -> dict[st
     Return the defaults that depend on Nomad, by variable; `exists` tests whether a path exists.
     """
     found = {}
-    if "NOMAD_PORT_http" in given:
-        found["LISTEN_PORT"] = given["NOMAD_PORT_http"]
+    if label := chosen_label(given):
+        found["LISTEN_PORT"] = given[f"NOMAD_PORT_{label}"]
     if "NOMAD_PORT_admin" in given:
         found["ADMIN_PORT"] = given["NOMAD_PORT_admin"]
     if "NOMAD_ALLOC_DIR" in given:

@@ -7,6 +7,8 @@ check starts a new Python process every few seconds.
 
 from collections.abc import Mapping
 
+from supervisor.core.config.listen_port import default_port
+
 
 def runtime_candidates(environ: Mapping[str, str], uid: int) -> list[str]:
     """
@@ -21,7 +23,7 @@ def runtime_candidates(environ: Mapping[str, str], uid: int) -> list[str]:
     given = {name: value.strip() for name, value in environ.items() if value.strip()}
     if "RUNTIME_DIR" in given:
         return [given["RUNTIME_DIR"].rstrip("/")]
-    port = given.get("LISTEN_PORT") or given.get("NOMAD_PORT_http") or "8080"
+    port = given.get("LISTEN_PORT") or default_port(given)
     temp = given.get("TMPDIR", "/tmp")  # noqa: S108 - its owner is checked on use
     roots = ["/run/autoexit-nginx", given.get("NOMAD_TASK_DIR", ""), f"{temp}/autoexit-nginx-{uid}"]
     return [f"{root.rstrip('/')}/{port}" for root in roots if root]

@@ -49,7 +49,10 @@ class Settings:
         parsers.instant, "", "absolute deadline, RFC 3339 or epoch seconds; overrides TTL"
     )
     listen_port: int = _setting(
-        parsers.whole(1, 65535), "8080", "public port", shown="`NOMAD_PORT_http`, else `8080`"
+        parsers.whole(1, 65535),
+        "8080",
+        "public port",
+        shown="`NOMAD_PORT_http`, else the group's only port, else `8080`",
     )
     listen_address: tuple[str, ...] = _setting(
         parsers.addresses, "", "addresses to listen on", shown="all, IPv6 if available"
