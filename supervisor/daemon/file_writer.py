@@ -157,7 +157,11 @@ class FileWriter:
                 restored += restore()
             except OSError as error:
                 errors.append(f"cannot restore {error.filename or 'a socket'}: {_text(error)}")
-        lost = self._configs.lost_sockets()
+        lost = list[str]()
+        try:
+            lost = self._configs.lost_sockets()
+        except OSError as error:  # a disk that fails has removed nothing
+            errors.append(f"cannot find {error.filename or 'a socket'}: {_text(error)}")
         self._post(FilesChecked(tuple(restored), tuple(lost), "; ".join(errors)))
 
     def _report_swap(self, attempt: int, act: Callable[[], None]) -> None:

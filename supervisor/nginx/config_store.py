@@ -109,10 +109,11 @@ class ConfigStore:
             self._mark_superseded(self._configs[self._last_good].generation)
         self._last_good, self._last_good_folder = attempt, _FOLDER.format(attempt)
         self._configs = {attempt: config}
-        remove_sockets(self._folder, keep=(config.generation_socket, config.current_socket))
-        for entry in self._folder.glob(_FOLDER.format("*")):
-            if entry.name != self._last_good_folder:
-                _remove(entry)
+        with suppress(OSError):  # what a broken disk keeps is removed after a later attempt
+            remove_sockets(self._folder, keep=(config.generation_socket, config.current_socket))
+            for entry in self._folder.glob(_FOLDER.format("*")):
+                if entry.name != self._last_good_folder:
+                    _remove(entry)
 
     def restore(self) -> None:
         """Make the last good configuration live again; rewrite it first if it was damaged."""
@@ -127,7 +128,7 @@ class ConfigStore:
         self._point_to(self._last_good_folder)
 
     def lost_sockets(self) -> list[str]:
-        """Return the sockets of the last good configuration that were removed."""
+        """Return the sockets of the last good configuration that were removed.  Raises OSError."""
         if self._last_good is None:
             return []
         good = self._configs[self._last_good]
@@ -153,7 +154,8 @@ class ConfigStore:
         if attempt != self._last_good:
             if attempt in self._configs:
                 self._sockets.discard(self._configs.pop(attempt).generation_socket)
-            _remove(self._folder / _FOLDER.format(attempt))
+            with suppress(OSError):  # as in `keep`
+                _remove(self._folder / _FOLDER.format(attempt))
 
     def clear(self) -> None:
         """Remove what an earlier process left: folders, links, sockets and the pid file."""

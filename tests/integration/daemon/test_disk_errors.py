@@ -2,12 +2,14 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.support.fake_nomad import FakeNomad
+from tests.support.hanging_disk import HangingDisk, why_no_hanging_disk
 from tests.support.image import subject_for
 from tests.support.live_files import live_files
 from tests.support.namespaces import why_no_unshare
@@ -48,6 +50,14 @@ def why_no_mount() -> str:
         check=False,
     )
     return f"cannot mount: {done.stderr.strip()}" if done.returncode else ""
+
+
+def _why_no_hanging_disk() -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        return why_no_hanging_disk(Path(folder))
+
+
+WHY_NOT_HANGING = _why_no_hanging_disk()
 
 
 def started(
@@ -154,6 +164,33 @@ def is_root() -> bool:
     Return whether this process ignores file modes.
     """
     return os.geteuid() == 0
+
+
+@pytest.mark.skipif(bool(WHY_NOT_HANGING), reason=WHY_NOT_HANGING)
+def test_F05_a_disk_that_hangs_then_fails(
+    supervise: Supervise, nomad: FakeNomad, replicas: Replicas
+) -> None:
+    """
+    The disk of RUNTIME_DIR hangs, then every access to it fails.  Nginx keeps serving, the
+    supervisor reports it and does not end, and the change is applied once the disk works.
+    """
+    one, two = replicas("one", "two")
+    subject = supervise(pid1=False, START_TIMEOUT="1s", VERIFY_TIMEOUT="1s")
+    subject.offer(one)
+    subject.ready(status=200)
+    subject.wait_for_log("reload.applied", mode="serve")
+    with HangingDisk(subject.home / "run") as disk:
+        subject.offer(two)
+        subject.wait_for_log("disk.overdue")
+        disk.fail()
+        subject.wait_for_log("reload.failed")
+        checked = subject.wait_for_log("runtime.not_restored")
+
+        assert "Transport endpoint is not connected" in checked["reason"]
+        assert "one" == subject.get().text
+    eventually(lambda: "two" == subject.get().text)
+    assert [] == subject.log_lines("internal_error") + subject.log_lines("nginx.died")
+    assert 0 == stop(subject)
 
 
 def test_F05_a_removed_folder(supervise: Supervise, nomad: FakeNomad, replicas: Replicas) -> None:

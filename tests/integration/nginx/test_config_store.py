@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from supervisor.core.model import Endpoint, Mode, Plan
 from supervisor.system import runtime_dir
 from tests.support.fake_nomad import FakeNomad
+from tests.support.hanging_disk import HangingDisk, why_no_hanging_disk
+from tests.support.killed_writes import configs
 from tests.support.live_files import all_workers, live_files, live_folder
 from tests.support.replica import Replica
 from tests.support.supervised import Supervised
@@ -191,3 +194,30 @@ def test_F10_a_planted_runtime_folder_is_not_used(tmp_path: Path) -> None:
     assert folder is None
     assert [f"{tmp_path}/run: Operation not permitted"] == errors or "owned by" in errors[0]
     assert [] == list(target.iterdir())
+
+
+def test_a_disk_that_fails_costs_no_kept_configuration(tmp_path: Path) -> None:
+    """
+    On a disk that fails every access, a configuration that nginx serves is kept, and another one
+    discarded; what is left of them is removed once the disk works.
+    """
+    folder = tmp_path / "run"
+    folder.mkdir()
+    why_not = why_no_hanging_disk(tmp_path / "tried")
+    if why_not:
+        pytest.skip(why_not)
+    store = configs(folder)
+    for attempt in (1, 2, 3):
+        store.stage(attempt, Plan((Endpoint("10.0.0.1", attempt),), Mode.SERVE), 0)
+        if attempt == 1:
+            store.keep(1)
+    with HangingDisk(folder) as disk:
+        disk.fail()
+        store.keep(2)
+        store.discard(3)
+        with pytest.raises(OSError, match="not connected"):
+            store.lost_sockets()
+    store.stage(4, Plan((Endpoint("10.0.0.1", 4),), Mode.SERVE), 0)
+    store.keep(4)
+
+    assert ["conf-4"] == [path.name for path in folder.glob("conf-*")]
