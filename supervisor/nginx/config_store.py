@@ -197,12 +197,18 @@ class ConfigStore:
             raise
 
     def _mark_superseded(self, generation: str) -> None:
-        """Mark a generation as superseded for its workers; without the mark nothing changes."""
+        """
+        Mark a generation as superseded for its workers; without the mark nothing changes.
+
+        The mark is a link to the socket that they then pass requests to, which is executable: if it
+        was removed, the mark does not count until it is there again.
+        """
         folder = self._folder / _SUPERSEDED
         with suppress(OSError):
             folder.mkdir(exist_ok=True)
             folder.chmod(self._mode)
-            (folder / generation).touch()
+            with suppress(FileExistsError):
+                (folder / generation).symlink_to(Path("..", CURRENT_LINK))
             self._superseded.append(generation)
             while len(self._superseded) > _MAX_SUPERSEDED:
                 (folder / self._superseded.popleft()).unlink(missing_ok=True)
@@ -210,6 +216,8 @@ class ConfigStore:
     def _link_current(self, socket: str) -> None:
         """Let workers of earlier generations connect to this socket, unless the disk refuses."""
         with suppress(OSError):
+            # Of sockets nginx can test only this bit; connecting needs the others, as before.
+            (self._folder / socket).chmod(0o777)
             link = self._folder / CURRENT_LINK
             if not link.is_symlink() or str(link.readlink()) != socket:
                 self._link(CURRENT_LINK, socket)

@@ -131,6 +131,26 @@ def test_a_refusal_closes_the_connection(supervise: Supervise, nginx: str) -> No
         assert b"" == line.recv(1)
 
 
+@newest
+@pytest.mark.parametrize("pattern", ["current.sock", "cur-*.sock"])
+@pytest.mark.parametrize("method,body", [("GET", b""), ("POST", b"x" * 300_000)])
+def test_P13_without_its_socket_an_old_worker_answers_itself(
+    supervise: Supervise, pair: tuple[Replica, Replica], pattern: str, method: str, body: bytes
+) -> None:
+    """
+    The socket through which old workers reach the current ones was removed, or the link to it:
+    until it is there again, an old worker uses its own endpoints instead of answering 502.
+    """
+    subject, line = connection_of_old_worker(supervise, pair)
+    pair[0].start()
+    (path,) = (subject.home / "run").glob(pattern)
+    with line:
+        path.unlink()
+        answer = request(line, "/", method, body)
+
+    assert (200, "before") == (answer.status, answer.headers["X-Replica"])
+
+
 def test_old_generations_are_marked_as_over(tmp_path: Path) -> None:
     """
     Every old generation is marked as over, at most the last 128, and none after a clear.

@@ -166,7 +166,7 @@ ALLOWED = {
     "http / server / location = / / limit_except GET": "deny all",
     "http / server / location /": """
         proxy_pass http://service|types|default_type |client_max_body_size 0|keepalive_timeout 0
-        if -e FOLDER/over/NAME|sendfile on|sendfile_max_chunk 64k
+        if -x FOLDER/over/NAME|sendfile on|sendfile_max_chunk 64k
         proxy_set_header Host $proxied_host
         proxy_set_header Upgrade $proxied_upgrade|proxy_set_header Connection $proxied_connection
         add_header Content-Type $refusal_type always|add_header Vary Accept, Origin always
@@ -185,7 +185,7 @@ ALLOWED = {
     "http / server / location @header_too_large": """
         default_type text/plain|return 431 header too large: 32 kB for each line, 128 kB in all\\n
     """,
-    "http / server / location / / if -e FOLDER/over/NAME": "access_log off|proxy_pass http://current",
+    "http / server / location / / if -x FOLDER/over/NAME": "access_log off|proxy_pass http://current",
 }
 
 

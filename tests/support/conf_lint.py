@@ -32,7 +32,7 @@ RETRY_POST = ("proxy_next_upstream", ("error", "timeout", "non_idempotent"))
 TOO_LARGE = ("error_page", ("494", "=431", "@header_too_large"))
 #: The only conditions: a preflight, and whether another generation is live.
 PREFLIGHT = ("if", ("$preflight",))
-OVER = re.compile(r"if -e /[^$]*/over/[0-9a-f]{12}-[0-9]+", re.DOTALL)
+OVER = re.compile(r"if -x /[^$]*/over/[0-9a-f]{12}-[0-9]+", re.DOTALL)
 #: The only regular expressions: a browser accepts HTML among other types; and, for an nginx without
 #: $request_port, the host of the request line and the port, each in a named capture of its own map.
 EXPRESSIONS = {
