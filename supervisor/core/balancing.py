@@ -86,11 +86,28 @@ def _select_serving(
         )
     once_ready = tuple([each for each in known if health_states.get(each) in ONCE_READY])
     if once_ready and fail_open:
+        unprobed = _ready_before_restart(endpoint_set)
+        if unprobed:
+            return tuple([e for e in known if e in once_ready or e in unprobed]), Mode.SERVE, ()
         return once_ready, Mode.SERVE, ("all endpoints fail health checks; failing open",)
     if once_ready:
         return (), Mode.UNHEALTHY, ()
     is_incomplete = any(source.endpoints is None for source in endpoint_set.sources.values())
     return (), Mode.STARTING if known or is_incomplete else Mode.NO_ENDPOINTS, ()
+
+
+def _ready_before_restart(endpoint_set: EndpointSet) -> frozenset[Endpoint]:
+    """
+    Return the endpoints that an earlier process found ready and whose first probe has not ended.
+
+    After a restart a dead endpoint refuses its first probe at once, before a live one passes it:
+    served alone, it would get every request.
+    """
+    return frozenset(
+        each
+        for each in endpoint_set.was_ready.intersection(endpoint_set.known)
+        if endpoint_set.health_states.get(each, HealthState.UNKNOWN) is HealthState.UNKNOWN
+    )
 
 
 def _with_slow(endpoint_set: EndpointSet, ready: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:

@@ -318,6 +318,28 @@ def test_a_restart_while_nomad_is_unreachable_serves_the_cache(
     assert 0o600 == subject.find("endpoints.json").stat().st_mode & 0o777
 
 
+def test_a_restart_does_not_serve_a_dead_replica_alone(
+    supervise: Supervise, nomad: FakeNomad, replicas: Replicas
+) -> None:
+    """
+    After a restart one cached replica is dead, and the other one takes a second to answer its
+    first probe: meanwhile both are served, so that requests reach the live one.
+    """
+    (slow,) = replicas("slow")
+    dead = Replica("dead").start()
+    subject = start(supervise, slow, dead, HEALTH_PATH="/slow?seconds=1", HEALTH_TIMEOUT="5s")
+    subject.wait_for_log("reload.applied", endpoints=2)
+    eventually(lambda: subject.find("endpoints.json"))
+    subject.run.kill()
+    dead.stop()
+    subject.start()
+
+    subject.wait_for_log("reload.applied", mode="serve")
+    answer = subject.get()
+    assert (200, "slow") == (answer.status, answer.text)
+    assert [] == subject.log_lines("endpoints.warning")
+
+
 def test_an_open_request_continues_after_its_replica_is_removed(
     supervise: Supervise, replicas: Replicas
 ) -> None:

@@ -11,7 +11,7 @@ from supervisor.core.balancing import Balanced, BalancingSettings, balance
 from supervisor.core.balancing_methods import METHODS
 from supervisor.core.endpoint_set import EndpointSet
 from supervisor.core.events import HealthChanged, SnapshotArrived
-from supervisor.core.model import Endpoint, HealthState, Mode, ServerOptions
+from supervisor.core.model import CachedEndpoints, Endpoint, HealthState, Mode, ServerOptions
 from tests.support.policy_simulation import endpoints
 
 SEVERAL = endpoints(*range(1, 11))
@@ -116,6 +116,37 @@ def test_failing_closed_is_unhealthy() -> None:
     choice = chosen("FFT", fail_open=False)
 
     assert ((), Mode.UNHEALTHY) == (choice.plan.endpoints, choice.plan.mode)
+
+
+def test_a_restart_serves_no_dead_endpoint_alone() -> None:
+    """
+    After a restart a dead endpoint fails its first probe before the others pass theirs.  Those that
+    were ready before the restart then serve too, without a warning, until they have a result.
+    """
+    listed = endpoints(1, 2, 3)
+    cached = CachedEndpoints(listed, {}, frozenset(listed[:2]), 5.0)
+    made = endpoint_set.restored(
+        EndpointSet.expecting(["a"], 100, is_probing=True), {"a": cached}, 1.0
+    )
+    settings = BalancingSettings("least_conn", fail_open=True)
+    refused = endpoint_set.health_changed(made, HealthChanged({listed[0]: HealthState.FAILING}), 1)
+
+    assert () == balance(made, settings).plan.endpoints
+    assert (listed[:2], ()) == plan_and_warnings(balance(refused, settings))
+    all_fail = endpoint_set.health_changed(
+        refused, HealthChanged({listed[1]: HealthState.FAILING}), 1
+    )
+    warnings = ("all endpoints fail health checks; failing open",)
+    assert (listed[:2], warnings) == plan_and_warnings(balance(all_fail, settings))
+    shut = BalancingSettings("least_conn", fail_open=False)
+    assert Mode.UNHEALTHY is balance(refused, shut).plan.mode
+
+
+def plan_and_warnings(balanced: Balanced) -> tuple[tuple[Endpoint, ...], tuple[str, ...]]:
+    """
+    Return the endpoints of a plan, and its warnings.
+    """
+    return balanced.plan.endpoints, balanced.warnings
 
 
 def test_failing_open_adds_a_warning() -> None:
