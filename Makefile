@@ -3,6 +3,7 @@
 WORKERS ?= 5
 ARGS ?=
 SOAK ?= 10m
+STORM ?= 5m
 
 # Without cached bytecode each worker compiles all test modules again: 4 s of CPU.
 unexport PYTHONDONTWRITEBYTECODE
@@ -75,9 +76,10 @@ coverage: setup ## branch coverage of the unit tier
 bench: setup ## measure, side by side with the pattern being replaced
 	@$(BIN)/python -m benchmarks
 
-soak: setup ## ten minutes (SOAK=24h) of changes and traffic, checking for growth; Nomad unavailable for ten
+soak: setup ## ten minutes (SOAK=24h) of changes and traffic, checking for growth; Nomad unavailable for ten; then five (STORM=) of random faults on each nginx (SEED=)
 	@AWAY=600 $(PYTEST) -o faulthandler_timeout=0 -k A02 tests/integration/nomad/test_api_down.py & away=$$!; \
-		$(BIN)/python -m benchmarks.soak $(SOAK); soaked=$$?; wait $$away && exit $$soaked
+		$(BIN)/python -m benchmarks.soak $(SOAK); soaked=$$?; wait $$away || soaked=1; \
+		$(BIN)/python -m benchmarks.storm $(STORM) $(if $(SEED),--seed $(SEED)) && exit $$soaked
 
 old: setup ## the cases P, D, F against the pattern being replaced, for docs/migrating.md
 	@WORKERS=$(WORKERS) $(BIN)/python -m tools.old $(ARGS)

@@ -9,17 +9,16 @@ import contextlib
 import itertools
 import json
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from tests.support.fake_nomad import FakeNomad
 from tests.support.nomad_faults import status
 from tests.support.soak.samples import Sample, take_sample
+from tests.support.soak.script import script
 from tests.support.subjects import Ours
 from tests.support.supervised import Supervised
 
@@ -32,8 +31,6 @@ _DRAINING = "20"
 
 _ENDPOINTS = 12
 _SERVING = 6
-
-_HERE = Path(__file__).parent
 
 
 @dataclass(slots=True)
@@ -150,12 +147,7 @@ def _line(process: subprocess.Popen[str]) -> str:
 
 @contextlib.contextmanager
 def _script(name: str, *words: str) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(
-        [sys.executable, "-I", "-S", str(_HERE / name), *words],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with script(f"soak/{name}", *words) as process:
         try:
             yield process
         finally:

@@ -1,0 +1,3 @@
+"""
+Random faults under verified traffic, and the cause of every lost request.
+"""
