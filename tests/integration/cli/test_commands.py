@@ -2,10 +2,14 @@
 The commands, run from a shell.
 """
 
+import os
+import socket
 import subprocess
 import sys
 
 import pytest
+
+from tests.support.admin_subject import running_with_admin
 
 
 def typed(line: str) -> "subprocess.CompletedProcess[str]":
@@ -42,3 +46,22 @@ def test_the_health_check_fails_without_a_supervisor() -> None:
 
     assert 1 == done.returncode
     assert "cannot find a running supervisor; check LISTEN_PORT or RUNTIME_DIR\n" == done.stderr
+
+
+@pytest.mark.parametrize("command", ["healthcheck", "status"])
+def test_a_stale_socket_does_not_hide_the_supervisor(command: str) -> None:
+    """
+    The socket of one that was killed is in an earlier folder of the search: the search continues.
+    """
+    with running_with_admin("one") as subject, socket.socket(socket.AF_UNIX) as stale:
+        port = str(subject.port)
+        (subject.home / "task" / port).mkdir(parents=True)
+        stale.bind(str(subject.home / "task" / port / "supervisor.sock"))
+        later = subject.home / f"autoexit-nginx-{os.geteuid()}"
+        later.mkdir()
+        (later / port).symlink_to(subject.home / "run")
+        places = f"NOMAD_TASK_DIR={subject.home}/task TMPDIR={subject.home}"
+        done = typed(f"{places} LISTEN_PORT={port} autoexit-nginx {command}")
+
+    assert (0, "") == (done.returncode, done.stderr)
+    assert done.stdout.startswith("healthy" if command == "healthcheck" else "web: ")
