@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 
 from supervisor.admin.bridge import AdminContext, LoopBridge
+from supervisor.admin.defects import Defects
 from supervisor.admin.history import History
 from supervisor.admin.routes import Routes
 from supervisor.admin.server import Server, clear_place, serve
@@ -28,15 +29,19 @@ class Admin:
     Both sockets and the state that they serve.
     """
 
-    def __init__(self, context: AdminContext, post: Callable[[Event], None]) -> None:
+    def __init__(
+        self, context: AdminContext, post: Callable[[Event], None], log: Callable[..., None]
+    ) -> None:
+        defects = Defects(log)
         self._bridge = LoopBridge(context, post)
         self._history = History(self._bridge)
         routes = Routes(self._bridge, self._history)
         operators, readers = context.folder / _OPERATOR_SOCKET, context.folder / _READERS_SOCKET
-        self._servers = [Server(operators, routes.operator_response)]
+        self._servers = [Server(operators, routes.operator_response, defects)]
         clear_place(readers)  # an earlier process may have had an ADMIN_PORT
         if context.is_published:
-            self._servers.append(Server(readers, routes.public_response, group=context.readers))
+            public = Server(readers, routes.public_response, defects, group=context.readers)
+            self._servers.append(public)
 
     def start(self) -> None:
         """Start to accept clients."""

@@ -18,6 +18,7 @@ from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 
+from supervisor.admin.defects import Defects
 from supervisor.admin.http import BadRequest, Request, Response, receive, send
 from supervisor.core.errors import ExitCode, Problem
 
@@ -48,9 +49,16 @@ class Server(socketserver.UnixStreamServer):
 
     request_queue_size = 128
 
-    def __init__(self, path: Path, routes: Callable[[Request], Response], group: str = "") -> None:
+    def __init__(
+        self,
+        path: Path,
+        routes: Callable[[Request], Response],
+        defects: Defects,
+        group: str = "",
+    ) -> None:
         self.routes = routes
         self.path = path
+        self._defects = defects
         self._group = group
         self._closing = threading.Event()
         self.successor: Server | None = None
@@ -79,7 +87,7 @@ class Server(socketserver.UnixStreamServer):
 
         No thread is started, since there may be none; its clients are still answered.
         """
-        server = self.successor = Server(self.path, self.routes, self._group)
+        server = self.successor = Server(self.path, self.routes, self._defects, self._group)
         self._closing.set()
         with suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)  # ends the wait for a client
@@ -148,8 +156,12 @@ class Server(socketserver.UnixStreamServer):
                 self._threads -= client is None
 
     def _answer_and_close(self, request: socket.socket, within: float) -> None:
-        with suppress(Exception):  # a client that disconnects is no error, and none ends the server
+        try:
             self._answer(request, within)
+        except OSError:
+            pass  # a client that disconnects is no error
+        except Exception as error:  # noqa: BLE001 - a defect does not end the server
+            self._defects.report(error)
         with self._lock:
             self._awaited.pop(request, None)
             self.shutdown_request(request)
@@ -166,7 +178,10 @@ class Server(socketserver.UnixStreamServer):
             is_dropped = request not in self._awaited
             self._awaited.pop(request, None)
         if received is not None and not is_dropped:
-            response = self.routes(received)
+            try:
+                response = self.routes(received)
+            except Exception as error:  # noqa: BLE001 - a client gets an answer to any defect
+                response = self._defects.respond(error, received)
             send(request, response, within, only_head=received.method == "HEAD")
 
 

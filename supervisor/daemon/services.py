@@ -101,7 +101,7 @@ def build_services(
         sockets=sockets,
         probes=health.reports,
     )
-    admin = Admin(context, inbox.post)
+    admin = Admin(context, inbox.post, log.emit)
     services = Services(
         nginx=Nginx(
             binary,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.injected import inject
 from tests.support.replica import Replica
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually
@@ -15,8 +16,8 @@ Serve = Callable[..., Supervised]
 Replicas = Callable[..., list[Replica]]
 
 _BREAKS = {
-    "the policy": "import supervisor.core.balancing as module\nmodule.balance",
-    "a thread": "import supervisor.nginx.internal_socket as module\nmodule.read_generation",
+    "the policy": ("supervisor.core.balancing", "balance"),
+    "a thread": ("supervisor.nginx.internal_socket", "read_generation"),
 }
 
 
@@ -30,16 +31,7 @@ def test_P20_an_internal_error_is_code_70(
     remaining nginx.
     """
     one, two = replicas("one", "two")
-    trigger = tmp_path / "now"
-    target = _BREAKS[what]
-    name = target.rpartition(".")[2]
-    (tmp_path / "sitecustomize.py").write_text(
-        f"import os, sys\nif 'supervisor' in ' '.join(sys.orig_argv):\n"
-        f"    {target.partition(chr(10))[0]}\n    whole = module.{name}\n"
-        f"    def broken(*args, **kwargs):\n"
-        f"        if os.path.exists({str(trigger)!r}):\n            raise KeyError('injected')\n"
-        f"        return whole(*args, **kwargs)\n    module.{name} = broken\n"
-    )
+    trigger = inject(tmp_path, *_BREAKS[what])
     subject = serve(one, pid1=pid1, PYTHONPATH=str(tmp_path))
     master = subject.nginx_master()
     trigger.touch()
