@@ -111,6 +111,7 @@ def build_services(
             inbox.post,
             listen=renderer.listen,
             repeats_post=settings.retry_post,
+            start_timeout=settings.start_timeout,
         ),
         writer=FileWriter(
             config_store,

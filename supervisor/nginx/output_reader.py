@@ -13,9 +13,14 @@ from contextlib import suppress
 from supervisor.core.events import EndpointsSuspected, WorkerDied
 from supervisor.core.model import NEVER
 from supervisor.nginx.failed_connections import Suspects, unreachable
+from supervisor.nginx.last_lines import LastLines
 from supervisor.nginx.lost_requests import LostRequests
 
-_LINE = re.compile(r"(?:\d{4}/\d\d/\d\d \d\d:\d\d:\d\d )?\[(\w+)\] (?:\d+#\d+: )?(.*)", re.DOTALL)
+_LINE = re.compile(
+    r"(?:\d{4}/\d\d/\d\d \d\d:\d\d:\d\d )?"
+    r"\[(?P<level>\w+)\] (?:(?P<pid>\d{1,10})#\d+: )?(?P<text>.*)",
+    re.DOTALL,
+)
 #: With `error_log stderr warn` nginx logs only unexpected exits; a requested one is a notice.
 _WORKER_EXIT = re.compile(r"worker process [0-9]+ exited")
 #: Each reload replaces the socket of the generation, which nginx reports as a warning.
@@ -23,8 +28,8 @@ _SOCKET_REPLACED = re.compile(r"deleting socket .*/(?:gen|cur)-[0-9a-z]+-[0-9a-z
 _LEVELS = {"emerg": "error", "alert": "error", "crit": "error", "error": "error", "warn": "warning"}
 _PIPE_SIZE = 1 << 20
 
-#: nginx's last line when a port is in use; the line before it names the port.
-_UNINFORMATIVE = frozenset({"still could not bind()"})
+#: How long after the reason the exit may be noticed, in seconds.
+_EXIT_DELAY = 3.0
 
 #: The most that is read of one line, in bytes.
 MAX_LINE = 16384
@@ -36,7 +41,14 @@ Report = Callable[[WorkerDied | EndpointsSuspected], None]
 class OutputReader:
     """The pipe to which nginx writes, and the thread that logs each of its lines."""
 
-    def __init__(self, log: Callable[..., None], post: Report, *, repeats_post: bool) -> None:
+    def __init__(
+        self,
+        log: Callable[..., None],
+        post: Report,
+        *,
+        repeats_post: bool,
+        start_timeout: float = 0.0,
+    ) -> None:
         self._log = log
         self._post = post
         self._reader, self.descriptor = os.pipe()
@@ -47,7 +59,8 @@ class OutputReader:
             fcntl.fcntl(self.descriptor, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
         self._lock = threading.Lock()
         self._partial_line = b""
-        self._last_line = ""
+        #: A master that does not get ready is killed long after it gave the reason.
+        self._last_lines = LastLines(start_timeout + _EXIT_DELAY)
         self._lost = LostRequests(repeats_post=repeats_post)
         self._suspects = Suspects()
 
@@ -55,11 +68,11 @@ class OutputReader:
         """Start the thread."""
         threading.Thread(target=self._run, name="nginx output", daemon=True).start()
 
-    def last_output(self) -> str:
-        """Read the pipe, then return and clear the most relevant line so far."""
+    def exit_reason(self, pid: int) -> str:
+        """Read the pipe, then return the line in which this process gives the reason of its end."""
         self._read()
-        last, self._last_line = self._last_line, ""
-        return last
+        with self._lock:
+            return self._last_lines.take_reason(pid, time.monotonic())
 
     def count_lost_requests(self, endpoints: int) -> None:
         """Begin to count the requests that end with their replica."""
@@ -100,8 +113,8 @@ class OutputReader:
 
     def _log_line(self, line: str) -> None:
         match = _LINE.match(line)
-        level = _LEVELS.get(match[1], "info") if match else "info"
-        text = match[2] if match else line
+        level = _LEVELS.get(match["level"], "info") if match else "info"
+        text = match["text"] if match else line
         if _WORKER_EXIT.match(text):
             self._post(WorkerDied(text))
         if level == "error":
@@ -110,8 +123,10 @@ class OutputReader:
             self._suspects.add(suspect)
         if text and not _SOCKET_REPLACED.match(text):
             self._log("nginx.output", level, text=text)
-            if text not in _UNINFORMATIVE and (level == "error" or not self._last_line):
-                self._last_line = text
+            pid = match["pid"] if match else None
+            self._last_lines.add(
+                time.monotonic(), int(pid) if pid else None, match["level"] if match else None, text
+            )
 
 
 def failure_reason(output: str) -> str:
@@ -119,4 +134,4 @@ def failure_reason(output: str) -> str:
     lines = [line for line in output.splitlines() if line.strip()]
     relevant = [line for line in lines if "[emerg]" in line] or lines
     match = _LINE.match(relevant[-1]) if relevant else None
-    return match[2] if match else relevant[-1] if relevant else ""
+    return match["text"] if match else relevant[-1] if relevant else ""

@@ -103,6 +103,7 @@ class Nginx:
         *,
         listen: tuple[str, ...] = (),
         repeats_post: bool = False,
+        start_timeout: float = 0.0,
     ) -> None:
         self._binary = binary
         self._folder = folder
@@ -110,7 +111,9 @@ class Nginx:
         self._children = children
         self.old_workers = OldWorkers()
         self._check_output: dict[int, int] = {}
-        self._output = OutputReader(log, post, repeats_post=repeats_post)
+        self._output = OutputReader(
+            log, post, repeats_post=repeats_post, start_timeout=start_timeout
+        )
         self._command_prefix = [] if os.getpid() == 1 else _parent_death_prefix()
 
     def start(self) -> None:
@@ -149,9 +152,9 @@ class Nginx:
         return outcome
 
     def attach_output(self, event: ChildExited) -> ChildExited:
-        """Return the event with the last output of the child attached."""
+        """Return the event with the reason attached that the child gave for its exit, if any."""
         if event.kind is ChildKind.MASTER:
-            output = self._output.last_output()
+            output = self._output.exit_reason(event.pid)
             return replace(event, output=output, lost=self._output.lost_requests())
         if event.kind is ChildKind.OTHER:  # perhaps the last worker of a master that died
             return replace(event, lost=self._output.lost_requests())

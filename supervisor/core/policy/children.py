@@ -119,7 +119,7 @@ def _on_master_exit(state: State, event: ChildExited, now: float) -> Decision:
             "error",
             code=event.code,
             deaths=len(down.crashes),
-            message=event.output,
+            message=event.output or None,
         )
     ]
     # Orphans may hold the port that this master needed; they have already received SIGQUIT.
