@@ -33,6 +33,7 @@ from supervisor.discovery.cache import EndpointCache
 from supervisor.nomad.stop_job import JobStopper
 from supervisor.system import process
 from supervisor.system.clock import boot_clock
+from supervisor.system.console_lines import wants_colours
 from supervisor.system.log import Log, Writer
 from supervisor.system.network import local_addresses
 from supervisor.system.runtime_dir import RuntimeLock, claim_runtime
@@ -49,7 +50,7 @@ def serve(environ: Mapping[str, str]) -> int:
     Raises Problem or ExecutableMissing when it cannot start.
     """
     settings = load.read(environ, os.path.exists, local_addresses())
-    log = Log(Writer(), settings.log_level, _log_format(settings))
+    log = _log(settings, environ)
     log.redact([settings.nomad_token])
     log.emit(
         "supervisor.started",
@@ -202,8 +203,11 @@ def _read_cache(
         return {}, f"cannot read {folder}: {error.strerror}; waiting for the sources"
 
 
-def _log_format(settings: Settings) -> str:
-    return settings.log_format or ("console" if os.isatty(1) else "json")
+def _log(settings: Settings, environ: Mapping[str, str]) -> Log:
+    is_terminal = os.isatty(1)
+    layout = settings.log_format or ("console" if is_terminal else "json")
+    colours = wants_colours(environ, is_terminal=is_terminal)
+    return Log(Writer(), settings.log_level, layout, colours=colours)
 
 
 def _finish_late(settings: Settings, commands: list[Command], log: Log) -> Exit:

@@ -1,5 +1,5 @@
 """
-The log: structlog, one JSON object per line on stdout.
+The log: structlog, one JSON object per line on stdout, or lines for a person.
 
 Lines pass through a bounded queue to one writer thread, so that a stalled reader of stdout blocks
 only that thread.  Lines that do not fit, or cannot be written, are dropped and counted.  A secret
@@ -13,12 +13,14 @@ import queue
 import select
 import threading
 import time
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from functools import partial
 from typing import Any
 
 import structlog
 
 from supervisor.core.durations import format_moment
+from supervisor.system.console_lines import console_line
 
 _MAX_TEXT = 2000
 _QUEUED_LINES = 2000
@@ -28,16 +30,18 @@ _QUEUED_REQUESTS = 1000
 _QUEUE_TIMEOUT = 1.0
 #: A line before it is rendered, as structlog passes it from one processor to the next.
 Fields = MutableMapping[str, Any]
+Render = Callable[[Mapping[str, Any]], str]
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 class Writer:
     """
-    The thread that writes to stdout.
+    The thread that writes to stdout; `render` formats the lines about dropped lines.
     """
 
     def __init__(self, descriptor: int = 1) -> None:
+        self.render: Render = _to_json
         self._descriptor = descriptor
         self._lines: queue.Queue[tuple[bytes, bool] | None] = queue.Queue(_QUEUED_LINES)
         self._request_slots = threading.Semaphore(_QUEUED_REQUESTS)
@@ -92,7 +96,7 @@ class Writer:
                     "event": "log.dropped",
                     "lines": dropped - self._reported,
                 }
-                report = _to_json({"time": format_moment(time.time()), **fields})
+                report = self.render({"time": format_moment(time.time()), **fields})
                 line = report.encode() + b"\n" + line
             if self._write(line):
                 self._reported = dropped
@@ -115,18 +119,19 @@ class Writer:
 
 class Log:
     """
-    The logger: each line has a dotted event id and fields.
+    The logger: each line has a dotted event id and fields; `colours` only apply to the console.
     """
 
-    def __init__(self, writer: Writer, level: str, layout: str) -> None:
+    def __init__(self, writer: Writer, level: str, layout: str, *, colours: bool = False) -> None:
         self._writer = writer
         self._secrets: tuple[str, ...] = ()
-        self._render: Any = (
-            structlog.dev.ConsoleRenderer(colors=True) if layout == "console" else _as_json
+        self._render: Render = (
+            partial(console_line, colours=colours) if layout == "console" else _to_json
         )
+        writer.render = self._render
         self._logger = structlog.wrap_logger(
             _Sink(writer),
-            processors=[_stamp, self._redacted, self._render],
+            processors=[_stamp, self._redacted, lambda _, __, fields: self._render(fields)],
             wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         )
 
@@ -150,7 +155,7 @@ class Log:
     def record(self, moment: str, fields: Mapping[str, Any]) -> None:
         """Write the access log line of a request that completed at `moment`, at every LOG_LEVEL."""
         line = {"time": moment, "level": "info", "event": "request", **fields}
-        self._writer.put_request(self._render(None, "info", self._redacted(None, "info", line)))
+        self._writer.put_request(self._render(self._redacted(None, "info", line)))
 
     @property
     def dropped(self) -> int:
@@ -199,10 +204,6 @@ def _stamp(_: object, level: str, fields: Fields) -> Mapping[str, Any]:
         "event": fields.pop("event"),
         **fields,
     }
-
-
-def _as_json(_: object, __: str, fields: Fields) -> str:
-    return _to_json(fields)
 
 
 def _to_json(fields: Mapping[str, Any]) -> str:
