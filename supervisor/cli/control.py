@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from supervisor.cli.control_client import ControlError, call
+from supervisor.cli.screen import Screen
 from supervisor.cli.status_table import table
 from supervisor.core.durations import parse_instant, parse_span
 from supervisor.core.errors import ExitCode
@@ -24,8 +25,6 @@ _NEGATIVE = re.compile(r"-[0-9]")
 
 #: Default interval of `--watch`, in seconds.
 _INTERVAL = 2.0
-
-_CLEAR = "\x1b[H\x1b[2J"
 
 
 def run(command: str, arguments: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -51,17 +50,24 @@ def run(command: str, arguments: Sequence[str], environ: Mapping[str, str]) -> i
 
 
 def _status(environ: Mapping[str, str], options: argparse.Namespace) -> int:
-    while True:
-        status, text = call(environ, "GET", "/status")
-        if status != 200:
-            print(f"cannot show the status: {text.strip()}", file=sys.stderr)
-            return 1
-        output = text.strip() if options.json else table(json.loads(text))
-        clear = _CLEAR if options.watch is not None and sys.stdout.isatty() else ""
-        print(f"{clear}{output}", flush=True)
-        if options.watch is None:
-            return ExitCode.OK
-        _sleep(options.watch)
+    watches = options.watch is not None
+    screen = Screen(1) if watches and not options.json and sys.stdout.isatty() else None
+    try:
+        while True:
+            status, text = call(environ, "GET", "/status")
+            if status != 200:
+                raise ControlError(f"cannot show the status: {text.strip()}")
+            output = text.strip() if options.json else table(json.loads(text))
+            if screen is None:
+                print(output, flush=True)
+            else:
+                screen.draw(output)
+            if not watches:
+                return ExitCode.OK
+            _sleep(options.watch)
+    finally:
+        if screen is not None:
+            screen.leave()
 
 
 def _post(environ: Mapping[str, str], path: str, fields: Mapping[str, str]) -> int:
