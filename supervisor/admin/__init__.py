@@ -39,7 +39,7 @@ class Admin:
         operators, readers = context.folder / _OPERATOR_SOCKET, context.folder / _READERS_SOCKET
         self._servers = [Server(operators, routes.operator_response, defects)]
         clear_place(readers)  # an earlier process may have had an ADMIN_PORT
-        if context.is_published:
+        if context.admin_port is not None:
             public = Server(readers, routes.public_response, defects, group=context.readers)
             self._servers.append(public)
 

@@ -8,10 +8,12 @@ thread.  A request is an event, and its reply a command of the loop.
 import itertools
 import platform
 import queue
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from supervisor.admin.status_document import Observation
 from supervisor.core.commands import Reply
@@ -19,6 +21,7 @@ from supervisor.core.events import DeadlineRequested, Event, StopRequested
 from supervisor.core.model import Endpoint
 from supervisor.core.probe_outcome import ProbeReport
 from supervisor.core.state import State
+from supervisor.nginx import workers
 from supervisor.nginx.internal_socket import Counters, GenerationSockets, read_counters
 from supervisor.system.clock import boot_clock
 
@@ -28,25 +31,39 @@ _STALE = 15.0
 #: How long a request waits for its reply, in seconds; that includes the write to disk.
 _REPLY_TIMEOUT = 5.0
 
+#: How often to read nginx's counters again if the supervisor sends another request meanwhile.
+_COUNT_RETRIES = 2
+
 
 @dataclass(frozen=True, slots=True)
 class AdminContext:
     """
     Properties of nginx and of the runtime folder that the state does not contain.
 
-    `readers` is the group of nginx's workers, empty if they run as the supervisor's user.  `polls`
-    returns the number of the supervisor's polls of nginx, `sockets` are where it responds.
-    `probes` returns the last outcome of endpoints.
+    `admin_port` is ADMIN_PORT, `readers` is the group of nginx's workers, empty if they run as the
+    supervisor's user.  `polls` returns the number of the supervisor's polls of nginx, `sockets` are
+    where it responds.  `probes` returns the last outcome of endpoints.
     """
 
     folder: Path
     nginx: str
     has_stub_status: bool
-    is_published: bool
+    admin_port: int | None
     readers: str
     polls: Callable[[], int]
     sockets: GenerationSockets
     probes: Callable[[Iterable[Endpoint]], Mapping[Endpoint, ProbeReport]]
+
+
+class Clients(NamedTuple):
+    """
+    What the service's clients do: their open connections, and their requests since nginx's start.
+
+    nginx counts the supervisor's polls and what the admin port serves as well; these are left out.
+    """
+
+    connections: int
+    requests: int
 
 
 class LoopBridge:
@@ -58,6 +75,9 @@ class LoopBridge:
         self.context = context
         self.reads = 0
         self._counter_reads = 0
+        self._counting = threading.Lock()
+        self._master = 0
+        self._own_before = 0
         self._post = post
         self._published: tuple[State, float] | None = None
         self._tickets = itertools.count(1)
@@ -65,6 +85,8 @@ class LoopBridge:
 
     def publish(self, state: State, now: float) -> None:
         """Serve this state from now on; `now` is its instant on the loop's clock."""
+        if state.master.pid != self._master:  # a new nginx counts from zero
+            self._master, self._own_before = state.master.pid, self._own_requests
         self._published = (state, now)
 
     def reply(self, reply: Reply) -> None:
@@ -79,7 +101,7 @@ class LoopBridge:
         return self._published[0] if self._published else None
 
     @property
-    def own_requests(self) -> int:
+    def _own_requests(self) -> int:
         """How many requests to nginx are not from the service's clients: polls and admin reads."""
         return self.context.polls() + self._counter_reads + self.reads
 
@@ -91,7 +113,8 @@ class LoopBridge:
 
     def observe(self) -> Observation:
         """Return the values for a status that the state does not contain."""
-        counters, published = self.counters(), self._published
+        counters, clients = self._count()
+        published = self._published
         now = boot_clock()
         return Observation(
             now=now,
@@ -103,14 +126,38 @@ class LoopBridge:
             is_counting=self.context.has_stub_status,
             connections=None if counters is None else counters._asdict(),
             probes=self.context.probes,
+            clients=None if clients is None else clients._asdict(),
         )
 
-    def counters(self) -> Counters | None:
-        """Read nginx's connection counters; None without stub_status or without a response."""
+    def clients(self) -> Clients | None:
+        """Return what the clients do; None without stub_status or without a response."""
+        return self._count()[1]
+
+    def _count(self) -> tuple[Counters, Clients] | tuple[None, None]:
+        """Read nginx's counters, and derive from them what the clients do."""
         if not self.context.has_stub_status:
-            return None
-        self._counter_reads += 1
-        return read_counters(self.context.sockets)
+            return None, None
+        with self._counting:  # so that there is one connection that reads them
+            counters, own = self._read_counters()
+            for _ in range(_COUNT_RETRIES):
+                if counters is None or own == self._own_requests:
+                    break
+                counters, own = self._read_counters()
+        if counters is None:
+            return None, None
+        port = self.context.admin_port
+        looking = 1 + (0 if port is None else workers.accepted_connections(port))
+        return counters, Clients(
+            max(0, counters.active - looking),
+            max(0, counters.requests - (own - self._own_before)),
+        )
+
+    def _read_counters(self) -> tuple[Counters | None, int]:
+        """Return nginx's counters, and the own requests until then if none was sent meanwhile."""
+        own = self._own_requests + 1
+        counters = read_counters(self.context.sockets)
+        self._counter_reads += counters is not None
+        return counters, own
 
     def move(self, by: float | None, until: float | None) -> Reply | None:
         """Request another deadline and wait for the reply; None after a timeout."""

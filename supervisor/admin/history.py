@@ -33,7 +33,7 @@ class History:
     def __init__(self, bridge: LoopBridge) -> None:
         self._bridge = bridge
         self._ring: deque[_Sample] = deque(maxlen=MAX_SAMPLES)
-        self._previous: tuple[float, int, int] | None = None
+        self._previous: tuple[float, int] | None = None
 
     def start(self) -> None:
         """Start to take samples."""
@@ -61,14 +61,12 @@ class History:
             return
         is_probing = state.endpoint_set.is_probing
         ready = health_counts(state)["ready"] if is_probing else state.view.endpoints
-        counters = self._bridge.counters()
-        rate = None
-        if counters is not None:
-            own = self._bridge.own_requests
+        clients, rate = self._bridge.clients(), None
+        if clients is not None:
             if self._previous is not None:
-                at, requests, previous_own = self._previous
-                new = counters.requests - (requests if counters.requests >= requests else 0)
-                rate = round(max(0.0, new - (own - previous_own)) / max(0.001, now - at), 2)
-            self._previous = (now, counters.requests, own)
-        active = None if counters is None else counters.active
+                at, before = self._previous
+                new = clients.requests - (before if clients.requests >= before else 0)
+                rate = round(new / max(0.001, now - at), 2)
+            self._previous = (now, clients.requests)
+        active = None if clients is None else clients.connections
         self._ring.append(_Sample(now, ready, rate, active))

@@ -33,8 +33,8 @@ class Observation:
 
     `now` is the loop's clock and `wall` the epoch, in seconds.  `current` is false if the loop is
     stuck; `is_running` returns whether a process exists; `is_counting`: nginx has stub_status;
-    `connections` are its counters, None without a response.  `probes` returns the last outcome of
-    endpoints.
+    `connections` are its counters, `clients` those of clients alone; None without a response.
+    `probes` returns the last outcome of endpoints.
     """
 
     now: float
@@ -46,6 +46,7 @@ class Observation:
     is_counting: bool
     connections: Mapping[str, int] | None = None
     probes: Callable[[Iterable[Endpoint]], Mapping[Endpoint, ProbeReport]] = lambda _: {}
+    clients: Mapping[str, int] | None = None
 
 
 def document(state: State, observation: Observation, samples: Mapping[str, Any]) -> dict[str, Any]:
@@ -233,6 +234,7 @@ def _nginx(state: State, observation: Observation) -> dict[str, Any]:
         "worker_deaths": state.stats.worker_deaths,
         "draining": draining(state, observation.is_running),
         "connections": observation.connections,
+        "clients": observation.clients,
     }
 
 

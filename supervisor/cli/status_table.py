@@ -96,10 +96,10 @@ def _padded(row: Iterable[str], widths: Iterable[int]) -> Iterator[str]:
 
 
 def _traffic(nginx: dict[str, Any]) -> str:
-    counters = nginx["connections"]
-    if counters is None:
+    clients = nginx["clients"]
+    if clients is None:
         return ""
-    return f", {counters['active']} connections, {counters['requests']} requests"
+    return f", {clients['connections']} client connections, {clients['requests']} requests"
 
 
 def _moment(text: str | None) -> str:

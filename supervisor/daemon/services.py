@@ -95,7 +95,7 @@ def build_services(
         folder=folder,
         nginx=".".join(map(str, binary.version)),
         has_stub_status=binary.has_stub_status,
-        is_published=settings.admin_port is not None,
+        admin_port=settings.admin_port,
         readers=host_limits.worker_user().rpartition(" ")[2],
         polls=lambda: poller.polls,
         sockets=sockets,

@@ -162,8 +162,8 @@ class GenerationPoller:
                 interval = self._interval
                 pause = None if not interval else interval if interval >= 1 else 0
                 continue
-            self.polls += 1
             generation = read_generation(self._sockets)
+            self.polls += generation is not None  # else nginx has counted no request
             self._silent = self._silent + 1 if generation is None else 0
             self._post(GenerationReported(generation, self._ask_public_port()))
             pause = self._interval or None

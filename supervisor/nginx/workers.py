@@ -44,6 +44,13 @@ def count_connections(port: int) -> int:
     return len(_connections(port))
 
 
+def accepted_connections(port: int) -> int:
+    """
+    Count the established connections to a local port that a process has accepted.
+    """
+    return sum(inode != "0" for inode in _connections(port))
+
+
 def children(pid: int) -> list[int]:
     """
     Return the children of a process; none if it has exited.
