@@ -13,8 +13,9 @@ from typing import Any
 from supervisor import __version__
 from supervisor.admin.warnings import warnings
 from supervisor.core import deadline
+from supervisor.core import endpoint_set as endpoint_sets
 from supervisor.core.durations import format_moment
-from supervisor.core.model import NEVER, Endpoint, HealthState, ServerOptions
+from supervisor.core.model import NEVER, Endpoint, HealthState, Origin, ServerOptions
 from supervisor.core.probe_advice import next_step
 from supervisor.core.probe_outcome import ProbeReport
 from supervisor.core.state import State
@@ -74,6 +75,8 @@ def document(state: State, observation: Observation, samples: Mapping[str, Any])
             "python": observation.python,
         },
         "service": state.settings.served,
+        "title": state.settings.title,
+        "instance": _instance(state),
         "phase": lifetime.phase,
         "mode": view.mode,
         "healthy": view.healthy and observation.current,
@@ -174,6 +177,7 @@ def _endpoints(
                 "weight": options.weight,
                 "backup": options.backup,
                 "drain": options.drain,
+                **_origin(state, endpoint),
                 "last_probe": _last_probe(state, endpoint, reports.get(endpoint), observation),
             }
         )
@@ -184,6 +188,20 @@ def _endpoints(
         "probed_by": state.settings.health_check,
         "omitted": len(known) - len(rows),
         "rows": rows,
+    }
+
+
+def _origin(state: State, endpoint: Endpoint) -> dict[str, str | None]:
+    """Return the allocation, the node and the job of an endpoint, null where they are unknown."""
+    found = endpoint_sets.origin(state.endpoint_set, endpoint) or Origin("", "", "")
+    return {name: text or None for name, text in found._asdict().items()}
+
+
+def _instance(state: State) -> dict[str, str | None]:
+    """Return where the supervisor runs in Nomad, null outside of it."""
+    instance = state.settings.instance
+    return {
+        name: getattr(instance, name) or None for name in ("allocation", "task", "job", "command")
     }
 
 

@@ -11,6 +11,9 @@ from supervisor.core.durations import format_span
 _MAX_ENDPOINTS = 30
 _MAX_RELOADS = 5
 
+#: How much of an ID Nomad's commands print, and accept.
+_SHORT_ID = 8
+
 
 def table(status: dict[str, Any]) -> str:
     """
@@ -22,7 +25,7 @@ def table(status: dict[str, Any]) -> str:
 def _lines(status: dict[str, Any]) -> Iterator[str]:
     deadline, endpoints, nginx = status["deadline"], status["endpoints"], status["nginx"]
     state = "ready" if status["ready"] else "not ready"
-    yield f"{status['service']}: {status['phase']}, {status['mode']}, {state}"
+    yield f"{status['title']}: {status['phase']}, {status['mode']}, {state}"
     if status["ending"]:
         within = format_span(status["ending"]["gone_within"])
         yield f"shutdown    {status['ending']['reason']}, complete within {within}"
@@ -54,13 +57,19 @@ def _endpoints(endpoints: dict[str, Any]) -> Iterator[str]:
             row["health"],
             _moment(row["since"]),
             "yes" if row["serving"] else "no",
+            (row["allocation"] or "-")[:_SHORT_ID],
+            (row["node"] or "-")[:_SHORT_ID],
+            row["job"] or "-",
             _last_probe(row["last_probe"]),
         )
         for row in endpoints["rows"][:_MAX_ENDPOINTS]
     ]
     if rows:
+        head = ("ENDPOINT", "HEALTH", "SINCE", "SERVING", "ALLOC", "NODE", "JOB", "LAST PROBE")
+        # Only Nomad has allocations, nodes and jobs.
+        columns = 7 if any({*row[4:7]} != {"-"} for row in rows) else 4
         yield ""
-        yield from _aligned([("ENDPOINT", "HEALTH", "SINCE", "SERVING", "LAST PROBE"), *rows])
+        yield from _aligned([(*row[:columns], row[7]) for row in (head, *rows)])
     more = endpoints["known"] - len(rows)
     if more:
         yield f"and {more} more; use --json to list them"

@@ -25,6 +25,7 @@ from supervisor.core.model import (
     CachedEndpoints,
     Endpoint,
     HealthState,
+    Origin,
     ServerOptions,
     Unselected,
 )
@@ -56,6 +57,7 @@ class Source:
     endpoints: tuple[Endpoint, ...] | None = None
     server_options: Mapping[Endpoint, ServerOptions] = field(default_factory=dict)
     allocations: Mapping[Endpoint, str] = field(default_factory=dict)
+    origins: Mapping[Endpoint, Origin] = field(default_factory=dict)
     tried: bool = False
     answered_at: float | None = None
     failing_since: float | None = None
@@ -163,6 +165,7 @@ def arrived(endpoint_set: EndpointSet, event: SnapshotArrived, now: float) -> En
             endpoints=event.endpoints,
             server_options=event.server_options,
             allocations=event.allocations,
+            origins=event.origins,
         )
     source = _with_emptiness(source, event.unselected, now)
     before = endpoint_set.sources[event.source]
@@ -219,6 +222,14 @@ def health_changed(endpoint_set: EndpointSet, event: HealthChanged, now: float) 
     ):
         endpoint_set = _update_watched(replace(endpoint_set, leaving={}))
     return endpoint_set
+
+
+def origin(endpoint_set: EndpointSet, endpoint: Endpoint) -> Origin | None:
+    """
+    Return what the first source that lists the endpoint tells about its instance.
+    """
+    found = (source.origins.get(endpoint) for source in endpoint_set.sources.values())
+    return next((each for each in found if each is not None), None)
 
 
 def take_unexplained(

@@ -10,7 +10,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from supervisor.core.deadline_record import DeadlineRecord
-from supervisor.core.model import ChildKind, Endpoint, HealthState, ServerOptions, Unselected
+from supervisor.core.model import (
+    ChildKind,
+    Endpoint,
+    HealthState,
+    Origin,
+    ServerOptions,
+    Unselected,
+)
 from supervisor.core.probe_outcome import Outcome
 
 
@@ -27,7 +34,8 @@ class SnapshotArrived:
     `confirmed` is false for an empty answer that no second one has confirmed yet: a restored
     registry answers empty for a moment, and so does a group that restarts its tasks.
     `server_options` holds the endpoints whose tags set options, `allocations` the allocation of
-    each endpoint if its checks are queried from Nomad.  The counts are refused rows (`refused`),
+    each endpoint if its checks are queried from Nomad, `origins` what the registry tells about the
+    instance.  The counts are refused rows (`refused`),
     endpoints beyond the limit (`over_limit`), rows of other jobs or without the wanted tags and
     addresses of nginx itself (`skipped`), and tags that cannot be parsed (`invalid_tags`).
     `unselected` is what an answer without endpoints lists.
@@ -40,6 +48,7 @@ class SnapshotArrived:
     over_limit: int = 0
     server_options: Mapping[Endpoint, ServerOptions] = field(default_factory=dict)
     allocations: Mapping[Endpoint, str] = field(default_factory=dict)
+    origins: Mapping[Endpoint, Origin] = field(default_factory=dict)
     skipped: int = 0
     invalid_tags: int = 0
     jobs: tuple[str, ...] = ()

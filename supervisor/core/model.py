@@ -59,6 +59,18 @@ class ServerOptions(NamedTuple):
         )
 
 
+class Origin(NamedTuple):
+    """
+    What the registry tells about the instance behind an endpoint; empty where it does not.
+
+    `allocation` and `node` are Nomad's IDs.  It is shown to people, and decides nothing.
+    """
+
+    allocation: str
+    node: str
+    job: str
+
+
 class HealthState(StrEnum):
     """
     The health of an endpoint according to its probes.

@@ -122,6 +122,7 @@ class NomadSource:
                 found.over_limit,
                 server_options=found.server_options,
                 allocations=found.allocations,
+                origins=found.origins,
                 skipped=found.skipped,
                 invalid_tags=found.invalid_tags,
                 jobs=found.jobs,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from supervisor.core.addresses import OURS, cap, validate
 from supervisor.core.config.settings import Settings
-from supervisor.core.model import Endpoint, ServerOptions, Unselected
+from supervisor.core.model import Endpoint, Origin, ServerOptions, Unselected
 from supervisor.discovery import tags
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -43,6 +43,7 @@ class Selection:
     endpoints: tuple[Endpoint, ...] = ()
     server_options: dict[Endpoint, ServerOptions] = field(default_factory=dict)
     allocations: dict[Endpoint, str] = field(default_factory=dict)
+    origins: dict[Endpoint, Origin] = field(default_factory=dict, compare=False)
     refused: int = field(default=0, compare=False)
     over_limit: int = field(default=0, compare=False)
     skipped: int = field(default=0, compare=False)
@@ -70,6 +71,8 @@ def select(rows: Sequence[object], settings: Settings) -> Selection:
     needs_allocations = settings.health_check == "nomad"
     found: dict[Endpoint, ServerOptions] = {}
     allocations: dict[Endpoint, tuple[int, str]] = {}
+    origins: dict[Endpoint, tuple[int, Origin]] = {}
+    names: dict[str, str] = {}
     jobs: set[str] = set()
     refused = skipped = invalid_tags = 0
     for row in rows:
@@ -97,6 +100,7 @@ def select(rows: Sequence[object], settings: Settings) -> Selection:
         name = row.get("JobID")
         if name and isinstance(name, str):
             jobs.add(name)
+        _record_origin(origins, endpoint, row, names)
         if needs_allocations:
             _record_allocation(allocations, endpoint, row)
     endpoints, over_limit = cap(found, settings.max_endpoints)
@@ -104,6 +108,7 @@ def select(rows: Sequence[object], settings: Settings) -> Selection:
         endpoints,
         {endpoint: found[endpoint] for endpoint in endpoints if found[endpoint] != _DEFAULT},
         {endpoint: allocations[endpoint][1] for endpoint in endpoints if endpoint in allocations},
+        {endpoint: origins[endpoint][1] for endpoint in endpoints if any(origins[endpoint][1])},
         refused=refused,
         over_limit=over_limit,
         skipped=skipped,
@@ -162,6 +167,32 @@ def _is_selected(
             if tag not in row_tags:
                 return False
     return True
+
+
+def _record_origin(
+    origins: dict[Endpoint, tuple[int, Origin]],
+    endpoint: Endpoint,
+    row: dict[object, object],
+    names: dict[str, str],
+) -> None:
+    """
+    Record where an endpoint's instance runs: the newer one if an address and port were reused.
+
+    `names` holds each text once: few nodes and jobs have many instances.
+    """
+    index = row.get("CreateIndex")
+    age = index if type(index) is int else 0
+    known = origins.get(endpoint)
+    if known is None or age > known[0]:
+        allocation = _shown(row.get("AllocID"))
+        node, job = _shown(row.get("NodeID")), _shown(row.get("JobID"))
+        origin = Origin(allocation, names.setdefault(node, node), names.setdefault(job, job))
+        origins[endpoint] = (age, origin)
+
+
+def _shown(text: object) -> str:
+    """Return a text of the registry that may be shown on a terminal, else an empty one."""
+    return text[:_MAX_JOB_LENGTH] if isinstance(text, str) and text.isprintable() else ""
 
 
 def _record_allocation(

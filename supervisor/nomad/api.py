@@ -29,7 +29,7 @@ _MAX_LEADER_SILENCE = 5000
 
 
 #: The fields of a row that are used, and how many different texts of them are looked for again.
-_FIELDS = ("Address", "Port", "Tags", "JobID", "AllocID", "CreateIndex")
+_FIELDS = ("Address", "Port", "Tags", "JobID", "AllocID", "NodeID", "CreateIndex")
 _MAX_SHARED = 1024
 
 

@@ -11,6 +11,7 @@ from dataclasses import fields
 
 from supervisor.core.balancing_methods import METHODS
 from supervisor.core.config import nomad_env
+from supervisor.core.config.instance import read_instance
 from supervisor.core.config.settings import Settings
 from supervisor.core.deadline_record import apply_duration_alias
 from supervisor.core.errors import ExitCode, Problem
@@ -66,7 +67,11 @@ def read(
         values["health_check"] = "http" if values["health_path"] else "tcp"
     if values["service_job"] == "self":
         values["service_job"] = values["nomad_job_id"]
-    return Settings(**values, task_environment=nomad_env.task_environment(given, local, exists))
+    return Settings(
+        **values,
+        task_environment=nomad_env.task_environment(given, local, exists),
+        instance=read_instance(given),
+    )
 
 
 def _conflicts(given: Mapping[str, str], exists: Callable[[str], bool]) -> list[str]:

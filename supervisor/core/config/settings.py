@@ -12,6 +12,7 @@ from typing import Any
 from supervisor.core.addresses import AddressPolicy, HostPort, Network
 from supervisor.core.balancing_methods import METHODS
 from supervisor.core.config import parsers
+from supervisor.core.config.instance import Instance
 from supervisor.core.config.nomad_env import TaskEnvironment
 
 
@@ -291,6 +292,7 @@ class Settings:
     nomad_alloc_id: str = _setting(parsers.plain, "", "set by Nomad: the supervisor's allocation")
     nomad_job_id: str = _setting(parsers.job, "", "set by Nomad: the supervisor's job")
     task_environment: TaskEnvironment = field(default=TaskEnvironment())
+    instance: Instance = field(default=Instance())
 
     @property
     def stops_job(self) -> bool:
@@ -309,6 +311,15 @@ class Settings:
         return ",".join(self.service_name) or ",".join(
             f"{endpoint.host}:{endpoint.port}" for endpoint in self.endpoints
         )
+
+    @property
+    def title(self) -> str:
+        """
+        A name for people: the services, else the job, else what lists the endpoints.
+        """
+        listed = f"{len(self.endpoints)} listed endpoint{'s'[: len(self.endpoints) != 1]}"
+        file = self.endpoints_file.rpartition("/")[2]
+        return ", ".join(self.service_name) or self.instance.job or file or listed
 
     @property
     def address_policy(self) -> AddressPolicy:

@@ -146,7 +146,10 @@ def test_the_commands_print_results_and_return_exit_codes(served: AdminSubject) 
     table = served.run_command("status")
     assert 0 == table.returncode
     assert "web: running, serve, ready" == table.stdout.splitlines()[0]
-    assert f"127.0.0.1:{served.replicas[1].port}" in table.stdout
+    row = next(line for line in table.stdout.splitlines() if f":{served.replicas[1].port} " in line)
+    found = next(r for r in served.status()["endpoints"]["rows"] if r["address"] in row)
+    assert found["job"] == "replicas"
+    assert [found["allocation"][:8], found["node"][:8], found["job"]] == row.split()[-3:]
     assert "running" == json.loads(served.run_command("status", "--json").stdout)["phase"]
 
     refused = served.run_command("extend", "-30h")

@@ -122,7 +122,7 @@ def test_A06_a_large_service_fits(nomad: FakeNomad, client: ServiceQuery) -> Non
     rows = [row("web", "10.0.0.1", 1 + n % 60_000, tags=["lb.backup"]) for n in range(20_000)]
     nomad.fault(body(json.dumps(rows)))
     found = client.list_instances("web", 0, 1.0).rows
-    used = ("Address", "Port", "Tags", "JobID", "AllocID", "CreateIndex")
+    used = ("Address", "Port", "Tags", "JobID", "AllocID", "NodeID", "CreateIndex")
     assert [{name: each[name] for name in used} for each in rows] == found
 
 

@@ -29,7 +29,7 @@ from supervisor.core.events import (
     WorkerDied,
     WriteOverdue,
 )
-from supervisor.core.model import ChildKind, Endpoint, HealthState, ServerOptions
+from supervisor.core.model import ChildKind, Endpoint, HealthState, Origin, ServerOptions
 from supervisor.core.probe_outcome import ProbeReport
 from supervisor.core.stats import MAX_RELOADS
 from tests.support.checkout import CHECKOUT
@@ -352,3 +352,36 @@ def test_no_secret_is_in_the_document() -> None:
     play = Simulation({"NOMAD_TOKEN": "s3cr3t-t0ken", "TTL": "3h"}).serve(1)
 
     assert "s3cr3t" not in json.dumps(status(play))
+
+
+def test_each_row_has_the_origin_of_its_endpoint() -> None:
+    """
+    The allocation, node and job of the latest answer; null where the source has none.
+    """
+    one, two = endpoints(1, 2)
+    play = Simulation().serve(1, 2)
+    origins = {one: Origin("a", "n", "j"), two: Origin("", "", "j")}
+    play.send(SnapshotArrived(SOURCE, (one, two), origins=origins))
+
+    def found() -> list[tuple[str | None, ...]]:
+        rows = status(play)["endpoints"]["rows"]
+        return [tuple(row[name] for name in ("allocation", "node", "job")) for row in rows]
+
+    assert [("a", "n", "j"), (None, None, "j")] == found()
+    play.send(SnapshotArrived(SOURCE, (one, two), origins={one: Origin("b", "n", "j")}))
+    assert [("b", "n", "j"), (None, None, None)] == found()
+
+
+def test_the_instance_is_where_the_supervisor_runs() -> None:
+    """
+    With the command that reaches it; all null outside of Nomad.
+    """
+    assert {None} == set(status(Simulation().serve(1))["instance"].values())
+    nomad = {"NOMAD_ALLOC_ID": "5ec6", "NOMAD_TASK_NAME": "nginx", "NOMAD_JOB_NAME": "lb"}
+    found = status(Simulation(nomad).serve(1))
+    assert {
+        "allocation": "5ec6",
+        "task": "nginx",
+        "job": "lb",
+        "command": "nomad alloc exec -task nginx 5ec6 autoexit-nginx",
+    } == found["instance"]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from supervisor.core.config import load
 from supervisor.core.config.settings import Settings
-from supervisor.core.model import Endpoint, ServerOptions, Unselected
+from supervisor.core.model import Endpoint, Origin, ServerOptions, Unselected
 from supervisor.discovery.selection import Selection, select
 from tests.support.nomad_registry import row
 from tests.support.policy_simulation import endpoints
@@ -395,3 +395,32 @@ def test_the_own_address_alone_is_described() -> None:
     (own,) = rows(1, Address="127.0.0.1", Port=8080)
 
     assert Unselected(1, own=1) == select([own], settings_for()).unselected
+
+
+def test_the_origin_of_an_endpoint_is_selected() -> None:
+    """
+    Allocation, node and job of its row; text that cannot be shown is left out, long text is cut.
+    """
+    (one,) = endpoints(1)
+    for fields, origin in (
+        ({}, Origin("a", "n", "j")),
+        ({"NodeID": None, "JobID": 7}, Origin("a", "", "")),
+        ({"AllocID": "\x1b[2J", "JobID": "x" * 200}, Origin("", "n", "x" * 128)),
+    ):
+        given = {"AllocID": "a", "NodeID": "n", "JobID": "j", **fields}
+        assert {one: origin} == select(rows(1, **given), settings_for()).origins
+    none = rows(1, AllocID=None, NodeID="", JobID=["j"])
+    assert {} == select(none, settings_for()).origins
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_a_reused_address_the_newer_origin_is_selected(order: int) -> None:
+    """
+    In any order of the rows; a change of it alone is no change of the selection.
+    """
+    old, new = rows(1, AllocID="old", CreateIndex=5), rows(1, AllocID="new", CreateIndex=6)
+    listed = [*old, *rows(1, AllocID="odd", CreateIndex="9"), *new][::order]
+    found = select(listed, settings_for())
+
+    assert ["new"] == [origin.allocation for origin in found.origins.values()]
+    assert found == select(old, settings_for())
