@@ -19,7 +19,7 @@ _SCRIPT = re.compile(rb'<script type="module">(.*?)</script>', re.DOTALL)
 
 def page() -> Response:
     """
-    Return the page; it is read at each request, because caching 48 KB for few requests is a waste.
+    Return the page; it is read at each request, because caching 50 KB for few requests is a waste.
     """
     body = (templates.data_dir() / "status.html").read_bytes()
     headers = (

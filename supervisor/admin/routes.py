@@ -13,6 +13,7 @@ from supervisor.admin.history import History
 from supervisor.admin.http import READING, Request, Response
 from supervisor.admin.page import page
 from supervisor.admin.status_document import document
+from supervisor.core import words
 from supervisor.core.commands import Reply
 from supervisor.core.durations import parse_instant, parse_span
 from supervisor.core.state import State
@@ -95,7 +96,7 @@ class Routes:
         state = self._bridge.state
         if state is not None and state.view.ready and self._bridge.is_fresh:
             return _text(HTTPStatus.OK, "ready")
-        why = "starting" if state is None else f"{state.view.phase}, {state.view.mode}"
+        why = "starting" if state is None else words.service(state.view.phase, state.view.mode)
         return _text(HTTPStatus.SERVICE_UNAVAILABLE, f"not ready: {why}")
 
     def _config(self) -> Response:

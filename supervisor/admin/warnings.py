@@ -4,7 +4,7 @@ The warnings of the status, worst first.
 
 from collections.abc import Iterator, Mapping
 
-from supervisor.core import deadline
+from supervisor.core import deadline, words
 from supervisor.core.durations import format_span
 from supervisor.core.model import Endpoint, HealthState, Mode
 from supervisor.core.probe_advice import next_step
@@ -32,16 +32,16 @@ def _active(
         yield "loop_stuck", "the supervisor loop is stuck; this status is stale"
     view, rollout = state.view, state.rollout
     if rollout.live is not None and not view.healthy and not state.lifetime.is_ending:
-        yield "nginx_silent", f"nginx does not respond (health: {state.master.health})"
+        yield "nginx_silent", f"nginx does not respond; it is {words.master(state.master.health)}"
     if rollout.failures:
         latest = state.stats.reloads[0].reason if state.stats.reloads else None
         yield "reload_failed", f"reload failed, still serving the last good configuration: {latest}"
     for disk, reason in state.overdue.items():
-        yield "disk_overdue", f"{disk} disk: {reason}"
+        yield "disk_overdue", f"{words.disk(disk)}: {reason}"
     if not state.is_saved:
         yield "not_saved", "the deadline could not be saved; a restart would reset it"
     if rollout.live is not None and rollout.live.plan.mode not in {Mode.SERVE, Mode.DRAINING}:
-        yield "nobody_ready", f"clients receive 503: {rollout.live.plan.mode}"
+        yield "nobody_ready", f"clients receive 503: {words.mode(rollout.live.plan.mode)}"
     if state.settings.task_environment.port_warning:
         yield "port_unpublished", state.settings.task_environment.port_warning
     for name, source in state.endpoint_set.sources.items():

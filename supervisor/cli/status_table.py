@@ -5,6 +5,7 @@ The status as a table for a terminal.
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from supervisor.core import words
 from supervisor.core.durations import format_span
 
 #: Maximum rows of endpoints and of reloads; further endpoints are counted.
@@ -25,7 +26,7 @@ def table(status: dict[str, Any]) -> str:
 def _lines(status: dict[str, Any]) -> Iterator[str]:
     deadline, endpoints, nginx = status["deadline"], status["endpoints"], status["nginx"]
     state = "ready" if status["ready"] else "not ready"
-    yield f"{status['title']}: {status['phase']}, {status['mode']}, {state}"
+    yield f"{status['title']}: {words.service(status['phase'], status['mode'])}, {state}"
     if status["ending"]:
         within = format_span(status["ending"]["gone_within"])
         yield f"shutdown    {status['ending']['reason']}, complete within {within}"
@@ -36,7 +37,8 @@ def _lines(status: dict[str, Any]) -> Iterator[str]:
         left = format_span(round(deadline["remaining"]))
         yield f"deadline    {_moment(deadline['at'])}, in {left} ({deadline['origin']}{moved})"
     yield f"endpoints   {endpoints['serving']} of {endpoints['known']} serving"
-    yield f"nginx       {status['versions']['nginx']}, {nginx['health']}{_traffic(nginx)}"
+    version, state = status["versions"]["nginx"], words.master(nginx["health"])
+    yield f"nginx       {version}, {state}{_traffic(nginx)}"
     workers = sum(generation["workers"] for generation in nginx["draining"])
     if workers:
         yield f"draining    {len(nginx['draining'])} old generations with {workers} workers"
@@ -83,7 +85,7 @@ def _reloads(reloads: dict[str, Any]) -> Iterator[str]:
     rows = [
         (
             _moment(row["at"]),
-            row["result"],
+            row["result"].replace("_", " "),
             f"{row['took']:.2f}s",
             row["why"] if row["reason"] is None else f"{row['why']}: {row['reason']}",
         )

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from supervisor.core import words
+
 #: An instant that never comes.
 NEVER = math.inf
 
@@ -139,7 +141,7 @@ class Plan:
             if count
         ]
         if self.mode is not before.mode:
-            changes.append(f"{before.mode} became {self.mode}")
+            changes.append(f"from {words.mode(before.mode)} to {words.mode(self.mode)}")
         if self.server_options != before.server_options and old == new:
             changes.append("server options changed")
         if self.sunset != before.sunset:

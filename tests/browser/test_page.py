@@ -2,6 +2,7 @@
 The status page in a browser, in front of a real supervisor and a real nginx.
 """
 
+import json
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.support.admin_subject import AdminSubject, running_with_admin
+from tests.support.client import connect
 from tests.support.nginxes import current
 from tests.support.replica import Replica
 from tests.support.status_page import SCREENSHOTS, StatusPage, seconds
@@ -144,6 +146,36 @@ def test_it_shows_that_the_port_is_closed(show: Show) -> None:
         assert 0 == subject.wait(10)
         window.wait_for_text("verdict", "No response")
         assert "The admin port does not respond" in window.text("traffic")
+        assert window["control"].is_hidden()
+
+
+def test_after_a_stop_it_offers_no_command(show: Show) -> None:
+    """
+    While an open request drains, neither the warning nor the page offers to extend.
+    """
+    with running_with_admin("one", TTL="30m", WARN_AT="1h") as subject:
+        window = show(subject.admin_port).open()
+        window.wait_for_text("notes", "to add an hour: autoexit-nginx extend 1h")
+        assert window["control"].is_visible()
+        draining = {**subject.status(), "phase": "draining", "mode": "draining", "ready": False}
+        began = draining["now"]
+        draining["ending"] = {"reason": "stop requested", "began_at": began, "gone_within": 30.0}
+        window.status(json.dumps(draining))
+        window.wait_for_text("verdict", "Shutting down")
+        assert window["control"].is_hidden()
+        assert "extend" not in window.page.locator("main").inner_text()
+
+
+def test_looking_at_it_makes_no_client(show: Show) -> None:
+    """
+    Two open pages are no open connections; a client is one.
+    """
+    with running_with_admin("one") as subject:
+        window, _ = show(subject.admin_port).open(), show(subject.admin_port).open()
+        window.wait_for_text("nginx", "0 open connections")
+        with connect(subject.port):
+            window.wait_for_text("nginx", "1 open connection")
+        window.wait_for_text("nginx", "0 open connections")
 
 
 def test_no_endpoints_and_no_deadline(show: Show) -> None:
@@ -197,10 +229,10 @@ def test_a_thousand_endpoints(show: Show) -> None:
             window.page.get_by_role("button", name="Ready 2").click()
             assert ["Ready", "Ready"] == rows.locator(".state > span").all_inner_texts()
             window.page.get_by_role("button", name="All 1,000").click()
-            window.page.get_by_label("Filter endpoints by address").fill("127.0.1.3:106")
+            window["filter"].fill("127.0.1.3:106")
             assert 100 == seconds(window.text("shown").split()[-1])
             window["next"].press("Enter")
             assert 100 == rows.count()
             assert "127.0.1.3:10625" in rows.nth(25).inner_text()
-            window.page.get_by_label("Filter endpoints by address").fill("nomatch")
+            window["filter"].fill("nomatch")
             assert "No endpoint matches the filter." == window.text("no-rows")

@@ -11,8 +11,9 @@ from jsonschema import Draft202012Validator
 
 from tests.support.admin_subject import SCHEMA, AdminSubject, running_with_admin
 from tests.support.client import get
+from tests.support.replica import Replica
 from tests.support.status_page import StatusPage, seconds
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, free_port
 
 Show = Callable[..., StatusPage]
 
@@ -44,13 +45,15 @@ def test_untrusted_text_is_only_text(show: Show, served: AdminSubject) -> None:
     Markup in any field is shown as text, loads nothing, and does not break the layout.
     """
     found = served.status()
-    row = {**found["endpoints"]["rows"][0], "address": HOSTILE * 3}
+    texts = dict.fromkeys(("address", "job", "allocation", "node"), HOSTILE * 3)
+    row = {**found["endpoints"]["rows"][0], **texts}
     source = {**found["sources"][0], "name": HOSTILE, "last_error": HOSTILE * 50}
     source["failing_since"] = found["started_at"]
     reload = {**found["reloads"]["last"][0], "why": HOSTILE, "reason": HOSTILE * 50}
     answer = changed(
         served,
-        service=HOSTILE * 9,
+        title=HOSTILE * 9,
+        instance=dict.fromkeys(found["instance"], HOSTILE * 3),
         warnings=[{"kind": "endpoints_remark", "text": HOSTILE * 9}],
         endpoints={**found["endpoints"], "rows": [row]},
         sources=[source],
@@ -65,7 +68,17 @@ def test_untrusted_text_is_only_text(show: Show, served: AdminSubject) -> None:
     window.page.on("request", lambda request: requested.append(request.url))
     window.open()
 
-    for name in ("service", "notes", "rows", "sources", "reloads", "nginx", "versions"):
+    window["control"].locator("summary").click()
+    for name in (
+        "service",
+        "from-outside",
+        "notes",
+        "rows",
+        "sources",
+        "reloads",
+        "nginx",
+        "versions",
+    ):
         assert "<img src=x onerror=alert(1)>" in window.text(name)
         assert "\u202e" not in window.text(name)
     assert 0 == window.page.locator("img, main script, main style").count()
@@ -275,3 +288,140 @@ def test_the_verdict_is_the_worst_state_that_applies(
 
     assert verdict == window.text("verdict")
     assert tone == window.page.locator("body").get_attribute("data-tone")
+
+
+@pytest.mark.parametrize(
+    "counts, verdict, tone",
+    [
+        ({"ready": 60}, "Serving", "good"),
+        ({"ready": 59, "failing": 1}, "Serving with 59 of 60", "warn"),
+        ({"ready": 1, "failing": 59}, "Serving with 1 of 60", "warn"),
+        ({"ready": 58, "slow": 2}, "Serving with 58 of 60", "warn"),
+        ({"ready": 1, "starting": 59}, "Serving with 1 of 60", "warn"),
+        ({"ready": 45, "starting": 15}, "Serving", "good"),
+    ],
+)
+def test_the_colour_shows_how_many_are_ready(
+    show: Show, served: AdminSubject, counts: dict[str, int], verdict: str, tone: str
+) -> None:
+    """
+    1 of 60 looks different from 60 of 60; replicas that a service gains are no problem.
+    """
+    found = served.status()["endpoints"]
+    by_health = {**dict.fromkeys(found["by_health"], 0), **counts}
+    endpoints = {**found, "known": 60, "serving": counts["ready"], "by_health": by_health}
+    window = show(served.admin_port)
+    window.status(changed(served, endpoints=endpoints))
+    window.open()
+
+    assert verdict == window.text("verdict")
+    assert tone == window.page.locator("body").get_attribute("data-tone")
+    assert window.page.title().startswith(f"{verdict} \u00b7 ")
+
+
+def test_an_endpoint_that_is_drained_does_not_count(show: Show, served: AdminSubject) -> None:
+    """
+    Whoever set lb.drain expects it to fail soon.
+    """
+    found = served.status()["endpoints"]
+    first, second = found["rows"]
+    by_health = {**found["by_health"], "ready": 1, "failing": 1}
+    second = {**second, "health": "failing", "serving": False}
+    window = show(served.admin_port)
+    for drain, verdict in ((True, "Serving"), (False, "Serving with 1 of 2")):
+        rows = [first, {**second, "drain": drain}]
+        window.status(changed(served, endpoints={**found, "by_health": by_health, "rows": rows}))
+        window.open()
+        assert verdict == window.text("verdict")
+
+
+def test_each_endpoint_shows_where_it_runs(show: Show, served: AdminSubject) -> None:
+    """
+    Job, allocation and node with the short IDs of Nomad's commands, the whole ones on request; the
+    filter finds them.
+    """
+    window = show(served.admin_port).open()
+    for row in served.status()["endpoints"]["rows"]:
+        shown = window["rows"].locator("tr", has_text=row["address"]).locator(".origin span")
+        expected = [row["job"], f"alloc {row['allocation'][:8]}", f"node {row['node'][:8]}"]
+        assert expected == shown.all_inner_texts()
+        assert row["allocation"] == shown.nth(1).get_attribute("title")
+
+    found = served.status()["endpoints"]
+    first = {**found["rows"][0], "job": None, "allocation": None, "node": None}
+    rows = [first, *({**found["rows"][1], "address": f"10.0.0.{i}:1"} for i in range(30))]
+    window.status(changed(served, endpoints={**found, "known": 31, "rows": rows}))
+    eventually(window["filter"].is_visible)
+    window["filter"].fill(found["rows"][1]["allocation"][:8])
+    window.wait_for_text("shown", "25 of 30")
+    window["filter"].fill(first["address"])
+    eventually(lambda: 1 == window["rows"].locator("tr").count())
+    assert 0 == window["rows"].locator(".origin span").count()
+
+
+def test_the_commands_name_the_allocation_and_the_task(show: Show, served: AdminSubject) -> None:
+    """
+    Ready to be copied; the hint of the warning stays within MAX_TTL.
+    """
+    found = served.status()
+    whole = "nomad alloc exec -task nginx 5ec6c5d6 autoexit-nginx"
+    instance = {**found["instance"], "command": whole}
+    near = [{"kind": "deadline_near", "text": "shutdown begins in less than 1h"}]
+    window = show(served.admin_port)
+    for bound, hint in (
+        (None, f"to add an hour: {whole} extend 1h"),
+        (found["deadline"]["at"], "it cannot be moved further (MAX_TTL)"),
+    ):
+        deadline = {**found["deadline"], "latest": bound}
+        window.status(changed(served, instance=instance, warnings=near, deadline=deadline))
+        window.open()
+        window.wait_for_text("notes", hint)
+    window["control"].locator("summary").click()
+    assert f"{whole} extend 1h" == window.text("from-outside")
+    assert "ALLOCATION" not in window.page.locator("main").inner_text()
+
+
+def test_the_title_is_a_name(show: Show) -> None:
+    """
+    Not the list of addresses of ENDPOINTS.
+    """
+    with Replica("one") as one:
+        listed = f"127.0.0.1:{one.port},127.0.0.1:{free_port()}"
+        with running_with_admin(ENDPOINTS=listed) as subject:
+            subject.wait_for_log("reload.applied", mode="serve")
+            window = show(subject.admin_port).open()
+            assert "2 listed endpoints" == window.text("service")
+            assert str(one.port) not in window.page.title()
+
+
+def test_a_defect_is_not_an_outage(show: Show, served: AdminSubject) -> None:
+    """
+    An answer of 500 is shown as what it is, before and after the first status.
+    """
+    window = show(served.admin_port)
+    window.page.route("**/status", lambda route: route.fulfill(status=500, body="cannot answer"))
+    window.page.goto(f"http://127.0.0.1:{served.admin_port}/")
+    window.wait_for_text("traffic", "internal error: its log has the reason (admin.failed)")
+    window.page.unroute("**/status")
+    window.wait_for_text("verdict", "Serving")
+    window.page.route("**/status", lambda route: route.fulfill(status=500, body="cannot answer"))
+    window.wait_for_text("verdict", "No status")
+    assert "warn" == window.page.locator("body").get_attribute("data-tone")
+
+
+@pytest.mark.parametrize("mode", ["no_endpoints", "unhealthy", "starting"])
+def test_no_name_of_a_state_is_in_a_sentence(show: Show, served: AdminSubject, mode: str) -> None:
+    """
+    The page has words for modes, for nginx and for the way of probing.
+    """
+    found = served.status()
+    last = [{**found["reloads"]["last"][0], "mode": mode, "endpoints": 0}]
+    window = show(served.admin_port)
+    reloads, nginx = {**found["reloads"], "last": last}, {**found["nginx"], "health": "booting"}
+    window.status(changed(served, mode=mode, ready=False, reloads=reloads, nginx=nginx))
+    text = window.open().page.locator("main").inner_text()
+
+    assert "no_endpoints" not in text
+    assert "unhealthy" not in text
+    assert ", starting, pid" in window.text("nginx-sum")
+    assert "probed by TCP" in window.text("endpoints-sum")

@@ -145,7 +145,7 @@ def test_the_commands_print_results_and_return_exit_codes(served: AdminSubject) 
     """
     table = served.run_command("status")
     assert 0 == table.returncode
-    assert "web: running, serve, ready" == table.stdout.splitlines()[0]
+    assert "web: serving, ready" == table.stdout.splitlines()[0]
     row = next(line for line in table.stdout.splitlines() if f":{served.replicas[1].port} " in line)
     found = next(r for r in served.status()["endpoints"]["rows"] if r["address"] in row)
     assert found["job"] == "replicas"
