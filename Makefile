@@ -58,7 +58,7 @@ browser: setup ## the status page in a headless chromium, installed if root and 
 	@$(PYTEST) -n $(WORKERS) tests/$@ $(ARGS)
 
 screenshots: setup ## take the pictures of the status page in docs/images again
-	@SCREENSHOTS=docs/images $(PYTEST) -o faulthandler_timeout=0 tests/browser -k story $(ARGS)
+	@SCREENSHOTS=docs/images $(PYTEST) -o faulthandler_timeout=0 tests/browser -k follows_the_changes $(ARGS)
 
 budget: setup ## memory and start-up
 	@$(PYTEST) tests/$@ $(ARGS)
