@@ -58,8 +58,8 @@ class Running:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.cluster.nomad("job", "stop", "-purge", "-detach", JOB)
         self.cluster.stop_jobs()
+        self.cluster.nomad("job", "stop", "-purge", "-detach", JOB)
         shutil.rmtree(f"/run/autoexit-nginx/{self.port}", ignore_errors=True)
 
     @property

@@ -131,6 +131,9 @@ class Cluster:
     def stop_jobs(self) -> None:
         """
         Stop all jobs and wait until no allocation runs.
+
+        Purge a job only afterwards: Nomad 2.0 does not list the allocations of a purged job, though
+        they run, and containers of an agent that ends meanwhile stay.
         """
         for job in self.read("/v1/jobs"):
             self.call("DELETE", f"/v1/job/{job['ID']}")

@@ -96,19 +96,12 @@ def nginx() -> str:
     return done.stderr.strip().rpartition("/")[2]
 
 
-def of(allocation: str) -> list[str]:
+def of(allocation: str, *, ended: bool = True) -> list[str]:
     """
-    Return the ids of all containers of an allocation, including exited ones.
+    Return the ids of all containers of an allocation, by default including exited ones.
     """
-    words = (
-        "ps",
-        "--all",
-        "--quiet",
-        "--no-trunc",
-        "--filter",
-        f"label={_ALLOCATION}={allocation}",
-    )
-    return docker(*words).split()
+    words = ("ps", "--quiet", "--no-trunc", "--filter", f"label={_ALLOCATION}={allocation}")
+    return docker(*words, *(["--all"] if ended else [])).split()
 
 
 def running(allocation: str) -> list[Container]:

@@ -211,5 +211,6 @@ def submitted(cluster: Cluster, file: Path, job: str, **given: str) -> Iterator[
     try:
         yield found
     finally:
-        cluster.nomad("job", "stop", "-purge", "-detach", "-no-shutdown-delay", job)
+        cluster.nomad("job", "stop", "-detach", "-no-shutdown-delay", job)
         cluster.stop_jobs()
+        cluster.nomad("job", "stop", "-purge", "-detach", job)
