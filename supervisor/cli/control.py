@@ -127,9 +127,9 @@ def _parse_interval(text: str) -> float:
     try:
         seconds = parse_span(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+        raise argparse.ArgumentTypeError(f"{error}, not {text.strip()!r}") from None
     if not seconds:
-        raise argparse.ArgumentTypeError("expected a duration longer than 0")
+        raise argparse.ArgumentTypeError(f"expected a duration longer than 0, not {text.strip()!r}")
     return seconds
 
 
@@ -137,9 +137,9 @@ def _check_span(text: str) -> str:
     try:
         seconds = parse_span(text.strip().removeprefix("-").removeprefix("+"))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+        raise argparse.ArgumentTypeError(f"{error}, not {text.strip()!r}") from None
     if not seconds:
-        raise argparse.ArgumentTypeError("expected a duration other than 0")
+        raise argparse.ArgumentTypeError(f"expected a duration other than 0, not {text.strip()!r}")
     return text
 
 
@@ -147,5 +147,5 @@ def _check_instant(text: str) -> str:
     try:
         parse_instant(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+        raise argparse.ArgumentTypeError(f"{error}, not {text.strip()!r}") from None
     return text

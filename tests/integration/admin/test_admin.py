@@ -4,6 +4,7 @@ Status, metrics and control of a running supervisor.
 
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -169,6 +170,22 @@ def test_the_commands_print_results_and_return_exit_codes(served: AdminSubject) 
         assert (64, "") == (invalid.returncode, invalid.stdout), arguments
         assert invalid.stderr.startswith("cannot read the command line: ")
         assert 1 == len(invalid.stderr.splitlines())
+
+
+def test_an_invalid_argument_is_in_the_message(served: AdminSubject) -> None:
+    """
+    The message about an invalid duration or time has the expected form and the value.
+    """
+    for *arguments, value in (
+        ("extend", "soon"),
+        ("extend", "-0s"),
+        ("extend", "--until", "tomorrow"),
+        ("extend", "--until", "2027-02-30T00:00Z"),
+        ("status", "--watch", "0s"),
+    ):
+        invalid = served.run_command(*arguments, value)
+        assert 64 == invalid.returncode
+        assert re.search(rf": expected a .*, not '{value}'; see ", invalid.stderr), invalid.stderr
 
 
 def test_the_commands_report_that_no_supervisor_is_running(served: AdminSubject) -> None:
