@@ -9,6 +9,8 @@
 #
 #     curl http://127.0.0.1:8080/                  replica 0 or replica 1
 #     nomad job scale demo replicas 3              adds a third one and loses no request
+#     sudo .venv/bin/autoexit-nginx status         its endpoints and deadline
+#     sudo .venv/bin/autoexit-nginx extend 10m     moves the deadline
 #     nomad job status demo                        after the deadline the balancer is `complete`
 #     nomad job stop -purge demo
 #
