@@ -7,7 +7,7 @@ import queue
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -87,6 +87,8 @@ def _plan(settings: Settings) -> Plan:
         except queue.Empty:
             break
         if isinstance(event, SnapshotArrived):
+            for rejected in _rejected(event):
+                print(f"warning: {event.source}: {rejected}", file=sys.stderr)
             endpoints = endpoint_set.arrived(endpoints, event, 0.0)
         elif isinstance(event, DiscoveryFailed):
             print(f"warning: {event.source}: {event.reason}", file=sys.stderr)
@@ -94,6 +96,16 @@ def _plan(settings: Settings) -> Plan:
     deadline = lifecycle.resolve(settings, None, time.time()).record.deadline
     balancing_settings = BalancingSettings(settings.lb_method, settings.health_fail_open, deadline)
     return balancing.balance(endpoints, balancing_settings).plan
+
+
+def _rejected(snapshot: SnapshotArrived) -> Iterator[str]:
+    """Yield what a source lists and is not used, by the fields of `endpoints.changed`."""
+    if snapshot.refused:
+        yield f"{snapshot.refused} refused: invalid, unresolvable or not allowed"
+    if snapshot.over_limit:
+        yield f"{snapshot.over_limit} ignored: more than MAX_ENDPOINTS"
+    if snapshot.invalid_tags:
+        yield f"{snapshot.invalid_tags} tags ignored: invalid"
 
 
 def _test(nginx: Nginx, children: process.Children, config: Path, timeout: float) -> None:
