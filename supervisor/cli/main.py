@@ -31,9 +31,8 @@ def main(argv: Sequence[str]) -> int:
         if argv and argv[0] in _CONTROL_COMMANDS:
             return _flush_stdout(_control(*argv))
         name = "".join(argv) or "run"
-        if len(argv) > 1 or name not in _COMMANDS:
-            name = _parse(argv)
-        return _flush_stdout(_COMMANDS[name][0]())
+        is_plain = len(argv) <= 1 and name in _COMMANDS
+        return _flush_stdout((_COMMANDS[name][0] if is_plain else _parse(argv))())
     except Problem as problem:
         for line in problem.lines:
             print(line, file=sys.stderr)
@@ -57,9 +56,10 @@ def _flush_stdout(code: int) -> int:
     return code
 
 
-def _parse(argv: Sequence[str]) -> str:
-    """Return the name of the command; exit with 64 on an error, or with 0 after help."""
+def _parse(argv: Sequence[str]) -> Callable[[], int]:
+    """Return the command; exit with 64 on an error, or with 0 after help."""
     import argparse
+    from functools import partial
     from typing import NoReturn
 
     class Parser(argparse.ArgumentParser):
@@ -74,9 +74,15 @@ def _parse(argv: Sequence[str]) -> str:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
     for name, (_, meaning) in _COMMANDS.items():
-        commands.add_parser(name, help=meaning, description=meaning)
-    command: str | None = parser.parse_args(argv).command
-    return command or "run"
+        added = commands.add_parser(name, help=meaning, description=meaning)
+        if name == "check":
+            added.add_argument(
+                "--offline", action="store_true", help="test the files only, without discovery"
+            )
+    options = parser.parse_args(argv)
+    if options.command == "check":
+        return partial(_check, offline=options.offline)
+    return _COMMANDS[options.command or "run"][0]
 
 
 def _run() -> int:
@@ -85,10 +91,10 @@ def _run() -> int:
     return start.serve(os.environ)
 
 
-def _check() -> int:
+def _check(*, offline: bool = False) -> int:
     from supervisor.cli import check
 
-    return check.run(os.environ)
+    return check.run(os.environ, offline=offline)
 
 
 def _settings() -> int:
@@ -134,7 +140,7 @@ _COMMANDS: dict[str, tuple[Callable[[], int], str]] = {
     "run": (_run, "serve until the deadline (the default)"),
     "check": (
         _check,
-        "test the settings and the configuration, and print upstream.conf",
+        "test all that a start would do, and print what would be served; --offline: files only",
     ),
     "settings": (_settings, "list all settings"),
     "healthcheck": (

@@ -8,8 +8,11 @@ one of the folders above it.
 import errno
 import fcntl
 import os
+import secrets
+import shutil
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from supervisor.core.config.paths import runtime_candidates
@@ -42,7 +45,7 @@ class RuntimeLock:
         Lock what was removed or replaced, and return its name.  Raises OSError if it cannot.
         """
         restored = []
-        mode = 0o711 if os.geteuid() == 0 else 0o700
+        mode = _mode()
         for path, held in tuple(self._held.items()):
             if _is_same(path, held):
                 continue
@@ -64,14 +67,7 @@ def claim_runtime(environ: Mapping[str, str]) -> RuntimeLock:
     """
     Find a usable folder and lock it.  Raises Problem with the candidates and their errors.
     """
-    candidates = runtime_candidates(environ, os.geteuid())
-    folder, errors = _first_usable(candidates)
-    if folder is None:
-        raise Problem(
-            ExitCode.CONFIG,
-            f"cannot write to any RUNTIME_DIR ({'; '.join(errors)}):"
-            f" mount a tmpfs at {Path(candidates[0]).parent}; giving up",
-        )
+    folder = _usable(runtime_candidates(environ, os.geteuid()))
     lock = RuntimeLock(folder)
     try:
         is_ours = lock.acquire()
@@ -85,12 +81,53 @@ def claim_runtime(environ: Mapping[str, str]) -> RuntimeLock:
     return lock
 
 
+@contextmanager
+def trial_folder(environ: Mapping[str, str]) -> Iterator[Path]:
+    """
+    Yield a new folder inside the one that a start would use, which may be in use by a supervisor.
+
+    At the end it is removed, with what was created around it.  Raises Problem as a claim does.
+    """
+    candidates = runtime_candidates(environ, os.geteuid())
+    paths = [path for each in map(Path, candidates) for path in (each, *each.parents)]
+    new = [path for path in paths if not path.exists()]  # innermost first
+    try:
+        # Short, because a socket in it has a path of at most 107 bytes.
+        folder = _usable(candidates) / f"try{secrets.token_hex(2)}"
+        folder.mkdir()
+        folder.chmod(_mode())
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        for path in new:
+            with suppress(OSError):  # not empty: a supervisor started meanwhile
+                path.rmdir()
+
+
+def _usable(candidates: list[str]) -> Path:
+    """Create and return the first usable folder.  Raises Problem with the error of each."""
+    folder, errors = _first_usable(candidates)
+    if folder is None:
+        raise Problem(
+            ExitCode.CONFIG,
+            f"cannot write to any RUNTIME_DIR ({'; '.join(errors)}):"
+            f" mount a tmpfs at {Path(candidates[0]).parent}; giving up",
+        )
+    return folder
+
+
+def _mode() -> int:
+    return 0o711 if os.geteuid() == 0 else 0o700
+
+
 def _first_usable(candidates: Iterable[str]) -> tuple[Path | None, list[str]]:
     """
     Create and return the first usable folder, or None and an error for each candidate.
     """
     errors = []
-    mode = 0o711 if os.geteuid() == 0 else 0o700
+    mode = _mode()
     for candidate in candidates:
         folder = Path(candidate)
         if len(str(folder)) > 85:  # the path of a socket is at most 107 bytes long
@@ -132,10 +169,10 @@ def _refuse_foreign_parents(folder: Path) -> None:
     """
     Raise PermissionError when another user can rename this folder or one above it.
 
-    Not as an ordinary user that is PID 1: Nomad's task folder in a container belongs to nobody, but
-    all other processes of the container are children of this one.
+    Not as an ordinary user that PID 1 runs as too: Nomad's task folder in a container belongs to
+    nobody, but all processes of the container are children of PID 1 or started by its operator.
     """
-    if os.getpid() == 1 and os.geteuid() != 0:
+    if os.geteuid() != 0 and _user_of_pid1() == os.geteuid():
         return
     for path in sorted({*folder.parents, *folder.resolve().parents}):
         found = path.lstat()
@@ -146,6 +183,15 @@ def _refuse_foreign_parents(folder: Path) -> None:
         by_group = found.st_mode & stat.S_IWGRP and found.st_gid not in {0, os.getegid()}
         if by_group or found.st_mode & stat.S_IWOTH:
             raise PermissionError(errno.EPERM, f"other users may write to {path}")
+
+
+def _user_of_pid1() -> int | None:
+    """Return the number of PID 1's user; its folder in /proc may belong to root all the same."""
+    try:
+        lines = Path("/proc/1/status").read_text().splitlines()
+    except OSError:
+        return os.geteuid() if os.getpid() == 1 else None
+    return next((int(line.split()[2]) for line in lines if line.startswith("Uid:")), None)
 
 
 def _is_unmapped(uid: int) -> bool:
