@@ -58,6 +58,8 @@ def _active(
         yield "reload_waits", f"a reload is waiting: {state.generations.why}"
     for warning in state.warnings:
         yield "endpoints_remark", warning
+    for warning in state.file_warnings:
+        yield "files_remark", warning
     span = deadline.current_warning(state.settings.warn_at, state.lifetime.deadline - now)
     if span and not state.lifetime.is_ending:
         yield "deadline_near", f"shutdown begins in less than {format_span(span)}"

@@ -134,6 +134,8 @@ def _test_files(settings: Settings, binary: Binary, folder: Path, plan: Plan) ->
             ExitCode.CONFIG, f"cannot stage the configuration: {error}; giving up"
         ) from error
     _test(nginx, children, config_store.path(1), settings.start_timeout)
+    for warning in config_store.warnings(1):
+        _warn(warning)
     return rendered
 
 

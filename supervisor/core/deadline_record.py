@@ -115,6 +115,18 @@ def resolve_deadline(
     return ResolvedDeadline(record, None if record.end is None else record.end - wall, warning)
 
 
+def passed(record: DeadlineRecord, state_dir: str) -> tuple[str, str]:
+    """
+    Return why a start after the deadline runs nothing, and what to change.
+    """
+    if record.extended_to is None and record.origin.startswith("DEADLINE="):
+        is_first = record.deadline is not None and record.deadline <= record.first_start
+        why = "deadline passed before this start"
+        return f"{record.origin} is in the past" if is_first else why, "set a later DEADLINE"
+    hint = f"delete {state_dir}/state.json to start with a new deadline"
+    return "deadline passed before this start", hint
+
+
 def _matches(record: DeadlineRecord, settings: DeadlineSettings) -> bool:
     """Return whether the recorded deadline follows from its origin, to the second."""
     expected = settings.end(record.first_start)

@@ -168,7 +168,8 @@ class Staged:
     An attempt is rendered and written beside the live files, which are unchanged.
 
     `intact` is false if the live files differ from what the supervisor wrote.  `reuseport` is set
-    if a listener of the operator's files has a queue of its own in each worker.
+    if a listener of the operator's files has a queue of its own in each worker.  `warnings` are
+    about the operator's files.
     """
 
     attempt: int
@@ -176,6 +177,7 @@ class Staged:
     generation: str
     intact: bool
     reuseport: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

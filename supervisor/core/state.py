@@ -44,6 +44,7 @@ class State:
     in_lame_duck: bool = False
     job_stop: JobStop = JobStop()
     warnings: tuple[str, ...] = ()
+    file_warnings: tuple[str, ...] = ()
     multiple_jobs: frozenset[str] = frozenset()
     probe_targets: SetProbeTargets = SetProbeTargets(frozenset())
     warns_before: float = 0.0

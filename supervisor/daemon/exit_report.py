@@ -37,6 +37,19 @@ def crash(log: Log, error: threading.ExceptHookArgs) -> None:
     os._exit(ExitCode.SOFTWARE)
 
 
+def print_reason(last: Exit) -> None:
+    """Write why the run failed to stderr as well, in one line; nothing if it did not."""
+    if last.code == ExitCode.OK:
+        return
+    texts = (last.reason, str(last.fields.get("message") or ""))
+    text = ": ".join(filter(None, texts))
+    text = text if text.startswith("cannot") else f"cannot serve: {text}"
+    line = "".join(each if each.isprintable() else " " for each in text)
+    data = f"{line}; giving up\n".encode(errors="replace")
+    with suppress(OSError):  # a reader that hangs must not delay the exit
+        run_within(_LOG_TIMEOUT, partial(os.write, 2, data), heed_stop=False)
+
+
 def report(
     settings: Settings,
     last: Exit,

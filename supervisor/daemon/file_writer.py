@@ -123,7 +123,14 @@ class FileWriter:
                     )
                 else:
                     self._post(
-                        Staged(attempt, bundle.digest, bundle.generation, intact, bundle.reuseport)
+                        Staged(
+                            attempt,
+                            bundle.digest,
+                            bundle.generation,
+                            intact,
+                            bundle.reuseport,
+                            self._configs.warnings(attempt),
+                        )
                     )
             case Swap(attempt):
                 self._report_swap(attempt, lambda: self._configs.swap(attempt))

@@ -42,6 +42,9 @@ from supervisor.system.time_limit import StopPendingError, run_within
 
 Result = TypeVar("Result")
 
+#: How long the record may take even if the DEADLINE is in the past, in seconds: it has the reason.
+_LEAST_READ_TIME = 0.3
+
 
 def serve(environ: Mapping[str, str]) -> int:
     """
@@ -128,6 +131,7 @@ def _serve(environ: Mapping[str, str], settings: Settings, log: Log) -> int:
         raise
     finally:
         children.kill_all()
+    exit_report.print_reason(last)
     return exit_report.report(settings, last, log, services.writer, services.access_log)
 
 
@@ -177,7 +181,7 @@ def _read_state(settings: Settings, wall: float, now: float) -> tuple[DeadlineRe
     """Read the deadline record, and why it cannot be used; it may not outlast the lifetime."""
     folder = Path(settings.state_dir)
     lifetime = lifecycle.resolve(settings, None, wall).remaining
-    deadline = NEVER if lifetime is None else now + lifetime
+    deadline = NEVER if lifetime is None else now + max(_LEAST_READ_TIME, lifetime)
     try:
         return _on_disk(partial(read_record, folder), folder, settings, deadline)
     except TimeoutError as error:

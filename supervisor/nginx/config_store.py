@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from supervisor.core.model import Plan
+from supervisor.nginx import operator_servers
 from supervisor.nginx.internal_socket import GenerationSockets, remove_sockets
 from supervisor.nginx.render import RenderedConfig, Renderer
 from supervisor.nginx.socket_names import CURRENT_LINK
@@ -67,6 +68,11 @@ class ConfigStore:
     def path(self, attempt: int) -> Path:
         """Return the nginx.conf that was staged for an attempt."""
         return self._folder / _FOLDER.format(attempt) / "nginx.conf"
+
+    def warnings(self, attempt: int) -> tuple[str, ...]:
+        """Return what is wrong with the operator's files of an attempt, though nginx accepts it."""
+        files = self._configs[attempt].files
+        return tuple(operator_servers.on_our_ports(files, self._renderer.listen))
 
     def stage(
         self, attempt: int, plan: Plan, rotation: int, *, reread_operator_files: bool = True

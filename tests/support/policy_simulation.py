@@ -89,6 +89,7 @@ class FakeSystem:
     nginx_responds: bool = True
     public_port_answers: bool | None = False
     files_intact: bool = True
+    file_warnings: tuple[str, ...] = ()
     operator_files: str = "whole"
     reuseport: bool = False
     rejected_files: frozenset[str] = frozenset({"broken"})
@@ -271,13 +272,9 @@ class Simulation:
                     else self._operator_files[self._last_good]
                 )
                 digest = f"{plan.fingerprint}/{rotation}/{self._operator_files[attempt]}"
-                self.staged[attempt] = f"{digest}-{attempt}"
-                yield (
-                    0.001,
-                    Staged(
-                        attempt, digest, self.staged[attempt], system.files_intact, system.reuseport
-                    ),
-                )
+                staged = self.staged[attempt] = f"{digest}-{attempt}"
+                about = (system.files_intact, system.reuseport, system.file_warnings)
+                yield 0.001, Staged(attempt, digest, staged, *about)
             case MarkLastGood(live):
                 self._last_good = live.attempt
             case SpawnCheck(attempt):

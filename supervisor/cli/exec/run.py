@@ -21,7 +21,7 @@ from supervisor.cli.exec.command import Command
 from supervisor.cli.exec.log import StderrLog
 from supervisor.cli.exec.subreaper import Subreaper
 from supervisor.cli.exec.watch import CommandSupervisor, Outcome
-from supervisor.core.deadline_record import ResolvedDeadline, resolve_deadline
+from supervisor.core.deadline_record import ResolvedDeadline, passed, resolve_deadline
 from supervisor.core.durations import format_instant
 from supervisor.core.errors import ExitCode
 from supervisor.core.signal_sets import STOP_SIGNALS, WAITED_FOR
@@ -59,6 +59,9 @@ Result = TypeVar("Result")
 #: How long the start waits for STATE_DIR, and the exit for `ended.json`, in seconds.
 _DISK_TIMEOUT = 10.0
 _ENDED_TIMEOUT = 0.3
+
+#: How long the record may take even if the DEADLINE is in the past, in seconds: it has the reason.
+_LEAST_READ_TIME = 0.3
 
 #: The code of a command that was killed by SIGKILL; if not by `exec`, then mostly by the kernel.
 _KILLED = 128 + signal.SIGKILL
@@ -99,8 +102,8 @@ class _Run:
         except StopPendingError:
             return self._stopped()
         if resolved.remaining is not None and resolved.remaining <= 0:
-            hint = f"remove {self._options.state_dir}/state.json to start a new lifetime"
-            return self._report(ExitCode.OK, "deadline passed before this start", hint=hint)
+            why, hint = passed(resolved.record, self._options.state_dir)
+            return self._report(ExitCode.OK, why, hint=hint)
         try:
             self._save(resolved)
         except StopPendingError:
@@ -145,7 +148,8 @@ class _Run:
         if folder:
             left = math.inf if lifetime is None else lifetime - self._wall
             try:
-                record, error = self._on_disk(lambda: read_record(folder), left)
+                least = max(_LEAST_READ_TIME, left)
+                record, error = self._on_disk(lambda: read_record(folder), least)
             except TimeoutError as late:
                 error = f"cannot read {folder}: {late.strerror}; counting from now"
         if error:

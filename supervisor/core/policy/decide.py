@@ -20,7 +20,7 @@ from dataclasses import replace
 from supervisor.core import deadline, endpoint_set, lifecycle, stats
 from supervisor.core.commands import Command, Exit, RequestJobStop, SaveState, exit_command, note
 from supervisor.core.config.settings import Settings
-from supervisor.core.deadline_record import ResolvedDeadline
+from supervisor.core.deadline_record import ResolvedDeadline, passed
 from supervisor.core.durations import format_instant
 from supervisor.core.endpoint_set import EndpointSet
 from supervisor.core.errors import ExitCode
@@ -73,10 +73,9 @@ def first_state(
         notes.insert(0, note("deadline.anchored", "warning", reason=resolved.warning))
     if remaining is None or remaining > 0:
         return state, [*notes, SaveState(record)]
-    hint = f"delete {settings.state_dir}/state.json to start with a new deadline"
+    why, hint = passed(record, settings.state_dir)
     ended = replace(state, lifetime=lifecycle.enter(state.lifetime, Phase.ENDED))
     job_stop = [RequestJobStop()] if settings.stops_job else []
-    why = "deadline passed before this start"
     return ended, [*notes, *job_stop, exit_command(ExitCode.OK, why, hint=hint)]
 
 

@@ -38,6 +38,8 @@ from supervisor.core.state import Decision, State
 #: Seconds between two checks of the files in RUNTIME_DIR: shorter than the poll of an idle nginx.
 _CHECK_INTERVAL = 3.0
 
+_FILES_HINT = "give that server another port, or put its directives into server.d"
+
 
 def on_files(
     state: State, event: Staged | StageFailed | Swapped | SwapFailed, now: float
@@ -55,9 +57,16 @@ def on_files(
         return state, []  # from an abandoned attempt
     match event:
         case Staged():
-            return with_rollout(
-                state, reload_attempt.staged(roll, event, settings.start_timeout, now)
+            notes = [
+                note("config.warning", "warning", reason=warning, hint=_FILES_HINT)
+                for warning in event.warnings
+                if warning not in state.file_warnings
+            ]
+            state, commands = with_rollout(
+                replace(state, file_warnings=event.warnings),
+                reload_attempt.staged(roll, event, settings.start_timeout, now),
             )
+            return state, [*notes, *commands]
         case SwapFailed(_, reason) if (
             roll.live is not None and state.master.health is MasterState.DOWN
         ):

@@ -28,7 +28,7 @@ nginxes = pytest.mark.parametrize("nginx", BOTH)
 folders = pytest.mark.parametrize("folder", ["conf.d", "server.d"])
 
 
-def checked(operator: Path, nginx: str) -> subprocess.CompletedProcess[str]:
+def checked(operator: Path, nginx: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """
     Run `check` with these files.
     """
@@ -39,6 +39,7 @@ def checked(operator: Path, nginx: str) -> subprocess.CompletedProcess[str]:
         "LISTEN_PORT": str(free_port()),
         "OPERATOR_DIR": str(operator),
         "NGINX_BINARY": nginx,
+        **settings,
     }
     return subprocess.run(
         [sys.executable, "-m", "supervisor", "check"],
@@ -73,6 +74,41 @@ def test_a_check_tests_the_operators_files(tmp_path: Path, nginx: str, folder: F
     path.unlink()
     path.mkdir()
     assert 78 == checked(tmp_path, nginx).returncode
+
+
+def test_a_server_on_our_port_is_reported(
+    supervise: Supervise, replicas: Replicas, tmp_path: Path
+) -> None:
+    """
+    It answers its name instead of the replicas, and nginx accepts it: the start, a reload and
+    `check` warn.
+    """
+    (one,) = replicas("one")
+    subject = supervise(pid1=False, **FAST_RELOADS)
+    subject.offer(one)
+    subject.ready(status=200)
+    assert [] == subject.log_lines("config.warning")
+    text = (
+        f"server {{ listen 127.0.0.1:{subject.port}; server_name old.example;"
+        ' return 200 "old"; }\n'
+    )
+    subject.write_in("conf.d", "old.conf", text)
+    subject.signal(signal.SIGHUP)
+    line = subject.wait_for_log("config.warning")
+    expected = f"conf.d/old.conf:1: `listen 127.0.0.1:{subject.port}` is on our port {subject.port}"
+    assert line["reason"].startswith(expected)
+    eventually(lambda: "old" == subject.get(headers={"Host": "old.example"}).text)
+
+    subject.signal(signal.SIGTERM)
+    assert 0 == subject.wait()
+    again = subject.start().wait_for_log("config.warning")
+    assert (line["reason"], "warning") == (again["reason"], again["level"])
+
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "conf.d" / "old.conf").write_text("server {\n listen 8080;\n}\n")
+    done = checked(tmp_path, "nginx", LISTEN_PORT="8080")
+    assert 0 == done.returncode
+    assert "warning: conf.d/old.conf:2: `listen 8080` is on our port 8080" in done.stderr
 
 
 @nginxes

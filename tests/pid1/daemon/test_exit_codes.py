@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.fake_nginx import FakeNginx
 from tests.support.fake_nomad import Endpoint
 from tests.support.replica import Replica
 from tests.support.subjects import Launch, Subject
@@ -150,4 +151,30 @@ def test_P20_a_port_that_is_taken(prepare: Prepare, replicas: Replicas) -> None:
     assert "Address already in use" in subject.logs[-1]["message"]
     assert subject.ended is not None
     assert (69, subject.logs[-1]["message"]) == (subject.ended["code"], subject.ended["message"])
-    assert [] == subject.errors
+    (line,) = subject.errors
+    assert line.startswith("cannot serve: nginx exited with code 1 before it was ready: bind() to ")
+    assert line.endswith("Address already in use); giving up")
+
+
+def test_P20_a_file_that_nginx_refuses(prepare: Prepare) -> None:
+    """
+    A broken file of the operator leads to 78, and stderr has nginx's message in one line.
+    """
+    subject = prepare()
+    subject.write_in("conf.d", "mine.conf", "no_such_directive on;\n")
+
+    assert 78 == exit_code(subject)
+    (line,) = subject.errors
+    assert line.startswith('cannot apply the first configuration: unknown directive "no_such_')
+    assert "conf.d/mine.conf:1" in line
+
+
+def test_P20_an_nginx_that_never_answers(prepare: Prepare, fake_nginx: FakeNginx) -> None:
+    """
+    An nginx that does not respond in time leads to 69 and a line on stderr with the time.
+    """
+    fake_nginx.set(run="fake", answers=False)
+    subject = prepare(NGINX_BINARY=str(fake_nginx), START_TIMEOUT="1s")
+
+    assert 69 == exit_code(subject)
+    assert ["cannot serve: nginx did not respond within 1s; giving up"] == subject.errors

@@ -82,6 +82,18 @@ def test_D11_past_its_deadline_it_never_opens_the_port(
     )
 
 
+def test_a_deadline_in_the_past_at_the_first_start_is_no_restart(supervise: Supervise) -> None:
+    """
+    The last line names the setting and its value, and what to set; nothing is served.
+    """
+    subject = supervise(DEADLINE="2026-01-31T18:00:00Z")
+
+    assert 0 == subject.wait(10)
+    (line,) = subject.log_lines("ended", code=0)
+    assert "DEADLINE=2026-01-31T18:00:00Z is in the past" == line["reason"]
+    assert "set a later DEADLINE" == line["hint"]
+
+
 def test_D11_a_restart_after_the_deadline_exits_again(supervise: Supervise) -> None:
     """
     A restart of a task that exited at its deadline exits with code 0 again.

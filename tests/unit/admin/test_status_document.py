@@ -168,6 +168,18 @@ def test_a_problem_is_a_warning(event: Event, kind: str) -> None:
     assert [kind] == kinds(status(play))
 
 
+def test_a_remark_on_the_operators_files_is_a_warning() -> None:
+    """
+    It lasts until a configuration is staged without it.
+    """
+    play = Simulation({"TTL": "3h"}, system=FakeSystem(file_warnings=("on our port",))).serve(1)
+    assert [{"kind": "files_remark", "text": "on our port"}] == status(play)["warnings"]
+
+    play.system = FakeSystem()
+    play.serve(1, 2)
+    assert [] == status(play)["warnings"]
+
+
 def test_a_refused_configuration_is_reported_with_its_reason() -> None:
     """
     The warning contains nginx's message and lasts until a configuration is accepted.

@@ -94,6 +94,20 @@ def test_past_the_deadline_nothing_is_started(run_exec: RunExec, tmp_path: Path)
     assert not (tmp_path / "ran").exists()
 
 
+def test_a_deadline_in_the_past_at_the_first_start_is_no_restart(
+    run_exec: RunExec, tmp_path: Path
+) -> None:
+    """
+    The last line names the setting and its value, and what to set; the command does not run.
+    """
+    subject = run_exec("touch", str(tmp_path / "ran"), DEADLINE="2026-01-31T18:00:00Z")
+
+    assert 0 == subject.wait(10)
+    assert "DEADLINE=2026-01-31T18:00:00Z is in the past" == subject.ended["reason"]
+    assert "set a later DEADLINE" == subject.ended["hint"]
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_changed_ttl_counts_from_the_first_start(run_exec: RunExec, tmp_path: Path) -> None:
     """
     A TTL that was changed for a restart counts from the first start, with a log line.

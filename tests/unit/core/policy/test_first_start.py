@@ -8,6 +8,7 @@ import pytest
 
 from supervisor.core.commands import Command, SpawnCheck, SpawnMaster, Stage, Swap
 from supervisor.core.deadline_record import DeadlineRecord
+from supervisor.core.durations import format_instant
 from supervisor.core.errors import ExitCode
 from supervisor.core.events import (
     DiscoveryFailed,
@@ -163,6 +164,34 @@ def test_past_the_deadline_nothing_is_started() -> None:
     assert (0, "deadline passed before this start") == (sim.exit.code, sim.exit.reason)
     assert [] == sim.commands(Stage)
     assert [] == sim.send(snapshot(1))
+
+
+def test_a_warning_about_the_operators_files_is_logged_once() -> None:
+    """
+    Each staging repeats it; the log has it once, and the status until a staging is without it.
+    """
+    sim = Simulation(system=FakeSystem(file_warnings=("on our port",))).serve(1)
+    sim.serve(1, 2)
+
+    (line,) = sim.notes("config.warning")
+    assert ("warning", "on our port") == (line.level, line.fields["reason"])
+    assert "server.d" in line.fields["hint"]
+    assert ("on our port",) == sim.state.file_warnings
+
+
+@pytest.mark.parametrize("first_start", [WALL, WALL - 100])
+def test_past_a_deadline_that_is_set_a_later_one_is_the_remedy(first_start: float) -> None:
+    """
+    The setting was wrong from the first start on, or its time came since; no file is the reason.
+    """
+    origin = f"DEADLINE={format_instant(WALL - 50)}"
+    record = DeadlineRecord("", first_start, origin, WALL - 50)
+    sim = Simulation({"DEADLINE": str(WALL - 50)}, record)
+
+    assert sim.exit
+    why = f"{origin} is in the past" if first_start == WALL else "deadline passed before this start"
+    assert (0, why) == (sim.exit.code, sim.exit.reason)
+    assert "set a later DEADLINE" == sim.exit.fields["hint"]
 
 
 def test_the_record_of_another_allocation_is_logged() -> None:
