@@ -54,8 +54,8 @@ def run(environ: Mapping[str, str], *, offline: bool = False) -> int:
     raises Problem with code 78, or ExecutableMissing.
     """
     settings = load.read(environ, os.path.exists, local_addresses())
-    for given, meant in load.suspects(environ):
-        _warn(f"{given} is not a setting; did you mean {meant}?")
+    for variable, hint in load.hints(environ, settings):
+        _warn(f"{variable}: {hint}")
     binary = find_binary(settings.nginx_binary)
     found, answers = _query(settings, offline=offline)
     record, error = read_record(Path(settings.state_dir))

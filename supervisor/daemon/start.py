@@ -62,8 +62,8 @@ def serve(environ: Mapping[str, str]) -> int:
         serves=settings.served,
         nomad=settings.nomad_addr if settings.service_name or settings.stops_job else None,
     )
-    for given, meant in load.suspects(environ):
-        log.emit("settings.suspect", "warning", variable=given, hint=f"did you mean {meant}?")
+    for variable, hint in load.hints(environ, settings):
+        log.emit("settings.suspect", "warning", variable=variable, hint=hint)
     _report_port(settings, log)
     try:
         return _serve(environ, settings, log)

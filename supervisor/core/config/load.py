@@ -5,21 +5,20 @@ Read and validate the settings from environment variables.
 reported together, because correcting them one by one takes a redeployment of the job each.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
+from typing import Any
 
 from supervisor.core.balancing_methods import METHODS
 from supervisor.core.config import nomad_env
 from supervisor.core.config.instance import read_instance
 from supervisor.core.config.settings import Settings
+from supervisor.core.config.suspects import hints, suspects
 from supervisor.core.deadline_record import apply_duration_alias
+from supervisor.core.durations import format_span
 from supervisor.core.errors import ExitCode, Problem
 
-#: The similarity from which an unknown variable counts as a misspelt setting.
-_MIN_SIMILARITY = 0.85
-
-__all__ = ["Settings", "read", "suspects", "table"]
+__all__ = ["Settings", "hints", "read", "suspects", "table"]
 
 
 def table() -> list[tuple[str, str, str]]:
@@ -61,8 +60,10 @@ def read(
     mistakes += _conflicts(given, exists)
     if "listen_port" in values and values["listen_port"] == values.get("admin_port"):
         mistakes.append(f"ADMIN_PORT={values['admin_port']}: must differ from LISTEN_PORT")
+    mistakes += _lifetime_mistakes(given, values)
     if mistakes:
-        raise Problem(ExitCode.CONFIG, *mistakes)
+        likely = [f"{name} is not a setting; did you mean {it}?" for name, it in suspects(given)]
+        raise Problem(ExitCode.CONFIG, *mistakes, *likely)
     if not values["health_check"]:
         values["health_check"] = "http" if values["health_path"] else "tcp"
     if values["service_job"] == "self":
@@ -116,6 +117,16 @@ def _conflicts(given: Mapping[str, str], exists: Callable[[str], bool]) -> list[
     return mistakes
 
 
+def _lifetime_mistakes(given: Mapping[str, str], values: Mapping[str, Any]) -> list[str]:
+    """Return the mistake of a service that would never be ready."""
+    ttl, lame_duck = values.get("ttl"), values.get("lame_duck", 0.0)
+    if ttl is None or "DEADLINE" in given or lame_duck < ttl:
+        return []
+    lifetime = f"the lifetime (TTL), which is {format_span(ttl)}"
+    shown = _quoted("LAME_DUCK", given["LAME_DUCK"])
+    return [f"LAME_DUCK={shown}: must be less than {lifetime}: READY_PATH would never return 200"]
+
+
 def _balancing_mistakes(given: Mapping[str, str]) -> list[str]:
     """Return the mistakes of LB_METHOD: missing settings, and settings of another method."""
     chosen = given.get("LB_METHOD", "").lower()
@@ -126,36 +137,6 @@ def _balancing_mistakes(given: Mapping[str, str]) -> list[str]:
         if method.needs in given and name != chosen:
             mistakes.append(f"{method.needs} requires LB_METHOD={name}: set both")
     return mistakes
-
-
-def suspects(environ: Mapping[str, str]) -> list[tuple[str, str]]:
-    """
-    Find variables that are probably misspelt settings, as (variable, setting).
-    """
-    settings = [item.name.upper() for item in fields(Settings) if item.metadata]
-    known = {*settings, "DURATION"}
-    found = []
-    for name in sorted(environ):
-        if name in known or name.startswith("NOMAD_"):
-            continue
-        similar = [each for each in settings if _max_similarity(name, each) >= _MIN_SIMILARITY]
-        found += [(name, setting) for setting in _closest(name, similar)]
-    return found
-
-
-def _max_similarity(one: str, other: str) -> float:
-    """Return an upper bound of the similarity of two names: by their letters, in any order."""
-    common = Counter(one) & Counter(other)
-    return 2.0 * common.total() / (len(one) + len(other))
-
-
-def _closest(name: str, candidates: list[str]) -> list[str]:
-    if not candidates:
-        return []
-    # Imported only here because it takes 0.2 MB and is rarely needed.
-    from difflib import get_close_matches  # noqa: PLC0415
-
-    return get_close_matches(name, candidates, n=1, cutoff=_MIN_SIMILARITY)
 
 
 def _quoted(name: str, text: str) -> str:

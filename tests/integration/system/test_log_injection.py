@@ -205,7 +205,8 @@ def test_S08_no_text_of_the_environment_forges_a_line(nomad: FakeNomad) -> None:
     ) as subject:
         assert 78 == subject.wait()
         assert_lines_are_valid(subject)
-        assert all(line.startswith(("NOMAD_REGION=", "autoexit-nginx:")) for line in subject.errors)
+        starts = ("NOMAD_REGION=", "LB_METOD is not a setting", "autoexit-nginx:")
+        assert all(line.startswith(starts) for line in subject.errors)
     with Supervised(nomad, pid1=False, LB_METOD=hostile, NOMAD_JOB_ID=hostile) as subject:
         assert 503 == subject.ready().status
         subject.wait_for_log("settings.suspect")

@@ -14,6 +14,7 @@ from supervisor.core.addresses import AddressPolicy, HostPort
 from supervisor.core.config import load, nomad_env
 from supervisor.core.config.paths import runtime_candidates
 from supervisor.core.config.settings import Settings
+from supervisor.core.config.suspects import _is_one_typing_error as is_one_typing_error
 from supervisor.core.errors import ExitCode, Problem
 from supervisor.core.model import Endpoint
 
@@ -532,6 +533,110 @@ def test_probable_misspellings_are_found() -> None:
         ("DRAIN_TIMOUT", "DRAIN_TIMEOUT"),
         ("SERVICE_NAMES", "SERVICE_NAME"),
     ] == load.suspects(environ)
+
+
+@pytest.mark.parametrize(
+    "name, value, meant",
+    [
+        ("TLL", "1h", "TTL"),
+        ("TL", "1h", "TTL"),
+        ("TTTL", "never", "TTL"),
+        ("LTT", "90", None),
+        ("ttl", "1h", "TTL"),
+        ("Ttl", "1h", "TTL"),
+        ("TTY", "/dev/pts/0", None),
+        ("TTY", "", None),
+        ("TLS", "on", None),
+        ("DURATON", "1h", "DURATION"),
+        ("servicename", "web", "SERVICE_NAME"),
+        ("Lame_Duck", "1s", "LAME_DUCK"),
+        ("http_proxy", "http://proxy:3128", None),
+    ],
+)
+def test_a_misspelt_setting_is_found(name: str, value: str, meant: str | None) -> None:
+    """
+    By case, by an underscore, and a short one by a single typing error with a value that fits.
+    """
+    assert ([(name, meant)] if meant else []) == load.suspects({name: value})
+
+
+def test_two_exchanged_letters_of_a_short_setting_are_one_error() -> None:
+    """
+    Three letters are few: other errors are not.
+    """
+    assert is_one_typing_error("LTT", "TLT")
+    assert not is_one_typing_error("LTT", "TTL")
+    assert not is_one_typing_error("ABC", "TTL")
+
+
+def test_a_misspelt_setting_is_named_beside_the_mistake_that_it_causes() -> None:
+    """
+    The required one, in lower case or without its underscore, has its line.
+    """
+    for name in ("SERVICENAME", "service_name"):
+        assert (
+            "SERVICE_NAME, ENDPOINTS or ENDPOINTS_FILE: set one of them",
+            f"{name} is not a setting; did you mean SERVICE_NAME?",
+        ) == mistakes(**{name: "web"})
+
+
+def test_a_name_of_a_variable_cannot_forge_a_line() -> None:
+    """
+    A name may contain every character but `=`.
+    """
+    assert [("SERVICE_NAME?", "SERVICE_NAME")] == load.suspects({"SERVICE_NAME\n": "web"})
+
+
+@pytest.mark.parametrize("variable", ["TTL", "DURATION"])
+@pytest.mark.parametrize("value", ["24", "1.5", "59"])
+def test_a_short_lifetime_without_a_unit_is_suspect(variable: str, value: str) -> None:
+    """
+    It means seconds, and a day or an hour was probably meant.
+    """
+    environ = {"SERVICE_NAME": "web", variable: value}
+
+    ((name, hint),) = load.hints(environ, read(**environ))
+    assert variable == name
+    assert hint == f"{value} without a unit means {value}s; did you mean {value}h?"
+
+
+@pytest.mark.parametrize("value", ["60", "5s", "0", "never", "86400"])
+def test_other_lifetimes_are_not_suspect(value: str) -> None:
+    """
+    A unit, a minute or more, and no limit are meant.
+    """
+    environ = {"SERVICE_NAME": "web", "TTL": value}
+    assert [] == load.hints(environ, read(**environ))
+
+    environ = {"SERVICE_NAME": "web", "TTL": "5", "DEADLINE": "2027-01-31T18:00:00Z"}
+    assert [] == load.hints(environ, read(**environ))
+
+
+@pytest.mark.parametrize("limit, is_suspect", [("59m", True), ("1h", False), ("never", False)])
+def test_a_limit_below_the_lifetime_is_suspect(limit: str, is_suspect: bool) -> None:  # noqa: FBT001
+    """
+    No extension could ever be granted.
+    """
+    environ = {"SERVICE_NAME": "web", "TTL": "1h", "MAX_TTL": limit}
+    hints = load.hints(environ, read(**environ))
+
+    text = "59m is less than the lifetime (TTL) of 1h: `extend` can never move the deadline"
+    assert ([("MAX_TTL", text)] if is_suspect else []) == hints
+
+
+def test_a_service_that_would_never_be_ready_is_refused() -> None:
+    """
+    LAME_DUCK must be less than the lifetime, also the default one.
+    """
+    end = ": READY_PATH would never return 200"
+    assert (f"LAME_DUCK='1h': must be less than the lifetime (TTL), which is 1h{end}",) == mistakes(
+        SERVICE_NAME="web", TTL="1h", LAME_DUCK="1h"
+    )
+    assert (f"LAME_DUCK='2d': must be less than the lifetime (TTL), which is 1d{end}",) == mistakes(
+        SERVICE_NAME="web", LAME_DUCK="2d"
+    )
+    read(SERVICE_NAME="web", TTL="never", LAME_DUCK="1h")
+    read(SERVICE_NAME="web", TTL="1h", LAME_DUCK="1h", DEADLINE="2027-01-31T18:00:00Z")
 
 
 def test_the_table_has_a_row_for_each_setting() -> None:
