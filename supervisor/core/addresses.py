@@ -28,6 +28,9 @@ _QUAD = re.compile(rf"{_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}")
 _PORT = re.compile(r"[0-9]{1,5}")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\.?")
 
+#: The most characters of a value in a message.
+_MAX_QUOTED = 80
+
 _LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 #: Refused by default: "this network" (Linux may route it to itself), the metadata services of
@@ -179,6 +182,33 @@ def validate(
     ):
         return OURS
     return endpoint if is_allowed(parsed, address_policy) else None
+
+
+def why_refused(address: object, port: object, address_policy: AddressPolicy) -> str:
+    """
+    Return why `validate` refuses an address and port, with the value, quoted and shortened.
+    """
+    if type(port) is not int or not 0 < port < 65536:
+        return f"{quoted(address)} has no valid port ({quoted(port)})"
+    parsed = read_address(address)
+    if parsed is None and isinstance(address, str) and _HOST_NAME.fullmatch(address):
+        return f"{quoted(address)} is a name, not an IP address"
+    if parsed is None:
+        return f"{quoted(address)} is not an IP address"
+    shown = canonical(parsed)
+    if address_policy.allow:
+        return f"{shown} is not in ALLOW_NETWORKS"
+    if bisect_right(_LOOPBACK_BORDERS[parsed.version], int(parsed)) % 2:
+        return f"{shown} is this task itself inside an allocation; set ALLOW_NETWORKS to serve it"
+    return f"{shown} is a special address; set ALLOW_NETWORKS to serve it"
+
+
+def quoted(value: object) -> str:
+    """
+    Quote a value that is not trusted for a message, in ASCII and shortened.
+    """
+    text = ascii(value)
+    return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}..."
 
 
 def parse_host_port(text: str) -> HostPort:

@@ -39,6 +39,7 @@ class SnapshotArrived:
     endpoints beyond the limit (`over_limit`), rows of other jobs or without the wanted tags and
     addresses of nginx itself (`skipped`), and tags that cannot be parsed (`invalid_tags`).
     `unselected` is what an answer without endpoints lists.
+    `reasons` are the first reasons of refused rows.
     """
 
     source: str
@@ -53,6 +54,7 @@ class SnapshotArrived:
     invalid_tags: int = 0
     jobs: tuple[str, ...] = ()
     unselected: Unselected = Unselected()
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

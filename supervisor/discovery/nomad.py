@@ -103,7 +103,8 @@ class NomadSource:
     def _apply(self, response: ServiceList, schedule: QuerySchedule) -> tuple[QuerySchedule, float]:
         found = select(response.rows, self._settings)
         if found.all_rejected:
-            raise NomadError(f"none of the {found.refused} listed instances may be served")
+            reason = f"none of the {found.refused} listed instances may be served"
+            raise NomadError(": ".join(filter(None, (reason, "; ".join(found.reasons)))))
         next_schedule, pause, confirmed = query_schedule.on_response(
             schedule,
             response.index,
@@ -125,6 +126,7 @@ class NomadSource:
                 origins=found.origins,
                 skipped=found.skipped,
                 invalid_tags=found.invalid_tags,
+                reasons=found.reasons,
                 jobs=found.jobs,
                 unselected=found.unselected,
             )

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from supervisor.core.addresses import OURS, cap, validate
+from supervisor.core.addresses import OURS, cap, validate, why_refused
 from supervisor.core.config.settings import Settings
 from supervisor.core.model import Endpoint, Origin, ServerOptions, Unselected
 from supervisor.discovery import tags
@@ -27,6 +27,9 @@ _MAX_JOB_LENGTH = 128
 #: How many tags of instances that are not selected are reported, and how much of each.
 _MAX_TAGS = 10
 _MAX_TAG_LENGTH = 64
+
+#: How many reasons of refused rows are reported.
+MAX_REASONS = 3
 
 _DEFAULT = ServerOptions()
 
@@ -48,6 +51,7 @@ class Selection:
     over_limit: int = field(default=0, compare=False)
     skipped: int = field(default=0, compare=False)
     invalid_tags: int = field(default=0, compare=False)
+    reasons: tuple[str, ...] = field(default=(), compare=False)
     jobs: tuple[str, ...] = field(default=(), compare=False)
     unselected: Unselected = field(default=Unselected(), compare=False)
 
@@ -75,6 +79,7 @@ def select(rows: Sequence[object], settings: Settings) -> Selection:
     names: dict[str, str] = {}
     jobs: set[str] = set()
     refused = skipped = invalid_tags = 0
+    reasons: dict[str, None] = {}
     for row in rows:
         if not isinstance(row, dict):
             refused += 1
@@ -87,6 +92,8 @@ def select(rows: Sequence[object], settings: Settings) -> Selection:
         endpoint = validate(row.get("Address"), row.get("Port"), address_policy)
         if endpoint is None:
             refused += 1
+            if len(reasons) < MAX_REASONS:
+                reasons[why_refused(row.get("Address"), row.get("Port"), address_policy)] = None
             continue
         if endpoint is OURS:
             skipped += 1
@@ -113,6 +120,7 @@ def select(rows: Sequence[object], settings: Settings) -> Selection:
         over_limit=over_limit,
         skipped=skipped,
         invalid_tags=invalid_tags,
+        reasons=tuple(reasons),
         jobs=() if job else tuple(name[:_MAX_JOB_LENGTH] for name in sorted(jobs)[:_MAX_JOBS]),
         unselected=Unselected() if found else _unselected(rows, settings),
     )

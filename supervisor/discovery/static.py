@@ -11,11 +11,21 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from supervisor.core.addresses import OURS, HostPort, cap, parse_host_port, read_address, validate
+from supervisor.core.addresses import (
+    OURS,
+    HostPort,
+    cap,
+    parse_host_port,
+    quoted,
+    read_address,
+    validate,
+    why_refused,
+)
 from supervisor.core.config.settings import Settings
 from supervisor.core.events import DiscoveryFailed, Event, SnapshotArrived
 from supervisor.core.model import Endpoint, Unselected
 from supervisor.discovery.resolver import Resolver
+from supervisor.discovery.selection import MAX_REASONS
 from supervisor.system.regular_file import read_regular
 
 #: How often the file is checked for changes, and names are resolved again.  In seconds.
@@ -86,7 +96,8 @@ class StaticSource:
 
         Raises OSError and ValueError.
         """
-        entries, refused = self._listing.read()
+        entries, invalid = self._listing.read()
+        refused, reasons = len(invalid), dict.fromkeys(invalid)
         endpoints: set[Endpoint] = set()
         skipped = 0
         names = {entry.host for entry in entries if read_address(entry.host) is None}
@@ -103,10 +114,12 @@ class StaticSource:
             if not found:
                 skipped += OURS in validated
                 refused += OURS not in validated
+                if OURS not in validated:
+                    reasons[self._why_refused(entry, addresses)] = None
+        first = tuple(reasons)[:MAX_REASONS]
         if refused and not endpoints and not skipped:
-            raise ValueError(
-                f"none of the {refused} listed endpoints may be served or could be resolved"
-            )
+            what = "the only endpoint" if refused == 1 else f"any of the {refused} endpoints"
+            raise ValueError(f"cannot serve {what} of {self._listing.name}: {'; '.join(first)}")
         kept, over_limit = cap(endpoints, self._settings.max_endpoints)
         snapshot = SnapshotArrived(
             self.name,
@@ -115,6 +128,7 @@ class StaticSource:
             over_limit=over_limit,
             skipped=skipped,
             unselected=Unselected() if kept else Unselected(listed=skipped, own=skipped),
+            reasons=first,
         )
         return snapshot, bool(names)
 
@@ -129,6 +143,12 @@ class StaticSource:
             self._resolver.refresh(sorted(new))
         if new:
             self._resolver.wait(new, _ONLY_NAMES_WAIT if only_names else _NAMES_WAIT)
+
+    def _why_refused(self, entry: HostPort, addresses: list[str]) -> str:
+        if not addresses:
+            return f"cannot resolve the name {quoted(entry.host)}"
+        why = why_refused(addresses[0], entry.port, self._settings.address_policy)
+        return why if addresses == [entry.host] else f"{quoted(entry.host)}: {why}"
 
     def _await_change(self, stamp: object, timeout: float | None) -> bool:
         """Wait until the list may have changed; return whether it did before the timeout."""
@@ -154,6 +174,8 @@ class Listing:
         self._path = path
         self._entries = list(entries)
         self.can_change = bool(path)
+        #: The setting and its value, for messages.
+        self.name = f"ENDPOINTS_FILE={path!r}" if path else "ENDPOINTS"
 
     def stamp(self) -> object:
         """Return a value that differs if the list may have changed."""
@@ -165,25 +187,25 @@ class Listing:
             return error.errno
         return found.st_mtime_ns, found.st_ino, found.st_size
 
-    def read(self) -> tuple[list[HostPort], int]:
-        """Return the entries, and how many lines are invalid.  Raises OSError."""
+    def read(self) -> tuple[list[HostPort], list[str]]:
+        """Return the entries, and what is wrong with each invalid line.  Raises OSError."""
         if not self._path:
-            return self._entries, 0
+            return self._entries, []
         try:
             data = read_regular(self._path, _MAX_BYTES, follow=True)
         except OSError as error:
             raise OSError(
                 f"cannot read ENDPOINTS_FILE={self._path!r}: {error.strerror}; retrying"
             ) from None
-        entries, refused = [], 0
-        for line in data.decode(errors="replace").splitlines():
+        entries, invalid = [], []
+        for number, line in enumerate(data.decode(errors="replace").splitlines(), 1):
             text = line.partition("#")[0].strip()
             if text:
                 try:
                     entries.append(parse_host_port(text))
                 except ValueError:
-                    refused += 1
-        return entries, refused
+                    invalid.append(f"line {number} is not host:port: {quoted(text)}")
+        return entries, invalid
 
 
 def list_file(path: str) -> Listing:

@@ -273,8 +273,17 @@ class Simulation:
                 )
                 digest = f"{plan.fingerprint}/{rotation}/{self._operator_files[attempt]}"
                 staged = self.staged[attempt] = f"{digest}-{attempt}"
-                about = (system.files_intact, system.reuseport, system.file_warnings)
-                yield 0.001, Staged(attempt, digest, staged, *about)
+                yield (
+                    0.001,
+                    Staged(
+                        attempt,
+                        digest,
+                        staged,
+                        system.files_intact,
+                        system.reuseport,
+                        system.file_warnings,
+                    ),
+                )
             case MarkLastGood(live):
                 self._last_good = live.attempt
             case SpawnCheck(attempt):

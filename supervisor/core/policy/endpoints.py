@@ -170,6 +170,7 @@ def _changed(event: SnapshotArrived, before: tuple[Endpoint, ...]) -> Command:
         over_limit=event.over_limit,
         skipped=event.skipped,
         invalid_tags=event.invalid_tags,
+        reasons=list(event.reasons) or None,
     )
 
 

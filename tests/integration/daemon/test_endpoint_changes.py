@@ -219,6 +219,7 @@ def test_E05_invalid_entries_are_skipped_and_counted(
     assert "one" == subject.ready(status=200).text
     line = subject.wait_for_log("endpoints.changed")
     assert ("warning", 1, len(invalid) + 1) == (line["level"], line["endpoints"], line["refused"])
+    assert "'replica.example' is a name, not an IP address" in line["reasons"]
 
     nomad.rows("web", [*invalid, row("web", *one.endpoint), row("web", *two.endpoint)])
     subject.wait_for_log("endpoints.changed", endpoints=2, added=1, refused=len(invalid))
@@ -226,7 +227,11 @@ def test_E05_invalid_entries_are_skipped_and_counted(
 
     nomad.rows("web", invalid)
     failed = subject.wait_for_log("discovery.failed")
-    assert f"none of the {len(invalid)} listed instances may be served" == failed["reason"]
+    assert failed["reason"] == (
+        f"none of the {len(invalid)} listed instances may be served: '' has no valid port (0);"
+        " 'replica.example' is a name, not an IP address; '10.0.0.1:80; } server { listen 1; }"
+        " upstream z { server 10.0.0.2' is not an IP address"
+    )
     assert 200 == subject.get().status
     expected = [f"127.0.0.1:{replica.port}" for replica in (one, two)]
     assert sorted(expected) == sorted(servers(subject))

@@ -70,7 +70,8 @@ def test_only_unresolved_names_are_reported(supervise: Supervise, silent_resolve
     """
     subject = supervise(pid1=False, subject=silent_resolver, ENDPOINTS="silent.example:80")
     line = subject.wait_for_log("discovery.failed")
-    assert "none of the 1 listed endpoints may be served or could be resolved" == line["reason"]
+    reason = "cannot resolve the name 'silent.example'"
+    assert f"cannot serve the only endpoint of ENDPOINTS: {reason}" == line["reason"]
     assert 503 == subject.ready(3).status
 
 

@@ -2,7 +2,7 @@ import ipaddress
 
 import pytest
 
-from supervisor.core.addresses import OURS, AddressPolicy, canonical, validate
+from supervisor.core.addresses import OURS, AddressPolicy, canonical, validate, why_refused
 from supervisor.core.config import load
 from supervisor.core.model import Endpoint
 from supervisor.discovery.selection import select
@@ -146,3 +146,27 @@ def test_all_of_loopback_is_ours_when_listening_on_all_addresses() -> None:
     assert Endpoint("127.255.255.254", 8081) == validate("127.255.255.254", 8081, everywhere)
     assert Endpoint("128.0.0.1", 8080) == validate("128.0.0.1", 8080, everywhere)
     assert Endpoint("::1", 8080) == validate("::1", 8080, everywhere)
+
+
+@pytest.mark.parametrize(
+    "address, port, allow, reason",
+    [
+        ("10.0.0.1", True, "", "'10.0.0.1' has no valid port (True)"),
+        ("10.0.0.1", 0, "", "'10.0.0.1' has no valid port (0)"),
+        (None, 80, "", "None is not an IP address"),
+        ("fe80::1%eth0", 80, "", "'fe80::1%eth0' is not an IP address"),
+        ("db.example", 80, "", "'db.example' is a name, not an IP address"),
+        ("10.0.0.1", 80, "10.1.0.0/16", "10.0.0.1 is not in ALLOW_NETWORKS"),
+        ("::1", 80, "", "::1 is this task itself inside an allocation; set ALLOW_NETWORKS to"),
+        ("224.0.0.1", 80, "", "224.0.0.1 is a special address; set ALLOW_NETWORKS to serve it"),
+    ],
+)
+def test_a_refusal_has_its_reason(address: object, port: object, allow: str, reason: str) -> None:
+    """
+    With the value and, where a setting permits it, that setting.
+    """
+    networks = (ipaddress.ip_network(allow),) if allow else ()
+    policy = AddressPolicy(networks)
+
+    assert validate(address, port, policy) is None
+    assert why_refused(address, port, policy).startswith(reason)

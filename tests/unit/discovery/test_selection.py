@@ -124,6 +124,26 @@ def test_E12_the_own_address_and_port_are_skipped() -> None:
     assert (len(own), 0) == (found.skipped, found.refused)
 
 
+def test_the_first_reasons_of_refused_rows_are_reported() -> None:
+    """
+    Each once, three at most, however many rows there are; a long value is shortened.
+    """
+    listed = [
+        *(row("web", "replica.example", 80) for _ in range(5)),
+        row("web", "x y" * 100, 80),
+        row("web", "169.254.169.254", 80),
+        row("web", "224.0.0.1", 80),
+    ]
+    found = select([*listed, *rows(1)], settings_for())
+
+    assert (endpoints(1), 8) == (found.endpoints, found.refused)
+    assert found.reasons == (
+        "'replica.example' is a name, not an IP address",
+        f"'{('x y' * 100)[:79]}... is not an IP address",
+        "169.254.169.254 is a special address; set ALLOW_NETWORKS to serve it",
+    )
+
+
 def test_a_response_of_skipped_rows_is_valid() -> None:
     """
     A response is rejected only if all its rows are refused; a skipped row makes it valid.
