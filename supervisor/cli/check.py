@@ -30,6 +30,7 @@ from supervisor.nginx.operator_files import read_operator_files
 from supervisor.nginx.process import Binary, Nginx, find_binary
 from supervisor.nginx.render import RenderedConfig
 from supervisor.nginx.templates import build_renderer
+from supervisor.nomad.token import token_problem
 from supervisor.system import process
 from supervisor.system.network import local_addresses
 from supervisor.system.runtime_dir import trial_folder
@@ -56,6 +57,8 @@ def run(environ: Mapping[str, str], *, offline: bool = False) -> int:
     settings = load.read(environ, os.path.exists, local_addresses())
     for variable, hint in load.hints(environ, settings):
         _warn(f"{variable}: {hint}")
+    if settings.service_name and (problem := token_problem(settings)):
+        _warn(problem)
     binary = find_binary(settings.nginx_binary)
     found, answers = _query(settings, offline=offline)
     record, error = read_record(Path(settings.state_dir))

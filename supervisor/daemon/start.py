@@ -31,6 +31,7 @@ from supervisor.daemon.loop import Loop
 from supervisor.daemon.services import build_services
 from supervisor.discovery.cache import EndpointCache
 from supervisor.nomad.stop_job import JobStopper
+from supervisor.nomad.token import token_problem
 from supervisor.system import process
 from supervisor.system.clock import boot_clock
 from supervisor.system.console_lines import wants_colours
@@ -41,6 +42,9 @@ from supervisor.system.state_file import read_record
 from supervisor.system.time_limit import StopPendingError, run_within
 
 Result = TypeVar("Result")
+
+#: How long reading the token file may delay the start, in seconds.
+_TOKEN_TIMEOUT = 0.3
 
 #: How long the record may take even if the DEADLINE is in the past, in seconds: it has the reason.
 _LEAST_READ_TIME = 0.3
@@ -65,6 +69,13 @@ def serve(environ: Mapping[str, str]) -> int:
     for variable, hint in load.hints(environ, settings):
         log.emit("settings.suspect", "warning", variable=variable, hint=hint)
     _report_port(settings, log)
+    if settings.nomad_token_file and (settings.service_name or settings.stops_job):
+        try:
+            problem = run_within(_TOKEN_TIMEOUT, partial(token_problem, settings), heed_stop=False)
+        except TimeoutError:
+            problem = f"cannot use NOMAD_TOKEN_FILE={settings.nomad_token_file!r}: its disk hangs"
+        if problem:
+            log.emit("token.unusable", "warning", reason=problem)
     try:
         return _serve(environ, settings, log)
     except _Interruption as stop:

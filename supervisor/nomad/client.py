@@ -113,7 +113,9 @@ class NomadClient(Requester):  # type: ignore[misc]
                 watchdog.on_response_started()
                 self._had_response = True
                 if response.status_code != requests.codes.ok:
-                    raise http_error(response, has_token=bool(self.token))
+                    raise http_error(
+                        response, has_token=bool(self.token), token_problem=self._token.problem
+                    )
                 return Response(parse(chunks(response, max_bytes)), response.headers)
         except NomadError as error:
             self._transport.drop()

@@ -175,17 +175,26 @@ class Connector:
         try:
             found = self._lookup.get(timeout=_CONNECT_TIMEOUT)
         except queue.Empty:  # the thread continues; the next request waits for its result
-            raise NomadError(f"timed out resolving the name {self._host}") from None
+            raise NomadError(
+                f"timed out resolving the name {self._host} of NOMAD_ADDR={self._shown}"
+            ) from None
         self._lookup = None
         if isinstance(found, OSError):
-            raise NomadError(f"cannot resolve the name {self._host}")
+            raise NomadError(f"cannot resolve the name {self._host} of NOMAD_ADDR={self._shown}")
         return found
 
     def _connect_error(self, error: OSError) -> NomadError:
-        if isinstance(error, ConnectionRefusedError | FileNotFoundError):
-            return NomadError(f"connection to Nomad at {self._shown} refused", refused=True)
+        if isinstance(error, FileNotFoundError):
+            return NomadError(
+                f"cannot connect to Nomad: NOMAD_ADDR={self._shown} has no socket", refused=True
+            )
+        if isinstance(error, ConnectionRefusedError):
+            return NomadError(
+                f"connection to Nomad at {self._shown} refused: nothing listens there (NOMAD_ADDR)",
+                refused=True,
+            )
         if isinstance(error, TimeoutError):
-            return NomadError(f"connection to Nomad at {self._shown} timed out")
+            return NomadError(f"connection to Nomad at {self._shown} timed out (NOMAD_ADDR)")
         detail = error.strerror or type(error).__name__
         return NomadError(f"cannot connect to Nomad at {self._shown} ({detail})")
 

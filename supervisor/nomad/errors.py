@@ -49,9 +49,13 @@ class TokenRefused(NomadError):
     """
 
 
-def http_error(response: requests.Response, *, has_token: bool) -> NomadError:
+def http_error(
+    response: requests.Response, *, has_token: bool, token_problem: str = ""
+) -> NomadError:
     """
     Build the error for a response by its status and the beginning of its body.
+
+    `token_problem` is why NOMAD_TOKEN_FILE has no usable token.
     """
     status = response.status_code
     header = response.headers.get("Retry-After", "")
@@ -60,10 +64,11 @@ def http_error(response: requests.Response, *, has_token: bool) -> NomadError:
     )
     text = _read_error_text(response) if status in {400, 500} else b""
     if status == requests.codes.unauthorized:
-        return TokenRefused(_IDENTITY, status=status)
+        return TokenRefused(token_problem or _IDENTITY, status=status)
     if status == requests.codes.forbidden:
         verb = "rejected the" if has_token else "requires a"
-        return TokenRefused(f"Nomad {verb} token (403)", status=status)
+        cause = f"; {token_problem}" if token_problem else ""
+        return TokenRefused(f"Nomad {verb} token (403){cause}", status=status)
     if text.startswith(_NOT_AUTHENTIC):
         hint = "no server is reachable, the token is malformed, or NOMAD_REGION is unknown"
         return TokenRefused(f"Nomad cannot authenticate the token (500): {hint}", status=status)

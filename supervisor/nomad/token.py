@@ -25,28 +25,43 @@ class Token:
         self._file = settings.nomad_token_file
         self._last = settings.nomad_token
         self._redact = redact
+        #: Why the file has no usable token, for messages; empty if it has one.
+        self.problem = ""
 
     def read(self) -> str:
         """Read the file again; return the token, empty if there is none."""
         if self._file:
-            found = _read(self._file)
-            if _is_complete(found, self._last):
+            found, error = _read(self._file)
+            is_complete = _is_complete(found, self._last)
+            if is_complete:
                 self._last = found
+            reason = "" if is_complete else error or "it has no complete token"
+            self.problem = reason and f"cannot use NOMAD_TOKEN_FILE={self._file!r}: {reason}"
         if self._last:
             self._redact([self._last])
         return self._last
 
 
-def _read(path: str) -> str:
+def token_problem(settings: Settings) -> str:
+    """
+    Return why NOMAD_TOKEN_FILE has no usable token now, and what is used instead; or nothing.
+    """
+    token = Token(settings, lambda _: None)
+    instead = "using NOMAD_TOKEN" if token.read() else "requests have no token until it has one"
+    return token.problem and f"{token.problem}; {instead}"
+
+
+def _read(path: str) -> tuple[str, str]:
+    """Return the text of the file, and why it cannot be read."""
     try:
         with Path(path).open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
-    except OSError:
-        return ""
+    except OSError as error:
+        return "", error.strerror or type(error).__name__
     try:
-        return data.decode("ascii").strip() if len(data) <= _MAX_BYTES else ""
+        return data.decode("ascii").strip() if len(data) <= _MAX_BYTES else "", ""
     except ValueError:
-        return ""
+        return "", ""
 
 
 def _is_complete(found: str, last: str) -> bool:

@@ -186,7 +186,8 @@ def test_A13_an_address_that_times_out_changes_nothing_else(supervise: Supervise
         )
         assert 503 == subject.ready(3).status
         line = subject.wait_for_log("discovery.failed")
-        assert f"connection to Nomad at http://127.0.0.1:{port} timed out" == line["reason"]
+        address = f"http://127.0.0.1:{port}"
+        assert f"connection to Nomad at {address} timed out (NOMAD_ADDR)" == line["reason"]
         assert 503 == subject.get().status
         assert 0 == subject.wait(12)
         assert 6 <= subject.lasted < 9
@@ -201,7 +202,8 @@ def test_A13_a_name_that_does_not_resolve_changes_nothing_else(supervise: Superv
     )
     assert 503 == subject.ready(3).status
     line = subject.wait_for_log("discovery.failed")
-    assert line["reason"].endswith(" the name no-such-host.invalid")
+    address = "http://no-such-host.invalid:4646"
+    assert line["reason"].endswith(f" the name no-such-host.invalid of NOMAD_ADDR={address}")
     assert 0 == subject.wait(12)
     assert 6 <= subject.lasted < 9
 
@@ -234,7 +236,9 @@ def test_A13_a_hanging_resolver_does_not_block_the_program(
         )
         assert 503 == subject.ready(3).status
         line = subject.wait_for_log("discovery.failed", 5)
-        assert "timed out resolving the name nomad.example" == line["reason"]
+        address = "http://nomad.example:4646"
+        what = f"the name nomad.example of NOMAD_ADDR={address}"
+        assert f"timed out resolving {what}" == line["reason"]
         eventually(lambda: len(subject.log_lines("discovery.failed")) >= 2, 10)
         before = subject.lasted
         subject.signal(15)
@@ -292,11 +296,15 @@ def test_an_address_without_a_listener_is_a_refusal() -> None:
     A port without a listener and a path without a socket are distinguished from timeouts: they can
     be retried soon.
     """
-    for address in (f"http://127.0.0.1:{free_port()}", "unix:///nowhere/api.sock"):
+    port, socket_path = f"http://127.0.0.1:{free_port()}", "unix:///nowhere/api.sock"
+    for address, reason in (
+        (port, f"connection to Nomad at {port} refused: nothing listens there (NOMAD_ADDR)"),
+        (socket_path, f"cannot connect to Nomad: NOMAD_ADDR={socket_path} has no socket"),
+    ):
         settings = load.read({"SERVICE_NAME": "web", "NOMAD_ADDR": address}, lambda _: True)
         client = ServiceQuery(settings, lambda _: None)
         with pytest.raises(NomadError) as error:
             client.list_instances("web", 0, 1.0)
         assert error.value.refused
-        assert f"connection to Nomad at {address} refused" == error.value.reason
+        assert reason == error.value.reason
         client.close()

@@ -10,7 +10,7 @@ import pytest
 from supervisor.core.config import load
 from supervisor.nomad.api import ServiceQuery
 from supervisor.nomad.errors import NomadError
-from supervisor.nomad.token import Token
+from supervisor.nomad.token import Token, token_problem
 from tests.support.fake_nomad import TOKEN, FakeNomad
 from tests.support.nomad_faults import Exchange, status
 from tests.support.replica import Replica
@@ -98,6 +98,43 @@ def test_A12_a_rejected_token_is_read_again_and_the_query_repeated(
             sent = [r.headers["X-Nomad-Token"] for r in nomad.requests[count:]]
             assert [TOKEN, NEW] == sent
         client.close()
+
+
+@pytest.mark.parametrize(
+    "content, reason",
+    [(None, "No such file or directory"), ("", "it has no complete token")],
+    ids=["missing", "empty"],
+)
+def test_a_token_file_without_a_token_is_named(
+    supervise: Supervise, nomad: FakeNomad, tmp_path: Path, content: str | None, reason: str
+) -> None:
+    """
+    At the start, whether Nomad requires a token or not, and in the error of a query that it
+    rejects; with the file's name.
+    """
+    file = tmp_path / "token"
+    if content is not None:
+        file.write_text(content)
+    nomad.acl = True
+    subject = supervise(pid1=False, NOMAD_TOKEN_FILE=str(file))
+    problem = f"cannot use NOMAD_TOKEN_FILE='{file}': {reason}"
+    unusable = subject.wait_for_log("token.unusable", level="warning")
+    assert f"{problem}; requests have no token until it has one" == unusable["reason"]
+    failed = subject.wait_for_log("discovery.failed")
+    assert f"Nomad requires a token (403); {problem}" == failed["reason"]
+
+
+def test_a_token_in_the_environment_is_used_instead_of_a_missing_file(tmp_path: Path) -> None:
+    """
+    The start reports the file even so; a usable file is no problem.
+    """
+    file = tmp_path / "token"
+    settings = {"SERVICE_NAME": "web", "NOMAD_TOKEN": TOKEN, "NOMAD_TOKEN_FILE": str(file)}
+    found = token_problem(load.read(settings, lambda _: True))
+    assert found.endswith("No such file or directory; using NOMAD_TOKEN")
+
+    file.write_text(NEW)
+    assert "" == token_problem(load.read(settings, lambda _: True))
 
 
 def test_A12_an_unchanged_rejected_token_is_sent_once(tmp_path: Path) -> None:

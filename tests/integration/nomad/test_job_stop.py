@@ -441,7 +441,8 @@ def test_that_request_takes_half_a_second_at_most(
     (line,) = subject.log_lines("job.not_stopped")
     reasons = {
         "hangs": "no response within 0.5s",
-        "away": f"connection to Nomad at {nomad.address} refused",
+        "away": f"connection to Nomad at {nomad.address} refused: nothing listens there"
+        " (NOMAD_ADDR)",
     }
     assert reasons.get(how, "Nomad requires a token (403)") == line["reason"]
     assert "deregister-job" in line["policy"]
