@@ -93,7 +93,7 @@ variable "datacenters" {
   default     = ["*"]
 }
 
-job "load-balancer" {
+job "load-balancer-single-group" {
   type        = "batch"
   namespace   = var.namespace
   datacenters = var.datacenters

@@ -40,6 +40,16 @@ class Problem(Exception):
         self.lines = lines
 
 
+class FolderInUse(Problem):
+    """
+    A folder belongs to another supervisor that runs: nothing may be written there.
+    """
+
+    def __init__(self, folder: object) -> None:
+        reason = "another autoexit-nginx uses it"
+        super().__init__(ExitCode.CONFIG, f"cannot use {folder}: {reason}; giving up")
+
+
 class ExecutableMissing(Exception):
     """
     A program to start does not exist or is not executable.

@@ -56,17 +56,23 @@ def report(
     log: Log,
     writer: FileWriter | None = None,
     access_log: "AccessLog | None" = None,
+    *,
+    saves: bool = True,
 ) -> int:
-    """Write `ended.json` and the last log line, and return the exit code."""
+    """
+    Write `ended.json` and the last log line, and return the exit code.
+
+    With `saves` false the file is not written: STATE_DIR is another supervisor's.
+    """
     fields = dict(last.fields)
     dropped = log.dropped or None
     ended = {"reason": last.reason, "code": last.code, "at": format_instant(time.time()), **fields}
     ended["log_lines_dropped"] = log.dropped
-    if writer is None:
+    if writer is None and saves:
         with suppress(TimeoutError):  # such a disk must not delay the exit
             write = partial(save_ended, Path(settings.state_dir), ended)
             run_within(_FILE_TIMEOUT, write, heed_stop=False)
-    else:
+    elif writer is not None:
         writer.finish(ended, _FILE_TIMEOUT)
     if access_log is not None:
         access_log.finish(_LOG_TIMEOUT)

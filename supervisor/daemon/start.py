@@ -18,7 +18,7 @@ from supervisor.core.commands import Command, Exit, Note, RequestJobStop, exit_c
 from supervisor.core.config import load
 from supervisor.core.config.settings import Settings
 from supervisor.core.deadline_record import DeadlineRecord
-from supervisor.core.errors import ExecutableMissing, ExitCode, Problem
+from supervisor.core.errors import ExecutableMissing, ExitCode, FolderInUse, Problem
 from supervisor.core.events import Event, TimePassed
 from supervisor.core.job_stop import LATE_REQUEST_TIMEOUT
 from supervisor.core.model import NEVER, CachedEndpoints
@@ -37,7 +37,7 @@ from supervisor.system.clock import boot_clock
 from supervisor.system.console_lines import wants_colours
 from supervisor.system.log import Log, Writer
 from supervisor.system.network import local_addresses
-from supervisor.system.runtime_dir import RuntimeLock, claim_runtime
+from supervisor.system.runtime_dir import RuntimeLock, claim_runtime, lock_state
 from supervisor.system.state_file import read_record
 from supervisor.system.time_limit import StopPendingError, run_within
 
@@ -88,7 +88,7 @@ def serve(environ: Mapping[str, str]) -> int:
 def _serve(environ: Mapping[str, str], settings: Settings, log: Log) -> int:
     """Serve with valid settings.  Raises _Interruption when the start is interrupted."""
     wall, now = time.time(), boot_clock()
-    record, error = _read_state(settings, wall, now)
+    record, error, is_ours = _read_state(settings, wall, now)
     if error:
         log.emit("state.unusable", "warning", reason=error)
     resolved = lifecycle.resolve(settings, record, wall)
@@ -103,6 +103,8 @@ def _serve(environ: Mapping[str, str], settings: Settings, log: Log) -> int:
         source.start()  # first, so that the queries run while the rest is prepared
     try:
         lock = _claim(environ, settings, state.lifetime.deadline)
+        if not is_ours:
+            raise FolderInUse(f"STATE_DIR={settings.state_dir!r}")
         folder = lock.folder
         scripts = Path(settings.entrypoint_dir)
         remaining = state.lifetime.deadline - boot_clock()
@@ -122,7 +124,8 @@ def _serve(environ: Mapping[str, str], settings: Settings, log: Log) -> int:
             children=children,
         )
     except (Problem, ExecutableMissing) as error:
-        exit_report.report(settings, exit_command(error.code, str(error)), log)
+        saves = not isinstance(error, FolderInUse)
+        exit_report.report(settings, exit_command(error.code, str(error)), log, saves=saves)
         raise  # also printed on stderr, one line for each mistake
     except OSError as error:  # a folder in the place of one of our files, for example
         reason = f"cannot use {error.filename or 'RUNTIME_DIR'}: {error.strerror}; giving up"
@@ -188,15 +191,23 @@ def _on_disk(
         raise _Interruption(Interrupted("deadline", str(folder))) from None
 
 
-def _read_state(settings: Settings, wall: float, now: float) -> tuple[DeadlineRecord | None, str]:
-    """Read the deadline record, and why it cannot be used; it may not outlast the lifetime."""
+def _read_state(
+    settings: Settings, wall: float, now: float
+) -> tuple[DeadlineRecord | None, str, bool]:
+    """
+    Read the deadline record, and why it cannot be used; it may not outlast the lifetime.
+
+    The last value is False if another supervisor uses STATE_DIR.
+    """
     folder = Path(settings.state_dir)
     lifetime = lifecycle.resolve(settings, None, wall).remaining
     deadline = NEVER if lifetime is None else now + max(_LEAST_READ_TIME, lifetime)
     try:
-        return _on_disk(partial(read_record, folder), folder, settings, deadline)
+        is_ours = _on_disk(partial(lock_state, folder), folder, settings, deadline)
+        record, error = _on_disk(partial(read_record, folder), folder, settings, deadline)
     except TimeoutError as error:
-        return None, f"cannot read {folder}: {error.strerror}; counting from now"
+        return None, f"cannot read {folder}: {error.strerror}; counting from now", True
+    return record, error, is_ours
 
 
 def _claim(environ: Mapping[str, str], settings: Settings, deadline: float) -> RuntimeLock:

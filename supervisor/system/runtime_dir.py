@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from supervisor.core.config.paths import runtime_candidates
-from supervisor.core.errors import ExitCode, Problem
+from supervisor.core.errors import ExitCode, FolderInUse, Problem
 
 
 class RuntimeLock:
@@ -75,9 +75,7 @@ def claim_runtime(environ: Mapping[str, str]) -> RuntimeLock:
         reason = f"{error.strerror}: remove it"
         raise Problem(ExitCode.CONFIG, f"cannot use {folder}/lock: {reason}; giving up") from error
     if not is_ours:
-        raise Problem(
-            ExitCode.CONFIG, f"cannot use {folder}: another autoexit-nginx uses it; giving up"
-        )
+        raise FolderInUse(folder)
     return lock
 
 
@@ -104,6 +102,19 @@ def trial_folder(environ: Mapping[str, str]) -> Iterator[Path]:
         for path in new:
             with suppress(OSError):  # not empty: a supervisor started meanwhile
                 path.rmdir()
+
+
+def lock_state(folder: Path) -> bool:
+    """
+    Create and lock STATE_DIR for as long as this process runs; False if another one holds the lock.
+
+    A folder that cannot be used counts as locked: saving the deadline will report it.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return _lock(folder, is_folder=True) is not None
+    except OSError:
+        return True
 
 
 def _usable(candidates: list[str]) -> Path:

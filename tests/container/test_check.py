@@ -2,8 +2,11 @@
 `check` in the image, with the options that users run it with.
 """
 
+import json
 import os
 import shlex
+import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from supervisor import __version__
 from tests.support.checkout import CHECKOUT
 from tests.support.container import Container
 from tests.support.engine import IMAGE, run_engine, why_no_image
+from tests.support.waiting import eventually
 
 Contain = Callable[..., Container]
 
@@ -53,6 +57,9 @@ def readme_command() -> list[str]:
     (line,) = [each for each in text.splitlines() if each.startswith("docker run") and "-p" in each]
     words = shlex.split(line.partition("  #")[0])[2:]
     assert f"autoexit-nginx:{__version__}" == words[-1]
+    port = words.index("-p")
+    assert "8080:8080" == words.pop(port + 1)
+    words.insert(port + 1, "127.0.0.1::8080")  # port 8080 may be in use
     return [*words[:-1], IMAGE]
 
 
@@ -62,10 +69,41 @@ def test_a_check_runs_with_the_readmes_docker_command() -> None:
     """
     if why_no_image():
         pytest.skip(why_no_image())
-    done = run_engine("run", *readme_command(), "check")
+    done = run_engine("run", "--rm", *readme_command(), "check")
 
     assert (0, "") == (done.returncode, done.stderr)
     assert "it would serve 2 endpoints" in done.stdout
+
+
+def test_the_readmes_container_keeps_its_deadline_when_it_is_started_again() -> None:
+    """
+    Its root is read-only and the rest is in memory: the volume has the deadline.
+    """
+    if why_no_image():
+        pytest.skip(why_no_image())
+    name = f"ax-{uuid.uuid4().hex[:12]}"
+    try:
+        done = run_engine("run", "--detach", "--name", name, *readme_command())
+        assert 0 == done.returncode, done.stderr
+
+        def deadlines() -> list[str]:
+            lines = run_engine("logs", name).stdout.splitlines()
+            records = [json.loads(line) for line in lines if line.startswith("{")]
+            return [each["deadline"] for each in records if each["event"] == "deadline.set"]
+
+        def is_saved() -> bool:
+            folder = "/var/lib/autoexit-nginx/8080"
+            return run_engine("exec", name, "test", "-s", f"{folder}/state.json").returncode == 0
+
+        eventually(lambda: len(deadlines()) == 1 and is_saved(), 15)
+        began = time.time()
+        run_engine("stop", name)
+        eventually(lambda: time.time() > began + 1.1)  # the deadline is to the second
+        run_engine("start", name)
+        eventually(lambda: len(deadlines()) == 2, 15)
+        assert 1 == len(set(deadlines()))
+    finally:
+        run_engine("rm", "--force", "--volumes", name)
 
 
 def test_a_check_runs_in_a_job_alone_and_beside_the_supervisor(

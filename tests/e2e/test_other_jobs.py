@@ -30,7 +30,7 @@ def test_one_group_ends_with_its_leader(guarded: Cluster) -> None:
     At the balancer's deadline the replicas stop with it, after an open request got its response.
     """
     file = JOBS / "load-balancer-single-group.nomad.hcl"
-    with submitted(guarded, file, "load-balancer", ttl="15s", count="3") as job:
+    with submitted(guarded, file, "load-balancer-single-group", ttl="15s", count="3") as job:
         job.await_serving(3)
         (deadline,) = eventually(lambda: job.log_lines("deadline.set"))
         thread, found = steps.slow_request(job, float(deadline["remaining"]))

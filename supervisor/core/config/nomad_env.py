@@ -126,6 +126,9 @@ def defaults(given: Mapping[str, str], exists: Callable[[str], bool]) -> dict[st
     if "NOMAD_ALLOC_DIR" in given:
         task = given.get("NOMAD_TASK_NAME", "task")
         found["STATE_DIR"] = f"{given['NOMAD_ALLOC_DIR']}/data/autoexit-nginx/{task}"
+    else:  # by port, as RUNTIME_DIR: another instance on this machine has its own deadline
+        port = given.get("LISTEN_PORT") or given.get("NOMAD_PORT_http") or "8080"
+        found["STATE_DIR"] = f"/var/lib/autoexit-nginx/{port}"
     secrets = given.get("NOMAD_SECRETS_DIR", "")
     socket = f"{secrets}/api.sock"
     if "NOMAD_UNIX_ADDR" in given:

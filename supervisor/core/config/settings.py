@@ -219,9 +219,10 @@ class Settings:
     )
     state_dir: str = _setting(
         parsers.path,
-        "/var/lib/autoexit-nginx",
+        "/var/lib/autoexit-nginx/8080",
         "directory of what must survive a restart",
-        shown="`autoexit-nginx/$NOMAD_TASK_NAME` in `$NOMAD_ALLOC_DIR/data`, else in `/var/lib`",
+        shown="`autoexit-nginx/$NOMAD_TASK_NAME` in `$NOMAD_ALLOC_DIR/data`,"
+        " else named after the port in `/var/lib/autoexit-nginx`",
     )
     runtime_dir: str = _setting(
         parsers.folder,

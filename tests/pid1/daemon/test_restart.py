@@ -82,6 +82,29 @@ def test_D11_past_its_deadline_it_never_opens_the_port(
     )
 
 
+def test_a_state_dir_has_one_supervisor_at_a_time(supervise: Supervise, tmp_path: Path) -> None:
+    """
+    A second one, on another port, exits with 78 and names the folder; neither the record nor
+    ended.json of the first one changes.  When the first has exited the folder is free.
+    """
+    folder = tmp_path / "state"
+    first = supervise(STATE_DIR=str(folder), TTL="1h")
+    first.ready()
+    record = (folder / "state.json").read_bytes()
+
+    second = supervise(STATE_DIR=str(folder), TTL="2h")
+    assert 78 == second.wait(10)
+    reason = f"cannot use STATE_DIR='{folder}': another autoexit-nginx uses it; giving up"
+    assert [reason] == second.errors
+    assert [reason] == [line["reason"] for line in second.log_lines("ended")]
+    assert record == (folder / "state.json").read_bytes()
+    assert not (folder / "ended.json").exists()
+
+    first.signal(signal.SIGKILL)
+    first.wait()
+    second.start().ready()
+
+
 def test_a_deadline_in_the_past_at_the_first_start_is_no_restart(supervise: Supervise) -> None:
     """
     The last line names the setting and its value, and what to set; nothing is served.

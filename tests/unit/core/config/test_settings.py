@@ -662,6 +662,22 @@ def test_the_runtime_directory_is_named_after_the_port() -> None:
     assert "/local/9" == runtime_candidates(nomad, 7)[1]
 
 
+@pytest.mark.parametrize(
+    "environ, port",
+    [({}, "8080"), ({"LISTEN_PORT": "9000"}, "9000"), ({"NOMAD_PORT_http": "21000"}, "21000")],
+)
+def test_state_dir_goes_by_port_outside_of_an_allocation(
+    environ: dict[str, str], port: str
+) -> None:
+    """
+    As RUNTIME_DIR does: two instances on one machine have two deadlines.
+    """
+    found = read(SERVICE_NAME="web", **environ)
+
+    assert f"/var/lib/autoexit-nginx/{port}" == found.state_dir
+    assert runtime_candidates(environ, 7)[0].endswith(f"/{port}")
+
+
 def test_state_dir_has_a_default_without_a_task_name() -> None:
     """
     Nomad always sets the task name; another runner that sets NOMAD_ALLOC_DIR may not.
