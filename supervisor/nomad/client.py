@@ -57,6 +57,7 @@ class NomadClient(Requester):  # type: ignore[misc]
             region=settings.nomad_region or None,
             session=session(self._transport),
         )
+        self._address = connector.shown
         self._settings = settings
         self._token = Token(settings, redact)
         self._read_timeout = _RESPONSE_TIMEOUT
@@ -119,10 +120,10 @@ class NomadClient(Requester):  # type: ignore[misc]
                 return Response(parse(chunks(response, max_bytes)), response.headers)
         except NomadError as error:
             self._transport.drop()
-            raise _timeout_error() if watchdog.expired else error from None
+            raise self._timeout_error() if watchdog.expired else error from None
         except (requests.RequestException, OSError) as error:
             self._transport.drop()
-            raise _timeout_error() if watchdog.expired else self._nomad_error(error) from None
+            raise self._timeout_error() if watchdog.expired else self._nomad_error(error) from None
 
     def _open_response(self, path: tuple[str, ...], params: dict[str, str]) -> requests.Response:
         try:
@@ -141,13 +142,17 @@ class NomadClient(Requester):  # type: ignore[misc]
             return response
         raise response if isinstance(response, Exception) else OSError("nothing")
 
+    def _timeout_error(self) -> NomadError:
+        where = f"Nomad at {self._address} (NOMAD_ADDR)"
+        return NomadError(f"timed out before the response of {where} was complete")
+
     def _nomad_error(self, error: Exception) -> NomadError:
         tls, certificate = find_tls_error(error), self._settings.nomad_client_cert
         if tls is not None and not isinstance(tls, ssl.SSLEOFError):
             return tls_error(
                 tls, self._settings.nomad_tls_server_name, has_certificate=bool(certificate)
             )
-        reason = f"connection to Nomad failed ({type(error).__name__})"
+        reason = f"connection to Nomad at {self._address} failed ({type(error).__name__})"
         if self._is_secure and not self._had_response:
             # A server that rejects or misses our certificate sends its alert after TLS started.
             # The alert is lost when the server closes the connection while our request is in
@@ -159,7 +164,3 @@ class NomadClient(Requester):  # type: ignore[misc]
                 " NOMAD_CLIENT_KEY"
             )
         return NomadError(reason)
-
-
-def _timeout_error() -> NomadError:
-    return NomadError("timed out before the response was complete")

@@ -113,7 +113,7 @@ class Connector:
         #: The base URL for python-nomad.  The scheme is always http: this class does the TLS.
         self.address = "http://localhost" if self._is_socket else f"http://{host}:{self._port}"
         #: The address in error messages, without any user name or password.
-        self._shown = (
+        self.shown = (
             f"unix://{parts.path}" if self._is_socket else f"{parts.scheme}://{host}:{self._port}"
         )
 
@@ -176,27 +176,27 @@ class Connector:
             found = self._lookup.get(timeout=_CONNECT_TIMEOUT)
         except queue.Empty:  # the thread continues; the next request waits for its result
             raise NomadError(
-                f"timed out resolving the name {self._host} of NOMAD_ADDR={self._shown}"
+                f"timed out resolving the name {self._host} of NOMAD_ADDR={self.shown}"
             ) from None
         self._lookup = None
         if isinstance(found, OSError):
-            raise NomadError(f"cannot resolve the name {self._host} of NOMAD_ADDR={self._shown}")
+            raise NomadError(f"cannot resolve the name {self._host} of NOMAD_ADDR={self.shown}")
         return found
 
     def _connect_error(self, error: OSError) -> NomadError:
         if isinstance(error, FileNotFoundError):
             return NomadError(
-                f"cannot connect to Nomad: NOMAD_ADDR={self._shown} has no socket", refused=True
+                f"cannot connect to Nomad: NOMAD_ADDR={self.shown} has no socket", refused=True
             )
         if isinstance(error, ConnectionRefusedError):
             return NomadError(
-                f"connection to Nomad at {self._shown} refused: nothing listens there (NOMAD_ADDR)",
+                f"connection to Nomad at {self.shown} refused: nothing listens there (NOMAD_ADDR)",
                 refused=True,
             )
         if isinstance(error, TimeoutError):
-            return NomadError(f"connection to Nomad at {self._shown} timed out (NOMAD_ADDR)")
+            return NomadError(f"connection to Nomad at {self.shown} timed out (NOMAD_ADDR)")
         detail = error.strerror or type(error).__name__
-        return NomadError(f"cannot connect to Nomad at {self._shown} ({detail})")
+        return NomadError(f"cannot connect to Nomad at {self.shown} ({detail})")
 
 
 def _getaddrinfo(host: str, port: int, flags: int = 0) -> _Addresses:

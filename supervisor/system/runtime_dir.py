@@ -235,7 +235,7 @@ def _lock(path: Path, *, is_folder: bool) -> int | None:
     """
     Lock a folder or a file for this process; None when another supervisor holds the lock.
 
-    Raises OSError when it is of another kind.
+    Raises OSError when it is of another kind, or its file system has no locks.
     """
     kind = os.O_DIRECTORY if is_folder else os.O_RDWR | os.O_CREAT
     descriptor = os.open(path, kind | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -244,7 +244,10 @@ def _lock(path: Path, *, is_folder: bool) -> int | None:
         raise OSError(errno.EINVAL, "not a regular file")
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         os.close(descriptor)
         return None
+    except OSError:  # a file system without locks
+        os.close(descriptor)
+        raise
     return descriptor

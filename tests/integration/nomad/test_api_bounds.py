@@ -150,7 +150,8 @@ def test_A07_a_drip_has_a_total_deadline(
     started_at = nomad.requests[count].at
     eventually(lambda: len(nomad.requests) > count + 1, longest + 8)
     assert longest - 0.5 < nomad.requests[count + 1].at - started_at < longest + 6
-    reason = "timed out before the response was complete"
+    where = f"Nomad at {nomad.address} (NOMAD_ADDR)"
+    reason = f"timed out before the response of {where} was complete"
     assert subject.wait_for_log("discovery.failed", reason=reason)
     assert "one" == subject.get().text
     nomad.heal()

@@ -196,9 +196,9 @@ def test_a_redirect_is_not_followed(nomad: FakeNomad, code: int) -> None:
         (status(500, "No path to region"), 500, "Nomad returned status 500"),
         (status(404), 404, "Nomad returned status 404"),
         (too_many("7"), 429, "too many connections"),
-        (cut(), None, "connection to Nomad failed"),
-        (truncated(), None, "connection to Nomad failed"),
-        (raw(b"SSH-2.0-OpenSSH_9.2\r\n"), None, "connection to Nomad failed"),
+        (cut(), None, "connection to Nomad at ADDRESS failed"),
+        (truncated(), None, "connection to Nomad at ADDRESS failed"),
+        (raw(b"SSH-2.0-OpenSSH_9.2\r\n"), None, "connection to Nomad at ADDRESS failed"),
         (huge(), None, "longer than 65536 bytes"),
     ],
     ids=["no leader", "no region", "404", "429", "cut", "truncated", "no http", "huge"],
@@ -213,7 +213,7 @@ def test_a_failed_request_has_a_reason(
     error = stop_error(client_of(nomad))
 
     assert code == error.status
-    assert reason in error.reason
+    assert reason.replace("ADDRESS", nomad.address) in error.reason
     assert (7.0 if code == 429 else None) == error.retry_after
 
 
@@ -258,7 +258,9 @@ def test_every_response_has_a_time_limit(nomad: FakeNomad, fault: Fault, limit: 
     nomad.fault(fault)
     started_at = time.monotonic()
 
-    assert "timed out before the response was complete" == stop_error(client_of(nomad)).reason
+    where = f"Nomad at {nomad.address} (NOMAD_ADDR)"
+    reason = f"timed out before the response of {where} was complete"
+    assert reason == stop_error(client_of(nomad)).reason
     assert time.monotonic() - started_at < limit
 
 
