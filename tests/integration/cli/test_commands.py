@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -66,26 +65,3 @@ def test_a_stale_socket_does_not_hide_the_supervisor(command: str) -> None:
 
     assert (0, "") == (done.returncode, done.stderr)
     assert done.stdout.startswith("healthy" if command == "healthcheck" else "web: ")
-
-
-@pytest.mark.parametrize(
-    "lines, warnings",
-    [
-        ("10.0.0.5:80\n10.0.0.6\n169.254.0.1:80\n", ["2 refused: "]),
-        ("10.0.0.5:80\n10.0.0.6:80\n10.0.0.7:80\n", ["1 ignored: more than MAX_ENDPOINTS"]),
-        ("10.0.0.5:80\n", []),
-    ],
-)
-def test_check_warns_of_what_it_would_not_serve(
-    tmp_path: Path, lines: str, warnings: list[str]
-) -> None:
-    """
-    Listed endpoints that are refused or ignored are counted on stderr, with their source.
-    """
-    (tmp_path / "list").write_text(lines)
-    done = typed(f"ENDPOINTS_FILE={tmp_path}/list MAX_ENDPOINTS=2 autoexit-nginx check")
-
-    assert 0 == done.returncode, done.stderr
-    assert len(warnings) == len(done.stderr.splitlines()), done.stderr
-    for line, warning in zip(done.stderr.splitlines(), warnings, strict=True):
-        assert line.startswith(f"warning: file: {warning}")
