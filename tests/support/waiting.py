@@ -6,6 +6,8 @@ the condition it asserts, with a timeout.
 """
 
 import contextlib
+import itertools
+import os
 import secrets
 import socket
 import time
@@ -16,7 +18,14 @@ T = TypeVar("T")
 
 #: Below net.ipv4.ip_local_port_range (32768 to 60999 by default), and below the ports that Nomad
 #: gives to tasks (20000 to 32000), which it does not try out.
-_PORTS = range(10_000, 20_000)
+_FIRST_PORT = 10_000
+
+#: Each of the tests that run at the same time has ports of its own, used in turn from a random one:
+#: a port that was just returned is not listened on yet, so a random one could be returned twice.
+_PORTS_EACH = 1_000
+_RUNS = 10
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _RUNS
+_offsets = itertools.count(secrets.randbelow(_PORTS_EACH))
 
 
 def eventually(
@@ -57,7 +66,7 @@ def free_port() -> int:
     this call and the program's start, or while its listener is stopped.
     """
     while True:
-        port = secrets.choice(_PORTS)
+        port = _FIRST_PORT + _worker * _PORTS_EACH + next(_offsets) % _PORTS_EACH
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("", port))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from supervisor.admin.defects import Defects
 from supervisor.admin.http import Request, Response
 from supervisor.admin.server import Server
 from tests.support.admin_subject import AdminSubject, running_with_admin
@@ -46,7 +47,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[[Callable[[Request], Response]], 
     path = tmp_path / "supervisor.sock"
 
     def start(routes: Callable[[Request], Response]) -> Path:
-        server = Server(path, routes)
+        server = Server(path, routes, Defects(lambda *_, **__: None))
         threading.Thread(target=server.serve_until_closed, daemon=True).start()
         return path
 
