@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import psutil
 
+MASTER = "nginx: master process"
 WORKER = "nginx: worker process"
 DRAINING = "nginx: worker process is shutting down"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.support.client import Answer, get
 from tests.support.launched import Launched
-from tests.support.namespaces import DRAINING, WORKER, Process, ProcessTree
+from tests.support.namespaces import DRAINING, MASTER, WORKER, Process, ProcessTree
 from tests.support.output_reader import Line
 from tests.support.waiting import eventually
 
@@ -185,7 +185,10 @@ class Program:
         """
         Return the pid of nginx's master on the host, None while there is none.
         """
-        found = [p.pid for p in self.processes() if p.title.startswith("nginx: master process")]
+        titled = [p for p in self.processes() if p.title.startswith(MASTER)]
+        # A worker has its master's title until it has set its own.
+        pids = {each.pid for each in titled}
+        found = [each.pid for each in titled if each.ppid not in pids]
         return found[0] if found else None
 
     def nginx_workers(self) -> list[int]:

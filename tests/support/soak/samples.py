@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.footprint import memory_of
+from tests.support.namespaces import MASTER
 from tests.support.soak.flatness import Allowance, Judged, judged
 from tests.support.supervised import Supervised
 
@@ -81,7 +82,7 @@ def take_sample(program: Supervised, changes: int) -> Sample | None:
     Take a sample; None if nginx's master is not visible at this moment.
     """
     processes = program.processes()
-    masters = [each.pid for each in processes if each.title.startswith("nginx: master process")]
+    masters = [each.pid for each in processes if each.title.startswith(MASTER)]
     if len(masters) != 1:
         return None
     with contextlib.suppress(OSError):
