@@ -169,7 +169,7 @@ class Staged:
     """
     An attempt is rendered and written beside the live files, which are unchanged.
 
-    `intact` is false if the live files differ from what the supervisor wrote.  `reuseport` is set
+    `intact` is false if nginx runs these bytes, but the live files differ.  `reuseport` is set
     if a listener of the operator's files has a queue of its own in each worker.  `warnings` are
     about the operator's files.
     """

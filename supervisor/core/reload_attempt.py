@@ -187,6 +187,17 @@ def promote(rollout: Rollout, now: float) -> Outcome:
     return rollout, [*quits, MarkLastGood(live), line]
 
 
+def trace(before: Rollout, after: Rollout, now: float) -> list[Command]:
+    """
+    Log the step that an attempt has entered, and the time since its change in seconds.
+    """
+    if after.step is before.step:
+        return []
+    # An attempt that has ended is logged with its duration, or was discarded.
+    passed = None if after.step is Step.IDLE else round(now - after.began_at, 4)
+    return [note("reload.step", "debug", step=after.step, number=after.number, after=passed)]
+
+
 # ---------------------------------------------------------------------------------- failures
 
 

@@ -81,8 +81,9 @@ class ConfigStore:
         Render a configuration and write it beside the live one.
 
         The operator's files are read again (`reread_operator_files`) or copied from the last good
-        configuration.  Returns the configuration, and whether the live files are unmodified.
-        Raises OSError or a template's error, and then leaves no files behind.
+        configuration.  Returns the configuration, and false if nginx runs these bytes already but
+        those on disk were modified.  Raises OSError or a template's error, and then leaves no files
+        behind.
         """
         if reread_operator_files or self._last_good is None:
             operator = self._read_operator_files()
@@ -97,7 +98,9 @@ class ConfigStore:
         self._write(_FOLDER.format(attempt), config)
         self._configs[attempt] = config
         self._sockets.add(config.generation_socket)
-        return config, self._is_live_intact()
+        live = self._configs.get(self._last_good or 0)
+        is_new = live is None or config.digest != live.digest
+        return config, is_new or self._is_live_intact()
 
     def swap(self, attempt: int) -> None:
         """Make an attempt's staged configuration the live one, atomically."""

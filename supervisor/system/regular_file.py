@@ -24,14 +24,16 @@ def read_regular(path: Path | str, limit: int, *, follow: bool = False) -> bytes
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
     descriptor = os.open(path, flags | (0 if follow else os.O_NOFOLLOW))
     try:
-        mode = os.fstat(descriptor).st_mode
+        found = os.fstat(descriptor)
+        mode = found.st_mode
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if not stat.S_ISREG(mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
         content = bytearray()
+        piece = min(max(found.st_size + 1, 4096), 1 << 20)  # one more shows that it has grown
         while len(content) <= limit:
-            chunk = os.read(descriptor, min(1 << 20, limit + 1 - len(content)))
+            chunk = os.read(descriptor, min(piece, limit + 1 - len(content)))
             if not chunk:
                 return bytes(content)
             content += chunk

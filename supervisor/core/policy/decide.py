@@ -17,7 +17,7 @@ Rules that span the state machines:
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from supervisor.core import deadline, endpoint_set, lifecycle, stats
+from supervisor.core import deadline, endpoint_set, lifecycle, reload_attempt, stats
 from supervisor.core.commands import Command, Exit, RequestJobStop, SaveState, exit_command, note
 from supervisor.core.config.settings import Settings
 from supervisor.core.deadline_record import ResolvedDeadline, passed
@@ -102,6 +102,7 @@ def decide(state: State, event: Event, now: float) -> Decision:
     """
     if state.lifetime.phase is Phase.ENDED:
         return state, []
+    before = state.rollout
     state, commands = _dispatch(state, event, now)
     for due in (
         _check_deadline,
@@ -118,6 +119,7 @@ def decide(state: State, event: Event, now: float) -> Decision:
         if state.lifetime.phase is not Phase.ENDED:
             state = replace(state, lifetime=lifecycle.enter(state.lifetime, Phase.ENDED))
         return state, commands
+    commands = [*commands, *reload_attempt.trace(before, state.rollout, now)]
     for update in (endpoints.update_services, update_view):
         state, more = update(state, now)
         commands = [*commands, *more]

@@ -58,6 +58,24 @@ def test_a_change_is_staged_checked_swapped_and_signalled() -> None:
     assert endpoints(2) == sim.served.endpoints
 
 
+def test_each_step_of_a_change_is_logged_with_its_time() -> None:
+    """
+    LOG_LEVEL=debug shows where the time of a change goes.
+    """
+    sim = Simulation({"RELOAD_QUIET": "0s"}, system=FakeSystem(check_time=0.05)).serve(1)
+    before = len(sim.notes("reload.step"))
+    sim.send(snapshot(2))
+    sim.run(1)
+
+    steps = [note.fields for note in sim.notes("reload.step")[before:]]
+    assert [Step.STAGING, Step.CHECKING, Step.SWAPPING, Step.LOOKING, Step.IDLE] == [
+        step["step"] for step in steps
+    ]
+    assert 0 == steps[0]["after"]
+    assert pytest.approx(0.05, abs=0.01) == steps[2]["after"]
+    assert {"debug"} == {note.level for note in sim.notes("reload.step")}
+
+
 def test_the_same_endpoints_in_another_order_change_nothing() -> None:
     """
     Plans are compared regardless of order.
