@@ -114,12 +114,16 @@ def read_address(text: object) -> Address | None:
         quad = _QUAD.fullmatch(text)
         if not quad:
             return None
-        a, b, c, d = quad.groups()
-        return IPv4Address(int(a) << 24 | int(b) << 16 | int(c) << 8 | int(d))
+        return IPv4Address(_number(quad))
     try:
         return IPv6Address(text)
     except ValueError:
         return None
+
+
+def _number(quad: re.Match[str]) -> int:
+    a, b, c, d = quad.groups()
+    return int(a) << 24 | int(b) << 16 | int(c) << 8 | int(d)
 
 
 def is_allowed(address: Address, address_policy: AddressPolicy) -> bool:
@@ -134,7 +138,11 @@ def is_allowed(address: Address, address_policy: AddressPolicy) -> bool:
         return _is_in(address, address_policy.allow) and (
             carried is None or _is_in(carried, address_policy.allow)
         )
-    number, version = int(address), address.version
+    return _is_usual(address.version, int(address), address_policy)
+
+
+def _is_usual(version: int, number: int, address_policy: AddressPolicy) -> bool:
+    """Return whether an address may get traffic without ALLOW_NETWORKS."""
     if bisect_right(_LOOPBACK_BORDERS[version], number) % 2:
         return address_policy.loopback
     return not bisect_right(_REFUSED_BORDERS[version], number) % 2
@@ -172,16 +180,21 @@ def validate(
     """
     if type(port) is not int or not 0 < port < 65536:  # True is an int, and "80 " becomes one
         return None
-    parsed = read_address(address)
-    if parsed is None:
-        return None
-    endpoint = Endpoint(canonical(parsed), port)
+    quad = _QUAD.fullmatch(address) if isinstance(address, str) else None
+    if quad and not address_policy.allow:
+        # By far the most frequent case, without the objects of `ipaddress`: 4 us less for each row.
+        endpoint, is_good = Endpoint(quad[0], port), _is_usual(4, _number(quad), address_policy)
+    else:
+        parsed = read_address(address)
+        if parsed is None:
+            return None
+        endpoint, is_good = Endpoint(canonical(parsed), port), is_allowed(parsed, address_policy)
     if endpoint in address_policy.own or (
         port in address_policy.own_loopback
         and endpoint.host.startswith("127.")  # canonical, so it is an IPv4 address
     ):
         return OURS
-    return endpoint if is_allowed(parsed, address_policy) else None
+    return endpoint if is_good else None
 
 
 def why_refused(address: object, port: object, address_policy: AddressPolicy) -> str:

@@ -186,16 +186,27 @@ def _record_origin(
     """
     Record where an endpoint's instance runs: the newer one if an address and port were reused.
 
-    `names` holds each text once: few nodes and jobs have many instances.
+    `names` holds each text once, as it is shown: few nodes and jobs have many instances.
     """
     index = row.get("CreateIndex")
     age = index if type(index) is int else 0
     known = origins.get(endpoint)
     if known is None or age > known[0]:
-        allocation = _shown(row.get("AllocID"))
-        node, job = _shown(row.get("NodeID")), _shown(row.get("JobID"))
-        origin = Origin(allocation, names.setdefault(node, node), names.setdefault(job, job))
+        origin = Origin(
+            _shown(row.get("AllocID")),
+            _shown_once(row.get("NodeID"), names),
+            _shown_once(row.get("JobID"), names),
+        )
         origins[endpoint] = (age, origin)
+
+
+def _shown_once(text: object, names: dict[str, str]) -> str:
+    if not isinstance(text, str):
+        return ""
+    known = names.get(text)
+    if known is None:
+        known = names[text] = _shown(text)
+    return known
 
 
 def _shown(text: object) -> str:
