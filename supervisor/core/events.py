@@ -280,6 +280,25 @@ class WorkerDied:
     output: str
 
 
+class Protocol(StrEnum):
+    """What nginx refuses on the public port."""
+
+    HTTP2 = "HTTP/2"
+    TLS = "TLS"
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolRefused:
+    """
+    nginx refused a client that used this protocol; posted once for each protocol.
+
+    `client` is the address that connected, which may be a proxy's.
+    """
+
+    protocol: Protocol
+    client: str
+
+
 @dataclass(frozen=True, slots=True)
 class StateSaved:
     """The record of the deadline is on disk, or could not be written because of `error`."""
@@ -361,6 +380,7 @@ SystemEvent = (
     | WorkersSignalled
     | JobStopAnswered
     | WorkerDied
+    | ProtocolRefused
     | StateSaved
     | WriteOverdue
     | WriteResumed

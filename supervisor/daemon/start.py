@@ -6,6 +6,8 @@ Configuration errors are found here, before nginx runs, and reported all at once
 
 import os
 import queue
+import shutil
+import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -16,6 +18,7 @@ from supervisor import __version__, discovery
 from supervisor.core import lifecycle
 from supervisor.core.commands import Command, Exit, Note, RequestJobStop, exit_command
 from supervisor.core.config import load
+from supervisor.core.config.instance import PROGRAM
 from supervisor.core.config.settings import Settings
 from supervisor.core.deadline_record import DeadlineRecord
 from supervisor.core.errors import ExecutableMissing, ExitCode, FolderInUse, Problem
@@ -56,7 +59,7 @@ def serve(environ: Mapping[str, str]) -> int:
 
     Raises Problem or ExecutableMissing when it cannot start.
     """
-    settings = load.read(environ, os.path.exists, local_addresses())
+    settings = load.read(environ, os.path.exists, local_addresses(), _program(environ))
     log = _log(settings, environ)
     log.redact([settings.nomad_token])
     log.emit(
@@ -83,6 +86,17 @@ def serve(environ: Mapping[str, str]) -> int:
         stops_job = stop.by.is_deadline and settings.stops_job
         commands: list[Command] = [*([RequestJobStop()] if stops_job else []), last]
         return exit_report.report(settings, _finish_late(settings, commands, log), log)
+
+
+def _program(environ: Mapping[str, str]) -> str:
+    """
+    Return how `nomad alloc exec` finds this program: by its path if it is not on PATH.
+
+    That is so with raw_exec, which looks a command up on the PATH of Nomad's agent.
+    """
+    path = Path(sys.argv[0])
+    is_on_path = shutil.which(PROGRAM, path=environ.get("PATH", ""))
+    return PROGRAM if is_on_path or path.name != PROGRAM else str(path.absolute())
 
 
 def _serve(environ: Mapping[str, str], settings: Settings, log: Log) -> int:

@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from supervisor.core.events import EndpointsSuspected, WorkerDied
+from supervisor.core.events import EndpointsSuspected, Protocol, ProtocolRefused, WorkerDied
 from supervisor.core.model import NEVER
 from supervisor.nginx.failed_connections import Suspects, unreachable
 from supervisor.nginx.last_lines import LastLines
 from supervisor.nginx.lost_requests import LostRequests
+from supervisor.nginx.refused_protocols import refused_protocol
 
 _LINE = re.compile(
     r"(?:\d{4}/\d\d/\d\d \d\d:\d\d:\d\d )?"
@@ -35,7 +36,7 @@ _EXIT_DELAY = 3.0
 MAX_LINE = 16384
 
 #: Called with what nginx's output reports, from any thread.
-Report = Callable[[WorkerDied | EndpointsSuspected], None]
+Report = Callable[[WorkerDied | EndpointsSuspected | ProtocolRefused], None]
 
 
 class OutputReader:
@@ -53,6 +54,9 @@ class OutputReader:
         self._post = post
         self._reader, self.descriptor = os.pipe()
         os.set_blocking(self._reader, False)
+        # nginx opens it by its name in /proc, and at SIGUSR1 gives it to the user of its workers:
+        # then a root without CAP_DAC_OVERRIDE could not open it at the next reload.
+        os.fchmod(self.descriptor, 0o666)
         with suppress(OSError, AttributeError):
             import fcntl  # noqa: PLC0415
 
@@ -63,6 +67,7 @@ class OutputReader:
         self._last_lines = LastLines(start_timeout + _EXIT_DELAY)
         self._lost = LostRequests(repeats_post=repeats_post)
         self._suspects = Suspects()
+        self._refused = set[Protocol]()
 
     def start(self) -> None:
         """Start the thread."""
@@ -112,6 +117,11 @@ class OutputReader:
             self._post(EndpointsSuspected(suspects))
 
     def _log_line(self, line: str) -> None:
+        if refused := refused_protocol(line):
+            if refused.protocol not in self._refused:  # such a client may try again and again
+                self._refused.add(refused.protocol)
+                self._post(refused)
+            return
         match = _LINE.match(line)
         level = _LEVELS.get(match["level"], "info") if match else "info"
         text = match["text"] if match else line

@@ -4,7 +4,9 @@ The other files of jobs/, each with its special features.
 
 import json
 import os
+import shlex
 from collections.abc import Iterator
+from datetime import datetime
 
 import pytest
 
@@ -28,12 +30,20 @@ pytestmark = [
 def test_one_group_ends_with_its_leader(guarded: Cluster) -> None:
     """
     At the balancer's deadline the replicas stop with it, after an open request got its response.
+    Before, the command that the status shows moves the deadline, though the group has four tasks.
     """
     file = JOBS / "load-balancer-single-group.nomad.hcl"
     with submitted(guarded, file, "load-balancer-single-group", ttl="15s", count="3") as job:
         job.await_serving(3)
         (deadline,) = eventually(lambda: job.log_lines("deadline.set"))
-        thread, found = steps.slow_request(job, float(deadline["remaining"]))
+        status = ("-task", "nginx", job.balancer, "autoexit-nginx", "status", "--json")
+        shown = json.loads(guarded.nomad("alloc", "exec", *status))["instance"]["command"]
+        show(shown)
+        guarded.nomad(*shlex.split(f"{shown} extend 5s")[1:])
+        (moved,) = eventually(lambda: job.log_lines("deadline.moved"))
+        before, after = (datetime.fromisoformat(each["deadline"]) for each in (deadline, moved))
+        assert 5 == (after - before).total_seconds()
+        thread, found = steps.slow_request(job, float(deadline["remaining"]) + 5)
         ours = containers.running(job.balancer)
         job.await_over()
         thread.join(20)

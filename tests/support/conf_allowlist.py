@@ -40,7 +40,10 @@ ALLOWED = {
     """,
     "events": "worker_connections NUMBER",
     "http": """
-        default_type application/octet-stream|server_tokens off|access_log /dev/null combined if=0
+        default_type application/octet-stream|server_tokens off
+        map $request $protocol_of_line|map $request_method $refused_protocol
+        log_format autoexit_refused refused $refused_protocol $remote_addr
+        access_log /proc/self/fd/2 autoexit_refused if=$refused_protocol
         log_format autoexit_json escape=json FORMAT
         access_log FOLDER/access.log autoexit_json buffer=32k flush=1s
         client_body_temp_path FOLDER/temp/body|proxy_temp_path FOLDER/temp/proxy
@@ -92,6 +95,8 @@ ALLOWED = {
     """,
     "http / map $http_upgrade $proxied_upgrade": "default |websocket websocket",
     "http / map $proxied_upgrade $proxied_connection": "default upgrade| ",
+    "http / map $request $protocol_of_line": ("default |PRI * HTTP/2.0 HTTP/2|~^\\x16\\x03 TLS"),
+    "http / map $request_method $refused_protocol": "default | $protocol_of_line",
     "http / map $host $proxied_host": "default $host$is_request_port$request_port",
     "http / map $request $line_host": (
         "default |~^[A-Z_-]+ +[A-Za-z][A-Za-z0-9+.-]*://(?<host_of_line>[^/? ]+) $host_of_line"

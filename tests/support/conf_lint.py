@@ -33,10 +33,12 @@ TOO_LARGE = ("error_page", ("494", "=431", "@header_too_large"))
 #: The only conditions: a preflight, and whether another generation is live.
 PREFLIGHT = ("if", ("$preflight",))
 OVER = re.compile(r"if -x /[^$]*/over/[0-9a-f]{12}-[0-9]+", re.DOTALL)
-#: The only regular expressions: a browser accepts HTML among other types; and, for an nginx without
-#: $request_port, the host of the request line and the port, each in a named capture of its own map.
+#: The only regular expressions: a browser accepts HTML among other types; a request line begins as
+#: TLS does; and, for an nginx without $request_port, the host of the request line and the port,
+#: each in a named capture of its own map.
 EXPRESSIONS = {
     ("map $http_accept $reader", "~*text/html", ("person",)),
+    ("map $request $protocol_of_line", r"~^\x16\x03", ("TLS",)),
     (
         "map $request $line_host",
         "~^[A-Z_-]+ +[A-Za-z][A-Za-z0-9+.-]*://(?<host_of_line>[^/? ]+)",

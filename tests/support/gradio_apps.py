@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.clean_environment import environment
+import pytest
+
+from tests.support.clean_environment import CleanEnvironmentError, environment
 from tests.support.client import get
 from tests.support.waiting import eventually, free_port
 
@@ -82,6 +84,21 @@ def application(name: str) -> Iterator[int]:
             running.wait()
             log.seek(0)
             sys.stdout.write(log.read().decode("utf-8", "replace"))
+
+
+@contextmanager
+def two_replicas() -> Iterator[str]:
+    """
+    Run two replicas of the application, `one` and `two`, and yield a value of ENDPOINTS.
+
+    Skips the test if there is no gradio.
+    """
+    try:
+        gradio_python()
+    except CleanEnvironmentError as error:
+        pytest.skip(f"no gradio from PyPI: {error}")
+    with application("one") as one, application("two") as two:
+        yield f"127.0.0.1:{one},127.0.0.1:{two}"
 
 
 def results_of_clients(port: int, clients: int) -> list[list[str]]:

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.support.checkout import CHECKOUT
 from tests.support.client import get
 from tests.support.cluster import Cluster, Row
 from tests.support.waiting import eventually
+
+#: As `make setup` installs it; not on PATH.
+PROGRAM = str(Path(sys.executable).parent / "autoexit-nginx")
 
 SECOND = 1_000_000_000
 _RESOURCES = {"CPU": 20, "MemoryMB": 64}
@@ -124,9 +126,8 @@ class Balancer:
         """
         Run a subcommand in the allocation, as a person would.
         """
-        program = str(Path(sys.executable).parent / "autoexit-nginx")
         return self.cluster.nomad(
-            "alloc", "exec", "-task", "nginx", self.allocation, program, *words
+            "alloc", "exec", "-task", "nginx", self.allocation, PROGRAM, *words
         )
 
 
@@ -136,11 +137,13 @@ def run(
     name: str,
     ports: Mapping[str, int] | None = None,
     image: str = "",
+    sidecar: bool = False,
     **environ: str,
 ) -> Balancer:
     """
     Run a job with these services and a balancer, whose ports are labels with static ports; 0 is a
-    dynamic one.  With an image the balancer is a container.  Returns once its log has begun.
+    dynamic one.  With an image the balancer is a container; with a sidecar its group has another
+    task.  Returns once its log has begun.
     """
     ports = {"http": 0} if ports is None else ports
     network = {
@@ -150,15 +153,17 @@ def run(
     task = {
         **_TASK,
         "Name": "nginx",
-        "Config": {"command": sys.executable, "args": ["-m", "supervisor"]},
-        "Env": {"TTL": "10m", "PYTHONPATH": str(CHECKOUT), **environ},
+        "Config": {"command": PROGRAM, "args": ["run"]},
+        "Env": {"TTL": "10m", **environ},
         "Identities": [],
         "Identity": {"Env": True, "File": True},
         "Resources": {"CPU": 20, "MemoryMB": 128},
     }
     if image:
         task |= {"Driver": "docker", "Config": {"image": image, "ports": list(ports)}}
-    balancer = {"Name": "balancer", **_RESTARTS, "Networks": [network], "Tasks": [task]}
+    config = {"command": sys.executable, "args": ["-c", "import time; time.sleep(600)"]}
+    others = [{**_TASK, "Name": "sidecar", "Config": config}] if sidecar else []
+    balancer = {"Name": "balancer", **_RESTARTS, "Networks": [network], "Tasks": [*others, task]}
     groups = [balancer, *(service.group for service in services)]
     name = f"{name}-{uuid.uuid4().hex[:6]}"  # an earlier job of this name has allocations too
     job = {"ID": name, "Type": "batch", "Datacenters": ["*"], "TaskGroups": groups}

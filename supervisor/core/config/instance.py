@@ -21,9 +21,14 @@ class Instance:
     command: str = ""
 
 
-def read_instance(given: Mapping[str, str]) -> Instance:
+#: The name of this program, as installed.
+PROGRAM = "autoexit-nginx"
+
+
+def read_instance(given: Mapping[str, str], program: str = PROGRAM) -> Instance:
     """
-    Determine it from the variables that Nomad sets.
+    Determine it from the variables that Nomad sets; `program` is how a command in the task names
+    this program.
 
     The command names the task, because `nomad alloc exec` refuses to choose one of several, and the
     namespace and the region unless they are Nomad's defaults.
@@ -43,5 +48,5 @@ def read_instance(given: Mapping[str, str]) -> Instance:
     ]
     if task:
         options += ["-task", task]
-    words = ["nomad", "alloc", "exec", *options, allocation, "autoexit-nginx"]
+    words = ["nomad", "alloc", "exec", *options, allocation, program]
     return Instance(allocation, task, job, shlex.join(words))

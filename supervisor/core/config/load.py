@@ -11,7 +11,7 @@ from typing import Any
 
 from supervisor.core.balancing_methods import METHODS
 from supervisor.core.config import nomad_env
-from supervisor.core.config.instance import read_instance
+from supervisor.core.config.instance import PROGRAM, read_instance
 from supervisor.core.config.settings import Settings
 from supervisor.core.config.suspects import hints, suspects
 from supervisor.core.deadline_record import apply_duration_alias
@@ -38,10 +38,14 @@ def table() -> list[tuple[str, str, str]]:
 
 
 def read(
-    environ: Mapping[str, str], exists: Callable[[str], bool], local: Iterable[str] = ()
+    environ: Mapping[str, str],
+    exists: Callable[[str], bool],
+    local: Iterable[str] = (),
+    program: str = PROGRAM,
 ) -> Settings:
     """
-    Read all settings; `exists` tests whether a path exists, `local` are this host's addresses.
+    Read all settings; `exists` tests whether a path exists, `local` are this host's addresses, and
+    `program` is how a command in the same task names this program.
 
     Raises Problem with code 78 and one line for each mistake.
     """
@@ -71,7 +75,7 @@ def read(
     return Settings(
         **values,
         task_environment=nomad_env.task_environment(given, local, exists),
-        instance=read_instance(given),
+        instance=read_instance(given, program),
     )
 
 

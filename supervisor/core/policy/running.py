@@ -22,6 +22,7 @@ from supervisor.core.events import (
     PortBusy,
     ProbesFellBack,
     ProbesReported,
+    ProtocolRefused,
     ServicesListed,
     SignalArrived,
     SnapshotArrived,
@@ -48,6 +49,7 @@ from supervisor.core.policy import (
     empty_sources,
     endpoints,
     reasons,
+    refused_protocols,
     reload_steps,
     requests,
     shutdown,
@@ -87,6 +89,8 @@ def on_event(state: State, event: SystemEvent, now: float) -> Decision:
             return awaiting_job_stop.on_answer(state, event, now)
         case WorkerDied(output):
             return state, [note(log_ids.WORKER_DIED, "error", message=output)]
+        case ProtocolRefused(protocol, client):
+            return state, [refused_protocols.report(protocol, client)]
         case StateSaved():
             return requests.on_state_saved(state, event)
         case WriteOverdue() | WriteResumed():

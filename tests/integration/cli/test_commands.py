@@ -6,10 +6,13 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.support.admin_subject import running_with_admin
+from tests.support.fake_nomad import FakeNomad
+from tests.support.subjects import Ours
 
 
 def typed(line: str) -> "subprocess.CompletedProcess[str]":
@@ -65,3 +68,21 @@ def test_a_stale_socket_does_not_hide_the_supervisor(command: str) -> None:
 
     assert (0, "") == (done.returncode, done.stderr)
     assert done.stdout.startswith("healthy" if command == "healthcheck" else "web: ")
+
+
+@pytest.mark.parametrize("is_on_path", [True, False])
+def test_the_command_from_outside_finds_the_program(nomad: FakeNomad, *, is_on_path: bool) -> None:
+    """
+    It has the bare name in an image, where the program is on PATH, and otherwise the path by which
+    the task started it, as with raw_exec.
+    """
+    program = Path(sys.executable).parent / "autoexit-nginx"
+    subject = Ours(nomad, command=(str(program), "run"))
+    path = os.pathsep.join([*([str(program.parent)] if is_on_path else []), "/usr/bin", "/bin"])
+    with running_with_admin(
+        nomad=nomad, subject=subject, NOMAD_ALLOC_ID="5ec6c5d6", PATH=path
+    ) as started:
+        started.ready()
+        command = started.status()["instance"]["command"]
+    expected = "autoexit-nginx" if is_on_path else str(program)
+    assert f"nomad alloc exec 5ec6c5d6 {expected}" == command

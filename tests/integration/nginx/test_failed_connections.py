@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from supervisor.core.events import EndpointsSuspected, WorkerDied
+from supervisor.core.events import EndpointsSuspected, ProtocolRefused, WorkerDied
 from supervisor.core.model import Endpoint
 from supervisor.nginx.failed_connections import _GAP
 from supervisor.nginx.output_reader import OutputReader
@@ -24,7 +24,7 @@ def test_a_storm_of_error_lines_is_merged() -> None:
     posted: list[tuple[float, frozenset[Endpoint]]] = []
     logged: list[str] = []
 
-    def post(event: WorkerDied | EndpointsSuspected) -> None:
+    def post(event: WorkerDied | EndpointsSuspected | ProtocolRefused) -> None:
         assert isinstance(event, EndpointsSuspected)
         posted.append((time.monotonic(), event.endpoints))
 

@@ -3,17 +3,20 @@ The recipes of docs/recipes.md: each is read from the page and run.
 """
 
 import base64
+import json
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.support.client import request_bytes
+from tests.support.checkout import CHECKOUT
+from tests.support.client import get, request_bytes
 from tests.support.listening import listening
 from tests.support.nginxes import BOTH
 from tests.support.recipes import apply, headings, recipe
@@ -108,6 +111,24 @@ def test_underscores(cook: Cook, replica: Replica, nginx: str) -> None:
     subject = cook(nginx, "Underscores in header names")
     assert 200 == subject.get("/", headers={"api_key": "mine"}).status
     assert "mine" == replica.seen[-1].headers["api_key"]
+
+
+def test_probes_with_a_host(cook: Cook, nginx: str) -> None:
+    """
+    A real gunicorn whose application allows one host refuses plain probes and is ready with the
+    recipe.  Clients keep their Host, so the application refuses theirs as before.
+    """
+    heading = "Probes with a Host"
+    allowed = recipe(PAGE, heading).settings["HEALTH_HOST"]
+    with gunicorn("tests.support.hosted_wsgi") as port:
+        endpoint = f"127.0.0.1:{port}"
+        plain = {"ENDPOINTS": endpoint, "HEALTH_PATH": "/healthz", "NGINX_BINARY": nginx}
+        with Supervised(pid1=False, **plain) as refused:
+            eventually(lambda: "HTTP 400" == last_probe(refused))
+            assert 503 == refused.ready(path="/-/ready").status
+        subject = cook(nginx, heading, endpoint=endpoint)
+        assert "model" == subject.get(headers={"Host": allowed}).text
+        assert 400 == subject.get().status
 
 
 def test_a_password(cook: Cook, replica: Replica, nginx: str, shared: Path) -> None:
@@ -225,6 +246,32 @@ def test_every_recipe_is_tested(nginx: str) -> None:
     del nginx
     source = Path(__file__).read_text()
     assert [] == [heading for heading in headings(PAGE) if f'"{heading}"' not in source]
+
+
+@contextmanager
+def gunicorn(application: str) -> Iterator[int]:
+    """
+    Run a real gunicorn, and yield its port once it accepts connections.
+    """
+    port = free_port()
+    options = ["-b", f"127.0.0.1:{port}", "--log-level", "warning", "--no-control-socket"]
+    command = [sys.executable, "-m", "gunicorn", *options, application]
+    with subprocess.Popen(command, cwd=CHECKOUT) as child:
+        try:
+            eventually(lambda: 0 < get(port).status, 20)
+            yield port
+        finally:
+            child.terminate()
+            child.wait(10)
+
+
+def last_probe(subject: Supervised) -> str:
+    """
+    Return the outcome of the last probe of the only endpoint.
+    """
+    status = json.loads(get(subject.find("supervisor.sock"), "/status").text)
+    (row,) = status["endpoints"]["rows"]
+    return str(row["last_probe"]["outcome"])
 
 
 def basic(user: str) -> dict[str, str]:

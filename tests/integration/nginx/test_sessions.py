@@ -4,17 +4,10 @@ a real Gradio and its own client.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 
 import pytest
 
-from tests.support.clean_environment import CleanEnvironmentError
-from tests.support.gradio_apps import (
-    application,
-    gradio_python,
-    is_one_session,
-    results_of_clients,
-)
+from tests.support.gradio_apps import is_one_session, results_of_clients, two_replicas
 from tests.support.nginxes import BOTH, CURRENT
 from tests.support.recipes import Recipe, apply, recipe
 from tests.support.supervised import Supervised
@@ -32,13 +25,8 @@ def applications() -> Iterator[str]:
     """
     Two replicas of a Gradio application, as a value of ENDPOINTS.
     """
-    try:
-        gradio_python()
-    except CleanEnvironmentError as error:
-        pytest.skip(f"no gradio from PyPI: {error}")
-    with ExitStack() as stack:
-        ports = [stack.enter_context(application(name)) for name in ("one", "two")]
-        yield ",".join(f"127.0.0.1:{port}" for port in ports)
+    with two_replicas() as endpoints:
+        yield endpoints
 
 
 def results(nginx: str, endpoints: str, found: Recipe) -> list[list[str]]:

@@ -137,13 +137,14 @@ def test_the_log_has_the_request_id_of_the_replica() -> None:
 
 def test_without_an_access_log_there_is_no_file() -> None:
     """
-    There is no `access_log off` either, which would disable an operator's own log.
+    There is no `access_log off` either, which would disable an operator's own log, nor nginx's
+    default log, because there is a log of refused clients.
     """
     main, _ = files()
 
     assert "access.log" not in main
     assert "access_log off" not in main
-    assert "    access_log /dev/null combined if=0;\n" in main
+    assert "    access_log /proc/self/fd/2 autoexit_refused if=$refused_protocol;\n" in main
 
 
 def test_request_timeout_also_limits_old_workers() -> None:

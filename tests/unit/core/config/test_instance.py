@@ -41,6 +41,15 @@ def test_the_command_reaches_the_task_from_outside(changes: dict[str, str], comm
     assert command == read_instance({**NOMAD, **changes}).command
 
 
+def test_a_program_that_is_not_on_path_is_named_by_its_path() -> None:
+    """
+    Quoted as a shell needs it.
+    """
+    command = read_instance(NOMAD, "/opt/my venv/bin/autoexit-nginx").command
+
+    assert command.endswith(f"{ALLOCATION} '/opt/my venv/bin/autoexit-nginx'")
+
+
 def test_outside_of_nomad_there_is_no_instance() -> None:
     """
     Every field is empty.
