@@ -1,8 +1,7 @@
 """
 What to do about clients whose protocol nginx refuses.
 
-Such a client reports a broken connection, because it cannot read the 400: only the log can give the
-reason.
+Such a client reports at best that the response is no HTTP/2: only the log can give the reason.
 """
 
 from supervisor.core.commands import Note, note
