@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,10 +42,10 @@ _MUSL = b"(Alpine "
 #: First version with `-e`; older ones first try a default log file, often without permission.
 _HAS_ERROR_OPTION = (1, 19, 5)
 
-#: glibc: reuse freed memory instead of giving it back to the kernel.  nginx takes and frees over a
-#: megabyte for each `map`, and most of `nginx -t` was the zeroing of those pages (6.1 -> 3.3 ms).
-#: nginx itself runs without it: its master would keep 2 MB more.
-_KEEP_FREED_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "16000000", "MALLOC_MMAP_THRESHOLD_": "16000000"}
+#: glibc: reuse freed memory instead of giving it back to the kernel.  nginx takes and frees over two
+#: megabytes for each `map`, and most of the time of `nginx -t` and of a reload was the zeroing of
+#: those pages: 6.1 -> 3.3 ms.  nginx's master keeps 2 MB for it.
+_KEEP_FREED_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "4000000", "MALLOC_MMAP_THRESHOLD_": "1000000"}
 
 #: Called with the start before the child's exit can be reported: see `process.Children.spawn`.
 Announce = Callable[[Spawned | SpawnFailed], None]
@@ -148,8 +148,7 @@ class Nginx:
         """Start `nginx -t` on a staged configuration."""
         output = os.memfd_create("nginx -t")
         argv = [*self._command(config), "-t", "-q"]
-        environ = {**process.child_environment(), **_KEEP_FREED_MEMORY}
-        outcome = self._spawn(ChildKind.CHECK, argv, output, announce, environ)
+        outcome = self._spawn(ChildKind.CHECK, argv, output, announce)
         if isinstance(outcome, Spawned):
             process.prefer_oom_kill(outcome.pid, before_all=True)
             self._check_output[outcome.pid] = output
@@ -190,13 +189,9 @@ class Nginx:
         return [self._binary.path, "-p", f"{self._folder}/", *error_option, "-c", str(config)]
 
     def _spawn(
-        self,
-        kind: ChildKind,
-        argv: list[str],
-        output: int,
-        announce: Announce,
-        environ: Mapping[str, str] | None = None,
+        self, kind: ChildKind, argv: list[str], output: int, announce: Announce
     ) -> Spawned | SpawnFailed:
+        environ = {**process.child_environment(), **_KEEP_FREED_MEMORY}
         try:
             pid = self._children.spawn(
                 kind, argv, output, lambda started: announce(Spawned(kind, started)), environ

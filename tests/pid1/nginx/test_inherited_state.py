@@ -97,6 +97,9 @@ def invocation(start_dirty: Callable[..., Supervised], fake_nginx: FakeNginx) ->
     (only,) = fake_nginx.runs
     return only
 
+#: The variables that nginx gets.
+ENVIRONMENT = {"PATH", "TZ", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"}
+
 
 def nginx_of(subject: Supervised) -> list[int]:
     """
@@ -107,9 +110,9 @@ def nginx_of(subject: Supervised) -> list[int]:
 
 def test_P17_the_environment_is_empty(invocation: Invocation) -> None:
     """
-    The environment of nginx has only TZ and PATH: no token, no setting.
+    The environment of nginx has only TZ, PATH and limits for its allocator: no token, no setting.
     """
-    assert {"PATH", "TZ"} == set(invocation.environ)
+    assert ENVIRONMENT == set(invocation.environ)
     assert "Asia/Kathmandu" == invocation.environ["TZ"]
 
 
@@ -190,7 +193,7 @@ def test_P17_the_check_inherits_the_same(
     eventually(lambda: len(fake_nginx.checks) > before)
 
     for check in fake_nginx.checks:
-        assert {"PATH", "TZ"} == set(check.environ)
+        assert ENVIRONMENT == set(check.environ)
         assert {0, 1, 2} == set(check.descriptors)
         assert (set(), set()) == (named(check.blocked), named(check.ignored))
 
