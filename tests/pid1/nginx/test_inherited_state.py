@@ -97,6 +97,7 @@ def invocation(start_dirty: Callable[..., Supervised], fake_nginx: FakeNginx) ->
     (only,) = fake_nginx.runs
     return only
 
+
 #: The variables that nginx gets.
 ENVIRONMENT = {"PATH", "TZ", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"}
 
