@@ -22,6 +22,9 @@ Prepare = Callable[..., Supervised]
 
 SECRET = "s3cret-7c21"
 
+#: The variables that nginx gets.
+ENVIRONMENT = {"PATH", "TZ", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"}
+
 #: The signals that nginx itself ignores.
 OF_NGINX = {signal.SIGPIPE, signal.SIGSYS}
 
@@ -96,10 +99,6 @@ def invocation(start_dirty: Callable[..., Supervised], fake_nginx: FakeNginx) ->
     start_dirty(NGINX_BINARY=str(fake_nginx))
     (only,) = fake_nginx.runs
     return only
-
-
-#: The variables that nginx gets.
-ENVIRONMENT = {"PATH", "TZ", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"}
 
 
 def nginx_of(subject: Supervised) -> list[int]:
