@@ -42,9 +42,9 @@ _MUSL = b"(Alpine "
 #: First version with `-e`; older ones first try a default log file, often without permission.
 _HAS_ERROR_OPTION = (1, 19, 5)
 
-#: glibc: reuse freed memory instead of giving it back to the kernel.  nginx takes and frees over 2 MB
-#: for each `map`, and most of the time of `nginx -t` and of a reload was the zeroing of those pages:
-#: 6.1 -> 3.3 ms.  nginx's master keeps 2 MB for it.
+#: glibc: reuse freed memory instead of giving it back to the kernel.  nginx takes and frees over
+#: 2 MB for each `map`, and most of the time of `nginx -t` and of a reload was the zeroing of those
+#: pages: 6.1 -> 3.3 ms.  nginx's master keeps 2 MB for it.
 _KEEP_FREED_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "4000000", "MALLOC_MMAP_THRESHOLD_": "1000000"}
 
 #: Called with the start before the child's exit can be reported: see `process.Children.spawn`.
