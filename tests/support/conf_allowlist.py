@@ -53,7 +53,8 @@ ALLOWED = {
         reset_timedout_connection on|keepalive_min_timeout 1s|keepalive_timeout 0
         map $http_upgrade $proxied_upgrade|map $proxied_upgrade $proxied_connection
         map $host $proxied_host|map $request $line_host|map $http_host $header_host
-        map $line_host $proxied_host|map $proxied_host $host_port|map $scheme $scheme_port
+        map $line_host $proxied_host|map $proxied_host $host_port|map $scheme$host_port $public_port
+        map $scheme$request_port $public_port
         map $forwarded_proto $scheme_port|map $host_port $public_port|map $request_port $public_port
         map $trusted_x_forwarded_host $unnamed_port
         variables_hash_max_size 2048|variables_hash_bucket_size 128
@@ -104,7 +105,8 @@ ALLOWED = {
     "http / map $http_host $header_host": "default $http_host| $host",
     "http / map $line_host $proxied_host": "default $line_host| $header_host",
     "http / map $proxied_host $host_port": "default |~:(?<port_of_host>[0-9]+)$ $port_of_host",
-    "http / map $scheme $scheme_port": "default 80|https 443",
+    "http / map $scheme$host_port $public_port": "default $host_port|http 80|https 443",
+    "http / map $scheme$request_port $public_port": "default $request_port|http 80|https 443",
     "http / map $forwarded_proto $scheme_port": "default 80|https 443",
     "http / map $host_port $public_port": "default $host_port| $scheme_port",
     "http / map $request_port $public_port": "default $request_port| $scheme_port",
