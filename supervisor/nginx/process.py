@@ -48,6 +48,7 @@ _MUSL = b"(Alpine "
 #: First version with `-e`; older ones first try a default log file, often without permission.
 _HAS_ERROR_OPTION = (1, 19, 5)
 
+#: The next step for a start without nginx.
 _INSTALL = "install nginx, or set NGINX_BINARY to its path"
 
 #: glibc: reuse freed memory instead of giving it back to the kernel.  nginx takes and frees over
