@@ -4,7 +4,7 @@ The warnings of the status, worst first.
 
 from collections.abc import Iterator, Mapping
 
-from supervisor.core import deadline, words
+from supervisor.core import deadline, nginx_advice, words
 from supervisor.core.durations import format_span
 from supervisor.core.model import Endpoint, HealthState, Mode
 from supervisor.core.probe_advice import next_step
@@ -35,7 +35,9 @@ def _active(
         yield "nginx_silent", f"nginx does not respond; it is {words.master(state.master.health)}"
     if rollout.failures:
         latest = state.stats.reloads[0].reason if state.stats.reloads else None
-        yield "reload_failed", f"reload failed, still serving the last good configuration: {latest}"
+        text = f"reload failed, still serving the last good configuration: {latest}"
+        hint = nginx_advice.next_step(latest or "", state.settings)
+        yield "reload_failed", "; ".join(filter(None, (text, hint)))
     for disk, reason in state.overdue.items():
         yield "disk_overdue", f"{words.disk(disk)}: {reason}"
     if not state.is_saved:
@@ -48,7 +50,9 @@ def _active(
         if source.failing_since is not None:
             failing_for = format_span(max(0.0, now - source.failing_since))
             kept = f"keeping {len(source.endpoints or ())} endpoints"
-            yield "discovery_failing", f"{name} has been failing for {failing_for}; {kept}"
+            error = state.stats.last_error.get(name)
+            why = f": {error}" if error else ""
+            yield "discovery_failing", f"{name} has been failing for {failing_for}{why}; {kept}"
         if source.cause:
             yield "no_instances", source.cause
     if not state.lifetime.is_ending:

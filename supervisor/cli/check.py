@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from supervisor import discovery
-from supervisor.core import balancing, endpoint_set, lifecycle
+from supervisor.core import balancing, endpoint_set, lifecycle, nginx_advice
 from supervisor.core.balancing import BalancingSettings
 from supervisor.core.config import load
 from supervisor.core.config.settings import Settings
@@ -136,14 +136,15 @@ def _test_files(settings: Settings, binary: Binary, folder: Path, plan: Plan) ->
         raise Problem(
             ExitCode.CONFIG, f"cannot stage the configuration: {error}; giving up"
         ) from error
-    _test(nginx, children, config_store.path(1), settings.start_timeout)
+    _test(nginx, children, config_store.path(1), settings)
     for warning in config_store.warnings(1):
         _warn(warning)
     return rendered
 
 
-def _test(nginx: Nginx, children: process.Children, config: Path, timeout: float) -> None:
+def _test(nginx: Nginx, children: process.Children, config: Path, settings: Settings) -> None:
     """Run `nginx -t`, and raise Problem if it refuses the configuration."""
+    timeout = settings.start_timeout
     started = nginx.spawn_check(config, lambda _: None)
     if isinstance(started, SpawnFailed):
         raise Problem(ExitCode(started.code), f"{started.reason}; giving up")
@@ -153,7 +154,8 @@ def _test(nginx: Nginx, children: process.Children, config: Path, timeout: float
         raise Problem(ExitCode.UNAVAILABLE, f"cannot test the configuration: {reason}; giving up")
     if ended.code:
         reason = nginx.attach_output(ended).output or f"nginx -t exited with code {ended.code}"
-        raise Problem(ExitCode.CONFIG, f"cannot use the configuration: {reason}; giving up")
+        text = "; ".join(filter(None, (reason, nginx_advice.next_step(reason, settings))))
+        raise Problem(ExitCode.CONFIG, f"cannot use the configuration: {text}; giving up")
 
 
 def _lifetime(deadline: ResolvedDeadline) -> str:

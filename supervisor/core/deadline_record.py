@@ -121,8 +121,10 @@ def passed(record: DeadlineRecord, state_dir: str) -> tuple[str, str]:
     """
     if record.extended_to is None and record.origin.startswith("DEADLINE="):
         is_first = record.deadline is not None and record.deadline <= record.first_start
-        why = "deadline passed before this start"
-        return f"{record.origin} is in the past" if is_first else why, "set a later DEADLINE"
+        if not is_first:
+            return "deadline passed before this start", "set a later DEADLINE"
+        clock = f"the clock of this machine is at {durations.format_instant(record.first_start)}"
+        return f"{record.origin} is in the past", f"set a later DEADLINE; {clock}"
     hint = f"delete {state_dir}/state.json to start with a new deadline"
     return "deadline passed before this start", hint
 

@@ -55,7 +55,8 @@ class ExecutableMissing(Exception):
     A program to start does not exist or is not executable.
     """
 
-    def __init__(self, path: str, *, found: bool) -> None:
+    def __init__(self, path: str, *, found: bool, hint: str = "") -> None:
         error = "is not executable" if found else "does not exist"
-        super().__init__(f"cannot start {path!r}: it {error}; giving up")
+        step = f"{hint}; " if hint else ""
+        super().__init__(f"cannot start {path!r}: it {error}; {step}giving up")
         self.code = ExitCode.NOT_EXECUTABLE if found else ExitCode.NOT_FOUND

@@ -39,7 +39,7 @@ class SnapshotArrived:
     endpoints beyond the limit (`over_limit`), rows of other jobs or without the wanted tags and
     addresses of nginx itself (`skipped`), and tags that cannot be parsed (`invalid_tags`).
     `unselected` is what an answer without endpoints lists.
-    `reasons` are the first reasons of refused rows.
+    `reasons` are the first reasons of refused rows, and of rows with the balancer's own address.
     """
 
     source: str

@@ -47,8 +47,9 @@ def next_step(outcome: Outcome | None, endpoint: Endpoint, settings: Settings) -
         case OutcomeKind.CLOSED:
             return (
                 "the connection is accepted and closed: Docker's port proxy does so while no"
-                " process listens in the container; let the replica listen on 0.0.0.0, and on the"
-                " port that its `to` maps"
+                " process listens in the container (let the replica listen on 0.0.0.0, and on the"
+                " port that its `to` maps), and so does a server that requires TLS (let it serve"
+                " plain HTTP)"
             )
         case OutcomeKind.NOT_HTTP:
             return (
@@ -71,7 +72,10 @@ def next_step(outcome: Outcome | None, endpoint: Endpoint, settings: Settings) -
 
 def _for_status(status: int, endpoint: Endpoint, settings: Settings) -> str:
     path = settings.health_path or "/"
-    accepted = f"or accept it with HEALTH_STATUS=200-399,{status}"
+    ranges = ",".join(
+        str(low) if low == high else f"{low}-{high}" for low, high in settings.health_status
+    )
+    accepted = f"or accept it with HEALTH_STATUS={ranges},{status}"
     if status in _WRONG_HOST:
         sent = f"HEALTH_HOST={settings.health_host}" if settings.health_host else str(endpoint)
         return (

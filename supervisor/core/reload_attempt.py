@@ -201,7 +201,7 @@ def trace(before: Rollout, after: Rollout, now: float) -> list[Command]:
 # ---------------------------------------------------------------------------------- failures
 
 
-def fail(rollout: Rollout, reason: str, now: float) -> Outcome:
+def fail(rollout: Rollout, reason: str, now: float, hint: str = "") -> Outcome:
     """
     End a failed attempt; the same plan is retried after a pause, another plan at once.
     """
@@ -215,6 +215,7 @@ def fail(rollout: Rollout, reason: str, now: float) -> Outcome:
         "error",
         result="rolled_back" if rollout.step is Step.LOOKING else "refused",
         reason=reason,
+        hint=hint or None,
         why=_why(rollout),
         endpoints_kept=_endpoints_kept(rollout),
         duration=round(now - rollout.began_at, 3),

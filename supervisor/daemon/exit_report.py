@@ -43,6 +43,7 @@ def print_reason(last: Exit) -> None:
         return
     texts = (last.reason, str(last.fields.get("message") or ""))
     text = ": ".join(filter(None, texts))
+    text = "; ".join(filter(None, (text, str(last.fields.get("hint") or ""))))
     text = text if text.startswith("cannot") else f"cannot serve: {text}"
     line = "".join(each if each.isprintable() else " " for each in text)
     data = f"{line}; giving up\n".encode(errors="replace")

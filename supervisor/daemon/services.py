@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from supervisor.admin import Admin, AdminContext
+from supervisor.core import nginx_advice
 from supervisor.core.config.settings import Settings
 from supervisor.daemon import exit_report
 from supervisor.daemon.file_writer import FileWriter
@@ -31,6 +32,9 @@ from supervisor.system.runtime_dir import RuntimeLock
 
 if TYPE_CHECKING:
     from supervisor.nginx.access_log import AccessLog
+
+#: From how many connections per worker on no warning is logged.
+_FEW_CONNECTIONS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,7 @@ def build_services(
     process.become_subreaper()
     process.hide_environment()
     worker_count = _worker_count(log)
+    _report_connections(worker_count, log)
     sockets = GenerationSockets(folder)
     renderer = build_renderer(settings, binary, folder, run=new_run(), workers=worker_count)
     config_store = ConfigStore(
@@ -112,6 +117,7 @@ def build_services(
             listen=renderer.listen,
             repeats_post=settings.retry_post,
             start_timeout=settings.start_timeout,
+            advise=lambda text: nginx_advice.next_step(text, settings),
         ),
         writer=FileWriter(
             config_store,
@@ -163,6 +169,19 @@ def _worker_count(log: Log) -> int:
         reason = f"only {room:.0f} more processes and threads can be started (pids limit)"
         log.emit("workers.reduced", "warning", workers=fitting, wanted=wanted, reason=reason)
     return fitting
+
+
+def _report_connections(workers: int, log: Log) -> None:
+    """Log that the limit of open files permits few connections."""
+    files, connections = host_limits.open_files()
+    if connections < _FEW_CONNECTIONS:
+        log.emit(
+            "connections.reduced",
+            "warning",
+            connections=workers * connections,
+            reason=f"nginx may open only {files} files per worker (ulimit -n), two per request",
+            hint="raise the limit of open files (Docker: --ulimit nofile=65536)",
+        )
 
 
 def _access_log(settings: Settings, folder: Path, log: Log) -> "AccessLog | None":

@@ -40,6 +40,7 @@ from supervisor.system.clock import boot_clock
 from supervisor.system.console_lines import wants_colours
 from supervisor.system.log import Log, Writer
 from supervisor.system.network import local_addresses
+from supervisor.system.parent_shell import shell_around
 from supervisor.system.runtime_dir import RuntimeLock, claim_runtime, lock_state
 from supervisor.system.state_file import read_record
 from supervisor.system.time_limit import StopPendingError, run_within
@@ -72,6 +73,8 @@ def serve(environ: Mapping[str, str]) -> int:
     for variable, hint in load.hints(environ, settings):
         log.emit("settings.suspect", "warning", variable=variable, hint=hint)
     _report_port(settings, log)
+    if shell := shell_around():
+        _report_shell(shell, log)
     if settings.nomad_token_file and (settings.service_name or settings.stops_job):
         try:
             problem = run_within(_TOKEN_TIMEOUT, partial(token_problem, settings), heed_stop=False)
@@ -161,6 +164,16 @@ def _serve(environ: Mapping[str, str], settings: Settings, log: Log) -> int:
         children.kill_all()
     exit_report.print_reason(last)
     return exit_report.report(settings, last, log, services.writer, services.access_log)
+
+
+def _report_shell(shell: str, log: Log) -> None:
+    """Log that no stop signal will arrive."""
+    log.emit(
+        "supervisor.under_shell",
+        "warning",
+        reason=f"PID 1 is {shell}, which passes no stop signal on: a stop will end in a kill, 137",
+        hint=f"make autoexit-nginx the command itself, or use `{shell} -c 'exec autoexit-nginx'`",
+    )
 
 
 def _report_port(settings: Settings, log: Log) -> None:

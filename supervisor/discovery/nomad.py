@@ -75,7 +75,8 @@ class NomadSource:
                     chance=chance(),
                     now=time.monotonic(),
                 )
-                self._post(DiscoveryFailed(self.name, error.reason, pause))
+                reason = "; ".join(filter(None, (error.reason, error.step)))
+                self._post(DiscoveryFailed(self.name, reason, pause))
             except Exception as error:  # noqa: BLE001 - a source must continue after any error
                 schedule, pause = query_schedule.on_failure(
                     schedule,

@@ -28,7 +28,7 @@ _MAX_JOB_LENGTH = 128
 _MAX_TAGS = 10
 _MAX_TAG_LENGTH = 64
 
-#: How many reasons of refused rows are reported.
+#: How many reasons of refused rows, and of the balancer's own, are reported.
 MAX_REASONS = 3
 
 _DEFAULT = ServerOptions()
@@ -97,6 +97,8 @@ def select(rows: Sequence[object], settings: Settings) -> Selection:
             continue
         if endpoint is OURS:
             skipped += 1
+            if len(reasons) < MAX_REASONS:
+                reasons[_why_own(row)] = None
             continue
         options, invalid = tags.parse(row.get("Tags"))
         invalid_tags += invalid
@@ -123,6 +125,14 @@ def select(rows: Sequence[object], settings: Settings) -> Selection:
         reasons=tuple(reasons),
         jobs=() if job else tuple(name[:_MAX_JOB_LENGTH] for name in sorted(jobs)[:_MAX_JOBS]),
         unselected=Unselected() if found else _unselected(rows, settings),
+    )
+
+
+def _why_own(row: dict[object, object]) -> str:
+    """Return why the balancer's own address is a mistake among other instances."""
+    return (
+        f"{row.get('Address')}:{row.get('Port')} is this balancer itself: let it register another"
+        " service than the replicas (two such balancers would send requests in a circle)"
     )
 
 

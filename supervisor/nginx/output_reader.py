@@ -32,11 +32,17 @@ _PIPE_SIZE = 1 << 20
 #: How long after the reason the exit may be noticed, in seconds.
 _EXIT_DELAY = 3.0
 
+#: How long the same hint is left out after it was logged, in seconds: nginx may log each request.
+_HINT_PAUSE = 60.0
+
 #: The most that is read of one line, in bytes.
 MAX_LINE = 16384
 
 #: Called with what nginx's output reports, from any thread.
 Report = Callable[[WorkerDied | EndpointsSuspected | ProtocolRefused], None]
+
+#: Returns what to do about a line of nginx, or nothing.
+Advise = Callable[[str], str]
 
 
 class OutputReader:
@@ -49,9 +55,12 @@ class OutputReader:
         *,
         repeats_post: bool,
         start_timeout: float = 0.0,
+        advise: Advise = lambda _: "",
     ) -> None:
         self._log = log
         self._post = post
+        self._advise = advise
+        self._hinted: dict[str, float] = {}
         self._reader, self.descriptor = os.pipe()
         os.set_blocking(self._reader, False)
         # nginx opens it by its name in /proc, and at SIGUSR1 gives it to the user of its workers:
@@ -132,11 +141,20 @@ class OutputReader:
         if suspect := unreachable(text):
             self._suspects.add(suspect)
         if text and not _SOCKET_REPLACED.match(text):
-            self._log("nginx.output", level, text=text)
+            self._log("nginx.output", level, text=text, **self._hint(text, level))
             pid = match["pid"] if match else None
             self._last_lines.add(
                 time.monotonic(), int(pid) if pid else None, match["level"] if match else None, text
             )
+
+    def _hint(self, text: str, level: str) -> dict[str, str]:
+        """Return the field with what to do about an error, unless it was logged a moment ago."""
+        hint = self._advise(text) if level == "error" else ""
+        now = time.monotonic()
+        if not hint or now < self._hinted.get(hint, -NEVER) + _HINT_PAUSE:
+            return {}
+        self._hinted[hint] = now
+        return {"hint": hint}
 
 
 def failure_reason(output: str) -> str:

@@ -28,7 +28,13 @@ from supervisor.core.model import ChildKind
 from supervisor.nginx.host_limits import busy_address
 from supervisor.nginx.internal_socket import remove_sockets
 from supervisor.nginx.old_workers import OldWorkers
-from supervisor.nginx.output_reader import MAX_LINE, OutputReader, Report, failure_reason
+from supervisor.nginx.output_reader import (
+    MAX_LINE,
+    Advise,
+    OutputReader,
+    Report,
+    failure_reason,
+)
 from supervisor.system import process
 
 _VERSION = re.compile(rb"nginx version: [^/\s]+/([0-9]+(?:\.[0-9]+)*)")
@@ -41,6 +47,9 @@ _MUSL = b"(Alpine "
 
 #: First version with `-e`; older ones first try a default log file, often without permission.
 _HAS_ERROR_OPTION = (1, 19, 5)
+
+#: The next step for a start without nginx.
+_INSTALL = "install nginx, or set NGINX_BINARY to its path"
 
 #: glibc: reuse freed memory instead of giving it back to the kernel.  nginx takes and frees over
 #: 2 MB for each `map`, and most of the time of `nginx -t` and of a reload was the zeroing of those
@@ -72,13 +81,13 @@ def find_binary(name: str) -> Binary:
     """
     path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if path is None:
-        raise ExecutableMissing(name, found=Path(name).exists())
+        raise ExecutableMissing(name, found=Path(name).exists(), hint=_INSTALL)
     file = os.memfd_create("nginx -V")
     children = process.Children()
     try:
         pid = children.spawn(ChildKind.CHECK, [path, "-V"], file)
     except OSError as error:
-        raise ExecutableMissing(path, found=True) from error
+        raise ExecutableMissing(path, found=True, hint=_INSTALL) from error
     ended = process.await_exit(children, pid, _VERSION_TIMEOUT)
     output = os.pread(file, MAX_LINE, 0)
     os.close(file)
@@ -86,7 +95,8 @@ def find_binary(name: str) -> Binary:
     if match is None:
         code = ended.code if ended else ExitCode.CONFIG
         if code in (ExitCode.NOT_EXECUTABLE, ExitCode.NOT_FOUND):
-            raise ExecutableMissing(path, found=code == ExitCode.NOT_EXECUTABLE)
+            is_found = code == ExitCode.NOT_EXECUTABLE
+            raise ExecutableMissing(path, found=is_found, hint=_INSTALL)
         problem = "-V prints no version" if ended else f"-V hangs (over {_VERSION_TIMEOUT:g} s)"
         raise Problem(ExitCode.CONFIG, f"cannot use NGINX_BINARY={path!r}: {problem}; giving up")
     version = tuple(int(part) for part in match[1].split(b"."))
@@ -109,6 +119,7 @@ class Nginx:
         listen: tuple[str, ...] = (),
         repeats_post: bool = False,
         start_timeout: float = 0.0,
+        advise: Advise = lambda _: "",
     ) -> None:
         self._binary = binary
         self._folder = folder
@@ -117,7 +128,7 @@ class Nginx:
         self.old_workers = OldWorkers()
         self._check_output: dict[int, int] = {}
         self._output = OutputReader(
-            log, post, repeats_post=repeats_post, start_timeout=start_timeout
+            log, post, repeats_post=repeats_post, start_timeout=start_timeout, advise=advise
         )
         self._command_prefix = [] if os.getpid() == 1 else _parent_death_prefix()
 

@@ -121,7 +121,10 @@ def _next(text: str, start: int, expects: _Expects) -> tuple[int, _Expects, tupl
         raise ValueError(text[start])
     if expects is _Expects.LIST:
         if text[start] != "[":
-            raise NomadError("the response is not a list")
+            raise NomadError(
+                "the response is not a list: NOMAD_ADDR may be the address of another server than"
+                " Nomad's agent"
+            )
         return start + 1, _Expects.ROW_OR_END, ()
     if expects is _Expects.ROW_OR_END and text[start] == "]":
         return start + 1, _Expects.NOTHING, ()

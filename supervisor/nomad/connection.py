@@ -81,6 +81,11 @@ def _certificate_error(variable: str, path: str, error: OSError) -> NomadError:
 #: Limit for resolving the name, for connecting to one address, and for the handshake, in seconds.
 _CONNECT_TIMEOUT = 3.0
 
+_NO_AGENT = (
+    "set NOMAD_ADDR to the agent's address (in a container 127.0.0.1 is the container itself), or"
+    " add an `identity` block to the task"
+)
+
 #: A host that is gone closes no connection.  The kernel probes after 5 s of silence and gives up
 #: after 11 s, so a blocking query does not wait on a dead connection.
 _KEEP_ALIVE = (
@@ -192,6 +197,7 @@ class Connector:
             return NomadError(
                 f"connection to Nomad at {self.shown} refused: nothing listens there (NOMAD_ADDR)",
                 refused=True,
+                step=_NO_AGENT,
             )
         if isinstance(error, TimeoutError):
             return NomadError(f"connection to Nomad at {self.shown} timed out (NOMAD_ADDR)")

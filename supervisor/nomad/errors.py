@@ -10,6 +10,12 @@ _IDENTITY = (
     "Nomad's Task API requires a token (401): add `env = true` and `file = true` to the task's"
     " `identity` block"
 )
+_ADD = "add an `identity` block with `env = true` and `file = true` to the task, or set NOMAD_TOKEN"
+_REPLACE = (
+    "it has expired, is of another cluster, or lacks the permission: with an `identity` block Nomad"
+    " renews it, and NOMAD_TOKEN can go"
+)
+_OTHER_SERVER = "NOMAD_ADDR may be the address of another server than Nomad's agent"
 _NOT_AUTHENTIC = b"Server error authenticating request"
 _REQUIRES_TLS = b"Client sent an HTTP request to an HTTPS server"
 
@@ -25,7 +31,8 @@ class NomadError(Exception):
     A request without a usable response.
 
     `refused`: the connection was refused.  `retry_after`: the seconds of Retry-After.
-    `status`: the HTTP status, if there was a response.
+    `status`: the HTTP status, if there was a response.  `step`: what to do, where services are
+    read and the reason alone does not show it.
     """
 
     def __init__(
@@ -35,12 +42,14 @@ class NomadError(Exception):
         refused: bool = False,
         retry_after: float | None = None,
         status: int | None = None,
+        step: str = "",
     ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.refused = refused
         self.retry_after = retry_after
         self.status = status
+        self.step = step
 
 
 class TokenRefused(NomadError):
@@ -66,9 +75,10 @@ def http_error(
     if status == requests.codes.unauthorized:
         return TokenRefused(token_problem or _IDENTITY, status=status)
     if status == requests.codes.forbidden:
-        verb = "rejected the" if has_token else "requires a"
+        verb, step = ("rejected the", _REPLACE) if has_token else ("requires a", _ADD)
         cause = f"; {token_problem}" if token_problem else ""
-        return TokenRefused(f"Nomad {verb} token (403){cause}", status=status)
+        step = "" if token_problem else step
+        return TokenRefused(f"Nomad {verb} token (403){cause}", status=status, step=step)
     if text.startswith(_NOT_AUTHENTIC):
         hint = "no server is reachable, the token is malformed, or NOMAD_REGION is unknown"
         return TokenRefused(f"Nomad cannot authenticate the token (500): {hint}", status=status)
@@ -81,7 +91,8 @@ def http_error(
         reason += ", which is not valid for this request"
     if status == requests.codes.too_many_requests:
         reason = "too many connections from this address to Nomad (429)"
-    return NomadError(reason, retry_after=retry_after, status=status)
+    step = _OTHER_SERVER if status == requests.codes.not_found else ""
+    return NomadError(reason, retry_after=retry_after, status=status, step=step)
 
 
 def _read_error_text(response: requests.Response) -> bytes:

@@ -137,13 +137,14 @@ def run(
     name: str,
     ports: Mapping[str, int] | None = None,
     image: str = "",
+    has_identity: bool = True,
     sidecar: bool = False,
     **environ: str,
 ) -> Balancer:
     """
     Run a job with these services and a balancer, whose ports are labels with static ports; 0 is a
     dynamic one.  With an image the balancer is a container; with a sidecar its group has another
-    task.  Returns once its log has begun.
+    task; without an identity it gets no token.  Returns once its log has begun.
     """
     ports = {"http": 0} if ports is None else ports
     network = {
@@ -156,7 +157,7 @@ def run(
         "Config": {"command": PROGRAM, "args": ["run"]},
         "Env": {"TTL": "10m", **environ},
         "Identities": [],
-        "Identity": {"Env": True, "File": True},
+        "Identity": {"Env": has_identity, "File": has_identity},
         "Resources": {"CPU": 20, "MemoryMB": 128},
     }
     if image:

@@ -66,8 +66,7 @@ class Supervised(Program):
         """
         self._end()
         launch = self.subject.launch(self.home, self._settings())
-        gone = {name for name, value in self.settings.items() if value is None}
-        environ = {name: launch.environ[name] for name in launch.environ.keys() - gone}
+        environ = {name: launch.environ[name] for name in launch.environ.keys() - self._removed}
         launch = replace(launch, environ=environ)
         self._run = Launched(launch, pid1=self.pid1, stdout=self.stdout)
         self._tree = ProcessTree(self.pid, f"{self.home}/", pid1=self.pid1)
@@ -105,6 +104,14 @@ class Supervised(Program):
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def environ(self) -> dict[str, str]:
+        """
+        The whole environment of a start, for a command beside it.
+        """
+        environ = self.subject.launch(self.home, self._settings()).environ
+        return {name: value for name, value in environ.items() if name not in self._removed}
+
     # -- input ---------------------------------------------------------------------------------
 
     def offer(self, *endpoints: Replica | Endpoint) -> None:
@@ -141,6 +148,10 @@ class Supervised(Program):
             return output.read().decode("utf-8", "replace")
 
     # -- internal ------------------------------------------------------------------------------
+
+    @property
+    def _removed(self) -> set[str]:
+        return {name for name, value in self.settings.items() if value is None}
 
     def _settings(self) -> dict[str, str]:
         kept = {n: v for n, v in os.environ.items() if n in {"PATH", "TZ"} or "COVERAGE" in n}

@@ -63,6 +63,20 @@ def unpublished(given: Mapping[str, str], port: int) -> str:
     )
 
 
+def without_ports(given: Mapping[str, str], port: int) -> str:
+    """
+    Return why no client reaches the port of a container whose group has no ports; empty if it has.
+    """
+    has_ports = any(name.startswith(_PORT) for name in given)
+    if "NOMAD_ALLOC_ID" not in given or has_ports or _is_private(given):
+        return ""
+    return (
+        f"the group has no port for the public port {port}: without the host's network no client"
+        ' reaches it; add `network { port "http" {} }` to the group and'
+        ' `ports = ["http"]` to the task\'s config'
+    )
+
+
 def _labels(given: Mapping[str, str]) -> dict[str, str]:
     """Return the ports that may be the public one, by label."""
     admin = given.get("ADMIN_PORT", "")

@@ -13,7 +13,7 @@ from supervisor.core.balancing_methods import METHODS
 from supervisor.core.config import nomad_env
 from supervisor.core.config.instance import PROGRAM, read_instance
 from supervisor.core.config.settings import Settings
-from supervisor.core.config.suspects import hints, suspects
+from supervisor.core.config.suspects import hints, suspects, why_literal
 from supervisor.core.deadline_record import apply_duration_alias
 from supervisor.core.durations import format_span
 from supervisor.core.errors import ExitCode, Problem
@@ -60,7 +60,8 @@ def read(
         try:
             values[item.name] = item.metadata["read"](text)
         except ValueError as error:
-            mistakes.append(f"{name}={_quoted(name, text)}: {error}")
+            because = f"; {literal}" if (literal := why_literal(text)) else ""
+            mistakes.append(f"{name}={_quoted(name, text)}: {error}{because}")
     mistakes += _conflicts(given, exists)
     if "listen_port" in values and values["listen_port"] == values.get("admin_port"):
         mistakes.append(f"ADMIN_PORT={values['admin_port']}: must differ from LISTEN_PORT")

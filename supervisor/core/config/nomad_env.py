@@ -7,7 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from supervisor.core.addresses import canonical, read_address
-from supervisor.core.config.listen_port import chosen_label, default_port, unpublished
+from supervisor.core.config.listen_port import (
+    chosen_label,
+    default_port,
+    unpublished,
+    without_ports,
+)
 from supervisor.core.model import Endpoint
 
 _PORT = re.compile(r"[0-9]{1,10}")
@@ -75,13 +80,17 @@ def task_environment(
         own |= {
             (host, port) for host in _canonical(_labelled(given, "NOMAD_IP_")) for port in ports
         }
+    in_container = any(map(exists, _CONTAINER_MARKS))
+    warning = "" if public is None else unpublished(given, public)
+    if in_container and public is not None:
+        warning = warning or without_ports(given, public)
     return TaskEnvironment(
         may_serve_loopback(given),
         frozenset(Endpoint(host, number) for host, number in own if number is not None),
         frozenset(port for port in ports if port is not None and is_everywhere),
-        in_container=any(map(exists, _CONTAINER_MARKS)),
+        in_container=in_container,
         port_label="" if label == "http" else label,
-        port_warning="" if public is None else unpublished(given, public),
+        port_warning=warning,
     )
 
 

@@ -2,6 +2,7 @@
 Variables and values that are valid and probably not meant: misspelt settings, contradicting times.
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import fields
@@ -15,6 +16,21 @@ _MIN_SIMILARITY = 0.85
 
 #: A name is also similar to a setting this short by a single typing error, if its value is a span.
 _SHORT = 4
+
+#: Time limits of some seconds; a number from here on is probably meant in milliseconds.
+_SHORT_LIMITS = (
+    "CONNECT_TIMEOUT",
+    "HEALTH_INTERVAL",
+    "HEALTH_TIMEOUT",
+    "RELOAD_INTERVAL",
+    "RELOAD_QUIET",
+    "START_WAIT",
+    "VERIFY_TIMEOUT",
+)
+_LONG_LIMIT = 250
+
+#: A variable that a job file or a shell should have replaced.
+_VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_.]{0,99}\}")
 
 #: A TTL without a unit is in seconds; one below this is probably meant in minutes or hours.
 _SHORT_TTL = 60.0
@@ -46,6 +62,8 @@ def hints(environ: Mapping[str, str], settings: Settings) -> list[tuple[str, str
     Return what is probably not meant in valid settings, as (variable, hint).
     """
     found = [(name, f"did you mean {meant}?") for name, meant in suspects(environ)]
+    found += _literals(environ)
+    found += _milliseconds(environ)
     ttl, limit = settings.ttl, settings.max_ttl
     if settings.deadline is not None:
         return found
@@ -60,6 +78,42 @@ def hints(environ: Mapping[str, str], settings: Settings) -> list[tuple[str, str
         lifetime = f"the lifetime (TTL) of {format_span(ttl)}"
         hint = f"{format_span(limit)} is less than {lifetime}: `extend` can never move the deadline"
         found.append(("MAX_TTL", hint))
+    return found
+
+
+def why_literal(value: str) -> str:
+    """
+    Return why a value is probably not meant literally: quotes around it, or an unreplaced variable.
+    """
+    text = value.strip()
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        return "the quotes are part of the value: remove them (`docker run --env-file` keeps them)"
+    if _VARIABLE.search(text):
+        return (
+            f"{_VARIABLE.findall(text)[0]} was not replaced: Nomad replaces only its own variables,"
+            " such as ${NOMAD_PORT_http} or ${meta.name}, and Docker none"
+        )
+    return ""
+
+
+def _literals(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    names = [item.name.upper() for item in fields(Settings) if item.metadata]
+    return [
+        (name, literal)
+        for name in names
+        if name in environ and (literal := why_literal(environ[name]))
+    ]
+
+
+def _milliseconds(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return short time limits that have a large number without a unit."""
+    found = []
+    for name in _SHORT_LIMITS:
+        value = environ.get(name, "").strip()
+        if value.isascii() and value.isdigit() and int(value) >= _LONG_LIMIT:
+            means = format_span(float(value))
+            hint = f"{value} without a unit means {means}; did you mean {value}ms?"
+            found.append((name, hint))
     return found
 
 

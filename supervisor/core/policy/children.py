@@ -87,7 +87,10 @@ def _on_port_busy(state: State, address: str, now: float) -> Decision:
     is_first = state.master.busy_until == NEVER
     waiting = nginx_master.port_busy(state.master, now, state.settings.start_timeout)
     limit = format_span(waiting.busy_until - now)
-    hint = f"starting nginx once it is free, or in {limit}"
+    hint = (
+        "stop the process that listens there (`ss -ltnp` lists it), or set another LISTEN_PORT;"
+        f" starting nginx once it is free, or in {limit}"
+    )
     line = note("nginx.port_busy", "warning", address=address, hint=hint)
     return replace(state, master=waiting), [line] if is_first else []
 
@@ -95,13 +98,15 @@ def _on_port_busy(state: State, address: str, now: float) -> Decision:
 def _on_spawn_failed(state: State, event: SpawnFailed, now: float) -> Decision:
     why = "cannot start nginx"
     if not state.master.ever_answered:
-        return state, [exit_command(event.code, why, message=event.reason)]
+        fields = reload_steps.explained(event.reason, state.settings)
+        return state, [exit_command(event.code, why, **fields)]
     if event.kind is ChildKind.CHECK:
         return reload_steps.failed(state, ExitCode.UNAVAILABLE, event.reason, now)
     down = nginx_master.exited(state.master, now)
     line = note("nginx.not_started", "error", reason=event.reason, failures=len(down.crashes))
     if nginx_master.is_crash_looping(down):
-        return state, [line, exit_command(event.code, why, message=event.reason)]
+        fields = reload_steps.explained(event.reason, state.settings)
+        return state, [line, exit_command(event.code, why, **fields)]
     return replace(state, master=down, rollout=reload_attempt.abandon(state.rollout)), [line]
 
 
@@ -110,7 +115,8 @@ def _on_master_exit(state: State, event: ChildExited, now: float) -> Decision:
     kill_group = Kill(pid, signal.SIGKILL, group=True)
     if not state.master.ever_answered:
         why = given_up or f"nginx exited with code {event.code} before it was ready"
-        return state, [kill_group, exit_command(ExitCode.UNAVAILABLE, why, message=event.output)]
+        fields = reload_steps.explained(event.output, state.settings)
+        return state, [kill_group, exit_command(ExitCode.UNAVAILABLE, why, **fields)]
     down = nginx_master.exited(state.master, now)
     state = replace(state, generations=Generations(state.generations.max_draining))
     commands: list[Command] = [
@@ -131,7 +137,8 @@ def _on_master_exit(state: State, event: ChildExited, now: float) -> Decision:
             given_up
             or f"nginx exited {len(down.crashes)} times within {format_span(nginx_master.WINDOW)}"
         )
-        return state, [*commands, kill_group, exit_command(code, why, message=event.output)]
+        fields = reload_steps.explained(event.output, state.settings)
+        return state, [*commands, kill_group, exit_command(code, why, **fields)]
     commands.append(kill_group if given_up else QuitOrphans(pid))
     down = replace(down, seeking_orphans=not given_up)
     return replace(state, master=down, rollout=reload_attempt.abandon(state.rollout)), commands

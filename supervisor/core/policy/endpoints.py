@@ -161,7 +161,7 @@ def _changed(event: SnapshotArrived, before: tuple[Endpoint, ...]) -> Command:
     old, new = frozenset(before), frozenset(event.endpoints)
     return note(
         "endpoints.changed",
-        "warning" if event.refused or event.over_limit or event.invalid_tags else "info",
+        "warning" if event.reasons or event.over_limit or event.invalid_tags else "info",
         source=event.source,
         endpoints=len(new),
         added=len(new - old),

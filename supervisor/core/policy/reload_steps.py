@@ -9,7 +9,13 @@ import signal
 from dataclasses import replace
 from typing import assert_never
 
-from supervisor.core import nginx_master, reload, reload_attempt, worker_generations
+from supervisor.core import (
+    nginx_advice,
+    nginx_master,
+    reload,
+    reload_attempt,
+    worker_generations,
+)
 from supervisor.core.commands import (
     CheckFiles,
     Command,
@@ -20,6 +26,7 @@ from supervisor.core.commands import (
     exit_command,
     note,
 )
+from supervisor.core.config.settings import Settings
 from supervisor.core.durations import format_span
 from supervisor.core.errors import ExitCode
 from supervisor.core.events import (
@@ -128,7 +135,8 @@ def on_generation(state: State, event: GenerationReported, now: float) -> Decisi
     if generation is not None and boots:
         duration = round(now - state.started_at, 3) if live is None else None
         state = replace(state, master=nginx_master.answered(state.master))
-        commands.append(note("nginx.ready", pid=state.master.pid, since_start=duration))
+        port = state.settings.listen_port
+        commands.append(note("nginx.ready", pid=state.master.pid, port=port, since_start=duration))
     if awaited:
         state = replace(state, generations=worker_generations.succeeded(state.generations))
         state, more = with_rollout(state, reload_attempt.promote(state.rollout, now))
@@ -167,8 +175,18 @@ def failed(state: State, code: ExitCode, reason: str, now: float) -> Decision:
     End a failed attempt: the first one exits with `code`, a later one keeps the live configuration.
     """
     if state.rollout.live is None:
-        return state, [exit_command(code, "cannot apply the first configuration", message=reason)]
-    return with_rollout(state, reload_attempt.fail(state.rollout, reason, now))
+        why, fields = "cannot apply the first configuration", explained(reason, state.settings)
+        return state, [exit_command(code, why, **fields)]
+    hint = nginx_advice.next_step(reason, state.settings)
+    return with_rollout(state, reload_attempt.fail(state.rollout, reason, now, hint))
+
+
+def explained(message: str, settings: Settings) -> dict[str, str]:
+    """
+    Return the fields of an exit: the reason that nginx gave, and what to do about it.
+    """
+    hint = nginx_advice.next_step(message, settings)
+    return {"message": message, "hint": hint} if hint else {"message": message}
 
 
 def disk_limit(state: State, now: float) -> float:

@@ -33,6 +33,13 @@ from supervisor.core.model import NEVER, ChildKind
 from supervisor.core.signal_sets import STOP_SIGNALS
 from supervisor.core.state import Decision, State
 
+#: Nomad's kill_timeout if the job sets none, in seconds.
+_DEFAULT_KILL_TIMEOUT = 5.0
+_KILL_TIMEOUT_HINT = (
+    "without a longer `kill_timeout` (Docker: `docker stop --timeout`) the process is killed before"
+    " and the exit code is 137"
+)
+
 #: Exit codes from here on mean death by a signal.
 _BY_SIGNAL = 128
 
@@ -49,7 +56,9 @@ def start_shutdown(state: State, life: Lifetime) -> Decision:
     if state.rollout.check:
         commands.append(Kill(state.rollout.check, signal.SIGKILL, group=True))
     within = format_span(max(0.0, life.ladder.gone_at - life.ladder.began_at))
-    commands.append(note("draining", reason=life.ladder.reason, within=within))
+    is_long = life.ladder.stops and state.settings.stop_timeout >= _DEFAULT_KILL_TIMEOUT
+    hint = _KILL_TIMEOUT_HINT if is_long else None
+    commands.append(note("draining", reason=life.ladder.reason, within=within, hint=hint))
     return replace(state, lifetime=life), commands
 
 

@@ -146,7 +146,8 @@ def test_a_check_without_an_answer_of_discovery_fails_unless_offline(
         assert 1 == done.returncode
         assert [
             f"warning: nomad:{name}: connection to Nomad at {address} refused: nothing listens"
-            " there (NOMAD_ADDR)"
+            " there (NOMAD_ADDR); set NOMAD_ADDR to the agent's address (in a container 127.0.0.1"
+            " is the container itself), or add an `identity` block to the task"
             for name in ("api", "web")
         ] == sorted(done.stderr.splitlines())[1:]
         assert "`check --offline` tests the files only" in done.stderr

@@ -16,6 +16,30 @@ from tests.support.waiting import eventually
 LINES = 20_000
 
 
+def test_the_same_hint_is_logged_once_a_minute() -> None:
+    """
+    Nginx logs a line for each request: each has its line, the first one the next step.
+    """
+    logged: list[dict[str, str]] = []
+
+    def log(_event: str, _level: str, **fields: str) -> None:
+        logged.append(fields)
+
+    def advise(text: str) -> str:
+        return "do that" if "first" in text else ""
+
+    reader = OutputReader(log, lambda _: None, repeats_post=False, advise=advise)
+    for text in ("first one", "first two", "another"):
+        os.write(reader.descriptor, f"2026/11/30 22:00:00 [error] 7#7: *1 {text}\n".encode())
+    reader.lost_requests()
+
+    assert [
+        {"text": "*1 first one", "hint": "do that"},
+        {"text": "*1 first two"},
+        {"text": "*1 another"},
+    ] == logged
+
+
 def test_a_storm_of_error_lines_is_merged() -> None:
     """
     20,000 lines about three endpoints lead to an event in each gap at most, the last line counts

@@ -168,6 +168,17 @@ def test_a_problem_is_a_warning(event: Event, kind: str) -> None:
     assert [kind] == kinds(status(play))
 
 
+def test_a_failing_source_has_its_reason() -> None:
+    """
+    As the log has it.
+    """
+    play = Simulation({"TTL": "3h"}).serve(1)
+    play.send(DiscoveryFailed(SOURCE, "Nomad is away", 1.0))
+    (warning,) = status(play)["warnings"]
+
+    assert ": Nomad is away; keeping 1 endpoints" in warning["text"]
+
+
 def test_a_remark_on_the_operators_files_is_a_warning() -> None:
     """
     It lasts until a configuration is staged without it.

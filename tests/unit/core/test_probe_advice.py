@@ -22,6 +22,20 @@ def advice(
     return next_step(outcome, endpoint, settings)
 
 
+def test_an_accepted_status_is_added_to_those_that_are_set() -> None:
+    """
+    The value to set has what is accepted already.
+    """
+    assert "HEALTH_STATUS=201,300-302,404" in status(404, HEALTH_STATUS="201,300-302")
+
+
+def test_a_closed_connection_may_be_one_that_requires_tls() -> None:
+    """
+    Some servers close instead of sending an alert.
+    """
+    assert "requires TLS" in advice(probe_outcome.closed(2))
+
+
 def status(number: int, **given: str) -> str:
     """Return the next step for a status."""
     given = {"HEALTH_CHECK": "http", **given}

@@ -54,6 +54,18 @@ def test_S03_service_job_self_selects_only_the_own_job() -> None:
     assert (len(foreign), 0, ()) == (found.skipped, found.refused, found.jobs)
 
 
+def test_the_own_address_among_others_has_a_reason() -> None:
+    """
+    It is left out; another balancer of the same name would be served, and serve this one.
+    """
+    own = {"NOMAD_HOST_IP_http": "10.0.0.1", "NOMAD_HOST_PORT_http": "1", "NOMAD_PORT_http": "8080"}
+    found = select(rows(1, 2), settings_for(**own))
+
+    assert (endpoints(2), 1, 0) == (found.endpoints, found.skipped, found.refused)
+    (reason,) = found.reasons
+    assert reason.startswith("10.0.0.1:1 is this balancer itself: let it register another service")
+
+
 def test_S03_multiple_jobs_are_reported() -> None:
     """
     By default all are served, and their jobs reported: five names at most, each 128 characters at

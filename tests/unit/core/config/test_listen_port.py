@@ -112,6 +112,32 @@ def test_a_port_that_clients_reach_is_not_reported(given: dict[str, str], port: 
     assert "" == unpublished(given, port)
 
 
+@pytest.mark.parametrize(
+    "environ, is_reported",
+    [
+        ({"NOMAD_ALLOC_ID": "9f6d5ac4"}, True),
+        ({"NOMAD_ALLOC_ID": "9f6d5ac4", "LISTEN_ADDRESS": "127.0.0.1"}, False),
+        ({"NOMAD_ALLOC_ID": "9f6d5ac4", "NOMAD_PORT_connect_proxy_web": "21003"}, False),
+        ({}, False),
+    ],
+)
+def test_a_group_without_ports_is_reported(
+    environ: dict[str, str],
+    is_reported: bool,  # noqa: FBT001
+) -> None:
+    """
+    The reason has the block to add; in a container only, as others listen on the host's addresses.
+    """
+    given = {"SERVICE_NAME": "web", **environ}
+    inside, outside = (
+        load.read(given, exists).task_environment.port_warning
+        for exists in (lambda path: path == "/.dockerenv", lambda _: False)
+    )
+
+    assert "" == outside
+    assert is_reported == ('add `network { port "http" {} }`' in inside)
+
+
 def test_a_partly_private_address_is_reported() -> None:
     """
     One address other than loopback is for clients.

@@ -612,6 +612,57 @@ def test_other_lifetimes_are_not_suspect(value: str) -> None:
     assert [] == load.hints(environ, read(**environ))
 
 
+@pytest.mark.parametrize(
+    "value, hint",
+    [
+        ('"a"', "remove them"),
+        ("'a'", "remove them"),
+        ("${NOMAD_META_tags}", "${NOMAD_META_tags} was not replaced"),
+        ("a-${meta.x},b", "${meta.x} was not replaced"),
+        ("a$b", ""),
+        ('"', ""),
+        ("${}", ""),
+    ],
+)
+def test_quotes_and_variables_are_suspect(value: str, hint: str) -> None:
+    """
+    Whoever passes the environment has not removed or replaced them.
+    """
+    environ = {"SERVICE_NAME": "web", "SERVICE_TAGS": value}
+    hints = load.hints(environ, read(**environ))
+
+    assert (["SERVICE_TAGS"] if hint else []) == [name for name, _ in hints]
+    assert all(hint in text for _, text in hints)
+
+
+def test_the_reason_of_an_invalid_value_has_them_too() -> None:
+    """
+    In the line of the mistake.
+    """
+    with pytest.raises(Problem) as problem:
+        read(SERVICE_NAME="web", TTL='"24h"', LISTEN_PORT="${NOMAD_PORT_web}")
+
+    port, ttl = sorted(problem.value.lines)
+    assert "; ${NOMAD_PORT_web} was not replaced: " in port
+    assert "; the quotes are part of the value: remove them" in ttl
+
+
+@pytest.mark.parametrize("value, is_suspect", [("2000", True), ("249", False), ("2000ms", False)])
+@pytest.mark.parametrize("variable", ["CONNECT_TIMEOUT", "HEALTH_INTERVAL"])
+def test_a_short_limit_in_milliseconds_is_suspect(
+    variable: str,
+    value: str,
+    is_suspect: bool,  # noqa: FBT001
+) -> None:
+    """
+    A number without a unit is in seconds.
+    """
+    environ = {"SERVICE_NAME": "web", variable: value}
+    hint = f"{value} without a unit means 33m20s; did you mean {value}ms?"
+
+    assert ([(variable, hint)] if is_suspect else []) == load.hints(environ, read(**environ))
+
+
 @pytest.mark.parametrize("limit, is_suspect", [("59m", True), ("1h", False), ("never", False)])
 def test_a_limit_below_the_lifetime_is_suspect(limit: str, is_suspect: bool) -> None:  # noqa: FBT001
     """

@@ -39,6 +39,21 @@ def test_the_deadline_drains_and_exits_with_0() -> None:
     assert [4600.0] == sim.signals(signal.SIGQUIT)
 
 
+@pytest.mark.parametrize("timeout, has_hint", [("4s", False), ("5s", True), ("1h", True)])
+def test_a_long_stop_timeout_names_what_would_cut_it(
+    timeout: str,
+    has_hint: bool,  # noqa: FBT001
+) -> None:
+    """
+    The last line before a kill has the reason for it; only if Nomad's default would cut the drain.
+    """
+    sim = Simulation({"TTL": "1h", "STOP_TIMEOUT": timeout}).serve(1)
+    sim.send(SignalArrived(signal.SIGTERM))
+
+    (line,) = sim.notes("draining")
+    assert has_hint == ("kill_timeout" in (line.fields["hint"] or ""))
+
+
 def test_sigquit_precedes_every_log_line() -> None:
     """
     Nothing is logged between the deadline and SIGQUIT.
