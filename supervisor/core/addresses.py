@@ -17,6 +17,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final, Literal
 
 from supervisor.core.model import Endpoint
+from supervisor.core.values import value_class
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -79,7 +80,7 @@ class _Ours(Enum):
 OURS: Final = _Ours.OURS
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class AddressPolicy:
     """
     The addresses that are allowed: the networks in `allow`, or all but the refused if it is empty.

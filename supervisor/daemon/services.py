@@ -4,13 +4,13 @@ The services that act for the loop, built and started together.
 
 import signal
 import threading
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from supervisor.admin import Admin, AdminContext
 from supervisor.core.config.settings import Settings
+from supervisor.core.values import value_class
 from supervisor.daemon import exit_report
 from supervisor.daemon.file_writer import FileWriter
 from supervisor.daemon.inbox import Inbox
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from supervisor.nginx.access_log import AccessLog
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Services:
     """
     The services that the loop's commands use.
