@@ -11,7 +11,6 @@ import ipaddress
 import re
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final, Literal
@@ -95,7 +94,7 @@ class AddressPolicy:
     own_loopback: frozenset[int] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class HostPort:
     """
     A configured `host:port`, where the host may be a name.

@@ -26,7 +26,7 @@ else:
         """
         Return a decorator like `dataclass(frozen=True, slots=True)`; nothing else is supported.
 
-        Of the options of `field` only the defaults and the metadata have an effect.
+        Of the options of `field` only the defaults, the metadata and `compare` have an effect.
         """
         assert frozen
         assert slots
@@ -81,7 +81,8 @@ class _Methods:
         )
 
     def __hash__(self) -> int:
-        return hash(tuple(getattr(self, name) for name in self.__dataclass_fields__))
+        fields = self.__dataclass_fields__.items()
+        return hash(tuple(getattr(self, name) for name, field in fields if field.compare))
 
     def __setattr__(self, name: str, content: object) -> NoReturn:
         raise FrozenInstanceError(f"cannot assign to field {name!r}")

@@ -36,6 +36,12 @@ class Named:
     x: int = field(metadata={"meaning": "a number"})
 
 
+@value_class(frozen=True, slots=True)
+class Counted:
+    x: int
+    seen: int = field(default=0, compare=False)
+
+
 @pytest.mark.parametrize(
     "args, given",
     [((1,), {}), ((1, 3), {}), ((), {"x": 1}), ((1,), {"marks": {"a": 1}}), ((1, 3, {}), {})],
@@ -89,6 +95,15 @@ def test_it_equals_only_its_own_kind() -> None:
     assert Point(1) != Other(1)
     assert hash(Named(x=1)) == hash(Named(x=1))
     assert hash(Named(x=1)) != hash(Named(x=2))
+
+
+def test_fields_may_be_left_out_of_the_comparison() -> None:
+    """
+    A field with compare=False makes neither a value nor its hash different.
+    """
+    assert Counted(1, seen=1) == Counted(1, seen=2)
+    assert Counted(1) != Counted(2)
+    assert hash(Counted(1, seen=1)) == hash(Counted(1, seen=2))
 
 
 def test_it_cannot_be_changed() -> None:
