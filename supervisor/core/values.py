@@ -4,7 +4,7 @@ Frozen dataclasses whose methods are shared instead of generated.
 `dataclass` writes and compiles six functions for each class.  For the hundred classes of this
 program that is a sixth of the start's processor time and more than a megabyte.  `value_class` makes
 the same kind of class, for `replace`, `fields`, `match` and the type checker too, with one set of
-methods for all.  An instance takes two to four times as long to create or compare: what exists once
+methods for all.  An instance takes two to three times as long to create, ten times to compare: what exists once
 per endpoint is a NamedTuple or remains a dataclass.
 """
 
@@ -76,19 +76,22 @@ class _Methods:
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return all(
-            getattr(self, name) == getattr(other, name) for name in self.__dataclass_fields__
-        )
+        return _compared(self) == _compared(other)
 
     def __hash__(self) -> int:
-        fields = self.__dataclass_fields__.items()
-        return hash(tuple(getattr(self, name) for name, field in fields if field.compare))
+        return hash(_compared(self))
 
     def __setattr__(self, name: str, content: object) -> NoReturn:
         raise FrozenInstanceError(f"cannot assign to field {name!r}")
 
     def __delattr__(self, name: str) -> NoReturn:
         raise FrozenInstanceError(f"cannot delete field {name!r}")
+
+
+def _compared(found: Any) -> tuple[object, ...]:  # noqa: ANN401 - any value class
+    """Return the compared fields; tuples do not look into an object that both have."""
+    fields = found.__dataclass_fields__.items()
+    return tuple(getattr(found, name) for name, field in fields if field.compare)
 
 
 _METHODS = ("__init__", "__repr__", "__eq__", "__hash__", "__setattr__", "__delattr__")
