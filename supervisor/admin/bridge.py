@@ -11,7 +11,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +20,7 @@ from supervisor.core.events import DeadlineRequested, Event, StopRequested
 from supervisor.core.model import Endpoint
 from supervisor.core.probe_outcome import ProbeReport
 from supervisor.core.state import State
+from supervisor.core.values import value_class
 from supervisor.nginx import workers
 from supervisor.nginx.internal_socket import Counters, GenerationSockets, read_counters
 from supervisor.system.clock import boot_clock
@@ -35,7 +35,7 @@ _REPLY_TIMEOUT = 5.0
 _COUNT_RETRIES = 2
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class AdminContext:
     """
     Properties of nginx and of the runtime folder that the state does not contain.

@@ -7,8 +7,9 @@ a response of one line.  No text from a client is ever sent back.
 
 import socket
 import time
-from dataclasses import dataclass
 from http import HTTPStatus
+
+from supervisor.core.values import value_class
 
 _MAX_HEAD = 16384
 _MAX_BODY = 4096
@@ -17,7 +18,7 @@ _MAX_BODY = 4096
 READING = frozenset({"GET", "HEAD"})
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Request:
     """
     A request; `path` has no query.
@@ -28,7 +29,7 @@ class Request:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Response:
     """
     A response; `content_type` is its Content-Type.

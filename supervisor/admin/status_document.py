@@ -6,7 +6,6 @@ nothing.  It contains only the fields of the schema, so no secret setting can le
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from heapq import nsmallest
 from typing import Any
 
@@ -19,6 +18,7 @@ from supervisor.core.model import NEVER, Endpoint, HealthState, Origin, ServerOp
 from supervisor.core.probe_advice import next_step
 from supervisor.core.probe_outcome import ProbeReport
 from supervisor.core.state import State
+from supervisor.core.values import value_class
 
 #: The version of the schema.
 SCHEMA = 1
@@ -27,7 +27,7 @@ SCHEMA = 1
 MAX_ROWS = 1000
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Observation:
     """
     The values of one moment that the state does not contain.

@@ -11,12 +11,12 @@ import ipaddress
 import re
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final, Literal
 
 from supervisor.core.model import Endpoint
+from supervisor.core.values import value_class
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -79,7 +79,7 @@ class _Ours(Enum):
 OURS: Final = _Ours.OURS
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class AddressPolicy:
     """
     The addresses that are allowed: the networks in `allow`, or all but the refused if it is empty.
@@ -94,7 +94,7 @@ class AddressPolicy:
     own_loopback: frozenset[int] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class HostPort:
     """
     A configured `host:port`, where the host may be a name.

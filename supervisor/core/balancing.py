@@ -8,16 +8,16 @@ backups, backups are used only while no other endpoint is ready.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from supervisor.core.balancing_methods import METHODS
 from supervisor.core.endpoint_set import EndpointSet
 from supervisor.core.model import ONCE_READY, Endpoint, HealthState, Mode, Plan, ServerOptions
+from supervisor.core.values import value_class
 
 _DEFAULT = ServerOptions()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class BalancingSettings:
     """
     The inputs of the plan besides the endpoints.
@@ -32,7 +32,7 @@ class BalancingSettings:
     in_lame_duck: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Balanced:
     """
     The plan, and warnings for the operator about the endpoints it was made from.

@@ -6,15 +6,16 @@ the event that answers it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import Any, Literal
 
 from supervisor.core.deadline_record import DeadlineRecord
 from supervisor.core.model import CachedEndpoints, Endpoint, LiveConfig, Plan
+from supervisor.core.values import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class SpawnMaster:
     """
     Start nginx on the live files.  Answered by Spawned, SpawnFailed or PortBusy.
@@ -25,7 +26,7 @@ class SpawnMaster:
     even_if_busy: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Stage:
     """
     Render a plan and write it beside the live files.  Answered by Staged or StageFailed.
@@ -40,47 +41,47 @@ class Stage:
     reread_operator_files: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class SpawnCheck:
     """Run `nginx -t` on the staged bytes.  Answered by Spawned, then ChildExited."""
 
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Swap:
     """Atomically replace the live files by the staged ones.  Answered by Swapped or SwapFailed."""
 
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Restore:
     """Replace the live files by the last good ones.  Answered by Swapped or SwapFailed."""
 
     live: LiveConfig
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Discard:
     """Remove the staged files of an attempt that will not be used."""
 
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class MarkLastGood:
     """Keep the files of a configuration that responded as the last good ones."""
 
     live: LiveConfig
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class CheckFiles:
     """Restore the lock and the sockets in RUNTIME_DIR if removed.  Answered by FilesChecked."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Kill:
     """Send a signal to a child process, or to its whole process group."""
 
@@ -89,38 +90,38 @@ class Kill:
     group: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class RememberWorkers:
     """Remember the workers that a master has now, before a reload replaces them."""
 
     master: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class QuitOldWorkers:
     """Send SIGQUIT to the remembered workers: they finish their requests and accept no more."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class QuitOrphans:
     """Send QUIT to the workers of a dead master.  Answered by OrphansFound."""
 
     master: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class SetPollInterval:
     """Query nginx for its generation every `every` seconds; 0 stops the queries."""
 
     every: float
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class CountConnections:
     """Count the clients still connected.  Answered by ConnectionsCounted."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class CountLostRequests:
     """
     Count the requests that end with their replica from now on.  Reported with each ChildExited.
@@ -131,14 +132,14 @@ class CountLostRequests:
     endpoints: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class CountWorkers:
     """Count the workers of a master and the free process slots.  Answered by WorkersCounted."""
 
     master: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class SignalWorkers:
     """Signal workers and count their open connections.  Answered by WorkersSignalled."""
 
@@ -146,19 +147,19 @@ class SignalWorkers:
     signum: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Requery:
     """Query every source again now."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class FindServices:
     """List the services that may be meant instead of this one.  Answered by ServicesListed."""
 
     service: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class SetProbeTargets:
     """
     Probe exactly these endpoints from now on.  Answered by HealthChanged.
@@ -174,40 +175,40 @@ class SetProbeTargets:
     was_ready: frozenset[Endpoint] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class ProbeNow:
     """Probe these endpoints at once: nginx cannot reach them.  Answered by HealthChanged."""
 
     endpoints: frozenset[Endpoint]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class ReportProbes:
     """Report the last outcome of these endpoints' probes.  Answered by ProbesReported."""
 
     endpoints: frozenset[Endpoint]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class SaveCache:
     """Store the endpoints of each source, for a restart while the registry is unavailable."""
 
     caches: Mapping[str, CachedEndpoints]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class RequestJobStop:
     """Request from Nomad that it stops the whole job.  Answered by JobStopAnswered."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class SaveState:
     """Write the record of the deadline to disk.  Answered by StateSaved."""
 
     record: DeadlineRecord
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Reply:
     """
     Answer an admin request: `text` is the result, or the reason of a refusal.
@@ -218,7 +219,7 @@ class Reply:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Note:
     """Write one line to the log: a dotted event id and its fields."""
 
@@ -227,7 +228,7 @@ class Note:
     fields: MappingProxyType[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Exit:
     """Log the reason and exit with a code."""
 

@@ -11,18 +11,18 @@ Instants of a record and of a request are epoch seconds, all others are on the l
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from supervisor.core.deadline_record import DeadlineRecord
 from supervisor.core.durations import format_instant, format_span
 from supervisor.core.events import DeadlineRequested
 from supervisor.core.model import NEVER
+from supervisor.core.values import value_class
 
 #: The last second of the year 9999; later instants cannot be formatted.
 _LAST_INSTANT = 253402300799.0
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Moved:
     """
     A moved deadline: the record to save, and the instant on the loop's clock.

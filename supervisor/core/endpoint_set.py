@@ -16,7 +16,7 @@ All instants are seconds on the loop's clock.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from supervisor.core.addresses import cap
 from supervisor.core.events import DiscoveryFailed, HealthChanged, SnapshotArrived
@@ -29,6 +29,7 @@ from supervisor.core.model import (
     ServerOptions,
     Unselected,
 )
+from supervisor.core.values import value_class
 
 #: How long a change waits for the first probe of new endpoints, in seconds; by TCP it takes 25 ms.
 FIRST_PROBE_WAIT = 0.035
@@ -45,7 +46,7 @@ CAUSE_AFTER = 10.0
 LINGER = 30.0
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Source:
     """
     One service, file or list: its last answer, the time of it, and since when queries have failed.
@@ -74,7 +75,7 @@ class Source:
         return self.empty_since + CAUSE_AFTER
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class EndpointSet:
     """
     All sources by name, and the merged endpoints with their health.

@@ -6,7 +6,7 @@ terms of events and `commands`: a list of events leads to a list of commands.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from supervisor.core.deadline_record import DeadlineRecord
@@ -19,14 +19,15 @@ from supervisor.core.model import (
     Unselected,
 )
 from supervisor.core.probe_outcome import Outcome
+from supervisor.core.values import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class TimePassed:
     """A timer expired; the state determines which."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class SnapshotArrived:
     """
     A source answered with all its endpoints.
@@ -57,7 +58,7 @@ class SnapshotArrived:
     reasons: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class DiscoveryFailed:
     """A query failed or its answer was unusable; the source retries by itself."""
 
@@ -66,7 +67,7 @@ class DiscoveryFailed:
     retry_in: float
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class ServicesListed:
     """
     The services that Nomad lists, as far as they may be meant instead of `service`.
@@ -81,14 +82,14 @@ class ServicesListed:
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class HealthChanged:
     """The health of these endpoints changed."""
 
     health_states: Mapping[Endpoint, HealthState]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class ProbesReported:
     """The last outcome for each of the requested endpoints that has one."""
 
@@ -96,14 +97,14 @@ class ProbesReported:
     outcomes: Mapping[Endpoint, Outcome]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class EndpointsSuspected:
     """nginx logged failed connections to these endpoints; a line may be old, or forged."""
 
     endpoints: frozenset[Endpoint]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class ProbesFellBack:
     """Endpoints are probed by TCP instead of the configured way; `hint` is how to fix that."""
 
@@ -111,14 +112,14 @@ class ProbesFellBack:
     hint: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class SignalArrived:
     """The supervisor received a signal."""
 
     signum: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Spawned:
     """A child process was started."""
 
@@ -126,7 +127,7 @@ class Spawned:
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class SpawnFailed:
     """A child process could not be started; `code` is the exit code to use."""
 
@@ -135,14 +136,14 @@ class SpawnFailed:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class PortBusy:
     """nginx was not started, because another process listens on `address`."""
 
     address: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class ChildExited:
     """
     A child exited and was reaped; for an exit by signal n the code is 128 + n.
@@ -157,14 +158,14 @@ class ChildExited:
     lost: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class OrphansFound:
     """Workers that outlived their master; they received QUIT."""
 
     pids: frozenset[int]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Staged:
     """
     An attempt is rendered and written beside the live files, which are unchanged.
@@ -182,7 +183,7 @@ class Staged:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class StageFailed:
     """An attempt could not be rendered or written; the live files are unchanged."""
 
@@ -190,14 +191,14 @@ class StageFailed:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Swapped:
     """The files of an attempt, or the restored last good files, are the live files now."""
 
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class SwapFailed:
     """The live files could not be replaced; they are unchanged."""
 
@@ -205,7 +206,7 @@ class SwapFailed:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class GenerationReported:
     """
     The generation nginx reported on a new internal connection; None if it timed out.
@@ -217,7 +218,7 @@ class GenerationReported:
     public_port_answers: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class FilesChecked:
     """
     The lock and the sockets in RUNTIME_DIR were checked.
@@ -231,14 +232,14 @@ class FilesChecked:
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class ConnectionsCounted:
     """The number of clients still connected to the public port."""
 
     open: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class WorkersCounted:
     """
     The worker processes of the master, of all generations.
@@ -252,7 +253,7 @@ class WorkersCounted:
     needed: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class WorkersSignalled:
     """Workers were signalled to exit at once; `cut` counts the client connections they had."""
 
@@ -260,7 +261,7 @@ class WorkersSignalled:
     cut: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class JobStopAnswered:
     """
     Nomad's answer to the stop request; `error` is empty if it will stop the job.
@@ -273,7 +274,7 @@ class JobStopAnswered:
     retry_after: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class WorkerDied:
     """An nginx worker exited unexpectedly; the master logged that and starts another one."""
 
@@ -287,7 +288,7 @@ class Protocol(StrEnum):
     TLS = "TLS"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class ProtocolRefused:
     """
     nginx refused a client that used this protocol; posted once for each protocol.
@@ -299,7 +300,7 @@ class ProtocolRefused:
     client: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class StateSaved:
     """The record of the deadline is on disk, or could not be written because of `error`."""
 
@@ -314,7 +315,7 @@ class Disk(StrEnum):
     STATE = "state"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class WriteOverdue:
     """The disk has not answered to a task of the file writer for longer than START_TIMEOUT."""
 
@@ -322,7 +323,7 @@ class WriteOverdue:
     task: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class WriteResumed:
     """A task that was overdue has ended after `duration` seconds."""
 
@@ -330,7 +331,7 @@ class WriteResumed:
     duration: float
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class DeadlineRequested:
     """
     An admin request to move the deadline `by` a number of seconds, or to the instant `until`.
@@ -345,7 +346,7 @@ class DeadlineRequested:
     until: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class StopRequested:
     """An admin request to shut down now.  Answered by a Reply with this ticket."""
 

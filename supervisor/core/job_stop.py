@@ -10,10 +10,11 @@ such as a missing right, ends the wait at once.
 All instants are seconds on the loop's clock.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from supervisor.core.events import JobStopAnswered
 from supervisor.core.model import NEVER
+from supervisor.core.values import value_class
 
 #: Seconds from the deadline: for requests that Nomad has not accepted, and for its stop signal.
 _REQUEST_TIMEOUT = 30.0
@@ -30,7 +31,7 @@ _MAX_PAUSE = 5.0
 _RETRYABLE = frozenset({429, *range(500, 600)})
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class JobStop:
     """
     The progress of the job's stop.

@@ -12,7 +12,7 @@ the deadline does not begin the shutdown but the wait for Nomad's stop signal, w
 All instants are seconds on the loop's clock, unless their names contain `epoch`.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 
 from supervisor.core.config.settings import Settings
@@ -24,6 +24,7 @@ from supervisor.core.deadline_record import (
 )
 from supervisor.core.drain_ladder import DrainLadder
 from supervisor.core.model import NEVER
+from supervisor.core.values import value_class
 
 
 class Phase(StrEnum):
@@ -54,7 +55,7 @@ CHANGES: dict[Phase, frozenset[Phase]] = {
 _SERVING = frozenset({Phase.RUNNING, Phase.ASKING})
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Lifetime:
     """
     The phase, and the instants at which the next ones begin.

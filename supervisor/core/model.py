@@ -8,11 +8,11 @@ compare equal.
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
 from supervisor.core import words
+from supervisor.core.values import value_class
 
 #: An instant that never comes.
 NEVER = math.inf
@@ -103,7 +103,7 @@ class Mode(StrEnum):
     DRAINING = "draining"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Plan:
     """
     The wanted state of nginx: the endpoints, sorted and unique, and the mode.
@@ -149,7 +149,7 @@ class Plan:
         return ", ".join(changes) or "files read again"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Unselected:
     """
     What a source lists without an endpoint among it.
@@ -164,7 +164,7 @@ class Unselected:
     own: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class CachedEndpoints:
     """
     The last answer of a source, cached for a restart, with the endpoints that were ready then.
@@ -178,7 +178,7 @@ class CachedEndpoints:
     age: float
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class LiveConfig:
     """
     The last configuration that nginx responded with, to which a failed attempt falls back.
@@ -207,7 +207,7 @@ class ChildKind(StrEnum):
     OTHER = "other"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class View:
     """
     The state shown on the internal socket; published by the loop, not computed per request.

@@ -11,10 +11,11 @@ A port may be in use for a while: by the nginx of a killed run, or by workers of
 nginx itself tries for 2.5 s; the supervisor waits before that, and starts nginx once it is free.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 
 from supervisor.core.model import NEVER
+from supervisor.core.values import value_class
 
 #: Crashes within this many seconds count together, and up to this many lead to a respawn.
 WINDOW = 60.0
@@ -50,7 +51,7 @@ CHANGES: dict[MasterState, frozenset[MasterState]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Master:
     """
     The master process, its crashes, and orphaned workers of crashed masters.

@@ -14,10 +14,11 @@ unfinished edit neither becomes part of a change of endpoints nor delays it.
 All instants are seconds on the loop's clock.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 
 from supervisor.core.model import NEVER, LiveConfig, Mode, Plan
+from supervisor.core.values import value_class
 
 #: The number of reloads without a pause between them.
 BURST = 3.0
@@ -54,7 +55,7 @@ CHANGES: dict[Step, frozenset[Step]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Rollout:
     """
     The wanted plan, the live configuration, and the current attempt.

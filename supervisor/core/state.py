@@ -3,7 +3,7 @@ The state of the program, and the next instant at which an action is due without
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from supervisor.core import reload
 from supervisor.core.commands import Command, Reply, SetProbeTargets
@@ -17,10 +17,11 @@ from supervisor.core.model import NEVER, View
 from supervisor.core.nginx_master import Master, MasterState
 from supervisor.core.reload import Rollout, Step
 from supervisor.core.stats import Stats
+from supervisor.core.values import value_class
 from supervisor.core.worker_generations import Generations
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class State:
     """
     The state machines side by side.  Instants are seconds on the loop's clock, in `record` epoch.

@@ -7,13 +7,14 @@ depends on these counters.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from types import MappingProxyType
 from typing import Any
 
 from supervisor.core import log_ids
 from supervisor.core.commands import Command, Note
 from supervisor.core.model import LiveConfig, Mode
+from supervisor.core.values import value_class
 
 #: The number of reloads kept in the list.
 MAX_RELOADS = 20
@@ -25,7 +26,7 @@ BOUNDS = (0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 RESULTS = ("applied", "refused", "rolled_back", "revived")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class ReloadRecord:
     """
     One finished attempt; `at` is on the loop's clock, `endpoints` is the number live afterwards.
@@ -40,7 +41,7 @@ class ReloadRecord:
     mode: Mode
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Stats:
     """
     The counters since this process started; `reloads` has the newest first.

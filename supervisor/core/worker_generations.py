@@ -13,10 +13,11 @@ never leaves room for two sets of workers would otherwise mean 503 for ever.
 All instants are seconds on the loop's clock.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum, auto
 
 from supervisor.core.model import Plan
+from supervisor.core.values import value_class
 
 #: Seconds until the workers are counted again: while a reload waits, and after the oldest
 #: generation was signalled.
@@ -35,7 +36,7 @@ class ReloadDecision(Enum):
     RESTART = auto()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Generations:
     """
     The worker processes of the live generation and of the draining ones, oldest first.

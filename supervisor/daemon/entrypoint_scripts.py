@@ -16,12 +16,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from supervisor.core.errors import ExitCode, Problem
 from supervisor.core.model import ChildKind
 from supervisor.core.signal_sets import STOP_SIGNALS
+from supervisor.core.values import value_class
 from supervisor.system import process
 
 #: How long a script may take to exit after TERM, and how long to read its last lines, in seconds.
@@ -36,7 +36,7 @@ _DEADLINE = "deadline"
 _ENVSH = "no shell reads its variables: set them for the container"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Interrupted:
     """
     The start ended before nginx was started: by a stop signal or by the deadline.

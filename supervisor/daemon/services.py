@@ -4,7 +4,6 @@ The services that act for the loop, built and started together.
 
 import signal
 import threading
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from supervisor.admin import Admin, AdminContext
 from supervisor.core import nginx_advice
 from supervisor.core.config.settings import Settings
+from supervisor.core.values import value_class
 from supervisor.daemon import exit_report
 from supervisor.daemon.file_writer import FileWriter
 from supervisor.daemon.inbox import Inbox
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _FEW_CONNECTIONS = 1024
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Services:
     """
     The services that the loop's commands use.

@@ -11,7 +11,9 @@ accepted when a second one, queried at least a second later, confirms it.
 Pure: all durations are in seconds, `chance` is a random number in [0, 1).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from supervisor.core.values import value_class
 
 #: How many quick responses without a change may follow each other, and how fast that credit
 #: returns.
@@ -32,7 +34,7 @@ _MAX_PAUSE = 5.0
 _MAX_RETRY_AFTER = 60.0
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class QuerySchedule:
     """
     The state of one blocking query.

@@ -11,11 +11,12 @@ Pure, and fast: ten thousand rows are an ordinary response, and changes can be f
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from supervisor.core.addresses import OURS, cap, validate, why_refused
 from supervisor.core.config.settings import Settings
 from supervisor.core.model import Endpoint, Origin, ServerOptions, Unselected
+from supervisor.core.values import value_class
 from supervisor.discovery import tags
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -34,7 +35,7 @@ MAX_REASONS = 3
 _DEFAULT = ServerOptions()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Selection:
     """
     The result of one response; the fields are those of `SnapshotArrived`.

@@ -11,7 +11,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -25,6 +25,7 @@ from supervisor.core.events import (
     SpawnFailed,
 )
 from supervisor.core.model import ChildKind
+from supervisor.core.values import value_class
 from supervisor.nginx.host_limits import busy_address
 from supervisor.nginx.internal_socket import remove_sockets
 from supervisor.nginx.old_workers import OldWorkers
@@ -60,7 +61,7 @@ _KEEP_FREED_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "4000000", "MALLOC_MMAP_THRESHOL
 Announce = Callable[[Spawned | SpawnFailed], None]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Binary:
     """
     An nginx executable, its version, whether it can count its connections, and whether its C

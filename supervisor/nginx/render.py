@@ -11,7 +11,6 @@ nginx accepts the result for every plan.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import jinja2
 
@@ -20,6 +19,7 @@ from supervisor.core.balancing_methods import METHODS
 from supervisor.core.config.settings import Settings
 from supervisor.core.durations import format_http_date, format_instant
 from supervisor.core.model import Mode, Plan
+from supervisor.core.values import value_class
 from supervisor.nginx.client_headers import CLAIMS, REPLACED, lookalikes
 from supervisor.nginx.socket_names import CURRENT_LINK, current_socket, generation_socket
 from supervisor.nginx.upstream import server_lines
@@ -52,7 +52,7 @@ _PENDING = "generation-pending"
 _PENDING_SOCKET = "socket-pending"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class RenderContext:
     """
     The part of the configuration that does not change between reloads.
@@ -77,7 +77,7 @@ class RenderContext:
     run: str = "0"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class RenderedConfig:
     """
     The files of one configuration by path below its folder, their hash and their generation.

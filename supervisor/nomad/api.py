@@ -7,12 +7,12 @@ stops a job: all of its groups; the job is not purged.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import quote
 
 import requests
 
+from supervisor.core.values import value_class
 from supervisor.nomad.body import parse_rows, parse_value
 from supervisor.nomad.client import NomadClient
 from supervisor.nomad.errors import NomadError
@@ -33,7 +33,7 @@ _FIELDS = ("Address", "Port", "Tags", "JobID", "AllocID", "NodeID", "CreateIndex
 _MAX_SHARED = 1024
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class ServiceList:
     """
     The rows that Nomad listed, and the index of the response, None if unusable.

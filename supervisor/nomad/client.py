@@ -5,7 +5,6 @@ error.
 
 import ssl
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import requests
@@ -13,6 +12,7 @@ from nomad.api.base import Requester
 from nomad.api.exceptions import BaseNomadException, TimeoutNomadException
 
 from supervisor.core.config.settings import Settings
+from supervisor.core.values import value_class
 from supervisor.nomad.body import chunks
 from supervisor.nomad.connection import Connector
 from supervisor.nomad.errors import NomadError, TokenRefused, find_tls_error, http_error, tls_error
@@ -27,7 +27,7 @@ _RESPONSE_TIMEOUT = 15.0
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Response(Generic[T]):
     """
     The parsed JSON body of a response, and its headers.

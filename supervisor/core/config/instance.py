@@ -4,10 +4,11 @@ Where this supervisor runs in Nomad, and the command that reaches it from outsid
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from supervisor.core.values import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Instance:
     """
     The allocation, the task and the job of this supervisor, empty outside of Nomad.

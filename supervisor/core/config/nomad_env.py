@@ -4,7 +4,6 @@ Defaults and the supervisor's own endpoints, derived from Nomad's environment va
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
 from supervisor.core.addresses import canonical, read_address
 from supervisor.core.config.listen_port import (
@@ -14,6 +13,7 @@ from supervisor.core.config.listen_port import (
     without_ports,
 )
 from supervisor.core.model import Endpoint
+from supervisor.core.values import value_class
 
 _PORT = re.compile(r"[0-9]{1,10}")
 
@@ -24,7 +24,7 @@ _CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv")
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class TaskEnvironment:
     """
     What follows from the environment: whether loopback may be served, and the own endpoints.

@@ -6,7 +6,7 @@ field's name in capitals.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from supervisor.core.addresses import AddressPolicy, HostPort, Network
@@ -14,13 +14,14 @@ from supervisor.core.balancing_methods import METHODS
 from supervisor.core.config import parsers
 from supervisor.core.config.instance import Instance
 from supervisor.core.config.nomad_env import TaskEnvironment
+from supervisor.core.values import value_class
 
 
 def _setting(read: Callable[[str], object], default: str, meaning: str, *, shown: str = "") -> Any:  # noqa: ANN401 - a field of any type
     return field(metadata={"read": read, "default": default, "meaning": meaning, "shown": shown})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class Settings:
     """
     The parsed values of all settings: durations in seconds, sizes in bytes, instants in epoch.
