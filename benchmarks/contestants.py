@@ -1,6 +1,7 @@
 """
 Balancers to compare, all running at once in front of the same four servers: the generated
-configuration, a minimal handwritten one, the same with the headers of the generated one, and HAProxy.
+configuration, a minimal handwritten one, the same with the headers of the generated one, and
+HAProxy.
 
 Each has one worker on the measured processor; the servers are an nginx that responds from memory,
 so that no balancer waits for them.

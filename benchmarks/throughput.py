@@ -92,9 +92,7 @@ def _all() -> Iterator[tuple[list[Contestant], list[tuple[str, str]]]]:
             running += [
                 stack.enter_context(contestants.by_hand(hand, binary, servers)),
                 stack.enter_context(contestants.generated(ours, binary, servers)),
-                stack.enter_context(
-                    contestants.by_hand(same, binary, servers, same_headers=True)
-                ),
+                stack.enter_context(contestants.by_hand(same, binary, servers, same_headers=True)),
             ]
             pairs += [(ours, same), (ours, hand)]
         other = contestants.haproxy_version()
