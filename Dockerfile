@@ -1,4 +1,5 @@
-# The supervisor as PID 1 of the official nginx image, or of plain Debian with its own nginx:
+# The supervisor as PID 1 of the official image of the current stable nginx. Plain Debian with its own
+# nginx is the second choice (docs/traffic.md, "What Debian's nginx costs"):
 #
 #     docker build --build-arg NGINX_IMAGE=debian:bookworm-slim .
 #

@@ -90,8 +90,8 @@ onefile: setup ## dist/autoexit.pyz: `exec` for any image with Python 3.9 or new
 image: ## build the container image, tagged with its version, and print its size
 	@tools/image
 
-container: setup ## build the image on Debian and run its tests in it (IMAGE= tests one that is there)
-	@[ -n "$(IMAGE)" ] || NGINX_IMAGE=$${NGINX_IMAGE-debian:bookworm-slim} tools/image
+container: setup ## build the image and run its tests in it (IMAGE= tests one that is there)
+	@[ -n "$(IMAGE)" ] || tools/image
 	@$(IN_IMAGE) -n 2 $(IMAGE_TESTS) $(ARGS)
 
 fmt: setup ## format, and mend what can be mended

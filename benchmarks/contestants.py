@@ -1,6 +1,7 @@
 """
 Balancers to compare, all running at once in front of the same four servers: the generated
-configuration, a minimal handwritten one with the same function, and HAProxy.
+configuration, a minimal handwritten one, the same with the headers of the generated one, and
+HAProxy.
 
 Each has one worker on the measured processor; the servers are an nginx that responds from memory,
 so that no balancer waits for them.
@@ -54,13 +55,18 @@ def generated(name: str, binary: str, servers: Sequence[int]) -> Iterator[Contes
 
 
 @contextlib.contextmanager
-def by_hand(name: str, binary: str, servers: Sequence[int]) -> Iterator[Contestant]:
+def by_hand(
+    name: str, binary: str, servers: Sequence[int], *, same_headers: bool = False
+) -> Iterator[Contestant]:
     """
     Start nginx with a minimal configuration that balances and keeps connections.
+
+    With `same_headers` the servers and the clients receive the headers of the generated one.
     """
     port = free_port()
     lines = "\n".join(f"    server 127.0.0.1:{each};" for each in servers)
-    with _nginx(binary, _BY_HAND % (lines, port), MEASURED) as workers:
+    headers = _SAME_HEADERS if same_headers else ""
+    with _nginx(binary, _BY_HAND % (lines, port, headers), MEASURED) as workers:
         yield Contestant(name, port, workers)
 
 
@@ -159,9 +165,22 @@ http {
       proxy_pass http://service;
       proxy_http_version 1.1;
       proxy_set_header Connection "";
-    }
+%s    }
   }
 }
+"""
+
+#: What the replicas and the clients get from the generated configuration by default.
+_SAME_HEADERS = """\
+      proxy_set_header Host $http_host;
+      proxy_set_header X-Forwarded-For $remote_addr;
+      proxy_set_header X-Forwarded-Proto $scheme;
+      proxy_set_header X-Forwarded-Host $http_host;
+      proxy_set_header X-Forwarded-Port $server_port;
+      proxy_set_header X-Request-ID $request_id;
+      proxy_set_header X-Real-IP $remote_addr;
+      server_tokens off;
+      add_header Sunset "Fri, 15 Jan 2027 08:00:00 GMT" always;
 """
 
 #: `/take` reads the whole body and sends a short response: `return` alone would not read it.

@@ -254,6 +254,9 @@ def _static_values(context: RenderContext) -> dict[str, object]:
         "request_timeout": _milliseconds(settings.request_timeout),
         "keepalive_min_timeout": context.nginx >= _KEEPALIVE_MIN,
         "has_request_port": context.nginx >= _REQUEST_PORT,
+        "proxied_host": "$host$is_request_port$request_port"
+        if context.nginx >= _REQUEST_PORT
+        else "$proxied_host",
         "host_port": "$request_port" if context.nginx >= _REQUEST_PORT else "$host_port",
         "trusted_proxies": settings.trusted_proxies,
         "replaced_headers": REPLACED,

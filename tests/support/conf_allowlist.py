@@ -60,6 +60,7 @@ ALLOWED = {
         variables_hash_max_size 2048|variables_hash_bucket_size 128
         proxy_redirect off|proxy_headers_hash_max_size 2048|proxy_headers_hash_bucket_size 128
         proxy_http_version 1.1|proxy_set_header Host $proxied_host
+        proxy_set_header Host $host$is_request_port$request_port
         proxy_set_header Upgrade $proxied_upgrade|proxy_set_header Connection $proxied_connection
         set_real_ip_from NETWORK|real_ip_header X-Forwarded-For|real_ip_recursive on
         geo $realip_remote_addr $is_trusted|map $is_trusted $trusted_HEADER
@@ -72,6 +73,7 @@ ALLOWED = {
         proxy_set_header X-Forwarded-Proto $scheme
         proxy_set_header X-Forwarded-Host $forwarded_host
         proxy_set_header X-Forwarded-Host $proxied_host
+        proxy_set_header X-Forwarded-Host $host$is_request_port$request_port
         proxy_set_header X-Forwarded-Port $forwarded_port
         proxy_set_header X-Forwarded-Port $public_port
         underscores_in_headers on
@@ -120,7 +122,7 @@ ALLOWED = {
         default $trusted_x_forwarded_proto| $scheme
     """,
     "http / map $trusted_x_forwarded_host $forwarded_host": """
-        default $trusted_x_forwarded_host| $proxied_host
+        default $trusted_x_forwarded_host| $proxied_host| $host$is_request_port$request_port
     """,
     "http / map $trusted_x_forwarded_port $forwarded_port": """
         default $trusted_x_forwarded_port| $unnamed_port

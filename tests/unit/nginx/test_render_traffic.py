@@ -164,3 +164,15 @@ def test_a_timeout_is_never_zero() -> None:
     Nginx takes 0 as no timeout.
     """
     assert "proxy_connect_timeout 1ms;" in files(CONNECT_TIMEOUT="0.1ms")[0]
+
+
+@pytest.mark.parametrize("trusted", ["", "10.0.0.0/8"])
+def test_the_host_is_not_looked_up_in_a_map(trusted: str) -> None:
+    """
+    With $request_port, no header of a request reads the map of the host: each look-up costs time.
+    """
+    main, _ = files(**({"TRUSTED_PROXIES": trusted} if trusted else {}))
+    directives = [line.strip() for line in main.splitlines() if not line.strip().startswith("#")]
+
+    assert "proxy_set_header Host $host$is_request_port$request_port;" in directives
+    assert [each for each in directives if "$proxied_host" in each] == ["map $host $proxied_host {"]
