@@ -35,7 +35,8 @@ RUN /build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /dis
         >/opt/autoexit-nginx/bin/autoexit-nginx \
     && rm -f /opt/autoexit-nginx/bin/[Aa]ctivate* \
     && python3 tools/onefile.py /opt/autoexit-nginx/autoexit.pyz >/dev/null \
-    && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/autoexit-nginx/lib
+    && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/autoexit-nginx/lib \
+    && /opt/autoexit-nginx/bin/python -IBc 'from supervisor.nginx.templates import compile_all; compile_all()'
 
 FROM ${NGINX_IMAGE}
 USER root

@@ -103,10 +103,22 @@ def test_S09_it_has_the_locked_packages_and_no_other() -> None:
     }
 
 
+#: Prints how many templates the engine has to compile.
+UNCOMPILED_TEMPLATES = """
+from supervisor.nginx.render import Compiled, template_environment
+from supervisor.nginx.templates import read_compiled, read_templates
+
+templates, compiled = read_templates(), Compiled(read_compiled())
+for name in templates:
+    template_environment(templates, compiled).get_template(name)
+print(len(compiled.new))
+"""
+
+
 def test_nothing_is_compiled_at_a_start() -> None:
     """
-    Every module has unchecked bytecode, and the imported modules of the standard library are
-    compiled too.
+    Every module has unchecked bytecode, the imported modules of the standard library are compiled
+    too, and so are the templates.
     """
     stale = python("-I", "-c", STALE, "/opt/autoexit-nginx/lib")
     assert "" == stale.stdout
@@ -114,6 +126,8 @@ def test_nothing_is_compiled_at_a_start() -> None:
     imports = python("-I", "-B", "-v", "-c", IMPORTS).stderr
     assert re.search(r"^# code object from '.*supervisor/.*\.pyc'$", imports, re.MULTILINE)
     assert [] == re.findall(r"^# code object from '.*\.py'$", imports, re.MULTILINE)
+
+    assert "0\n" == python("-I", "-c", UNCOMPILED_TEMPLATES).stdout
 
 
 @pytest.mark.parametrize("user", ["101:101", "4711"])
