@@ -1,5 +1,5 @@
 """
-Run all measurements, or the named ones, and print the verdict.
+Run all measurements, or the named ones; print the verdict, and what moved since the last saved run.
 """
 
 import argparse
@@ -7,13 +7,17 @@ import os
 import platform
 import sys
 import time
+from datetime import UTC, datetime
 
 from benchmarks import (
     change,
+    consul_template,
+    contestants,
     deadline,
     flapping,
     idle,
     imports,
+    last_run,
     memory,
     methods,
     probing,
@@ -23,23 +27,29 @@ from benchmarks import (
     throughput,
     watched,
 )
+from benchmarks.comparison import compare
+from benchmarks.last_run import Part
+from tests.support import nginxes
 from tests.support.clean_environment import CleanEnvironmentError, clean_python
 from tests.support.namespaces import why_no_unshare
 
 _MEASURES = {
-    "imports": imports.measure,
-    "memory": memory.measure,
-    "idle": idle.measure,
-    "start": start.measure,
     "change": change.measure,
-    "stop": stop.measure,
-    "deadline": deadline.measure,
     "probing": probing.measure,
-    "watched": watched.measure,
     "flapping": flapping.measure,
     "throughput": throughput.measure,
     "methods": methods.measure,
+    "watched": watched.measure,
+    "start": start.measure,
+    "stop": stop.measure,
+    "deadline": deadline.measure,
+    "imports": imports.measure,
+    "memory": memory.measure,
+    "idle": idle.measure,
 }
+
+#: Rounds of most measures; each measure derives its own number of runs from it.
+_ROUNDS = 10
 
 
 def main() -> int:
@@ -47,13 +57,23 @@ def main() -> int:
     Return 0 if every goal is met.
     """
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=20, help="runs of each measurement (20)")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=_ROUNDS,
+        help=f"a factor of the runs of each measure ({_ROUNDS})",
+    )
     parser.add_argument(
         "--only",
         action="append",
         choices=list(_MEASURES),
         metavar="NAME",
         help=", ".join(_MEASURES),
+    )
+    parser.add_argument(
+        "--save",
+        action="store_true",
+        help=f"write the results to {last_run.FILE.name}, of a part that part",
     )
     arguments = parser.parse_args()
     os.environ["PATH"] += ":/usr/sbin:/usr/local/sbin"  # where Debian installs nginx
@@ -63,17 +83,48 @@ def main() -> int:
         print(reason, file=sys.stderr)
         return 1
     where = "without a PID namespace" if why_no_unshare() else "as PID 1"
+    began = time.monotonic()
     print(
-        f"Python {platform.python_version()}, {os.cpu_count()} processors, load before"
+        f"{', '.join(_versions())}, {os.cpu_count()} processors, load before"
         f" {os.getloadavg()[0]:.1f}, programs run {where}, {arguments.rounds} rounds."
     )
-    findings = []
-    for name in arguments.only or _MEASURES:
-        began = time.monotonic()
-        findings += _MEASURES[name](arguments.rounds)
-        print(f"\n({name}: {time.monotonic() - began:.0f} s)")
-    report.verdict(findings)
+    parts = {name: _measured(name, arguments.rounds) for name in arguments.only or _MEASURES}
+    findings = [each for part in parts.values() for each in part.findings]
+    print(f"\n### Results, after {time.monotonic() - began:,.0f} s\n\n{report.results(findings)}")
+    saved = last_run.read()
+    before = [each for name in parts if name in saved for each in saved[name].findings]
+    dates = sorted({saved[name].date for name in parts if name in saved})
+    print(f"\n### Since the last committed run ({' and '.join(dates) or 'there is none'})\n")
+    print(report.compared(compare(before, findings)))
+    if arguments.save:
+        for measure in last_run.save(parts):
+            print(f"cannot save {measure!r}: it has no value, leaving it out", file=sys.stderr)
     return 0 if all(finding.holds for finding in findings) else 1
+
+
+def _measured(name: str, rounds: int) -> Part:
+    began, before = time.monotonic(), os.getloadavg()[0]
+    findings = _MEASURES[name](rounds)
+    print(f"\n({name}: {time.monotonic() - began:.0f} s)", flush=True)
+    return Part(
+        date=f"{datetime.now(UTC):%Y-%m-%d}",
+        versions=tuple(_versions()),
+        processors=os.cpu_count() or 1,
+        load=(before, os.getloadavg()[0]),
+        rounds=rounds,
+        findings=tuple(findings),
+    )
+
+
+def _versions() -> list[str]:
+    """Name the interpreter, nginx and the peers of this machine."""
+    names = [
+        f"Python {platform.python_version()}",
+        *(nginxes.name_of(binary) for binary in ("nginx", nginxes.current()) if binary),
+        contestants.haproxy_version(),
+        consul_template.version(),
+    ]
+    return [name for name in names if name]
 
 
 if __name__ == "__main__":
