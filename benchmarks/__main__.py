@@ -4,20 +4,17 @@ Run all measurements, or the named ones; print the verdict, and what moved since
 
 import argparse
 import os
-import platform
 import sys
 import time
-from datetime import UTC, datetime
 
 from benchmarks import (
     change,
-    consul_template,
-    contestants,
     deadline,
     flapping,
     idle,
     imports,
     last_run,
+    machine,
     memory,
     methods,
     probing,
@@ -29,7 +26,6 @@ from benchmarks import (
 )
 from benchmarks.comparison import compare
 from benchmarks.last_run import Part
-from tests.support import nginxes
 from tests.support.clean_environment import CleanEnvironmentError, clean_python
 from tests.support.namespaces import why_no_unshare
 
@@ -85,8 +81,8 @@ def main() -> int:
     where = "without a PID namespace" if why_no_unshare() else "as PID 1"
     began = time.monotonic()
     print(
-        f"{', '.join(_versions())}, {os.cpu_count()} processors, load before"
-        f" {os.getloadavg()[0]:.1f}, programs run {where}, {arguments.rounds} rounds."
+        f"{', '.join(machine.versions())}, {os.cpu_count()} processors, load before"
+        f" {machine.load():.1f}, programs run {where}, {arguments.rounds} rounds."
     )
     parts = {name: _measured(name, arguments.rounds) for name in arguments.only or _MEASURES}
     findings = [each for part in parts.values() for each in part.findings]
@@ -103,28 +99,10 @@ def main() -> int:
 
 
 def _measured(name: str, rounds: int) -> Part:
-    began, before = time.monotonic(), os.getloadavg()[0]
+    began, before = time.monotonic(), machine.load()
     findings = _MEASURES[name](rounds)
     print(f"\n({name}: {time.monotonic() - began:.0f} s)", flush=True)
-    return Part(
-        date=f"{datetime.now(UTC):%Y-%m-%d}",
-        versions=tuple(_versions()),
-        processors=os.cpu_count() or 1,
-        load=(before, os.getloadavg()[0]),
-        rounds=rounds,
-        findings=tuple(findings),
-    )
-
-
-def _versions() -> list[str]:
-    """Name the interpreter, nginx and the peers of this machine."""
-    names = [
-        f"Python {platform.python_version()}",
-        *(nginxes.name_of(binary) for binary in ("nginx", nginxes.current()) if binary),
-        contestants.haproxy_version(),
-        consul_template.version(),
-    ]
-    return [name for name in names if name]
+    return machine.part(findings, rounds, before)
 
 
 if __name__ == "__main__":
