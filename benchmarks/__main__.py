@@ -84,18 +84,24 @@ def main() -> int:
         f"{', '.join(machine.versions())}, {os.cpu_count()} processors, load before"
         f" {machine.load():.1f}, programs run {where}, {arguments.rounds} rounds."
     )
-    parts = {name: _measured(name, arguments.rounds) for name in arguments.only or _MEASURES}
+    saved = last_run.read()
+    parts = {}
+    for name in arguments.only or _MEASURES:
+        parts[name] = _measured(name, arguments.rounds)
+        if arguments.save:  # at once: a run that is interrupted keeps what it has
+            _save(name, parts[name])
     findings = [each for part in parts.values() for each in part.findings]
     print(f"\n### Results, after {time.monotonic() - began:,.0f} s\n\n{report.results(findings)}")
-    saved = last_run.read()
     before = [each for name in parts if name in saved for each in saved[name].findings]
     dates = sorted({saved[name].date for name in parts if name in saved})
     print(f"\n### Since the last committed run ({' and '.join(dates) or 'there is none'})\n")
     print(report.compared(compare(before, findings)))
-    if arguments.save:
-        for measure in last_run.save(parts):
-            print(f"cannot save {measure!r}: it has no value, leaving it out", file=sys.stderr)
     return 0 if all(finding.holds for finding in findings) else 1
+
+
+def _save(name: str, part: Part) -> None:
+    for measure in last_run.save({name: part}):
+        print(f"cannot save {measure!r}: it has no value, leaving it out", file=sys.stderr)
 
 
 def _measured(name: str, rounds: int) -> Part:
