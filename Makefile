@@ -21,7 +21,7 @@ IN_IMAGE = AUTOEXIT_SUBJECT=image AUTOEXIT_IMAGE=$(IMAGE) $(PYTEST)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9 ]+:.*## / { printf "  %-34s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo '  variables: WORKERS=5 (tests at a time), ARGS= (for pytest), PYTHON= (for the set-up),'
+	@echo '  variables: WORKERS=5 (tests at a time), ARGS= (for pytest, bench, soak), PYTHON= (for the set-up),'
 	@echo '             SOAK=10m, NGINX_IMAGE= (the base of the image), ENGINE= (docker or podman)'
 
 setup: .venv/ready ## virtual environment and nginx; again only when a lock changed

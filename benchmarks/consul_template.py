@@ -44,16 +44,21 @@ def running(nomad: FakeNomad, binary: str) -> Iterator[Supervised]:
         upstream = program.home / "upstream.conf"
         config = program.home / "consul-template.hcl"
         config.write_text(_CONFIG % (nomad.address, upstream, master))
-        with _process(config):
-            program.ready(30, status=200)
+        log = program.home / "consul-template.log"
+        with _process(config, log):
+            try:
+                program.ready(30, status=200)
+            except AssertionError as error:
+                error.add_note(log.read_text())
+                raise
             yield program
 
 
 @contextlib.contextmanager
-def _process(config: Path) -> Iterator[None]:
+def _process(config: Path, log: Path) -> Iterator[None]:
     environ = {"PATH": os.environ["PATH"]}  # it reads much from variables
     words = [_NAME, "-config", str(config), "-log-level", "err"]
-    with subprocess.Popen(words, env=environ, stdout=subprocess.DEVNULL) as process:
+    with log.open("w") as output, subprocess.Popen(words, env=environ, stderr=output) as process:
         try:
             yield
         finally:
