@@ -9,7 +9,7 @@ from socket import socket
 
 from benchmarks import scene
 from tests.support.listening import Listener
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, free_port
 
 
 class Answering:
@@ -43,9 +43,9 @@ def test_it_ends_once_the_old_set_has_not_answered_for_a_while() -> None:
     server = Answering("127.1.0.1")
     with server.running() as port, scene.Client() as client:
         client.begin(port, 30.0, old="127.1.")
-        for address in ("127.2.0.1", "127.1.0.2", "127.2.0.2"):
-            before = server.total
-            eventually(lambda so_far=before: server.total > so_far + 5)
+        for requests, address in ((300, "127.2.0.1"), (5, "127.1.0.2"), (5, "127.2.0.2")):
+            enough = server.total + requests
+            eventually(lambda least=enough: server.total > least)
             server.address = address
         found = client.result()
 
@@ -63,4 +63,16 @@ def test_it_does_not_end_while_only_the_old_set_answers() -> None:
         found = client.result()
 
     assert {"127.1.0.1"} == {each.answer for each in found}
+    assert 0.5 < found[-1].at - found[0].at
+
+
+def test_it_does_not_end_while_nothing_answers() -> None:
+    """
+    Refused connections are no new set.
+    """
+    with scene.Client() as client:
+        client.begin(free_port(), 0.6, old="127.1.")
+        found = client.result()
+
+    assert {"refused"} == {each.answer for each in found}
     assert 0.5 < found[-1].at - found[0].at
