@@ -127,13 +127,12 @@ def _findings(
         if label == "p99" and worst is None:
             continue
         found = {name: value(side.last_old, 1000) for name, side in sides.items()}
-        peers = [Peer(name, found[name].number) for name in (_PEER, _ALONE) if name in found]
         yield Finding(
             measure=f"{whole}, {label}",
             unit=Unit.MS,
             ours=found[_OURS],
             goal=promised,
-            peers=(*peers, Peer("replaced pattern", "never")),
+            peers=tuple(Peer(name, each.number) for name, each in found.items() if name != _OURS),
         )
 
 

@@ -56,7 +56,7 @@ class Peer:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """
-    One measure of ours, the goal, the peers, and the limit: what no program in our place can beat.
+    One measure of ours, the goal, the peers, and the limit: a bound, such as the packages alone.
     """
 
     measure: str
