@@ -16,6 +16,9 @@ _SHARE = 0.05
 _SHARE_OF_FEW = 0.15
 _FEW = 4
 
+#: Of memory: the same in each round, on any load.
+STEADY = 0.02
+
 
 class Unit(StrEnum):
     """
@@ -93,12 +96,12 @@ def percentile(values: Iterable[float], share: float) -> float:
     return ordered[max(0, math.ceil(len(ordered) * share / 100) - 1)]
 
 
-def middle(values: Iterable[float], scale: float = 1.0) -> Value:
+def middle(values: Iterable[float], scale: float = 1.0, least: float | None = None) -> Value:
     """
-    Return the median; its noise is the interquartile range.
+    Return the median; its noise is the interquartile range, and `least` a share of the number.
     """
     found = [value * scale for value in values]
-    return _value(median(found), percentile(found, 75) - percentile(found, 25), len(found))
+    return _value(median(found), percentile(found, 75) - percentile(found, 25), len(found), least)
 
 
 def tail(values: Iterable[float], scale: float = 1.0) -> Value:
@@ -110,11 +113,11 @@ def tail(values: Iterable[float], scale: float = 1.0) -> Value:
     return _value(top, top - percentile(found, 90), len(found))
 
 
-def once(number: float) -> Value:
+def once(number: float, least: float | None = None) -> Value:
     """
     Return a value that was measured once.
     """
-    return _value(number, 0.0, 1)
+    return _value(number, 0.0, 1, least)
 
 
 def count(number: int) -> Value:
@@ -133,6 +136,6 @@ def ratio(ours: Value, other: Value) -> Value:
     return Value(number, number * relative, min(ours.rounds, other.rounds))
 
 
-def _value(number: float, spread: float, rounds: int) -> Value:
-    share = _SHARE if rounds >= _FEW else _SHARE_OF_FEW
+def _value(number: float, spread: float, rounds: int, least: float | None = None) -> Value:
+    share = least or (_SHARE if rounds >= _FEW else _SHARE_OF_FEW)
     return Value(number, max(spread, share * abs(number)), rounds)

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 
 from benchmarks import scene
-from benchmarks.findings import Finding, Peer, Unit, middle, once
+from benchmarks.findings import STEADY, Finding, Peer, Unit, middle, once
 from benchmarks.report import SPREAD, mb, spread, table
 from tests.support.fake_nomad import FakeNomad
 from tests.support.footprint import memory_of, processor_time
@@ -70,7 +70,7 @@ def measure(rounds: int) -> list[Finding]:
                 )
             )
         findings += [
-            Finding(measure=f"RSS, {name}", unit=Unit.MB, ours=once(cost.rss), goal=size),
+            Finding(measure=f"RSS, {name}", unit=Unit.MB, ours=once(cost.rss, STEADY), goal=size),
             Finding(
                 measure=f"longest pause between two probes, {name}",
                 unit=Unit.SECONDS,

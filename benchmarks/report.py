@@ -42,7 +42,7 @@ def number(found: float, unit: Unit) -> str:
         case Unit.PERCENT:
             return f"{found:.3f} %" if found < 1 else f"{found:.1f} %"
         case Unit.TIMES:
-            return f"{found:.2f}"
+            return f"{found:.3f}"
         case Unit.RATE:
             return f"{found:,.0f} requests/s"
         case Unit.COUNT:

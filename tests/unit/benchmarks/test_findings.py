@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from benchmarks.findings import Finding, Unit, Value, count, middle, once, ratio, tail
+from benchmarks.findings import STEADY, Finding, Unit, Value, count, middle, once, ratio, tail
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,9 @@ def test_the_noise_of_a_tail_is_its_distance_from_the_90th_percentile() -> None:
         pytest.param(middle([100.0] * 3), 15, id="few rounds"),
         pytest.param(once(100.0), 15, id="one round"),
         pytest.param(count(100), 0, id="events"),
+        pytest.param(once(100.0, STEADY), 2, id="memory"),
+        pytest.param(middle([100.0] * 3, 1.0, STEADY), 2, id="memory in a few rounds"),
+        pytest.param(middle([90.0, 100.0, 100.0], 1.0, STEADY), 10, id="rounds that do not"),
     ],
 )
 def test_a_measured_value_is_never_without_noise(value: Value, noise: float) -> None:
