@@ -49,6 +49,9 @@ _TIMES_MANY = 0.5
 #: Minimum time between two changes of one program, in seconds: refills its reload rate limit.
 _APART = 1.2
 
+#: The same after a change was seen, which may have taken long: else the next would be limited.
+_AFTER = 0.8
+
 #: A change that is not seen after this many seconds counts as not applied.
 _WITHIN = 3.0
 
@@ -182,6 +185,7 @@ def _compare(size: int, binary: str, times: int, probes: str) -> dict[str, Side]
                 time.sleep(max(0.1, pause))
                 side.ready_at = time.monotonic() + _APART
                 _once(side, client)
+                side.ready_at = max(side.ready_at, time.monotonic() + _AFTER)
     return sides
 
 
