@@ -21,7 +21,7 @@ IN_IMAGE = AUTOEXIT_SUBJECT=image AUTOEXIT_IMAGE=$(IMAGE) $(PYTEST)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9 ]+:.*## / { printf "  %-34s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo '  variables: WORKERS=5 (tests at a time), ARGS= (for pytest), PYTHON= (for the set-up),'
+	@echo '  variables: WORKERS=5 (tests at a time), ARGS= (for pytest, bench, soak), PYTHON= (for the set-up),'
 	@echo '             SOAK=10m, NGINX_IMAGE= (the base of the image), ENGINE= (docker or podman)'
 
 setup: .venv/ready ## virtual environment and nginx; again only when a lock changed
@@ -73,13 +73,13 @@ steps: setup ## results of the last `make e2e` for the pattern being replaced, f
 coverage: setup ## branch coverage of the unit tier
 	@$(PYTEST) --cov --cov-report=term tests/unit $(ARGS)
 
-bench: setup ## measure, side by side with the pattern being replaced
-	@$(BIN)/python -m benchmarks
+bench: setup ## measure beside the peers, and show what moved since the last committed run (ARGS=--save)
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 soak: setup ## ten minutes (SOAK=24h) of changes and traffic, checking for growth; Nomad unavailable for ten; then five (STORM=) of random faults on each nginx (SEED=)
 	@AWAY=600 $(PYTEST) -o faulthandler_timeout=0 -k A02 tests/integration/nomad/test_api_down.py & away=$$!; \
-		$(BIN)/python -m benchmarks.soak $(SOAK); soaked=$$?; wait $$away || soaked=1; \
-		$(BIN)/python -m benchmarks.storm $(STORM) $(if $(SEED),--seed $(SEED)) && exit $$soaked
+		$(BIN)/python -m benchmarks.soak $(SOAK) $(ARGS); soaked=$$?; wait $$away || soaked=1; \
+		$(BIN)/python -m benchmarks.storm $(STORM) $(if $(SEED),--seed $(SEED)) $(ARGS) && exit $$soaked
 
 old: setup ## the cases P, D, F against the pattern being replaced, for docs/migrating.md
 	@WORKERS=$(WORKERS) $(BIN)/python -m tools.old $(ARGS)

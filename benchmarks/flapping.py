@@ -1,5 +1,5 @@
 """
-Replicas that are listed before they listen, and one that crashes and restarts, ten times.
+Replicas that are listed before they listen, and one that crashes and restarts several times.
 
 Both programs run in front of the same replicas at the same time; the other one is a plain nginx
 with the upstream that a template writes from the registry.
@@ -8,11 +8,13 @@ with the upstream that a template writes from the registry.
 from collections import Counter
 
 from benchmarks import scene
-from benchmarks.report import Finding, table
+from benchmarks.findings import Finding, Peer, Unit
+from benchmarks.findings import count as counted
+from benchmarks.report import table
 from tests.support.fake_nomad import FakeNomad
 from tests.support.flapping import Client, classify, replicas, run_scenario
 
-_LOAD = 10.0
+_LOAD = 5.0
 _SERVE = 2.0
 _GRACE = 0.5
 
@@ -22,8 +24,9 @@ def measure(rounds: int) -> list[Finding]:
     Run the scenario with two and with four replicas.
     """
     findings, lines = [], []
+    times = max(1, rounds // 2)
     for count in (2, 4):
-        ours, plain = _run(count, times=max(1, rounds // 2))
+        ours, plain = _run(count, times)
         for label, seen in (("ours", ours), ("nginx by hand", plain)):
             lost = {what: n for what, n in seen.items() if what.startswith(("early", "late"))}
             lines.append(
@@ -36,18 +39,17 @@ def measure(rounds: int) -> list[Finding]:
                     ", ".join(f"{n} {what}" for what, n in sorted(lost.items())) or "0",
                 ]
             )
-        wrong = seen_wrong(ours)
         findings.append(
             Finding(
-                f"answers other than 200 and `starting`, {count} replicas",
-                "0",
-                str(wrong),
-                f"{seen_wrong(plain):,}",
-                not wrong,
+                measure=f"answers other than 200 and `starting`, {count} replicas, one crashes",
+                unit=Unit.COUNT,
+                ours=counted(seen_wrong(ours)),
+                goal=0,
+                peers=(Peer("nginx by hand", seen_wrong(plain)),),
             )
         )
     table(
-        f"A replica that loads for {_LOAD:g} s, crashes and restarts, {max(1, rounds // 2)} times",
+        f"A replica that loads for {_LOAD:g} s, crashes and restarts, {times} times",
         ["program", "requests", "200", "503 starting", "in flight at a crash", "anything else"],
         lines,
     )

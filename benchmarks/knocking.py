@@ -14,6 +14,10 @@ import time
 _REQUEST = b"GET / HTTP/1.0\r\n\r\n"
 _TIMEOUT = 2.0
 
+#: Without a response of the old set for this long it is replaced; nginx's old workers accept for
+#: 100 ms after a reload.
+_REPLACED = 0.25
+
 
 def knock(port: int) -> tuple[float, float, str]:
     """
@@ -40,18 +44,27 @@ def knock(port: int) -> tuple[float, float, str]:
     return connected, time.monotonic(), body.decode() if status == "200" else status
 
 
-def watch(port: int, seconds: float, every: float, until: str) -> list[tuple[float, float, str]]:
+def watch(
+    port: int, seconds: float, every: float, until: str, old: str
+) -> list[tuple[float, float, str]]:
     """
     Connect at each interval `until` "refused" or "answered" or, if empty, for the whole duration.
+
+    With `old`, the start of a set's responses, it ends when other responses have taken their place.
     """
     seen: list[tuple[float, float, str]] = []
     end = time.monotonic() + seconds
-    while (now := time.monotonic()) < end:
+    last_old, is_replaced = time.monotonic(), False
+    while (now := time.monotonic()) < end and not (is_replaced and now > last_old + _REPLACED):
         found = knock(port)
         if not until:
             seen.append(found)
         elif found[2] == until or (until == "answered" and found[2][:1].isdigit()):
             return [found]
+        if old and found[2].startswith(old):
+            last_old = found[0]
+        elif old and found[2].startswith("127."):
+            is_replaced = True
         time.sleep(max(0.0, now + every - time.monotonic()))
     return seen
 

@@ -12,11 +12,12 @@ import heapq
 import json
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from benchmarks import scene
-from benchmarks.report import Finding, median, ms, percentile, table
+from benchmarks.findings import Finding, Peer, Unit, Value, count, median, once, percentile
+from benchmarks.report import ms, table
 from tests.support import nginxes
 from tests.support.fake_nomad import FakeNomad
 
@@ -29,6 +30,10 @@ _METHODS: dict[str, dict[str, str]] = {
 }
 
 _DEFAULT = "least_conn"
+_BOUND = "one queue for all replicas, computed"
+
+#: Of the best other method's mean.
+_GOAL = 1.05
 
 _REPLICAS = 4
 _AT_A_TIME = 2
@@ -60,7 +65,7 @@ def measure(rounds: int) -> list[Finding]:
     Send the same arrivals through all methods.
     """
     arrivals = _arrivals(rounds * _PER_ROUND)
-    waited = {"one queue for all replicas, computed": _one_queue(arrivals), **_waited(arrivals)}
+    waited = {_BOUND: _one_queue(arrivals), **_waited(arrivals)}
     table(
         f"Uneven requests on {_REPLICAS} replicas, {_BUSY:.0%} busy ({len(arrivals):,} requests)",
         ["method", "mean", "median", "p99", "worst", "failed"],
@@ -76,19 +81,35 @@ def measure(rounds: int) -> list[Finding]:
             for name, spans in waited.items()
         ],
     )
-    mine = waited[_DEFAULT]
-    others = {name: waited[name] for name in _METHODS if name != _DEFAULT}
-    best = min(others, key=lambda name: _mean(others[name]))
-    holds = len(mine) == len(arrivals) and _mean(mine) <= 1.05 * _mean(others[best])
+    mine, bound = waited.pop(_DEFAULT), waited.pop(_BOUND)
     return [
+        *(
+            Finding(
+                measure=f"latency with uneven requests, {_DEFAULT}, the default, {label}",
+                unit=Unit.MS,
+                ours=once(value(mine) * 1000),
+                peers=tuple(Peer(name, value(spans) * 1000) for name, spans in waited.items()),
+                limit=Peer(_BOUND, value(bound) * 1000),
+            )
+            for label, value in (("mean", _mean), ("p99", _p99))
+        ),
         Finding(
-            f"mean and p99 with uneven requests, {_DEFAULT}, the default",
-            f"mean <= 1.05 of the best other ({best}: {_summary(others[best])})",
-            _summary(mine),
-            f"round_robin: {_summary(others['round_robin'])}",
-            holds,
-        )
+            measure="the same mean, against the best other method",
+            unit=Unit.TIMES,
+            ours=_against(mine, waited.values()),
+            goal=_GOAL,
+        ),
+        Finding(
+            measure="requests failed, all methods",
+            unit=Unit.COUNT,
+            ours=count(sum(len(arrivals) - len(spans) for spans in (mine, *waited.values()))),
+            goal=0,
+        ),
     ]
+
+
+def _against(mine: Sequence[float], others: Iterable[Sequence[float]]) -> Value:
+    return once(_mean(mine) / min(map(_mean, others)))
 
 
 def _arrivals(count: int) -> list[Arrival]:
@@ -138,5 +159,5 @@ def _mean(spans: Sequence[float]) -> float:
     return sum(spans) / len(spans)
 
 
-def _summary(spans: Sequence[float]) -> str:
-    return f"{ms(_mean(spans))}, {ms(percentile(spans, 99))}"
+def _p99(spans: Sequence[float]) -> float:
+    return percentile(spans, 99)

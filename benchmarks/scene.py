@@ -77,9 +77,12 @@ class Client(Helper):
     def __init__(self) -> None:
         super().__init__("knocking.py")
 
-    def begin(self, port: int, seconds: float, until: str = "", every: float = 0.001) -> None:
+    def begin(
+        self, port: int, seconds: float, until: str = "", every: float = 0.001, old: str = ""
+    ) -> None:
         """Start connecting."""
-        self.write(json.dumps({"port": port, "seconds": seconds, "until": until, "every": every}))
+        task = {"port": port, "seconds": seconds, "until": until, "every": every, "old": old}
+        self.write(json.dumps(task))
 
     def result(self) -> list[Knock]:
         """Wait until it is finished."""
@@ -100,11 +103,11 @@ class Replicas(Helper):
         return [(f"127.{which}.{n // 250}.{n % 250 + 1}", self.port) for n in range(count)]
 
 
-def rows(endpoints: Sequence[tuple[str, int]]) -> list[Row]:
+def rows(endpoints: Sequence[tuple[str, int]], service: str = SERVICE) -> list[Row]:
     """
     Build the registry's rows in advance, so that this time is not part of a change.
     """
-    return [row(SERVICE, address, port) for address, port in endpoints]
+    return [row(service, address, port) for address, port in endpoints]
 
 
 @contextlib.contextmanager

@@ -9,6 +9,8 @@ import argparse
 import os
 import sys
 
+from benchmarks import last_run, machine
+from benchmarks.findings import Finding, Unit, count
 from benchmarks.report import table
 from supervisor.core.durations import parse_span
 from tests.support import nginxes
@@ -32,16 +34,20 @@ def main() -> int:
         help="10m or longer, such as 24h; before that memory still warms up",
     )
     parser.add_argument("--leak", choices=LEAKS, help="add this leak")
+    parser.add_argument("--save", action="store_true", help="keep the results for the page")
     arguments = parser.parse_args()
     os.environ["PATH"] += ":/usr/sbin:/usr/local/sbin"  # where Debian installs nginx
     python = str(clean_python())
     command = leaking(python, arguments.leak) if arguments.leak else (python, *_RUN)
-    binary = nginxes.current() or "nginx"
+    binary, before = nginxes.current() or "nginx", machine.load()
     found = soak(parse_span(arguments.duration), command=command, NGINX_BINARY=binary)
-    return 0 if _report(found, nginxes.name_of(binary)) else 1
+    findings = _report(found, nginxes.name_of(binary))
+    if arguments.save:
+        last_run.save({"soak": machine.part(findings, 1, before)})
+    return 0 if all(each.holds for each in findings) else 1
 
 
-def _report(found: SoakResult, nginx: str) -> bool:
+def _report(found: SoakResult, nginx: str) -> list[Finding]:
     counts = [f"{count:,} {kind}" for kind, count in sorted(found.answered.items())]
     table(
         f"Soak: {found.seconds:,.0f} s on {nginx}, access log on",
@@ -56,10 +62,10 @@ def _report(found: SoakResult, nginx: str) -> bool:
             ["errors and unexpected warnings logged", f"{len(found.bad):,}"],
         ],
     )
-    rows, flat = [], True
+    rows, grown = [], 0
     for series in (*COUNTED, *HELD):
         one = series.judged(found.samples)
-        flat = flat and one.is_flat
+        grown += not one.is_flat
         rows.append(
             [
                 series.name,
@@ -76,7 +82,17 @@ def _report(found: SoakResult, nginx: str) -> bool:
     table("Flat over the second half", head, rows)
     for line in [*found.last, *map(str, found.bad[:20])]:
         print(line, file=sys.stderr)
-    return flat and not found.failed and not found.bad
+    whole = f"{found.seconds:,.0f} s of changes and traffic, {nginx}"
+    return [
+        Finding(measure=f"{whole}: {what}", unit=Unit.COUNT, ours=count(number), goal=goal)
+        for what, number, goal in (
+            ("requests answered", found.answered.total(), None),
+            ("reloads applied", found.reloads, None),
+            ("requests failed", found.failed.total(), 0),
+            ("series that grew", grown, 0),
+            ("errors and unexpected warnings logged", len(found.bad), 0),
+        )
+    ]
 
 
 if __name__ == "__main__":

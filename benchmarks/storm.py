@@ -16,6 +16,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from benchmarks import last_run, machine
+from benchmarks.findings import Finding, Unit, count
 from benchmarks.report import table
 from supervisor.core.durations import parse_span
 from tests.support import nginxes
@@ -39,6 +41,7 @@ def main() -> int:
     )
     parser.add_argument("--log", type=Path, help="file for every fault, loss and log line")
     parser.add_argument("--defect", choices=DEFECTS, help="add this defect")
+    parser.add_argument("--save", action="store_true", help="keep the results for the page")
     arguments = parser.parse_args()
     if why_no_unshare():
         print(why_no_unshare(), file=sys.stderr)
@@ -53,14 +56,18 @@ def main() -> int:
     program, settings = DEFECTS.get(arguments.defect, ("", {}))
     command = (sys.executable, "-c", program) if program else ()
     binaries = [arguments.nginx] if arguments.nginx else ["nginx", nginxes.current()]
-    is_good = True
+    is_good, before = True, machine.load()
+    findings: list[Finding] = []
     with ExitStack() as stack:
         log = stack.enter_context(arguments.log.open("w")) if arguments.log else None
         for binary in filter(None, binaries):
             given = {"NGINX_BINARY": binary, **settings}
             found = storm(seed, seconds, log=log, command=command, **given)
             _report(found, nginxes.name_of(binary), seed)
+            findings += _findings(found, nginxes.name_of(binary))
             is_good = is_good and found.is_good
+    if arguments.save:
+        last_run.save({"storm": machine.part(findings, 1, before)})
     return 0 if is_good else 1
 
 
@@ -93,6 +100,24 @@ def _report(found: StormResult, nginx: str, seed: int) -> None:
     table("Losses by cause", ["fault", "happened", "left out", "lost", "how"], rows)
     for line in [*found.wrong[:20], *map(str, found.unexplained[:40])]:
         print(line, file=sys.stderr)
+
+
+def _findings(found: StormResult, nginx: str) -> list[Finding]:
+    whole = f"{found.seconds:,.0f} s of faults, {nginx}"
+    return [
+        Finding(measure=f"{whole}: {what}", unit=Unit.COUNT, ours=count(number), goal=goal)
+        for what, number, goal in (
+            ("faults", len(found.faults), None),
+            ("answers verified", found.verified.total(), None),
+            (
+                "requests lost and explained",
+                sum(shapes.total() for shapes in found.causes.values()),
+                None,
+            ),
+            ("requests lost and unexplained", len(found.unexplained), 0),
+            ("other wrong things", len(found.wrong), 0),
+        )
+    ]
 
 
 def _counts(counts: Mapping[Any, int]) -> str:

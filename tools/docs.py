@@ -1,5 +1,5 @@
 """
-Regenerates the parts of the documents that are derived from the code.
+Regenerates the parts of the documents that are derived from the code, or from the last saved run.
 
 A generated part is enclosed by two comments that name it; the rest of a document is written by
 hand.  `python -m tools.docs` writes, `python -m tools.docs --check` only lists stale documents.
@@ -12,12 +12,13 @@ from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
+from benchmarks import last_run, page
 from supervisor.core import lifecycle, nginx_master, reload
 from supervisor.core.config import load
 
 ROOT = Path(__file__).parent.parent
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-DOCUMENTS = ("README.md", "docs/architecture.md")
+DOCUMENTS = ("README.md", "docs/architecture.md", "docs/benchmarks.md")
 
 
 def settings_table() -> str:
@@ -53,6 +54,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "rollout": lambda: diagram(dict(reload.CHANGES)),
     "floors": lambda: layers("floors"),
     "core": lambda: layers("core"),
+    "results": lambda: page.results(last_run.read()),
 }
 
 

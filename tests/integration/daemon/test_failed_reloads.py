@@ -167,6 +167,10 @@ def test_F04_the_same_endpoints_in_another_order_are_no_change(
     subject = supervise()
     subject.offer(*names)
     subject.ready(status=200)
+    eventually(
+        (subject.home / "run" / "endpoints.json").exists,
+        what="the cache, which is the last file that a start writes",
+    )
     before, workers, stamps = live_files(subject), all_workers(subject), change_times(subject)
     for shift in range(1, 5):
         subject.offer(*names[shift:], *names[:shift])
