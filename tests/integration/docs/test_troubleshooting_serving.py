@@ -66,13 +66,13 @@ def unpublished_port(stage: Stage) -> Seen:
     return Seen(subject.start())
 
 
-@scenarios.shows("503 `starting`, no probe passes", slow=True)
+@scenarios.shows("503 `starting`, no probe passes")
 def wrong_health_path(stage: Stage) -> Seen:
     """The path does not exist."""
     return stage.start(ENDPOINTS=stage.server(status(404)), HEALTH_PATH="/health")
 
 
-@scenarios.shows("the same, `connection refused`", slow=True)
+@scenarios.shows("the same, `connection refused`")
 def refused_probe(stage: Stage) -> Seen:
     """The machine's address, as of a replica that listens on loopback only."""
     addresses = [each for each in local_addresses() if "." in each and each != "127.0.0.1"]
@@ -81,32 +81,32 @@ def refused_probe(stage: Stage) -> Seen:
     return stage.start(ENDPOINTS=f"{addresses[0]}:{stage.replica().port}")
 
 
-@scenarios.shows("the same, `requires TLS` or `closed after`", slow=True)
+@scenarios.shows("the same, `requires TLS` or `closed after`")
 def tls_probe(stage: Stage) -> Seen:
     """A server that responds with an alert."""
     alert = Respond(b"\x15\x03\x01\x00\x02\x02\x46")
     return stage.start(ENDPOINTS=stage.server(alert), HEALTH_PATH="/")
 
 
-@scenarios.shows("the same, `HTTP 400` or `HTTP 421`", slow=True)
+@scenarios.shows("the same, `HTTP 400` or `HTTP 421`")
 def wrong_host(stage: Stage) -> Seen:
     """A server that allows some hosts only."""
     return stage.start(ENDPOINTS=stage.server(status(400)), HEALTH_PATH="/")
 
 
-@scenarios.shows("the same, `HTTP 401` or `HTTP 403`", slow=True)
+@scenarios.shows("the same, `HTTP 401` or `HTTP 403`")
 def login_required(stage: Stage) -> Seen:
     """A path with a login."""
     return stage.start(ENDPOINTS=stage.server(status(401)), HEALTH_PATH="/")
 
 
-@scenarios.shows("503 `no_endpoints`, none is registered", slow=True)
+@scenarios.shows("503 `no_endpoints`, none is registered")
 def none_registered(stage: Stage) -> Seen:
     """A name without instances."""
     return stage.start(stage.nomad())
 
 
-@scenarios.shows("the same, registered in another namespace", slow=True)
+@scenarios.shows("the same, registered in another namespace")
 def other_namespace(stage: Stage) -> Seen:
     """The replicas run in `dev`."""
     nomad = stage.nomad()
@@ -114,7 +114,7 @@ def other_namespace(stage: Stage) -> Seen:
     return stage.start(nomad)
 
 
-@scenarios.shows("the same, `SERVICE_JOB` or `SERVICE_TAGS` exclude all", slow=True)
+@scenarios.shows("the same, `SERVICE_JOB` or `SERVICE_TAGS` exclude all")
 def wrong_tags(stage: Stage) -> Seen:
     """Blanks between tags."""
     nomad = stage.nomad()
@@ -122,7 +122,7 @@ def wrong_tags(stage: Stage) -> Seen:
     return stage.start(nomad, SERVICE_TAGS="a b")
 
 
-@scenarios.shows("the same, only the balancer is registered", slow=True)
+@scenarios.shows("the same, only the balancer is registered")
 def only_itself(stage: Stage) -> Seen:
     """Under the name that it serves."""
     nomad = stage.nomad()
@@ -377,7 +377,7 @@ def small_values(stage: Stage) -> Seen:
     return stage.start(nomad)
 
 
-@scenarios.shows("changes are not served, a disk hangs", slow=True)
+@scenarios.shows("changes are not served, a disk hangs")
 def hanging_files(stage: Stage) -> Seen:
     """The operator's files are read again from a disk that hangs."""
     seen = serving(stage, START_TIMEOUT="1s")
@@ -414,6 +414,7 @@ def requested(stage: Stage, address: str, expected: int) -> Seen:
     return seen
 
 
+@pytest.mark.slow  # together, while those of a start are quick
 @pytest.mark.parametrize("symptom, scenario", scenarios.params())
 def test_a_row_is_what_is_reported(symptom: str, scenario: Scenario) -> None:
     """

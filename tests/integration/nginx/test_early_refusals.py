@@ -51,7 +51,7 @@ def tornado(port: int) -> list[str]:
     return ["tests.support.refusing_tornado", str(port)]
 
 
-servers = pytest.mark.parametrize("server", [gunicorn, tornado])
+servers = pytest.mark.parametrize("server", [gunicorn, slow(tornado)])
 
 
 @contextmanager
