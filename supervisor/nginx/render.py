@@ -10,6 +10,7 @@ nginx accepts the result for every plan.
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -159,6 +160,7 @@ class Renderer:
             "sticky": settings.sticky == "cookie",
             "listen": self._context.listen,
             "ready_path": settings.ready_path,
+            "idle_timeout": settings.idle_timeout,
             "is_ready": bool(plan.endpoints) and plan.mode is Mode.SERVE,
             "sunset": sunset if settings.sunset_header else None,
             "folder": _escaped(self._context.folder),
@@ -261,6 +263,9 @@ def _static_values(context: RenderContext) -> dict[str, object]:
         "underscore_headers": settings.underscore_headers,
         "lookalikes": lookalikes(),
         "access_log": settings.access_log == "json",
+        "idle_timeout": settings.idle_timeout,
+        "ready_path": settings.ready_path,
+        "ready_path_pattern": re.escape(settings.ready_path),
         "request_id": "$proxied_request_id" if settings.trusted_proxies else "$request_id",
     }
 
