@@ -3,7 +3,7 @@ Whether clients use the service, for IDLE_TIMEOUT: requests that ended, connecti
 
 nginx has no counter of requests to read without stub_status, and that one counts health checks and
 the supervisor's own requests.  So nginx writes one byte to a file for each request of a client,
-through a buffer: 40 ns for a request, and one write a second for a worker with traffic.  A request
+through a buffer: no system call for a request, and one write a second for a worker with traffic.  A request
 shows there when it ends; until then its client's connection is open, which the kernel lists.
 
 Nothing here may fail silently: what cannot be observed is reported as an error, which counts as
@@ -14,6 +14,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -73,8 +74,10 @@ class UseWatcher:
         self._is_tested = False
 
     def start(self) -> None:
-        """Remove the file of an earlier process and start to look."""
-        self._path.unlink(missing_ok=True)
+        """Replace the file of an earlier process, before nginx opens it, and start to look."""
+        with suppress(OSError):  # the first look reports it
+            self._path.unlink(missing_ok=True)
+            self._count_requests()
         self._thread.start()
 
     def _run(self) -> None:

@@ -8,7 +8,7 @@ AT_DEADLINE=stop-job; only its reason differs.  It begins at a look (UseObserved
 from dataclasses import replace
 
 from supervisor.core import deadline, idle, lifecycle
-from supervisor.core.commands import note
+from supervisor.core.commands import Command, note
 from supervisor.core.durations import format_span
 from supervisor.core.events import UseObserved
 from supervisor.core.lifecycle import Phase
@@ -30,7 +30,7 @@ def on_use_observed(state: State, look: UseObserved, now: float) -> Decision:
     seen, is_used = idle.observed(before, look, now)
     state = replace(state, idle=seen)
     live = state.rollout.live
-    lines = []
+    lines = list[Command]()
     if look.error and look.error != before.error:
         hint = "IDLE_TIMEOUT ends nothing while this lasts; the deadline does"
         lines.append(note("idle.unknown", "warning", reason=look.error, hint=hint))

@@ -2,6 +2,7 @@
 IDLE_TIMEOUT with real nginx: what is use, what is none, and the end of a service without use.
 """
 
+import signal
 import socket
 import threading
 import time
@@ -10,6 +11,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
+from supervisor.nginx import public_port
 from tests.support.client import connect, request_bytes
 from tests.support.held_connection import HeldConnection
 from tests.support.nginxes import BOTH
@@ -72,23 +74,26 @@ def ended_idle(subject: Supervised, since: float, within: float) -> float:
     return time.monotonic() - since
 
 
-def kept_open(port: int, request: bytes) -> Callable[[], object]:
+@contextmanager
+def kept_open(port: int, request: bytes) -> Iterator[Callable[[], object]]:
     """
-    Return a client that keeps its connection as long as the server does, as a proxy's check.
+    Yield a client that keeps its connection as long as the server does, as a proxy's check.
     """
     held: list[socket.socket] = []
 
     def ask() -> None:
         if not held:
             held.append(connect(port))
-        try:
+        received = b""
+        with suppress(OSError):
             held[0].sendall(request)
-            if not held[0].recv(65536):
-                raise OSError("closed")
-        except OSError:
+            received = held[0].recv(65536)
+        if not received:
             held.pop().close()
 
-    return ask
+    yield ask
+    for each in held:
+        each.close()
 
 
 @nginxes
@@ -115,7 +120,9 @@ def test_it_ends_by_itself_while_all_kinds_of_looks_go_on(
 
     ready = b"GET /-/ready HTTP/1.1\r\nHost: test\r\n\r\n"
     with (
-        repeated(kept_open(subject.port, ready), 0.1),
+        kept_open(subject.port, ready) as keep_asking,
+        repeated(keep_asking, 0.1),
+        repeated(lambda: public_port.answers([f"127.0.0.1:{subject.port}"]), 0.4),
         repeated(lambda: subject.get("/-/ready?x=1"), 0.3),
         repeated(scrape("/metrics"), 0.3),
         repeated(scrape("/status"), 0.3),
@@ -194,6 +201,7 @@ def test_an_open_request_keeps_it_however_silent(
     (one,) = replicas("one")
     settings = {"MAX_BODY_SIZE": "1g"} if kind == "upload" else {}
     subject = start(supervise, nginx, one, **settings)
+    reload(subject)  # workers of the start would refuse an upload with 503
     began = time.monotonic()
     if kind == "websocket":
         held = HeldConnection.websocket(subject.port)
@@ -205,7 +213,7 @@ def test_an_open_request_keeps_it_however_silent(
 
     reload(subject)
     eventually(lambda: time.monotonic() - began > 3 * TIMEOUT, 3 * TIMEOUT + 2)
-    assert subject.running
+    assert subject.running, held.received
     held.close()
 
     ended_idle(subject, time.monotonic(), TIMEOUT + LATE + 5)
@@ -223,9 +231,10 @@ def test_an_operators_access_log_that_hides_requests_prevents_the_idle_end(
     subject = supervise(
         pid1=False, NGINX_BINARY=nginx, TTL="14s", IDLE_TIMEOUT="2s", DRAIN_TIMEOUT="1s"
     )
-    subject.write_in("server.d", "log.conf", "access_log off;\n")
     subject.offer(one)
-    subject.signal(1)
+    subject.ready()
+    subject.write_in("server.d", "log.conf", "access_log off;\n")
+    subject.signal(signal.SIGHUP)
 
     line = subject.wait_for_log("idle.unknown")
 
@@ -249,13 +258,13 @@ def test_a_removed_file_and_reopened_logs_hide_nothing(
 
     for disturb in (
         lambda: None,
-        lambda: subject.signal(10),
+        lambda: subject.signal(signal.SIGUSR1),
         lambda: reload(subject),
     ):
         log.unlink(missing_ok=True)
         disturb()
-        subject.wait_for_log("idle.near")
         before = len(subject.log_lines("idle.over"))
+        eventually(lambda seen=before: len(subject.log_lines("idle.near")) > seen)
         subject.get()
         eventually(lambda seen=before: len(subject.log_lines("idle.over")) > seen, 4)
 
