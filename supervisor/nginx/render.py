@@ -10,7 +10,6 @@ nginx accepts the result for every plan.
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -265,7 +264,6 @@ def _static_values(context: RenderContext) -> dict[str, object]:
         "access_log": settings.access_log == "json",
         "idle_timeout": settings.idle_timeout,
         "ready_path": settings.ready_path,
-        "ready_path_pattern": re.escape(settings.ready_path),
         "request_id": "$proxied_request_id" if settings.trusted_proxies else "$request_id",
     }
 

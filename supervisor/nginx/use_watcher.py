@@ -3,8 +3,9 @@ Whether clients use the service, for IDLE_TIMEOUT: requests that ended, connecti
 
 nginx has no counter of requests to read without stub_status, and that one counts health checks and
 the supervisor's own requests.  So nginx writes one byte to a file for each request of a client,
-through a buffer: no system call for a request, and one write a second for a worker with traffic.  A request
-shows there when it ends; until then its client's connection is open, which the kernel lists.
+through a buffer: no system call for a request, and one write a second for a worker with traffic.
+A request shows there when it ends; until then its client's connection is open, which the kernel
+lists.
 
 Nothing here may fail silently: what cannot be observed is reported as an error, which counts as
 use.  So the disk is tested by a byte of our own, the kernel's list by a connection of our own.

@@ -25,7 +25,7 @@ pytestmark = [
 FILE = "tests/e2e/stop-job.nomad.hcl"
 JOB = "stopped"
 
-#: IDLE_TIMEOUT, and how much later the end may come: two looks, a second and a half, the job's stop.
+#: IDLE_TIMEOUT, and how much later the end may come: two looks, 1.5 s, and the job's stop.
 TIMEOUT = 10.0
 LATE = 10.0
 

@@ -164,3 +164,23 @@ def test_a_timeout_is_never_zero() -> None:
     Nginx takes 0 as no timeout.
     """
     assert "proxy_connect_timeout 1ms;" in files(CONNECT_TIMEOUT="0.1ms")[0]
+
+
+def test_the_idle_clock_counts_all_requests_but_health_checks() -> None:
+    """
+    One empty line for each request, under a condition that excludes READY_PATH alone, in its case;
+    READY_PATH then keeps no connection open.  Without IDLE_TIMEOUT there is nothing of it.
+    """
+    main, upstream = files(IDLE_TIMEOUT="1h", READY_PATH="/up.v1")
+    assert "access_log '/run/x/use.log' autoexit_use buffer=4k flush=1s if=$is_use;" in main
+    assert "log_format autoexit_use '';" in main
+    assert "    map $upstream_addr $is_not_ready_path {" in main
+    assert "        /up.v1 $is_not_ready_path;" in main
+    assert "location = /up.v1 {" in upstream
+    location = upstream.partition("location = /up.v1 {")[2].partition("return 200")[0]
+    assert "keepalive_timeout 0;" in location
+
+    without_path, _ = files(IDLE_TIMEOUT="1h", READY_PATH="off")
+    assert "is_not_ready_path" not in without_path
+    assert "use.log" in without_path
+    assert "use.log" not in "".join(files())
