@@ -101,7 +101,7 @@ def test_a_file_that_was_emptied_by_somebody_counts_as_use(tmp_path: Path) -> No
 
     os.truncate(tmp_path / "use.log", 0)
 
-    assert watched.look().requests
+    assert 1 == watched.look().requests
 
 
 def test_a_disk_that_takes_no_byte_is_an_error(tmp_path: Path) -> None:
