@@ -220,7 +220,7 @@ def test_the_idle_end_has_a_countdown_of_its_own(show: Show) -> None:
 
         connect(subject.port).close()  # no request
         assert 200 == subject.get().status
-        eventually(lambda: window["notes"].is_hidden(), 10)
+        eventually(window["notes"].is_hidden, 10)
         window.wait_for_text("verdict", "Ended", 25)
         assert "No request came for IDLE_TIMEOUT (8 s)" in window.text("traffic")
 
