@@ -44,6 +44,7 @@ class _Scrape:
         """Yield every metric family."""
         yield from self._supervisor()
         yield from self._deadline()
+        yield from self._idle()
         yield from self._endpoints()
         yield from self._reloads()
         if self._observation.is_counting:
@@ -85,6 +86,18 @@ class _Scrape:
                 "When the shutdown begins, as epoch seconds.",
                 self._state.deadline_epoch,
             )
+
+    def _idle(self) -> Iterator[Metric]:
+        timeout, used_at = self._state.settings.idle_timeout, self._state.idle.used_at
+        if timeout is None:
+            return
+        idle = 0.0 if used_at is None else max(0.0, self._observation.now - used_at)
+        yield _gauge("autoexit_idle_seconds", "Seconds since clients used the service last.", idle)
+        yield _gauge(
+            "autoexit_idle_remaining_seconds",
+            "Seconds until the shutdown begins unless a request arrives.",
+            max(0.0, timeout - idle),
+        )
 
     def _endpoints(self) -> Iterator[Metric]:
         state, stats = self._state, self._state.stats

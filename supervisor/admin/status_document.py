@@ -84,6 +84,7 @@ def document(state: State, observation: Observation, samples: Mapping[str, Any])
         "lame_duck": state.in_lame_duck,
         "ending": ending,
         "deadline": _deadline(state, observation),
+        "idle": _idle(state, observation),
         "warnings": warnings(state, observation.now, reports, current=observation.current),
         "endpoints": _endpoints(state, observation, shown, reports),
         "sources": _sources(state, observation),
@@ -118,6 +119,27 @@ def _deadline(state: State, observation: Observation) -> dict[str, Any]:
         "extended_to": _instant(record.extended_to),
         "latest": _instant(latest),
         "saved": state.is_saved,
+    }
+
+
+def _idle(state: State, observation: Observation) -> dict[str, Any] | None:
+    """Return the idle clock; None without IDLE_TIMEOUT."""
+    timeout, idle = state.settings.idle_timeout, state.idle
+    if timeout is None:
+        return None
+    idle_for = idle_ends_in = ends_at = None
+    if idle.used_at is not None:
+        ends_at = idle.used_at + timeout
+        idle_for = round(max(0.0, observation.now - idle.used_at), 3)
+        idle_ends_in = round(max(0.0, ends_at - observation.now), 3)
+    return {
+        "timeout": timeout,
+        "idle_for": idle_for,
+        "remaining": idle_ends_in,
+        "at": _moment(ends_at, observation),
+        "open_connections": idle.open,
+        "warned": idle.warned,
+        "unknown": idle.error or None,
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from supervisor.core import deadline, nginx_advice, words
 from supervisor.core.durations import format_span
+from supervisor.core.lifecycle import Phase
 from supervisor.core.model import Endpoint, HealthState, Mode
 from supervisor.core.probe_advice import next_step
 from supervisor.core.probe_outcome import ProbeReport
@@ -64,9 +65,24 @@ def _active(
         yield "endpoints_remark", warning
     for warning in state.file_warnings:
         yield "files_remark", warning
+    yield from _idle(state, now)
     span = deadline.current_warning(state.settings.warn_at, state.lifetime.deadline - now)
     if span and not state.lifetime.is_ending:
         yield "deadline_near", f"shutdown begins in less than {format_span(span)}"
+
+
+def _idle(state: State, now: float) -> Iterator[tuple[str, str]]:
+    """Yield that the idle end is near, or why it cannot come."""
+    clock, timeout = state.idle, state.settings.idle_timeout
+    if timeout is None or state.lifetime.phase is not Phase.RUNNING:
+        return
+    if clock.error:
+        yield "idle_unknown", f"IDLE_TIMEOUT ends nothing: {clock.error}"
+    elif clock.used_at is not None and clock.warned:
+        ends_at = clock.used_at + timeout
+        if ends_at < state.lifetime.deadline:
+            left = format_span(max(1, round(ends_at - now)))
+            yield "idle_near", f"no requests: shutdown begins in {left} unless one arrives"
 
 
 def _not_ready(state: State, reports: Mapping[Endpoint, ProbeReport]) -> Iterator[str]:

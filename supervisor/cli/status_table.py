@@ -36,6 +36,8 @@ def _lines(status: dict[str, Any]) -> Iterator[str]:
         moved = f", planned {_moment(deadline['planned'])}" if deadline["extended_to"] else ""
         left = format_span(round(deadline["remaining"]))
         yield f"deadline    {_moment(deadline['at'])}, in {left} ({deadline['origin']}{moved})"
+    if status["idle"] and not status["ending"]:
+        yield f"idle        {_idle(status['idle'])}"
     yield f"endpoints   {endpoints['serving']} of {endpoints['known']} serving"
     version, state = status["versions"]["nginx"], words.master(nginx["health"])
     yield f"nginx       {version}, {state}{_traffic(nginx)}"
@@ -50,6 +52,16 @@ def _lines(status: dict[str, Any]) -> Iterator[str]:
         yield f"warning     {warning['text']}"
     yield from _endpoints(endpoints)
     yield from _reloads(status["reloads"])
+
+
+def _idle(idle: dict[str, Any]) -> str:
+    limit = format_span(idle["timeout"])
+    if idle["unknown"]:
+        return f"unknown (IDLE_TIMEOUT={limit}): {idle['unknown']}"
+    if idle["remaining"] is None:
+        return f"counts from the first endpoint that is served (IDLE_TIMEOUT={limit})"
+    spent, left = (format_span(round(idle[name])) for name in ("idle_for", "remaining"))
+    return f"for {spent}, shutdown in {left} unless a request arrives (IDLE_TIMEOUT={limit})"
 
 
 def _endpoints(endpoints: dict[str, Any]) -> Iterator[str]:

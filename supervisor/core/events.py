@@ -240,6 +240,21 @@ class ConnectionsCounted:
 
 
 @value_class(frozen=True, slots=True)
+class UseObserved:
+    """
+    What clients did since the last look, with IDLE_TIMEOUT.
+
+    `requests` have ended since then; of the `open` connections on ports for clients, `kept` were
+    there at the last look too.  `error` is why this cannot be told.
+    """
+
+    requests: int = 0
+    open: int = 0
+    kept: int = 0
+    error: str = ""
+
+
+@value_class(frozen=True, slots=True)
 class WorkersCounted:
     """
     The worker processes of the master, of all generations.
@@ -377,6 +392,7 @@ SystemEvent = (
     | GenerationReported
     | FilesChecked
     | ConnectionsCounted
+    | UseObserved
     | WorkersCounted
     | WorkersSignalled
     | JobStopAnswered

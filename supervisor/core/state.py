@@ -11,6 +11,7 @@ from supervisor.core.config.settings import Settings
 from supervisor.core.deadline_record import DeadlineRecord
 from supervisor.core.endpoint_set import EndpointSet
 from supervisor.core.events import Disk
+from supervisor.core.idle import Idle
 from supervisor.core.job_stop import JobStop
 from supervisor.core.lifecycle import Lifetime
 from supervisor.core.model import NEVER, View
@@ -44,6 +45,7 @@ class State:
     generation_seen_at: float = -NEVER
     in_lame_duck: bool = False
     job_stop: JobStop = JobStop()
+    idle: Idle = Idle()
     warnings: tuple[str, ...] = ()
     file_warnings: tuple[str, ...] = ()
     multiple_jobs: frozenset[str] = frozenset()

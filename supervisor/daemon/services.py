@@ -32,6 +32,7 @@ from supervisor.system.runtime_dir import RuntimeLock
 
 if TYPE_CHECKING:
     from supervisor.nginx.access_log import AccessLog
+    from supervisor.nginx.use_watcher import UseWatcher
 
 #: From how many connections per worker on no warning is logged.
 _FEW_CONNECTIONS = 1024
@@ -56,6 +57,7 @@ class Services:
     port: int
     worker_count: int
     access_log: "AccessLog | None" = None
+    use_watcher: "UseWatcher | None" = None
 
 
 def build_services(
@@ -138,6 +140,7 @@ def build_services(
         port=settings.listen_port,
         worker_count=worker_count,
         access_log=_access_log(settings, folder, log),
+        use_watcher=_use_watcher(settings, folder, config_store, inbox),
     )
     for service in (
         services.nginx,
@@ -146,6 +149,7 @@ def build_services(
         services.admin,
         services.health,
         services.access_log,
+        services.use_watcher,
     ):
         if service is not None:
             service.start()
@@ -191,3 +195,14 @@ def _access_log(settings: Settings, folder: Path, log: Log) -> "AccessLog | None
     from supervisor.nginx.access_log import AccessLog  # noqa: PLC0415
 
     return AccessLog(folder, log.record, log.emit)
+
+
+def _use_watcher(
+    settings: Settings, folder: Path, config_store: ConfigStore, inbox: Inbox
+) -> "UseWatcher | None":
+    """Build the watcher of the idle clock if enabled; importing it costs memory."""
+    if settings.idle_timeout is None:
+        return None
+    from supervisor.nginx.use_watcher import UseWatcher  # noqa: PLC0415
+
+    return UseWatcher(folder, settings.listen_port, settings.idle_timeout, config_store, inbox.post)

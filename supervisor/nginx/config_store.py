@@ -74,6 +74,10 @@ class ConfigStore:
         files = self._configs[attempt].files
         return tuple(operator_servers.on_our_ports(files, self._renderer.listen))
 
+    def configs(self) -> list[RenderedConfig]:
+        """Return the last good configuration and those of attempts; for any thread."""
+        return list(self._configs.values())
+
     def stage(
         self, attempt: int, plan: Plan, rotation: int, *, reread_operator_files: bool = True
     ) -> tuple[RenderedConfig, bool]:

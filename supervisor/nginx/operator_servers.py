@@ -45,6 +45,48 @@ def on_our_ports(files: Mapping[str, bytes], listen: Iterable[str]) -> list[str]
     return found
 
 
+def listening_ports(files: Mapping[str, bytes]) -> frozenset[int]:
+    """
+    Return the TCP ports on which servers of the operator's `conf.d` listen.
+    """
+    found = set[int]()
+    for name, content in files.items():
+        if name.startswith("conf.d/"):
+            for _, argument, _ in _servers(content.decode(errors="replace")):
+                found.update(_listened(argument))
+    return frozenset(found)
+
+
+def replaced_logs(files: Mapping[str, bytes]) -> list[str]:
+    """
+    Return the places where an `access_log` of the operator replaces those at http level.
+    """
+    found = []
+    for name in sorted(files):
+        depth = 0 if name.startswith("conf.d/") else 1
+        if not name.startswith(("conf.d/", "server.d/")):
+            continue
+        for line, words, mark in _directives(files[name].decode(errors="replace")):
+            if words[:1] == ["access_log"] and depth:
+                found.append(f"{name}:{line}")
+            depth += {"{": 1, "}": -1}.get(mark, 0)
+    return found
+
+
+def _listened(argument: str) -> range:
+    """Return the ports of an argument of `listen`; none for a unix socket."""
+    if argument.startswith("unix:"):
+        return range(0)
+    if _PORTS.fullmatch(argument):
+        ports = argument
+    elif argument.endswith("]") or ":" not in argument:
+        ports = _DEFAULT_PORT
+    else:
+        ports = argument.rpartition(":")[2]
+    bounds = _PORTS.fullmatch(ports)
+    return range(int(bounds[1]), int(bounds[2] or bounds[1]) + 1) if bounds else range(0)
+
+
 def _servers(text: str) -> Iterator[tuple[int, str, str]]:
     """Yield the line and the argument of each `listen` of a server, and its names."""
     blocks: list[str] = []

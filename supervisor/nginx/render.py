@@ -199,6 +199,7 @@ class Renderer:
             "sticky": settings.sticky == "cookie",
             "listen": self._context.listen,
             "ready_path": settings.ready_path,
+            "idle_timeout": settings.idle_timeout,
             "is_ready": bool(plan.endpoints) and plan.mode is Mode.SERVE,
             "sunset": sunset if settings.sunset_header else None,
             "folder": _escaped(self._context.folder),
@@ -304,6 +305,8 @@ def _static_values(context: RenderContext) -> dict[str, object]:
         "underscore_headers": settings.underscore_headers,
         "lookalikes": lookalikes(),
         "access_log": settings.access_log == "json",
+        "idle_timeout": settings.idle_timeout,
+        "ready_path": settings.ready_path,
         "request_id": "$proxied_request_id" if settings.trusted_proxies else "$request_id",
     }
 

@@ -50,8 +50,20 @@ def accepted_connections(port: int) -> int:
     Count the established connections to a local port that a process has accepted.
     """
     with suppress(OSError):  # a sandbox may refuse it
-        return socket_diag.accepted_connections(port)
+        return len(socket_diag.accepted_connections(port))
     return sum(inode != "0" for inode in _connections(port))
+
+
+def accepted(port: int) -> set[int]:
+    """
+    Return the inodes of the established connections to a local port that a process has accepted.
+
+    Raises OSError where neither netlink nor /proc lists connections.
+    """
+    with suppress(OSError):
+        return socket_diag.accepted_connections(port)
+    Path("/proc/self/net/tcp").open("rb").close()
+    return {int(inode) for inode in _connections(port)} - {0}
 
 
 def children(pid: int) -> list[int]:

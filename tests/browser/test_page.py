@@ -207,6 +207,24 @@ def test_an_nginx_without_stub_status(show: Show) -> None:
         eventually(lambda: "1" in window["plot-ready"].locator(".value").inner_text(), 20)
 
 
+def test_the_idle_end_has_a_countdown_of_its_own(show: Show) -> None:
+    """
+    It runs beside that of the deadline, is started again by a request, and says why it ended.
+    """
+    with running_with_admin("one", TTL="2h", IDLE_TIMEOUT="8s") as subject:
+        window = show(subject.admin_port).open()
+        window.wait_for_text("idle", "without a request: shutdown in 0:0")
+        window.wait_for_text("notes", "No requests: shutdown begins in", 15)
+        assert "extend 1h" in window.text("notes")
+        assert seconds(window.text("left")) > 3600
+
+        connect(subject.port).close()  # no request
+        assert 200 == subject.get().status
+        eventually(window["notes"].is_hidden, 10)
+        window.wait_for_text("verdict", "Ended", 25)
+        assert "No request came for IDLE_TIMEOUT (8 s)" in window.text("traffic")
+
+
 def test_a_thousand_endpoints(show: Show) -> None:
     """
     One page of rows, most urgent first; the rest by filter, by health or on demand, quickly.

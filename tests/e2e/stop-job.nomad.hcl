@@ -1,5 +1,5 @@
-# Replicas without a deadline, and a balancer that stops the job at its own deadline; run by
-# tests/e2e/test_stop_job.py.
+# Replicas without a deadline, and a balancer that stops the job at its own deadline, or when it is
+# idle; run by tests/e2e/test_stop_job.py and test_idle.py.
 
 variable "ttl" {
   type = string
@@ -7,6 +7,16 @@ variable "ttl" {
 
 variable "port" {
   type = number
+}
+
+variable "idle_timeout" {
+  type    = string
+  default = "off"
+}
+
+variable "admin_port" {
+  type    = string
+  default = "off"
 }
 
 variable "type" {
@@ -80,6 +90,8 @@ job "stopped" {
       env {
         SERVICE_NAME   = "stopped-replicas"
         TTL            = var.ttl
+        IDLE_TIMEOUT   = var.idle_timeout
+        ADMIN_PORT     = var.admin_port
         AT_DEADLINE    = "stop-job"
         LISTEN_ADDRESS = "${NOMAD_IP_http}"
       }

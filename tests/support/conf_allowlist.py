@@ -46,6 +46,9 @@ ALLOWED = {
         access_log /proc/self/fd/2 autoexit_refused if=$refused_protocol
         log_format autoexit_json escape=json FORMAT
         access_log FOLDER/access.log autoexit_json buffer=32k flush=1s
+        map $upstream_addr $is_not_ready_path|map $uri $used_path|map $status $used_without_host
+        map $http_host $used_host|log_format autoexit_use |map $request_method $is_use
+        access_log FOLDER/use.log autoexit_use buffer=4k flush=1s if=$is_use
         client_body_temp_path FOLDER/temp/body|proxy_temp_path FOLDER/temp/proxy
         fastcgi_temp_path FOLDER/temp/fastcgi|uwsgi_temp_path FOLDER/temp/uwsgi
         scgi_temp_path FOLDER/temp/scgi|client_header_timeout 10s|client_max_body_size NUMBER
@@ -100,6 +103,11 @@ ALLOWED = {
     "http / map $proxied_upgrade $proxied_connection": "default upgrade| ",
     "http / map $request $protocol_of_line": ("default |PRI * HTTP/2.0 HTTP/2|~^\\x16\\x03 TLS"),
     "http / map $request_method $refused_protocol": "default | $protocol_of_line",
+    "http / map $upstream_addr $is_not_ready_path": "default 1| ",
+    "http / map $uri $used_path": "default 1|PATH $is_not_ready_path",
+    "http / map $status $used_without_host": "default $used_path|400 ",
+    "http / map $http_host $used_host": "default $used_path| $used_without_host",
+    "http / map $request_method $is_use": "default $used_host| ",
     "http / map $host $proxied_host": "default $host$is_request_port$request_port",
     "http / map $request $line_host": (
         "default |~^[A-Z_-]+ +[A-Za-z][A-Za-z0-9+.-]*://(?<host_of_line>[^/? ]+) $host_of_line"
@@ -168,6 +176,7 @@ ALLOWED = {
     "http / server / location = PATH": """
         types|default_type text/plain|add_header Cache-Control no-store always
         add_header Sunset DATE always|return 200 ready\\n|return 503 STATE\\n|return 200 NAME
+        keepalive_timeout 0
         stub_status|limit_except GET|proxy_pass http://autoexit_readersPATH
     """,
     "http / server / location = /": "limit_except GET|proxy_pass http://autoexit_readers/",

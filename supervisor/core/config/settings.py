@@ -69,6 +69,12 @@ class Settings:
         "exit",
         "`exit`, or `stop-job`: request Nomad to stop the job, serve until it does (60s at most)",
     )
+    idle_timeout: float | None = _setting(
+        parsers.ttl,
+        "off",
+        "end as at the deadline when no client has sent a request for this long, such as `2h`;"
+        " or `off`",
+    )
     admin_port: int | None = _setting(
         parsers.port_or_off,
         "off",

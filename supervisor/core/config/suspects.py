@@ -64,6 +64,7 @@ def hints(environ: Mapping[str, str], settings: Settings) -> list[tuple[str, str
     found = [(name, f"did you mean {meant}?") for name, meant in suspects(environ)]
     found += _literals(environ)
     found += _milliseconds(environ)
+    found += _idle_hints(environ, settings)
     ttl, limit = settings.ttl, settings.max_ttl
     if settings.deadline is not None:
         return found
@@ -115,6 +116,29 @@ def _milliseconds(environ: Mapping[str, str]) -> list[tuple[str, str]]:
             hint = f"{value} without a unit means {means}; did you mean {value}ms?"
             found.append((name, hint))
     return found
+
+
+def _idle_hints(environ: Mapping[str, str], settings: Settings) -> list[tuple[str, str]]:
+    """Return what is probably not meant in IDLE_TIMEOUT, and what it does not end."""
+    idle, hints_of_it = settings.idle_timeout, list[str]()
+    if idle is None:
+        return []
+    value = environ.get("IDLE_TIMEOUT", "").strip()
+    if idle < _SHORT_TTL and value.replace(".", "", 1).isdigit():
+        shown = format_span(idle)
+        hints_of_it.append(f"{value} without a unit means {shown}; did you mean {value}m?")
+    if settings.deadline is None and settings.ttl is not None and idle >= settings.ttl:
+        lifetime = f"the lifetime (TTL) of {format_span(settings.ttl)}"
+        hints_of_it.append(
+            f"{format_span(idle)} is not less than {lifetime}: unless it is moved, the deadline"
+            " comes first"
+        )
+    if settings.nomad_job_id and not settings.stops_job:
+        hints_of_it.append(
+            "an idle end ends only the balancer, replicas run until their own deadline;"
+            " AT_DEADLINE=stop-job ends the whole job"
+        )
+    return [("IDLE_TIMEOUT", hint) for hint in hints_of_it]
 
 
 def _max_similarity(one: str, other: str) -> float:

@@ -25,12 +25,12 @@ from supervisor.core.state import Decision, State
 _CHILD_JOB = re.compile("/(?:dispatch|periodic)-")
 
 
-def request_job_stop(state: State, now: float) -> Decision:
+def request_job_stop(state: State, now: float, reason: str = "deadline") -> Decision:
     """
     Send the first request and stop being ready; client requests are still served.
     """
     life = lifecycle.enter(state.lifetime, Phase.ASKING)
-    life = replace(life, ladder=life.ladder._replace(reason="deadline"))
+    life = replace(life, ladder=life.ladder._replace(reason=reason))
     stop = job_stop.requested(job_stop.started(now))
     state = replace(state, lifetime=life, job_stop=stop, in_lame_duck=True)
     limit = format_span(job_stop.SIGNAL_TIMEOUT)
@@ -64,7 +64,8 @@ def perform_due(state: State, now: float) -> Decision:
     """
     stop = state.job_stop
     if now >= stop.give_up_at:
-        life = lifecycle.drain(state.lifetime, "deadline", state.settings.drain_timeout, now)
+        reason, total = state.lifetime.ladder.reason, state.settings.drain_timeout
+        life = lifecycle.drain(state.lifetime, reason, total, now)
         state, commands = shutdown.start_shutdown(state, life)
         return state, [*commands, _not_stopped(state.settings, stop)]
     if now >= stop.request_at:
@@ -72,12 +73,13 @@ def perform_due(state: State, now: float) -> Decision:
     return state, []
 
 
-def force_exit_zero(commands: list[Command]) -> list[Command]:
+def force_exit_zero(commands: list[Command], reason: str) -> list[Command]:
     """
-    Replace every exit code by 0 and keep the original reason as `error`: the deadline has passed.
+    Replace every exit code by 0 and keep the original reason as `error`: the end has begun, and
+    `reason` is why.
     """
     return [
-        exit_command(ExitCode.OK, "deadline", error=command.reason, **command.fields)
+        exit_command(ExitCode.OK, reason, error=command.reason, **command.fields)
         if isinstance(command, Exit)
         else command
         for command in commands

@@ -115,7 +115,7 @@ def decide(state: State, event: Event, now: float) -> Decision:
             commands = [*commands, *more]
     if any(isinstance(command, Exit) for command in commands):
         if state.lifetime.phase is Phase.ASKING:
-            commands = awaiting_job_stop.force_exit_zero(commands)
+            commands = awaiting_job_stop.force_exit_zero(commands, state.lifetime.ladder.reason)
         if state.lifetime.phase is not Phase.ENDED:
             state = replace(state, lifetime=lifecycle.enter(state.lifetime, Phase.ENDED))
         return state, commands

@@ -21,7 +21,7 @@ from supervisor.core.events import (
     WriteResumed,
 )
 from supervisor.core.lifecycle import Phase
-from supervisor.core.policy import endpoints, shutdown
+from supervisor.core.policy import endpoints, idle_end, shutdown
 from supervisor.core.state import Decision, State
 
 _UNSAVED = "the deadline could not be saved and a restart would reset it"
@@ -101,7 +101,7 @@ def warn_before_deadline(state: State, now: float) -> Decision:
 
 
 def _move_deadline(state: State, request: DeadlineRequested, now: float) -> Decision:
-    old = state.deadline_epoch
+    old, state_deadline = state.deadline_epoch, state.lifetime.deadline
     if state.lifetime.phase is not Phase.RUNNING or now >= state.lifetime.deadline:
         return _refused(state, request.ticket, "shutdown has begun")
     outcome = deadline.moved(
@@ -122,6 +122,8 @@ def _move_deadline(state: State, request: DeadlineRequested, now: float) -> Deci
         in_lame_duck=False,
         pending_replies=state.pending_replies if hangs else (*state.pending_replies, reply),
     )
+    if outcome.deadline > state_deadline:
+        state = idle_end.restart_clock(state, now)
     line = note(
         "deadline.moved", was=_format(old), deadline=_format(new), remaining=round(remaining)
     )

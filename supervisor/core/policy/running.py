@@ -35,6 +35,7 @@ from supervisor.core.events import (
     Swapped,
     SystemEvent,
     TimePassed,
+    UseObserved,
     WorkerDied,
     WorkersCounted,
     WorkersSignalled,
@@ -48,6 +49,7 @@ from supervisor.core.policy import (
     children,
     empty_sources,
     endpoints,
+    idle_end,
     reasons,
     refused_protocols,
     reload_steps,
@@ -91,6 +93,8 @@ def on_event(state: State, event: SystemEvent, now: float) -> Decision:
             return state, [note(log_ids.WORKER_DIED, "error", message=output)]
         case ProtocolRefused(protocol, client):
             return state, [refused_protocols.report(protocol, client)]
+        case UseObserved():
+            return idle_end.on_use_observed(state, event, now)
         case StateSaved():
             return requests.on_state_saved(state, event)
         case WriteOverdue() | WriteResumed():

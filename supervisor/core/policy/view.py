@@ -56,6 +56,7 @@ def status_line(state: State, now: float) -> Command:
         unanswered_for=None if failing_since is None else round(now - failing_since, 1),
         deadline=None if state.deadline_epoch is None else format_instant(state.deadline_epoch),
         remaining=None if remaining == NEVER else round(remaining, 1),
+        idle_for=None if state.idle.used_at is None else round(now - state.idle.used_at, 1),
     )
 
 

@@ -66,6 +66,7 @@ SETTINGS = st.fixed_dictionaries(
         "UNDERSCORE_HEADERS": st.sampled_from(["true", "false"]),
         "RETRY_POST": st.sampled_from(["true", "false"]),
         "ACCESS_LOG": st.sampled_from(["json", "off"]),
+        "IDLE_TIMEOUT": st.sampled_from(["2h", "off"]),
         "MAX_BODY_SIZE": st.sampled_from(["0", "1", "512k", "20m", "2g"]),
         "CONNECT_TIMEOUT": DURATIONS,
         "REQUEST_TIMEOUT": DURATIONS,

@@ -8,7 +8,7 @@ import pytest
 
 from supervisor.admin.metrics import exposition
 from supervisor.admin.status_document import Observation
-from supervisor.core.events import ChildExited, DiscoveryFailed, WorkerDied
+from supervisor.core.events import ChildExited, DiscoveryFailed, UseObserved, WorkerDied
 from supervisor.core.model import ChildKind
 from tests.support.checkout import CHECKOUT
 from tests.support.metrics_lint import OFFICIAL, complaints, families
@@ -146,6 +146,21 @@ def test_the_deadline_is_a_number() -> None:
     assert float("inf") == value(
         scraped(Simulation({"TTL": "never"})), "autoexit_deadline_remaining_seconds"
     )
+
+
+def test_the_idle_clock_is_a_number() -> None:
+    """
+    With IDLE_TIMEOUT: since the last use, 0 until an endpoint is served, and until the end.
+    """
+    play = Simulation({"TTL": "1h", "IDLE_TIMEOUT": "10m"})
+    assert 0 == value(scraped(play), "autoexit_idle_seconds")
+    play.serve(1)
+    play.send(UseObserved())
+    play.run(10.0)
+
+    assert 10 == pytest.approx(value(scraped(play), "autoexit_idle_seconds"), abs=0.01)
+    assert 590 == pytest.approx(value(scraped(play), "autoexit_idle_remaining_seconds"), abs=0.01)
+    assert "autoexit_idle" not in scraped(Simulation({"TTL": "1h"}))
 
 
 def test_the_alert_rules_name_metrics_that_exist() -> None:

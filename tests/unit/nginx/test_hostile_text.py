@@ -61,6 +61,7 @@ VALID = {
     "UNDERSCORE_HEADERS": "true",
     "RETRY_POST": "true",
     "ACCESS_LOG": "json",
+    "IDLE_TIMEOUT": "2h",
     "MAX_BODY_SIZE": "20m",
     "CONNECT_TIMEOUT": "1.5h",
     "REQUEST_TIMEOUT": "90s",

@@ -4,7 +4,7 @@ Finding servers of the operator on a port of ours.
 
 import pytest
 
-from supervisor.nginx.operator_servers import on_our_ports
+from supervisor.nginx.operator_servers import listening_ports, on_our_ports, replaced_logs
 
 ALL = ("0.0.0.0:8080", "[::]:8080 ipv6only=on")
 
@@ -88,3 +88,44 @@ def test_each_server_of_a_file_has_its_own_names() -> None:
     assert ["one", r"~^a\;b$ x${y}z"] == [
         line.partition("(server_name ")[2].partition(") do")[0] for line in found(text)
     ]
+
+
+@pytest.mark.parametrize(
+    "argument, ports",
+    [
+        ("8443 ssl", {8443}),
+        ("[::]:8081", {8081}),
+        ("127.0.0.1", {80}),
+        ("[::1]", {80}),
+        ("9000-9002", {9000, 9001, 9002}),
+        ("unix:/run/x.sock", set[int]()),
+        ("10.0.0.1:x", set[int]()),
+    ],
+)
+def test_the_ports_of_the_operators_servers(argument: str, ports: set[int]) -> None:
+    """
+    Clients may connect there too, so an open connection there is use.
+    """
+    text = f"server {{ listen {argument}; }}".encode()
+
+    assert ports == listening_ports({"conf.d/mine.conf": text, "server.d/mine.conf": text})
+
+
+@pytest.mark.parametrize(
+    "name, text, places",
+    [
+        ("conf.d/a.conf", "access_log /x;", []),
+        ("conf.d/a.conf", "server {\n access_log off;\n}\naccess_log /x;", ["conf.d/a.conf:2"]),
+        ("server.d/a.conf", "access_log /x;", ["server.d/a.conf:1"]),
+        ("server.d/a.conf", "location / {\n access_log off; }", ["server.d/a.conf:2"]),
+        ("server.d/a.conf", "# access_log off;\nset $x 'access_log off;';", []),
+        ("upstream.conf", "server { access_log off; }", []),
+    ],
+)
+def test_an_access_log_that_replaces_the_generated_ones(
+    name: str, text: str, places: list[str]
+) -> None:
+    """
+    At http level it is added to them; in a server or a location it replaces them.
+    """
+    assert places == replaced_logs({name: text.encode()})

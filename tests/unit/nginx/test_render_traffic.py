@@ -176,3 +176,23 @@ def test_the_host_is_not_looked_up_in_a_map(trusted: str) -> None:
 
     assert "proxy_set_header Host $host$is_request_port$request_port;" in directives
     assert [each for each in directives if "$proxied_host" in each] == ["map $host $proxied_host {"]
+
+
+def test_the_idle_clock_counts_all_requests_but_health_checks() -> None:
+    """
+    One empty line for each request, under a condition that excludes READY_PATH alone, in its case;
+    READY_PATH then keeps no connection open.  Without IDLE_TIMEOUT there is nothing of it.
+    """
+    main, upstream = files(IDLE_TIMEOUT="1h", READY_PATH="/up.v1")
+    assert "access_log '/run/x/use.log' autoexit_use buffer=4k flush=1s if=$is_use;" in main
+    assert "log_format autoexit_use '';" in main
+    assert "    map $upstream_addr $is_not_ready_path {" in main
+    assert "        /up.v1 $is_not_ready_path;" in main
+    assert "location = /up.v1 {" in upstream
+    location = upstream.partition("location = /up.v1 {")[2].partition("return 200")[0]
+    assert "keepalive_timeout 0;" in location
+
+    without_path, _ = files(IDLE_TIMEOUT="1h", READY_PATH="off")
+    assert "is_not_ready_path" not in without_path
+    assert "use.log" in without_path
+    assert "use.log" not in "".join(files())
