@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from supervisor.admin import Admin, AdminContext
+from supervisor.core.commands import WriteJobVariable
 from supervisor.core.config.settings import Settings
 from supervisor.daemon import exit_report
 from supervisor.daemon.file_writer import FileWriter
@@ -26,11 +27,13 @@ from supervisor.nginx.templates import build_renderer
 from supervisor.nomad.find_services import ServiceFinder
 from supervisor.nomad.stop_job import JobStopper
 from supervisor.system import cgroup, process, signals
+from supervisor.system.jitter import chance
 from supervisor.system.log import Log
 from supervisor.system.runtime_dir import RuntimeLock
 
 if TYPE_CHECKING:
     from supervisor.nginx.access_log import AccessLog
+    from supervisor.nomad.job_variable import JobVariable
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,12 @@ class Services:
     port: int
     worker_count: int
     access_log: "AccessLog | None" = None
+    job_variable: "JobVariable | None" = None
+
+    def write_job_variable(self, command: WriteJobVariable) -> None:
+        """Write the job's variable; no other job writes one."""
+        assert self.job_variable is not None
+        self.job_variable.write(command)
 
 
 def build_services(
@@ -132,6 +141,7 @@ def build_services(
         port=settings.listen_port,
         worker_count=worker_count,
         access_log=_access_log(settings, folder, log),
+        job_variable=_job_variable(settings, log, inbox),
     )
     for service in (
         services.nginx,
@@ -140,6 +150,7 @@ def build_services(
         services.admin,
         services.health,
         services.access_log,
+        services.job_variable,
     ):
         if service is not None:
             service.start()
@@ -163,6 +174,15 @@ def _worker_count(log: Log) -> int:
         reason = f"only {room:.0f} more processes and threads can be started (pids limit)"
         log.emit("workers.reduced", "warning", workers=fitting, wanted=wanted, reason=reason)
     return fitting
+
+
+def _job_variable(settings: Settings, log: Log, inbox: Inbox) -> "JobVariable | None":
+    """Build what follows and writes the job's deadline, if the job has a variable for it."""
+    if not settings.job_variable:
+        return None
+    from supervisor.nomad.job_variable import JobVariable  # noqa: PLC0415 - as above
+
+    return JobVariable(settings, inbox.post, log.redact, chance)
 
 
 def _access_log(settings: Settings, folder: Path, log: Log) -> "AccessLog | None":

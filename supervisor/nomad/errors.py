@@ -25,7 +25,7 @@ class NomadError(Exception):
     A request without a usable response.
 
     `refused`: the connection was refused.  `retry_after`: the seconds of Retry-After.
-    `status`: the HTTP status, if there was a response.
+    `status`: the HTTP status, if there was a response, and `index` its index, if it has one.
     """
 
     def __init__(
@@ -35,12 +35,14 @@ class NomadError(Exception):
         refused: bool = False,
         retry_after: float | None = None,
         status: int | None = None,
+        index: int | None = None,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.refused = refused
         self.retry_after = retry_after
         self.status = status
+        self.index = index
 
 
 class TokenRefused(NomadError):
@@ -81,7 +83,14 @@ def http_error(
         reason += ", which is not valid for this request"
     if status == requests.codes.too_many_requests:
         reason = "too many connections from this address to Nomad (429)"
-    return NomadError(reason, retry_after=retry_after, status=status)
+    index = response.headers.get("X-Nomad-Index", "")
+    is_led = response.headers.get("X-Nomad-KnownLeader", "true").lower() != "false"
+    return NomadError(
+        reason,
+        retry_after=retry_after,
+        status=status,
+        index=int(index) if index.isdigit() and len(index) < 20 and is_led else None,
+    )
 
 
 def _read_error_text(response: requests.Response) -> bytes:

@@ -18,6 +18,9 @@ from supervisor.core.events import (
     GenerationReported,
     HealthChanged,
     JobStopAnswered,
+    JobVariableFailed,
+    JobVariableRead,
+    JobVariableWritten,
     OrphansFound,
     PortBusy,
     ProbesFellBack,
@@ -48,6 +51,7 @@ from supervisor.core.policy import (
     children,
     empty_sources,
     endpoints,
+    job_moves,
     reasons,
     refused_protocols,
     reload_steps,
@@ -87,6 +91,12 @@ def on_event(state: State, event: SystemEvent, now: float) -> Decision:
             return worker_limit.on_worker_event(state, event, now)
         case JobStopAnswered():
             return awaiting_job_stop.on_answer(state, event, now)
+        case JobVariableRead():
+            return job_moves.on_read(state, event, now)
+        case JobVariableFailed():
+            return job_moves.on_failed(state, event, now)
+        case JobVariableWritten():
+            return job_moves.on_written(state, event, now)
         case WorkerDied(output):
             return state, [note(log_ids.WORKER_DIED, "error", message=output)]
         case ProtocolRefused(protocol, client):
