@@ -62,7 +62,10 @@ class JobVariable:
 
     def start(self) -> None:
         """Start to follow it."""
-        threading.Thread(target=self._run, name="job variable", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, name="job variable", daemon=True).start()
+        except RuntimeError:
+            self._post(JobVariableFailed(no_thread_error().reason))
 
     def _run(self) -> None:
         progress = _Progress()

@@ -280,7 +280,8 @@ def _apply(state: State, variable: JobVariable | None, wall: float, now: float) 
 
 def _reply_to_stop(state: State, write: Write, commands: list[Command], now: float) -> Decision:
     found = replicas(state).allocations
-    them = f"; {_count(found)} of this job end after that" if found else "; so does the whole job"
+    others = f"{_count(found)} of this job" if found else "the job's other tasks"
+    them = f"; {others} end after that, if they follow {state.settings.job_variable}"
     if state.lifetime.is_ending:  # the variable has begun it
         total = state.settings.drain_timeout
         text = f"shutting down: open requests have {format_span(total)}{them}"
