@@ -400,7 +400,7 @@ class StopRequested:
     only_balancer: bool = False
 
 
-#: Requests of operators, and all other events.
+#: Requests of operators, and all other events but the answer to one that is written to Nomad.
 AdminRequest = DeadlineRequested | StopRequested
 SystemEvent = (
     TimePassed
@@ -434,6 +434,5 @@ SystemEvent = (
     | WriteResumed
     | JobVariableRead
     | JobVariableFailed
-    | JobVariableWritten
 )
-Event = SystemEvent | AdminRequest
+Event = SystemEvent | AdminRequest | JobVariableWritten

@@ -20,7 +20,6 @@ from supervisor.core.events import (
     JobStopAnswered,
     JobVariableFailed,
     JobVariableRead,
-    JobVariableWritten,
     OrphansFound,
     PortBusy,
     ProbesFellBack,
@@ -95,8 +94,6 @@ def on_event(state: State, event: SystemEvent, now: float) -> Decision:
             return job_moves.on_read(state, event, now)
         case JobVariableFailed():
             return job_moves.on_failed(state, event, now)
-        case JobVariableWritten():
-            return job_moves.on_written(state, event, now)
         case WorkerDied(output):
             return state, [note(log_ids.WORKER_DIED, "error", message=output)]
         case ProtocolRefused(protocol, client):

@@ -18,7 +18,7 @@ from tests.support.fake_nomad import TOKEN, FakeNomad
 from tests.support.nomad_faults import status
 from tests.support.replica import Replica
 from tests.support.supervised import Supervised
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, free_port
 from tools import onefile
 
 PATH = "nomad/jobs/lb"
@@ -89,6 +89,13 @@ def serving(
     subject.ready(status=200)
     eventually(lambda: nomad.variables.blocked, what="the follower waits for a change")
     return subject
+
+
+def server(port: int) -> tuple[str, ...]:
+    """
+    Return the command of a server.
+    """
+    return (sys.executable, "-I", "-m", "http.server", "--bind", "127.0.0.1", str(port))
 
 
 def typed(subject: Supervised, *words: str) -> "subprocess.CompletedProcess[str]":
@@ -461,6 +468,41 @@ class TestExec:
         nomad.start()
 
         assert 0 == process.wait(8)
+
+    def test_a_command_that_serves_lingers_from_the_moved_deadline(
+        self, run_exec: RunExec, nomad: FakeNomad
+    ) -> None:
+        """
+        The balancer drains first.  A move while it lingers counts, too.
+        """
+        process = run_exec(*server(free_port()), DEADLINE=at(3600), LINGER="20")
+        process.wait_for_line("exec.started")
+        eventually(lambda: nomad.variables.blocked)
+        nomad.variables.put(PATH, {"deadline": at(0.3)})
+        assert "2" == process.wait_for_line("lingering")["within"][:1]
+        nomad.variables.put(PATH, {"deadline": at(60)})
+        eventually(lambda: 2 == len([x for x in process.lines if x["event"] == "deadline.moved"]))
+
+        assert process.run.exited_at is None
+
+    @pytest.mark.slow
+    def test_a_deadline_that_is_read_late_is_due_at_the_reading(
+        self, run_exec: RunExec, nomad: FakeNomad
+    ) -> None:
+        """
+        The command lingers longer then: the balancer may read it a few seconds later.
+        """
+        process = run_exec(*server(free_port()), DEADLINE=at(3600), LINGER="2")
+        process.wait_for_line("exec.started")
+        eventually(lambda: nomad.variables.blocked)
+        nomad.stop()
+        process.wait_for_line("deadline.not_followed")
+        passes = time.time() + 0.2
+        nomad.variables.put(PATH, {"deadline": at(0.2)})
+        eventually(lambda: time.time() > passes + 1.5)
+        nomad.start()
+
+        assert 7.5 < float(process.wait_for_line("lingering")["within"].removesuffix("s")) <= 8
 
     def test_without_access_it_keeps_its_deadline(self, file: Path) -> None:
         """

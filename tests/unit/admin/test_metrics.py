@@ -59,7 +59,8 @@ def eventful() -> Simulation:
     """
     Simulation a run in which every counted event has happened.
     """
-    play = Simulation({"HEALTH_CHECK": "tcp", "MAX_DRAINING": "1"}).serve(1, 2)
+    access = {"NOMAD_JOB_ID": "lb", "NOMAD_ADDR": "http://nomad:4646"}
+    play = Simulation({"HEALTH_CHECK": "tcp", "MAX_DRAINING": "1", **access}).serve(1, 2)
     play.send(DiscoveryFailed(SOURCE, "it is away", 1.0))
     play.send(WorkerDied("worker process 7 exited on signal 9"))
     play.system = FakeSystem(check_code=1, check_output="no such directive")

@@ -253,6 +253,16 @@ class TestExtend:
 
         assert reply(sim).text.startswith("the whole job until")
 
+    def test_the_instant_that_it_has_already(self) -> None:
+        """
+        Nothing is saved again, and the reply does not wait for it.
+        """
+        sim = read(job(1), variable(PLANNED + HOUR, by="hand"))
+        sim.send(DeadlineRequested(1, wall(sim), None, PLANNED + HOUR))
+        written(sim, PLANNED + HOUR, by="hand")
+
+        assert reply(sim).accepted
+
     def test_another_move_at_the_same_time(self) -> None:
         """
         What Nomad has counts, and the reply reports it.
