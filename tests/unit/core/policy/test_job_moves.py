@@ -192,6 +192,7 @@ class TestFollowing:
         """
         sim = read(job(1), variable(WALL, by="stop"))
         assert "stop requested" == sim.state.lifetime.ladder.reason
+        assert 0 == sim.notes("deadline.moved")[0].fields["remaining"]
         sim = read(job(1), variable(WALL, by="extend"))
         assert "deadline" == sim.state.lifetime.ladder.reason
         read(sim, variable(WALL + 2 * HOUR, index=9))
