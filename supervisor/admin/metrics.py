@@ -99,10 +99,10 @@ class _Scrape:
         )
         move = self._state.job_move
         if self._state.settings.job_variable:
-            since = move.failing_since
+            since = None if move.is_denied else move.failing_since
             yield _gauge(
                 "autoexit_job_deadline_failing_seconds",
-                "Since the job's variable cannot be read; 0 while it can.",
+                "Since the job's variable cannot be read; 0 while it can, and without the right.",
                 0.0 if since is None else max(0.0, self._observation.now - since),
             )
             yield _gauge(

@@ -42,7 +42,7 @@ def _active(
         yield "not_saved", "the deadline could not be saved; a restart would reset it"
     if state.job_move.problem:
         yield "deadline_not_moved", f"the job's variable is ignored: {state.job_move.problem}"
-    if state.job_move.failing_since is not None:
+    if state.job_move.failing_since is not None and not state.job_move.is_denied:
         failing_for = format_span(max(0.0, now - state.job_move.failing_since))
         text = f"cannot read the job's deadline for {failing_for}: {state.job_move.failure}"
         yield "deadline_not_followed", text

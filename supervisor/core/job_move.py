@@ -46,7 +46,7 @@ class JobMove:
     The variable, None if there is none, and why it does not count.
 
     `read_at` is None before the first reading.  `failure` is why it cannot be read, since
-    `failing_since`.
+    `failing_since`; `is_denied` if the token may not read it, which no retry mends.
     """
 
     variable: JobVariable | None = None
@@ -54,6 +54,7 @@ class JobMove:
     read_at: float | None = None
     failure: str = ""
     failing_since: float | None = None
+    is_denied: bool = False
     write: Write | None = None
 
     @property
@@ -74,13 +75,19 @@ def on_read(move: JobMove, variable: JobVariable | None, problem: str, now: floa
     Remember a reading.
     """
     return replace(
-        move, variable=variable, problem=problem, read_at=now, failure="", failing_since=None
+        move,
+        variable=variable,
+        problem=problem,
+        read_at=now,
+        failure="",
+        failing_since=None,
+        is_denied=False,
     )
 
 
-def on_failure(move: JobMove, reason: str, now: float) -> JobMove:
+def on_failure(move: JobMove, reason: str, *, is_denied: bool, now: float) -> JobMove:
     """
     Remember that the variable cannot be read.
     """
     since = now if move.failing_since is None else move.failing_since
-    return replace(move, failure=reason, failing_since=since)
+    return replace(move, failure=reason, failing_since=since, is_denied=is_denied)

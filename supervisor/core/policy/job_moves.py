@@ -117,12 +117,18 @@ def on_read(state: State, event: JobVariableRead, now: float) -> Decision:
 def on_failed(state: State, event: JobVariableFailed, now: float) -> Decision:
     """
     Log that the variable cannot be read, once; the known deadline stays.
+
+    A token that may not read it is no failure: the job keeps its planned deadline.
     """
     is_new = state.job_move.failing_since is None
-    state = replace(state, job_move=job_move.on_failure(state.job_move, event.reason, now))
-    hint = "keeping the deadline"
-    line = note("job_deadline.failed", "warning", reason=event.reason, hint=hint)
-    return state, [line] if is_new else []
+    move = job_move.on_failure(state.job_move, event.reason, is_denied=event.is_denied, now=now)
+    line = note(
+        "job_deadline.failed",
+        "info" if event.is_denied else "warning",
+        reason=event.reason,
+        hint="keeping the deadline",
+    )
+    return replace(state, job_move=move), [line] if is_new else []
 
 
 def on_written(state: State, event: JobVariableWritten, now: float) -> Decision:

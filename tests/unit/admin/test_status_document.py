@@ -431,5 +431,8 @@ def test_who_moved_the_deadline() -> None:
     play.send(JobVariableRead(by_extend, WALL + 1))
     play.send(JobVariableFailed("refused"))
     assert ["deadline_not_followed"] == kinds(status(play))
+    play.send(JobVariableFailed("denied", is_denied=True))
+    assert [] == kinds(status(play))
+    assert "denied" == status(play)["deadline"]["job"]["error"]
     play.send(DeadlineRequested(1, WALL + 1, 3600.0, only_balancer=True))
     assert "only-balancer" == status(play)["deadline"]["moved_by"]

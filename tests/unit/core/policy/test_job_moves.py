@@ -212,6 +212,15 @@ class TestFollowing:
         assert 1 == len(sim.notes("job_deadline.recovered"))
         assert sim.state.job_move.failing_since is None
 
+    def test_a_token_without_the_right_is_no_failure(self) -> None:
+        """
+        It is a line of level info: the job keeps its planned deadline.
+        """
+        sim = job(1)
+        sim.send(JobVariableFailed("denied (403)", is_denied=True))
+
+        assert "info" == sim.notes("job_deadline.failed")[0].level
+
 
 class TestExtend:
     """
