@@ -16,7 +16,8 @@ from tests.support.cluster import Cluster
 from tests.support.demo_job import show
 from tests.support.docker_job import DockerJob, exit_codes
 from tests.support.docker_job import submitted as docker_job
-from tests.support.job_variables import JOBS, in_seconds
+from tests.support.job_variables import JOBS, in_seconds, replica
+from tests.support.keepalive_traffic import KeepaliveTraffic
 from tests.support.nomad_agent import why_no_nomad
 from tests.support.waiting import eventually
 
@@ -132,6 +133,30 @@ def test_an_extension_ten_seconds_before_the_end(guarded: Cluster) -> None:
         assert load.per_second > 100
         assert "200" == steps.outcome(found)
         assert ("deadline", 0) == (ended["reason"], ended["connections_cut"])
+
+
+def test_deepaas_is_extended_ten_seconds_before_the_end(laptop: Cluster) -> None:
+    """
+    Without ACLs no policy is needed: no request fails under 120 a second until the new deadline.
+    """
+    deadline = in_seconds(40)
+    variables = {"deadline": deadline, "longest_request": "5s"}
+    file = JOBS / "deepaas.nomad.hcl"
+    job = DockerJob.run(laptop, file, "deepaas", {**replica(1.0), **variables})
+    try:
+        job.await_serving(2)
+        await_instant(at(deadline) - 10)
+        with KeepaliveTraffic(job.port, job.host, "/v2/models/", clients=3) as load:
+            done = typed(job, "extend", "60s")
+            await_instant(at(deadline) + 59.5)
+        all_ended_well(job)
+
+        show(f"deepaas, extended by 60 s: {load.summary}")
+        assert done.stdout.startswith("balancer and 2 replicas until "), done.stderr
+        assert [] == load.failures
+    finally:
+        laptop.stop_jobs()
+        laptop.call("DELETE", "/v1/var/nomad/jobs/deepaas")
 
 
 def test_a_variable_that_is_typed_by_hand(laptop: Cluster) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from supervisor.core.durations import format_instant
+from tests.support.certificates import Authority
 from tests.support.exec_process import ExecProcess
 from tests.support.fake_nomad import TOKEN, FakeNomad
 from tests.support.nomad_faults import status
@@ -484,6 +485,29 @@ class TestExec:
         eventually(lambda: 2 == len([x for x in process.lines if x["event"] == "deadline.moved"]))
 
         assert process.run.exited_at is None
+
+    def test_over_mutual_tls(self, run_exec: RunExec, tmp_path: Path) -> None:
+        """
+        With a CA, a server name and a client certificate, in Nomad's own variables.
+        """
+        authority, certificate = Authority(tmp_path / "ca", "Nomad's"), tmp_path / "client.pem"
+        authority.client(certificate, tmp_path / "key.pem")
+        context = authority.server("server.global.nomad", clients=authority)
+        with FakeNomad(tls=lambda: context) as secured:
+            secured.variables.put(PATH, {"deadline": at(1.5)}, at=time.time() + 1)
+            process = run_exec(
+                "sleep",
+                "60",
+                DEADLINE=at(3600),
+                NOMAD_ADDR=secured.address,
+                NOMAD_CACERT=str(authority.file),
+                NOMAD_CLIENT_CERT=str(certificate),
+                NOMAD_CLIENT_KEY=str(tmp_path / "key.pem"),
+                NOMAD_TLS_SERVER_NAME="server.global.nomad",
+            )
+
+            assert 0 == process.wait(6)
+            assert "deadline" == process.ended["reason"]
 
     @pytest.mark.slow
     def test_a_deadline_that_is_read_late_is_due_at_the_reading(
