@@ -18,7 +18,8 @@
 # the task as failed.  To prevent that, set in the agents' configuration:
 # `client { template { consul_retry { attempts = 0 } } }`.
 #
-# Policy: none in Nomad, because the balancer sends it no requests and has no identity.  With Consul
+# Policy: none in Nomad.  The balancer and the replicas have an identity only to follow the job's
+# deadline; with ACLs on, `autoexit-nginx extend` moves it only with extend.policy.hcl.  With Consul
 # ACLs, tasks need the same as your cluster's other templates: `service_prefix "" { policy = "read" }`
 # and the same for nodes, from the agents' token or, from Nomad 1.7, from Consul workload identities.
 #
@@ -218,6 +219,12 @@ job "consul" {
 
       kill_timeout = "5s"
 
+      # With its identity token `exec` follows the job's deadline, which `autoexit-nginx extend` moves.
+      identity {
+        env  = true
+        file = true
+      }
+
       resources {
         cpu    = 200
         memory = 256
@@ -274,6 +281,12 @@ job "consul" {
       }
 
       kill_timeout = "5s"
+
+      # With its identity token the balancer follows the job's deadline, which `autoexit-nginx extend` moves.
+      identity {
+        env  = true
+        file = true
+      }
 
       template {
         destination = "local/endpoints"

@@ -16,7 +16,9 @@
 # get 503 with Retry-After, not 502.  Responses may be slow, so requests that are open at a scale-down
 # or at the deadline have `longest_request` to complete.  Bodies may have any size, and are streamed.
 #
-# Policy: none.  A workload identity may read services.
+# Policy: none.  A workload identity may read services, and follow the job's deadline.  With ACLs on,
+# `autoexit-nginx extend` moves it for all tasks only with extend.policy.hcl; anyone with the right may
+# type `nomad var put -force nomad/jobs/JOB deadline=2027-01-31T18:00:00Z`.
 #
 # For replicas, `exec`, batch and versions see load-balancer-multi-group.nomad.hcl.
 
@@ -205,6 +207,12 @@ job "deepaas" {
       }
 
       kill_timeout = "5s"
+
+      # With its identity token `exec` follows the job's deadline, which `autoexit-nginx extend` moves.
+      identity {
+        env  = true
+        file = true
+      }
 
       resources {
         cpu    = 1000

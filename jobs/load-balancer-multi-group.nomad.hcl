@@ -14,7 +14,9 @@
 # allocation that Nomad places later, after a crash or on another node, exits with the others.  Use
 # `ttl` alone only for tests: it counts from each allocation's own start.
 #
-# Policy: none.  A workload identity may read services.
+# Policy: none.  A workload identity may read services, and follow the job's deadline.  With ACLs on,
+# `autoexit-nginx extend` moves it for all tasks only with extend.policy.hcl; anyone with the right may
+# type `nomad var put -force nomad/jobs/JOB deadline=2027-01-31T18:00:00Z`.
 #
 # Type batch: only there exit code 0 means "done".  It needs no `restart { attempts = 0 }`, and `failed`
 # always means a failure.  See docs/nomad.md, also for Nomad's `max_run_duration` (2.0.3 and newer),
@@ -213,6 +215,12 @@ job "load-balancer" {
       }
 
       kill_timeout = "5s"
+
+      # With its identity token `exec` follows the job's deadline, which `autoexit-nginx extend` moves.
+      identity {
+        env  = true
+        file = true
+      }
 
       resources {
         cpu    = 200

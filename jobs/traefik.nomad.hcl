@@ -16,7 +16,8 @@
 # `/-/ready`, which returns 503 for the last seconds before the deadline, while requests still work;
 # and a `shutdown_delay` longer than those 15 s, for a job that is stopped by hand.
 #
-# Policy: none for the job; a workload identity may read services.  Traefik's own token needs
+# Policy: none for the job; a workload identity may read services, and follow the job's deadline.  With
+# ACLs on, `autoexit-nginx extend` moves it only with extend.policy.hcl.  Traefik's own token needs
 # `read-job` in the job's namespace, which must be set in Traefik (`providers.nomad.namespaces`).
 #
 # For replicas, `exec`, batch and versions see load-balancer-multi-group.nomad.hcl.
@@ -226,6 +227,12 @@ job "traefik" {
       }
 
       kill_timeout = "5s"
+
+      # With its identity token `exec` follows the job's deadline, which `autoexit-nginx extend` moves.
+      identity {
+        env  = true
+        file = true
+      }
 
       resources {
         cpu    = 200

@@ -3,11 +3,15 @@ Builds the single-file `exec`, for any command on Python 3.9 or newer: `make one
 
 It is an executable zip archive.  The same sources give the same bytes, so that a checksum in a job
 file stays valid: fixed dates, sorted names, no compression, which also saves importing zlib at
-startup.
+startup.  Python compiles the sources at each start: comments and docstrings are left out, and the
+numbers of the lines stay.
 """
 
+import ast
 import hashlib
+import io
 import sys
+import tokenize
 import zipfile
 from pathlib import Path
 
@@ -23,6 +27,7 @@ MODULES = (
     "core/drain_ladder",
     "core/durations",
     "core/errors",
+    "core/job_deadline",
     "core/signal_sets",
     "system/__init__",
     "system/clock",
@@ -42,10 +47,29 @@ def contents() -> dict[str, bytes]:
     sources += [
         path for path in (package / "cli" / "exec").glob("*.py") if path.name != "__main__.py"
     ]
-    files = {str(path.relative_to(ROOT)): path.read_bytes() for path in sources}
-    files["__main__.py"] = (package / "cli" / "exec" / "__main__.py").read_bytes()
+    files = {str(path.relative_to(ROOT)): stripped(path.read_text()) for path in sources}
+    files["__main__.py"] = stripped((package / "cli" / "exec" / "__main__.py").read_text())
     files["LICENSE"] = (ROOT / "LICENSE").read_bytes()
     return dict(sorted(files.items()))
+
+
+def stripped(source: str) -> bytes:
+    """Return a module without comments and docstrings; every statement stays on its line."""
+    lines = source.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column].rstrip()
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        first = node.body[0] if node.body else None
+        if ast.get_docstring(node, clean=False) is None or not isinstance(first, ast.Expr):
+            continue
+        end = first.end_lineno or first.lineno
+        lines[first.lineno - 1] = f'{" " * first.col_offset}""'
+        lines[first.lineno : end] = [""] * (end - first.lineno)
+    return "\n".join([*lines, ""]).encode()
 
 
 def make(target: Path) -> Path:

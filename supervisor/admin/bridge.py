@@ -159,13 +159,19 @@ class LoopBridge:
         self._counter_reads += counters is not None
         return counters, own
 
-    def move(self, by: float | None, until: float | None) -> Reply | None:
+    def move(
+        self, by: float | None, until: float | None, *, only_balancer: bool = False
+    ) -> Reply | None:
         """Request another deadline and wait for the reply; None after a timeout."""
-        return self._request(lambda ticket: DeadlineRequested(ticket, time.time(), by, until))
+        wall = time.time()
+        return self._request(
+            lambda ticket: DeadlineRequested(ticket, wall, by, until, only_balancer)
+        )
 
-    def stop(self) -> Reply | None:
+    def stop(self, *, only_balancer: bool = False) -> Reply | None:
         """Request the shutdown and wait for the reply; None after a timeout."""
-        return self._request(StopRequested)
+        wall = time.time()
+        return self._request(lambda ticket: StopRequested(ticket, wall, only_balancer))
 
     def _request(self, make_event: Callable[[int], Event]) -> Reply | None:
         ticket, replies = next(self._tickets), queue.SimpleQueue[Reply]()

@@ -86,6 +86,31 @@ class _Scrape:
                 "When the shutdown begins, as epoch seconds.",
                 self._state.deadline_epoch,
             )
+        record = self._state.record
+        if record.deadline is not None:
+            yield _gauge(
+                "autoexit_deadline_planned_timestamp_seconds",
+                "When the shutdown would begin if nothing had moved it, as epoch seconds.",
+                record.deadline,
+            )
+        yield _gauge(
+            "autoexit_deadline_moved",
+            "Whether the deadline is not the planned one.",
+            record.extended_to is not None,
+        )
+        move = self._state.job_move
+        if self._state.settings.job_variable:
+            since = None if move.is_denied else move.failing_since
+            yield _gauge(
+                "autoexit_job_deadline_failing_seconds",
+                "Since the job's variable cannot be read; 0 while it can, and without the right.",
+                0.0 if since is None else max(0.0, self._observation.now - since),
+            )
+            yield _gauge(
+                "autoexit_job_deadline_ignored",
+                "Whether the job's variable has a value that does not count.",
+                bool(move.problem),
+            )
 
     def _idle(self) -> Iterator[Metric]:
         timeout, used_at = self._state.settings.idle_timeout, self._state.idle.used_at

@@ -48,7 +48,7 @@ class Routes:
         self._shared_routes: dict[str, Handler] = {**self._read_routes, **shared}
         self._post_routes: dict[str, Callable[[bytes], Response]] = {
             "/deadline": self._deadline,
-            "/stop": lambda _: _reply_response(self._bridge.stop()),
+            "/stop": self._stop,
         }
 
     def public_response(self, request: Request) -> Response:
@@ -115,6 +115,7 @@ class Routes:
     def _deadline(self, body: bytes) -> Response:
         try:
             fields = json.loads(body)
+            only_balancer = _take_only_balancer(fields)
             if not isinstance(fields, dict) or len(fields) != 1:
                 raise ValueError("expected one of by and until")  # noqa: TRY301
             ((name, text),) = fields.items()
@@ -123,11 +124,18 @@ class Routes:
             by = _parse_signed_span(text) if name == "by" else None
             until = parse_instant(text) if name == "until" else None
         except (ValueError, RecursionError) as error:
-            invalid = isinstance(error, json.JSONDecodeError | RecursionError)
-            reason = "expected valid JSON" if invalid else error
-            text = f"cannot read the request: {reason}; the deadline is unchanged"
-            return _json(HTTPStatus.BAD_REQUEST, {"accepted": False, "text": text})
-        return _reply_response(self._bridge.move(by, until))
+            return _unreadable(error)
+        return _reply_response(self._bridge.move(by, until, only_balancer=only_balancer))
+
+    def _stop(self, body: bytes) -> Response:
+        try:
+            fields = json.loads(body or b"{}")
+            only_balancer = _take_only_balancer(fields)
+            if fields:
+                raise ValueError("expected nothing but only_balancer")  # noqa: TRY301
+        except (ValueError, RecursionError) as error:
+            return _unreadable(error)
+        return _reply_response(self._bridge.stop(only_balancer=only_balancer))
 
 
 class _SharedResponse:
@@ -151,6 +159,21 @@ class _SharedResponse:
 
 def _read(request: Request, handler: Handler) -> Response:
     return handler() if request.method in READING else _not_allowed("GET, HEAD")
+
+
+def _take_only_balancer(fields: object) -> bool:
+    """Take this option from the fields of a request; raise ValueError."""
+    only = fields.pop("only_balancer", False) if isinstance(fields, dict) else False
+    if not isinstance(only, bool):
+        raise ValueError("expected only_balancer to be true or false")  # noqa: TRY004
+    return only
+
+
+def _unreadable(error: Exception) -> Response:
+    invalid = isinstance(error, json.JSONDecodeError | RecursionError)
+    reason = "expected valid JSON" if invalid else error
+    text = f"cannot read the request: {reason}; the deadline is unchanged"
+    return _json(HTTPStatus.BAD_REQUEST, {"accepted": False, "text": text})
 
 
 def _parse_signed_span(text: str) -> float:

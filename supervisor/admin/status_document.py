@@ -11,10 +11,11 @@ from typing import Any
 
 from supervisor import __version__
 from supervisor.admin.warnings import warnings
-from supervisor.core import deadline
+from supervisor.core import deadline, job_deadline, job_move
 from supervisor.core import endpoint_set as endpoint_sets
 from supervisor.core.durations import format_moment
 from supervisor.core.model import NEVER, Endpoint, HealthState, Origin, ServerOptions
+from supervisor.core.policy import job_moves
 from supervisor.core.probe_advice import next_step
 from supervisor.core.probe_outcome import ProbeReport
 from supervisor.core.state import State
@@ -119,6 +120,31 @@ def _deadline(state: State, observation: Observation) -> dict[str, Any]:
         "extended_to": _instant(record.extended_to),
         "latest": _instant(latest),
         "saved": state.is_saved,
+        "moved_by": _moved_by(state),
+        "job": _job_deadline(state, observation) if state.settings.job_variable else None,
+    }
+
+
+def _moved_by(state: State) -> str | None:
+    """Return what moved the deadline last, None if it is the planned one."""
+    if state.record.extended_to is None:
+        return None
+    if state.record.moved_by != job_deadline.BY_JOB:
+        return job_move.ONLY_BALANCER
+    variable = state.job_move.variable
+    return (variable.moved_by if variable is not None else "") or job_move.HAND
+
+
+def _job_deadline(state: State, observation: Observation) -> dict[str, Any]:
+    """Return what is known of the job's variable, and how many replicas may follow it."""
+    move = state.job_move
+    return {
+        "variable": state.settings.job_variable,
+        "read_at": _moment(move.read_at, observation),
+        "failing_since": _moment(move.failing_since, observation),
+        "error": move.failure or None,
+        "problem": move.problem or None,
+        "replicas": job_moves.replicas(state).allocations,
     }
 
 

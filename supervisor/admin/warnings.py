@@ -43,6 +43,12 @@ def _active(
         yield "disk_overdue", f"{words.disk(disk)}: {reason}"
     if not state.is_saved:
         yield "not_saved", "the deadline could not be saved; a restart would reset it"
+    if state.job_move.problem:
+        yield "deadline_not_moved", f"the job's variable is ignored: {state.job_move.problem}"
+    if state.job_move.failing_since is not None and not state.job_move.is_denied:
+        failing_for = format_span(max(0.0, now - state.job_move.failing_since))
+        text = f"cannot read the job's deadline for {failing_for}: {state.job_move.failure}"
+        yield "deadline_not_followed", text
     if rollout.live is not None and rollout.live.plan.mode not in {Mode.SERVE, Mode.DRAINING}:
         yield "nobody_ready", f"clients receive 503: {words.mode(rollout.live.plan.mode)}"
     if state.settings.task_environment.port_warning:

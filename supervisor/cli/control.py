@@ -3,7 +3,7 @@ The commands for a running supervisor: `status`, `extend` and `stop`.
 
 They run beside it, by `nomad alloc exec` or `docker exec`, and find its socket by the rule by which
 it chose its folder.  The exit code is 0 on success, 1 on failure, and 64 for an invalid command
-line; the reason is one line on stderr.
+line; the reason is on stderr.
 """
 
 import argparse
@@ -39,9 +39,9 @@ def run(command: str, arguments: Sequence[str], environ: Mapping[str, str]) -> i
         if command == "status":
             return _status(environ, options)
         if command == "stop":
-            return _post(environ, "/stop", {})
+            return _post(environ, "/stop", _only_balancer(options))
         fields = {"by": options.span.strip()} if options.span else {"until": options.until}
-        return _post(environ, "/deadline", fields)
+        return _post(environ, "/deadline", {**fields, **_only_balancer(options)})
     except ControlError as error:
         print(error, file=sys.stderr)
         return 1
@@ -70,7 +70,11 @@ def _status(environ: Mapping[str, str], options: argparse.Namespace) -> int:
             screen.leave()
 
 
-def _post(environ: Mapping[str, str], path: str, fields: Mapping[str, str]) -> int:
+def _only_balancer(options: argparse.Namespace) -> dict[str, bool]:
+    return {"only_balancer": True} if options.only_balancer else {}
+
+
+def _post(environ: Mapping[str, str], path: str, fields: Mapping[str, str | bool]) -> int:
     _, text = call(environ, "POST", path, json.dumps(fields).encode())
     try:
         response: dict[str, Any] = json.loads(text)
@@ -119,6 +123,12 @@ def _parser(command: str) -> argparse.ArgumentParser:
             type=_check_instant,
             metavar="TIME",
             help="2027-01-31T18:00Z, or epoch seconds",
+        )
+    if command != "status":
+        parser.add_argument(
+            "--only-balancer",
+            action="store_true",
+            help="leave the job's other tasks, which end at their own deadline",
         )
     return parser
 

@@ -34,6 +34,7 @@ def _lines(status: dict[str, Any]) -> Iterator[str]:
         yield f"deadline    never ({deadline['origin']})"
     else:
         moved = f", planned {_moment(deadline['planned'])}" if deadline["extended_to"] else ""
+        moved += f", moved by {deadline['moved_by']}" if deadline["moved_by"] else ""
         left = format_span(round(deadline["remaining"]))
         yield f"deadline    {_moment(deadline['at'])}, in {left} ({deadline['origin']}{moved})"
     if status["idle"] and not status["ending"]:

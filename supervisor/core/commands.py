@@ -202,6 +202,22 @@ class RequestJobStop:
 
 
 @value_class(frozen=True, slots=True)
+class WriteJobVariable:
+    """
+    Write the job's deadline to its variable, and read it back.  Answered by JobVariableWritten.
+
+    `deadline` and `planned`, the one that it replaces, are epoch seconds.  `expected` is the index
+    of the variable that is replaced, 0 if there is none, None if it is not known.
+    """
+
+    ticket: int
+    deadline: float
+    planned: float | None
+    moved_by: str
+    expected: int | None = None
+
+
+@value_class(frozen=True, slots=True)
 class SaveState:
     """Write the record of the deadline to disk.  Answered by StateSaved."""
 
@@ -262,6 +278,7 @@ Command = (
     | ReportProbes
     | SaveCache
     | RequestJobStop
+    | WriteJobVariable
     | SaveState
     | Reply
     | Note

@@ -64,7 +64,7 @@ def moved(
     bound = latest(record, max_ttl)
     if bound is not None and epoch > bound and (end is None or epoch > end):
         return f"cannot move the deadline beyond {format_instant(bound)}, the limit set by MAX_TTL"
-    return Moved(record._replace(extended_to=epoch), instant)
+    return Moved(record._replace(extended_to=epoch, moved_by=""), instant)
 
 
 def next_warning(spans: Iterable[float], remaining: float) -> float:

@@ -19,6 +19,8 @@ class DeadlineRecord(NamedTuple):
 
     `origin` is the setting that the deadline came from, so that a changed TTL is detected.
     `allocation` prevents that a sticky disk ends a new allocation at an old one's deadline.
+    `moved_by` is `job` if the job's variable moved the deadline to `extended_to`; `variable` is the
+    index of the one that was applied last, which a later move of this task alone keeps.
     """
 
     allocation: str
@@ -26,6 +28,8 @@ class DeadlineRecord(NamedTuple):
     origin: str
     deadline: float | None
     extended_to: float | None = None
+    moved_by: str = ""
+    variable: int = 0
 
     @property
     def end(self) -> float | None:
@@ -104,7 +108,7 @@ def resolve_deadline(
     extended = None if found is None else found.extended_to
     if found is not None and extended is not None and extended < found.first_start:
         warning = "the recorded extension ends before the first start; ignoring it"
-        found = found._replace(extended_to=None)
+        found = found._replace(extended_to=None, moved_by="", variable=0)
     if found is not None and found.origin == settings.origin:
         record = found
     else:

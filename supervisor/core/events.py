@@ -10,6 +10,7 @@ from dataclasses import field
 from enum import StrEnum
 
 from supervisor.core.deadline_record import DeadlineRecord
+from supervisor.core.job_deadline import JobVariable
 from supervisor.core.model import (
     ChildKind,
     Endpoint,
@@ -347,28 +348,75 @@ class WriteResumed:
 
 
 @value_class(frozen=True, slots=True)
+class JobVariableRead:
+    """
+    The variable with the job's deadline was read, changed or not; None if there is none.
+
+    `wall` is the instant of the reading in epoch seconds.
+    """
+
+    variable: JobVariable | None
+    wall: float
+
+
+@value_class(frozen=True, slots=True)
+class JobVariableFailed:
+    """
+    The variable with the job's deadline cannot be read; the follower retries by itself.
+
+    `is_denied`: the token may not read it.
+    """
+
+    reason: str
+    is_denied: bool = False
+
+
+@value_class(frozen=True, slots=True)
+class JobVariableWritten:
+    """
+    The answer to WriteJobVariable: the variable as it was read back, or why it was not written.
+
+    `wall` is the instant of the answer in epoch seconds; `status` the HTTP status of a refusal,
+    None without a response.
+    """
+
+    ticket: int
+    wall: float
+    variable: JobVariable | None = None
+    error: str = ""
+    status: int | None = None
+
+
+@value_class(frozen=True, slots=True)
 class DeadlineRequested:
     """
     An admin request to move the deadline `by` a number of seconds, or to the instant `until`.
 
-    `until` and `wall`, the wall clock time of the request, are epoch seconds.  Answered by a Reply
-    with this ticket.
+    `until` and `wall`, the wall clock time of the request, are epoch seconds.  With `only_balancer`
+    the deadline of the job stays.  Answered by a Reply with this ticket.
     """
 
     ticket: int
     wall: float
     by: float | None = None
     until: float | None = None
+    only_balancer: bool = False
 
 
 @value_class(frozen=True, slots=True)
 class StopRequested:
-    """An admin request to shut down now.  Answered by a Reply with this ticket."""
+    """
+    An admin request to shut down now; with `only_balancer` the rest of the job stays.
+
+    `wall` is the instant of the request in epoch seconds.  Answered by a Reply with this ticket.
+    """
 
     ticket: int
+    wall: float = 0.0
+    only_balancer: bool = False
 
 
-#: Requests of operators, and all other events.
+#: Requests of operators, and all other events but the answer to one that is written to Nomad.
 AdminRequest = DeadlineRequested | StopRequested
 SystemEvent = (
     TimePassed
@@ -401,5 +449,7 @@ SystemEvent = (
     | StateSaved
     | WriteOverdue
     | WriteResumed
+    | JobVariableRead
+    | JobVariableFailed
 )
-Event = SystemEvent | AdminRequest
+Event = SystemEvent | AdminRequest | JobVariableWritten

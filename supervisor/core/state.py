@@ -12,6 +12,7 @@ from supervisor.core.deadline_record import DeadlineRecord
 from supervisor.core.endpoint_set import EndpointSet
 from supervisor.core.events import Disk
 from supervisor.core.idle import Idle
+from supervisor.core.job_move import JobMove
 from supervisor.core.job_stop import JobStop
 from supervisor.core.lifecycle import Lifetime
 from supervisor.core.model import NEVER, View
@@ -46,6 +47,7 @@ class State:
     in_lame_duck: bool = False
     job_stop: JobStop = JobStop()
     idle: Idle = Idle()
+    job_move: JobMove = JobMove()
     warnings: tuple[str, ...] = ()
     file_warnings: tuple[str, ...] = ()
     multiple_jobs: frozenset[str] = frozenset()
@@ -65,8 +67,10 @@ class State:
         """The next instant at which an action is due without an event."""
         if self.lifetime.is_ending:
             return self.lifetime.wake_at
+        awaits_write = self.job_move.write is not None
         return min(
-            self.lifetime.wake_at,
+            NEVER if awaits_write else self.lifetime.wake_at,
+            self.job_move.wake_at,
             self.master.boot_by,
             self.master.respawn_at,
             self.master.look_again_at,

@@ -39,6 +39,7 @@ from supervisor.core.commands import (
     SpawnMaster,
     Stage,
     Swap,
+    WriteJobVariable,
 )
 from supervisor.core.events import ChildExited, ConnectionsCounted, ProbesReported
 from supervisor.core.policy.decide import decide
@@ -130,6 +131,8 @@ class Loop:
                 services.service_finder.find(service)
             case RequestJobStop():
                 services.job_stopper.request()
+            case WriteJobVariable():
+                services.write_job_variable(command)
             case Reply():
                 services.admin.reply(command)
             case SetProbeTargets():

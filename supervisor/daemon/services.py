@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from supervisor.admin import Admin, AdminContext
 from supervisor.core import nginx_advice
+from supervisor.core.commands import WriteJobVariable
 from supervisor.core.config.settings import Settings
 from supervisor.core.values import value_class
 from supervisor.daemon import exit_report
@@ -27,12 +28,14 @@ from supervisor.nginx.templates import build_renderer
 from supervisor.nomad.find_services import ServiceFinder
 from supervisor.nomad.stop_job import JobStopper
 from supervisor.system import cgroup, process, signals
+from supervisor.system.jitter import chance
 from supervisor.system.log import Log
 from supervisor.system.runtime_dir import RuntimeLock
 
 if TYPE_CHECKING:
     from supervisor.nginx.access_log import AccessLog
     from supervisor.nginx.use_watcher import UseWatcher
+    from supervisor.nomad.job_variable import JobVariable
 
 #: From how many connections per worker on no warning is logged.
 _FEW_CONNECTIONS = 1024
@@ -58,6 +61,12 @@ class Services:
     worker_count: int
     access_log: "AccessLog | None" = None
     use_watcher: "UseWatcher | None" = None
+    job_variable: "JobVariable | None" = None
+
+    def write_job_variable(self, command: WriteJobVariable) -> None:
+        """Write the job's variable; no other job writes one."""
+        assert self.job_variable is not None
+        self.job_variable.write(command)
 
 
 def build_services(
@@ -141,6 +150,7 @@ def build_services(
         worker_count=worker_count,
         access_log=_access_log(settings, folder, log),
         use_watcher=_use_watcher(settings, folder, config_store, inbox),
+        job_variable=_job_variable(settings, log, inbox),
     )
     for service in (
         services.nginx,
@@ -150,6 +160,7 @@ def build_services(
         services.health,
         services.access_log,
         services.use_watcher,
+        services.job_variable,
     ):
         if service is not None:
             service.start()
@@ -186,6 +197,15 @@ def _report_connections(workers: int, log: Log) -> None:
             reason=f"nginx may open only {files} files per worker (ulimit -n), two per request",
             hint="raise the limit of open files (Docker: --ulimit nofile=65536)",
         )
+
+
+def _job_variable(settings: Settings, log: Log, inbox: Inbox) -> "JobVariable | None":
+    """Build what follows and writes the job's deadline, if the job has a variable for it."""
+    if not settings.job_variable:
+        return None
+    from supervisor.nomad.job_variable import JobVariable  # noqa: PLC0415 - as above
+
+    return JobVariable(settings, inbox.post, log.redact, chance)
 
 
 def _access_log(settings: Settings, folder: Path, log: Log) -> "AccessLog | None":

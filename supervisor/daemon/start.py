@@ -20,9 +20,10 @@ from supervisor.core.commands import Command, Exit, Note, RequestJobStop, exit_c
 from supervisor.core.config import load
 from supervisor.core.config.instance import PROGRAM
 from supervisor.core.config.settings import Settings
-from supervisor.core.deadline_record import DeadlineRecord
+from supervisor.core.deadline_record import DeadlineRecord, ResolvedDeadline
 from supervisor.core.errors import ExecutableMissing, ExitCode, FolderInUse, Problem
 from supervisor.core.events import Event, TimePassed
+from supervisor.core.job_deadline import follow
 from supervisor.core.job_stop import LATE_REQUEST_TIMEOUT
 from supervisor.core.model import NEVER, CachedEndpoints
 from supervisor.core.policy import decide
@@ -33,6 +34,7 @@ from supervisor.daemon.inbox import Inbox
 from supervisor.daemon.loop import Loop
 from supervisor.daemon.services import build_services
 from supervisor.discovery.cache import EndpointCache
+from supervisor.nomad.errors import NomadError
 from supervisor.nomad.stop_job import JobStopper
 from supervisor.nomad.token import token_problem
 from supervisor.system import process
@@ -49,6 +51,9 @@ Result = TypeVar("Result")
 
 #: How long reading the token file may delay the start, in seconds.
 _TOKEN_TIMEOUT = 0.3
+
+#: How long a start after the deadline asks Nomad whether it was moved, in seconds.
+_ASK_TIMEOUT = 6.0
 
 #: How long the record may take even if the DEADLINE is in the past, in seconds: it has the reason.
 _LEAST_READ_TIME = 0.3
@@ -109,6 +114,8 @@ def _serve(environ: Mapping[str, str], settings: Settings, log: Log) -> int:
     if error:
         log.emit("state.unusable", "warning", reason=error)
     resolved = lifecycle.resolve(settings, record, wall)
+    if resolved.remaining is not None and resolved.remaining <= 0 and settings.job_variable:
+        resolved = _ask_job(settings, resolved, wall, log)
     inbox, children = Inbox(), process.Children()
     sources = discovery.sources(settings, inbox.post, log.redact)
     state, commands = decide.first_state(
@@ -174,6 +181,26 @@ def _report_shell(shell: str, log: Log) -> None:
         reason=f"PID 1 is {shell}, which passes no stop signal on: a stop will end in a kill, 137",
         hint=f"make autoexit-nginx the command itself, or use `{shell} -c 'exec autoexit-nginx'`",
     )
+
+
+def _ask_job(
+    settings: Settings, resolved: ResolvedDeadline, wall: float, log: Log
+) -> ResolvedDeadline:
+    """Ask, at a start after the deadline, whether the job's variable has moved it."""
+    from supervisor.nomad.job_variable import ask  # noqa: PLC0415 - most starts do not ask
+
+    try:
+        variable = run_within(_ASK_TIMEOUT, partial(ask, settings, log.redact))
+    except StopPendingError:
+        raise _Interruption(Interrupted("stop signal", settings.job_variable)) from None
+    except (NomadError, TimeoutError) as error:
+        log.emit("job_deadline.failed", "warning", reason=str(error))
+        return resolved
+    followed = follow(resolved.record, variable, settings.max_ttl)
+    if followed.problem:
+        log.emit("deadline.not_moved", "warning", reason=followed.problem)
+    end = followed.record.end
+    return resolved._replace(record=followed.record, remaining=None if end is None else end - wall)
 
 
 def _report_port(settings: Settings, log: Log) -> None:

@@ -1,9 +1,10 @@
 """
-The four requests to Nomad's HTTP API that the supervisor makes.
+The requests to Nomad's HTTP API that the supervisor makes.
 
 `GET /v1/service/:name` lists the instances of a service, `GET /v1/services` the names of all,
 `GET /v1/client/allocation/:id/checks` the results of Nomad's own checks, and `DELETE /v1/job/:id`
-stops a job: all of its groups; the job is not purged.
+stops a job: all of its groups; the job is not purged.  `GET` and `PUT /v1/var/nomad/jobs/:id` read
+and write the job's variable.
 """
 
 from collections.abc import Mapping
@@ -240,3 +241,64 @@ class JobStopRequest(NomadClient):
             raise NomadError(
                 f"job {job!r} not found in namespace {namespace!r}", status=requests.codes.ok
             )
+
+
+#: A variable has at most 64 KiB; its items are escaped in JSON.
+_MAX_VARIABLE_BYTES = 1024 * 1024
+
+
+class VariableResponse(NamedTuple):
+    """
+    A variable as Nomad returned it, None if there is none; the index of the response, if usable.
+    """
+
+    value: object
+    next_index: int | None
+
+
+class VariableRequest(NomadClient):
+    """
+    Client for one variable, used by one thread.
+    """
+
+    ENDPOINT = "var"
+
+    def read(self, path: str, index: int = 0, wait: float = 0.0) -> VariableResponse:
+        """
+        Query the variable; with an index, wait up to `wait` s for a change.
+
+        While it is absent, a change of any variable ends the wait.  Raises NomadError: status 403
+        means that the token may not read it.
+        """
+        try:
+            response = self.call(
+                quote(path),
+                params={"index": str(index), "wait": f"{wait:.0f}s"} if index else {},
+                parse=parse_value,
+                max_wait=wait * _JITTER if index else 0.0,
+                max_bytes=_MAX_VARIABLE_BYTES,
+            )
+        except NomadError as error:
+            if error.status != requests.codes.not_found or error.index is None:
+                raise
+            return VariableResponse(None, error.index)
+        stale = _stale(response.headers)
+        if stale:
+            raise NomadError(stale)
+        return VariableResponse(response.value, _index(response.headers, "X-Nomad-Index"))
+
+    def write(self, path: str, items: Mapping[str, object], modify_index: int) -> None:
+        """
+        Write the variable if it has not been modified since; 0 means that it does not exist.
+
+        Raises NomadError: status 403 means that the token may not write it, 409 that it has been
+        modified.
+        """
+        namespace = self._settings.nomad_namespace
+        self.call(
+            quote(path),
+            params={"cas": str(modify_index)},
+            parse=parse_value,
+            max_bytes=_MAX_VARIABLE_BYTES,
+            put={"Namespace": namespace, "Path": path, "Items": dict(items)},
+        )

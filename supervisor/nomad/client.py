@@ -79,13 +79,14 @@ class NomadClient(Requester):  # type: ignore[misc]
         parse: Callable[[Iterator[bytes]], T],
         max_wait: float = 0.0,
         max_bytes: int,
+        put: object = None,
     ) -> Response[T]:
         """
         Request a path, whose parts are escaped; the response may start up to `max_wait` s later.
 
-        `parse` gets the body as it arrives, up to `max_bytes`, and may raise NomadError.  After a
-        rejected token the token is read again, and the request is repeated once if the token has
-        changed.  Raises NomadError.
+        With `put` this JSON is sent, by PUT.  `parse` gets the body as it arrives, up to
+        `max_bytes`, and may raise NomadError.  After a rejected token the token is read again, and
+        the request is repeated once if the token has changed.  Raises NomadError.
         """
         self._transport.begin()
         self.token = self._token.read()
@@ -93,12 +94,12 @@ class NomadClient(Requester):  # type: ignore[misc]
         head_timeout = self._read_timeout if max_wait else _HEAD_TIMEOUT
         with Watchdog(self._transport, head_timeout, self._read_timeout) as watchdog:
             try:
-                return self._call_once(path, params, parse, max_bytes, watchdog)
+                return self._call_once(path, params, parse, max_bytes, watchdog, put=put)
             except TokenRefused:
                 sent, self.token = self.token, self._token.read()
                 if self.token == sent:
                     raise
-                return self._call_once(path, params, parse, max_bytes, watchdog)
+                return self._call_once(path, params, parse, max_bytes, watchdog, put=put)
 
     def _call_once(
         self,
@@ -107,10 +108,12 @@ class NomadClient(Requester):  # type: ignore[misc]
         parse: Callable[[Iterator[bytes]], T],
         max_bytes: int,
         watchdog: Watchdog,
+        *,
+        put: object,
     ) -> Response[T]:
         all_params = {"namespace": self._settings.nomad_namespace, **params}
         try:
-            with self._open_response(path, all_params) as response:
+            with self._open_response(path, all_params, put) as response:
                 watchdog.on_response_started()
                 self._had_response = True
                 if response.status_code != requests.codes.ok:
@@ -125,11 +128,14 @@ class NomadClient(Requester):  # type: ignore[misc]
             self._transport.drop()
             raise self._timeout_error() if watchdog.expired else self._nomad_error(error) from None
 
-    def _open_response(self, path: tuple[str, ...], params: dict[str, str]) -> requests.Response:
+    def _open_response(
+        self, path: tuple[str, ...], params: dict[str, str], put: object
+    ) -> requests.Response:
         try:
             response = self.request(
                 *path,
-                method=self.METHOD,
+                method=self.METHOD if put is None else "put",
+                json=put,
                 params=params,
                 timeout=(_HEAD_TIMEOUT, self._read_timeout),
                 stream=True,

@@ -31,8 +31,8 @@ class NomadError(Exception):
     A request without a usable response.
 
     `refused`: the connection was refused.  `retry_after`: the seconds of Retry-After.
-    `status`: the HTTP status, if there was a response.  `step`: what to do, where services are
-    read and the reason alone does not show it.
+    `status`: the HTTP status, if there was a response, and `index` its index, if it has one.
+    `step`: what to do, where services are read and the reason alone does not show it.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class NomadError(Exception):
         retry_after: float | None = None,
         status: int | None = None,
         step: str = "",
+        index: int | None = None,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
@@ -50,6 +51,7 @@ class NomadError(Exception):
         self.retry_after = retry_after
         self.status = status
         self.step = step
+        self.index = index
 
 
 class TokenRefused(NomadError):
@@ -92,7 +94,15 @@ def http_error(
     if status == requests.codes.too_many_requests:
         reason = "too many connections from this address to Nomad (429)"
     step = _OTHER_SERVER if status == requests.codes.not_found else ""
-    return NomadError(reason, retry_after=retry_after, status=status, step=step)
+    index = response.headers.get("X-Nomad-Index", "")
+    is_led = response.headers.get("X-Nomad-KnownLeader", "true").lower() != "false"
+    return NomadError(
+        reason,
+        retry_after=retry_after,
+        status=status,
+        step=step,
+        index=int(index) if index.isdigit() and len(index) < 20 and is_led else None,
+    )
 
 
 def _read_error_text(response: requests.Response) -> bytes:

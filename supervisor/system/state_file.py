@@ -41,6 +41,8 @@ def read_record(folder: Path | str) -> tuple[DeadlineRecord | None, str]:
             extended_to=None
             if found.get("extended_to") is None
             else _instant(found["extended_to"]),
+            moved_by=_text(found.get("moved_by", "")),
+            variable=_count(found.get("variable", 0)),
         )
     except FileNotFoundError:
         return None, ""
@@ -61,6 +63,8 @@ def save_record(folder: Path | str, record: DeadlineRecord) -> None:
         "origin": record.origin,
         "deadline": record.deadline,
         "extended_to": record.extended_to,
+        "moved_by": record.moved_by,
+        "variable": record.variable,
     }
     os.makedirs(folder, 0o700, exist_ok=True)
     replace_json(folder, RECORD, content, durable=True)
@@ -111,6 +115,12 @@ def _instant(value: object) -> float:
     if not 0 <= value < _MAX_INSTANT:
         raise ValueError(f"{value!r} is not a time")
     return float(value)
+
+
+def _count(value: object) -> int:
+    if type(value) is not int or value < 0:
+        raise TypeError(f"{value!r} is not a number")
+    return value
 
 
 def _text(value: object) -> str:

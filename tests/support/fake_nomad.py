@@ -19,6 +19,7 @@ from tests.support.nomad_faults import Exchange, Fault
 from tests.support.nomad_registry import go_duration
 from tests.support.nomad_rules import (
     SERVICES,
+    VARIABLE,
     compressed,
     rejection,
     service_of,
@@ -27,6 +28,7 @@ from tests.support.nomad_rules import (
     token_of,
 )
 from tests.support.nomad_state import NAMESPACE, Endpoint, NomadState
+from tests.support.nomad_variables import Variables
 from tests.support.wire import Reply, Request, read_request
 
 __all__ = ["TOKEN", "Endpoint", "FakeNomad"]
@@ -36,7 +38,7 @@ TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJnbG9iYWw6ZGVmYXVsdDpsYiJ9.c2lnbmF0dXJl"
 
 class FakeNomad(NomadState):
     """
-    Serves `GET /v1/service/:name`, checks, the stop of a job, and configured faults.
+    Serves `GET /v1/service/:name`, checks, variables, the stop of a job, and configured faults.
 
     `rights` are the capabilities that a policy gives to its tokens, none at first: a valid token is
     enough to read services, and with ACLs off every request is allowed.
@@ -58,6 +60,7 @@ class FakeNomad(NomadState):
         self.requests: list[Request] = []
         self.socket_path = socket_path
         super().__init__()
+        self.variables = Variables()
         self._faults = FaultQueue()
         self._stopping = threading.Event()
         self._tcp = Listener(("127.0.0.1", port), lambda sock: self._serve(sock, "tcp"), tls)
@@ -86,6 +89,7 @@ class FakeNomad(NomadState):
         if self._unix is not None:
             self._unix.close(leave_file=leave_file)
         self._registry.interrupt()
+        self.variables.interrupt()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -134,6 +138,7 @@ class FakeNomad(NomadState):
             )
         if now:
             self._registry.interrupt()
+            self.variables.interrupt()
 
     def heal(self) -> None:
         """
@@ -180,6 +185,9 @@ class FakeNomad(NomadState):
         if reply is None:
             is_valid = tokens is None or token_of(request) in tokens
             rights = None if tokens is None else self.rights if is_valid else ()
+            if request.path.startswith(VARIABLE):
+                reply = self.variables.reply(request, rights, block=block)
+                return None if reply is None else compressed(request, reply)
             reply = self._workloads.reply(request, rights)
         if reply is not None:
             return compressed(request, reply)

@@ -59,6 +59,21 @@ class Backend(Protocol):
         Delete the policy.
         """
 
+    def put_variable(self, path: str, **items: str) -> None:
+        """
+        Write a variable, as an operator.
+        """
+
+    def purge_variable(self, path: str) -> None:
+        """
+        Delete a variable.
+        """
+
+    def grant_variable(self, path: str) -> None:
+        """
+        Give the workload a policy with the right to read and write this variable.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class Api:
@@ -80,13 +95,15 @@ class Api:
         token: str | None = None,
         on: int | Path | None = None,
         timeout: float = 15.0,
+        body: bytes = b"",
     ) -> Answer:
         """
         Send a request over TCP, or to `on`, with the token of the workload or another one.
         """
         headers = {"X-Nomad-Token": self.token if token is None else token}
+        headers |= {"Content-Length": str(len(body))} if body else {}
         address = on or self.port
-        return get(address, target, method=method, headers=headers, timeout=timeout)
+        return get(address, target, method=method, headers=headers, timeout=timeout, body=body)
 
     def get_service(self, service: str, *, on: int | Path | None = None, **query: object) -> Answer:
         """

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from tests.support.checkout import CHECKOUT
 from tests.support.cluster import Cluster
 from tests.support.fake_nomad import TOKEN, FakeNomad
 from tests.support.listening import Listener
@@ -79,6 +80,25 @@ class FakeBackend:
         """
         self._nomad.rights.clear()
 
+    def put_variable(self, path: str, **items: str) -> None:
+        """
+        Write it.
+        """
+        self._nomad.variables.put(path, items)
+
+    def purge_variable(self, path: str) -> None:
+        """
+        Delete it.
+        """
+        self._nomad.variables.purge(path)
+
+    def grant_variable(self, path: str) -> None:
+        """
+        Grant the right to the own job's variable.
+        """
+        assert path == f"nomad/jobs/{CLIENT_JOB}"
+        self._nomad.rights.add("write")
+
     def _next_port(self) -> int:
         self._port += 1
         return self._port
@@ -148,6 +168,29 @@ class RealBackend:
         """
         assert self.cluster.call("DELETE", "/v1/acl/policy/contract").status == 200
 
+    def put_variable(self, path: str, **items: str) -> None:
+        """
+        Write it with the `nomad` command.
+        """
+        words = [f"{name}={text}" for name, text in items.items()]
+        self.cluster.nomad("var", "put", "-force", path, *words)
+
+    def purge_variable(self, path: str) -> None:
+        """
+        Delete it.
+        """
+        assert self.cluster.call("DELETE", f"/v1/var/{path}").status in {200, 204}
+
+    def grant_variable(self, path: str) -> None:
+        """
+        Apply the documented policy.
+        """
+        rules = (CHECKOUT / "jobs/extend.policy.hcl").read_text()
+        file = self.cluster.home / "extend.hcl"
+        file.write_text(rules.replace("JOB", path.rpartition("/")[2]))
+        words = ("-namespace", "default", "-job", CLIENT_JOB, "contract", str(file))
+        self.cluster.nomad("acl", "policy", "apply", *words)
+
     def was_signalled(self, allocation: str) -> bool:
         """
         Whether the task of an allocation was signalled.
@@ -178,6 +221,7 @@ def fake_api(*, acl: bool) -> Iterator[Api]:
     with tempfile.TemporaryDirectory(prefix="ax-", dir="/tmp") as folder:
         socket = Path(folder) / "api.sock"
         with FakeNomad(socket, acl=acl) as nomad:
+            nomad.variables.job = CLIENT_JOB
             yield Api(nomad.port, socket, TOKEN, FakeBackend(nomad), acl)
 
 

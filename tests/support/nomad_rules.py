@@ -24,6 +24,7 @@ DENIED = "Permission denied"
 _SERVICE = "/v1/service/"
 SERVICES = "/v1/services"
 _JOB = "/v1/job/"
+VARIABLE = "/v1/var/"
 _CHECKS = re.compile("/v1/(?:client/)?allocation/([^/]+)/checks")
 _CLAUSE = re.compile(r'\s*(?:Tags contains "(?P<tag>[^"]*)"|JobID == "(?P<job>[^"]*)")\s*')
 
@@ -96,7 +97,7 @@ def _rejected_by_port(request: Request, tokens: Collection[str] | None) -> Reply
 def _wrong_route(request: Request) -> Reply | None:
     if request.target.startswith("//"):
         return Reply(307, b"", {"Location": re.sub("/+", "/", request.target)})
-    if allocation_of(request) or request.path == SERVICES:
+    if allocation_of(request) or request.path == SERVICES or request.path.startswith(VARIABLE):
         return None
     if job_of(request):
         return None if request.method == "DELETE" else error(405, "Invalid method")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from supervisor.core import durations
 from supervisor.core.deadline_record import DeadlineSettings, apply_duration_alias
 from supervisor.core.errors import ExitCode, Problem
+from supervisor.core.job_deadline import variable_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,7 +29,27 @@ _READERS = {
     "STOP_TIMEOUT": durations.parse_span,
     "DRAIN_TIMEOUT": durations.parse_span,
     "LINGER": durations.parse_span,
+    "MAX_TTL": durations.parse_ttl,
 }
+
+
+class NomadAccess(NamedTuple):
+    """
+    Where the job's variable is, and how to read it: by the Task API's socket, or over TCP.
+    """
+
+    path: str
+    address: str
+    namespace: str
+    region: str
+    token: str
+    token_file: str
+    cacert: str
+    capath: str
+    client_cert: str
+    client_key: str
+    tls_server_name: str
+    skip_verify: bool
 
 
 class Options(NamedTuple):
@@ -37,6 +58,7 @@ class Options(NamedTuple):
 
     Without a folder (an empty string) every start begins a new lifetime.  `linger` is the time from
     the deadline to the command's TERM; unless `is_linger_set`, only a command that serves has it.
+    `max_ttl` bounds a moved deadline.  `nomad` is None if the task has no access to Nomad's API.
     """
 
     deadline: DeadlineSettings
@@ -45,6 +67,8 @@ class Options(NamedTuple):
     state_dir: str
     linger: float
     is_linger_set: bool
+    max_ttl: float | None = None
+    nomad: NomadAccess | None = None
 
 
 def command_in(arguments: Sequence[str]) -> list[str]:
@@ -86,6 +110,40 @@ def read(environ: Mapping[str, str]) -> Options:
         _state_dir(given),
         max(_BALANCER_DRAIN_TIMEOUT, drain_timeout) if linger is None else linger,
         linger is not None,
+        values["MAX_TTL"],
+        _nomad_access(given),
+    )
+
+
+def _nomad_access(given: Mapping[str, str]) -> NomadAccess | None:
+    """
+    Return the access to the job's variable, with the defaults of the supervisor.
+
+    The Task API always requires a token, which only a task with an `identity` block has.
+    """
+    path, secrets = variable_path(given.get("NOMAD_JOB_ID", "")), given.get("NOMAD_SECRETS_DIR", "")
+    address = given.get("NOMAD_ADDR") or given.get("NOMAD_UNIX_ADDR", "")
+    if not address and secrets and os.path.exists(f"{secrets}/api.sock"):
+        address = f"unix://{secrets}/api.sock"
+    file = given.get("NOMAD_TOKEN_FILE", "")
+    if not file and secrets and os.path.exists(f"{secrets}/nomad_token"):
+        file = f"{secrets}/nomad_token"
+    token = given.get("NOMAD_TOKEN", "")
+    if not path or not address or not (token or file or not address.startswith("unix:")):
+        return None
+    return NomadAccess(
+        path,
+        address,
+        given.get("NOMAD_NAMESPACE", "default"),
+        given.get("NOMAD_REGION", ""),
+        token,
+        file,
+        given.get("NOMAD_CACERT", ""),
+        given.get("NOMAD_CAPATH", ""),
+        given.get("NOMAD_CLIENT_CERT", ""),
+        given.get("NOMAD_CLIENT_KEY", ""),
+        given.get("NOMAD_TLS_SERVER_NAME", ""),
+        given.get("NOMAD_SKIP_VERIFY", "").lower() in {"1", "true"},
     )
 
 

@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, TypeVar
 from supervisor import __version__
 from supervisor.cli.exec import options as exec_options
 from supervisor.cli.exec.command import Command
+from supervisor.cli.exec.deadline import Deadline
 from supervisor.cli.exec.log import StderrLog
 from supervisor.cli.exec.subreaper import Subreaper
 from supervisor.cli.exec.watch import CommandSupervisor, Outcome
 from supervisor.core.deadline_record import ResolvedDeadline, passed, resolve_deadline
 from supervisor.core.durations import format_instant
 from supervisor.core.errors import ExitCode
+from supervisor.core.job_deadline import follow
 from supervisor.core.signal_sets import STOP_SIGNALS, WAITED_FOR
 from supervisor.system.clock import boot_clock
 from supervisor.system.state_file import read_record, save_ended, save_record
@@ -32,7 +34,9 @@ from supervisor.system.time_limit import StopPendingError, run_within
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from supervisor.cli.exec.job_variable import Follower
     from supervisor.cli.exec.options import Options
+    from supervisor.core.deadline_record import DeadlineRecord
 
 HELP = """\
 usage: exec [--] COMMAND [ARGUMENT ...]
@@ -51,17 +55,25 @@ LINGER         time from the deadline to SIGTERM; if set, also for a command tha
                (30s, or DRAIN_TIMEOUT if that is longer)
 DRAIN_TIMEOUT  total time the command may take to exit after that (30s)
 STOP_TIMEOUT   the same after a stop signal (4s)
-STATE_DIR      state that must survive a restart: the deadline; in a Nomad task its own folder"""
+STATE_DIR      state that must survive a restart: the deadline; in a Nomad task its own folder
+MAX_TTL        maximum time from the first start to a moved deadline (no limit)
+
+In a Nomad task with an `identity` block, `autoexit-nginx extend` in the job's balancer and
+`nomad var put nomad/jobs/JOB deadline=...` move the deadline."""
 
 
 Result = TypeVar("Result")
 
-#: How long the start waits for STATE_DIR, and the exit for `ended.json`, in seconds.
+#: How long the start waits for STATE_DIR, and a moved deadline and the exit for it, in seconds.
 _DISK_TIMEOUT = 10.0
+_MOVED_TIMEOUT = 0.3
 _ENDED_TIMEOUT = 0.3
 
 #: How long the record may take even if the DEADLINE is in the past, in seconds: it has the reason.
 _LEAST_READ_TIME = 0.3
+
+#: How long a start after the deadline asks Nomad whether it was moved, in seconds.
+_ASK_TIMEOUT = 6.0
 
 #: The code of a command that was killed by SIGKILL; if not by `exec`, then mostly by the kernel.
 _KILLED = 128 + signal.SIGKILL
@@ -101,16 +113,18 @@ class _Run:
             resolved = self._resolve_deadline()
         except StopPendingError:
             return self._stopped()
-        if resolved.remaining is not None and resolved.remaining <= 0:
-            why, hint = passed(resolved.record, self._options.state_dir)
-            return self._report(ExitCode.OK, why, hint=hint)
         try:
-            self._save(resolved)
+            if resolved.remaining is not None and resolved.remaining <= 0:
+                resolved = self._ask_nomad(resolved)
+            if resolved.remaining is not None and resolved.remaining <= 0:
+                why, hint = passed(resolved.record, self._options.state_dir)
+                return self._report(ExitCode.OK, why, hint=hint)
+            left = math.inf if resolved.remaining is None else resolved.remaining
+            self._save(resolved.record, left)
         except StopPendingError:
             return self._stopped()
         if STOP_SIGNALS & signal.sigpending():
             return self._stopped()
-        left = math.inf if resolved.remaining is None else resolved.remaining
         if boot_clock() >= self._began_at + left:  # the disk hung until then
             return self._report(ExitCode.OK, "deadline")
         subreaper = Subreaper()
@@ -133,7 +147,15 @@ class _Run:
             origin=resolved.record.origin,
             remaining=None if resolved.remaining is None else round(resolved.remaining, 3),
         )
-        watch = CommandSupervisor(command, self._options, self._began_at + left, self._log)
+        deadline = Deadline(
+            resolved.record,
+            self._began_at + left,
+            max_ttl=self._options.max_ttl,
+            follower=self._start_follower(),
+            log=self._log,
+            save=self._save_moved,
+        )
+        watch = CommandSupervisor(command, self._options, deadline, self._log)
         try:
             outcome = watch.run()
         except BaseException:
@@ -159,13 +181,56 @@ class _Run:
             self._log.emit("deadline.anchored", "warning", reason=resolved.warning)
         return resolved
 
-    def _save(self, resolved: ResolvedDeadline) -> None:
+    def _ask_nomad(self, resolved: ResolvedDeadline) -> ResolvedDeadline:
+        """
+        Ask, at a start after the deadline, whether the job's variable has moved it.
+
+        Raises StopPendingError.
+        """
+        access = self._options.nomad
+        if access is None:
+            return resolved
+        from supervisor.cli.exec import job_variable
+
+        try:
+            answer = run_within(_ASK_TIMEOUT, lambda: job_variable.query_patiently(access))
+        except (job_variable.QueryError, TimeoutError) as error:
+            self._log.emit("deadline.not_followed", "warning", reason=str(error))
+            return resolved
+        followed = follow(resolved.record, answer.variable, self._options.max_ttl)
+        if followed.problem:
+            self._log.emit("deadline.not_moved", "warning", reason=followed.problem)
+        end = followed.record.end
+        remaining = None if end is None else end - self._wall
+        return ResolvedDeadline(followed.record, remaining)
+
+    def _start_follower(self) -> Follower | None:
+        """Follow the job's variable; after the command has started, because there is no fork."""
+        if self._options.nomad is None:
+            return None
+        from supervisor.cli.exec.job_variable import Follower
+
+        follower = Follower(self._options.nomad)
+        follower.start()
+        return follower
+
+    def _save_moved(self, record: DeadlineRecord) -> None:
+        """Save a moved deadline; a disk that hangs delays neither it nor a stop signal for long."""
         folder = self._state_dir
         if not folder:
             return
-        left = math.inf if resolved.remaining is None else resolved.remaining
         try:
-            self._on_disk(lambda: save_record(folder, resolved.record), left)
+            run_within(_MOVED_TIMEOUT, lambda: save_record(folder, record), heed_stop=False)
+        except OSError as error:
+            reason = f"cannot save the moved deadline in {folder}: {error.strerror}"
+            self._log.emit("state.unusable", "warning", reason=reason)
+
+    def _save(self, record: DeadlineRecord, left: float) -> None:
+        folder = self._state_dir
+        if not folder:
+            return
+        try:
+            self._on_disk(lambda: save_record(folder, record), left)
         except OSError as error:
             reason = f"cannot save the deadline in {folder}: {error.strerror}"
             hint = "a restart would reset it: set STATE_DIR or DEADLINE"

@@ -2,6 +2,7 @@
 The supervision of a command: its exit, signals, the deadline, lingering and the drain ladder.
 
 A balancer with the same deadline drains after it, so a command that serves stays for LINGER longer.
+The job's variable can move the deadline until TERM is sent.
 
 There are no signal handlers: all signals are blocked and received by `sigtimedwait`, so none is
 late or lost.  The deadline is on a clock that includes suspends; waits are measured by a clock that
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from supervisor.cli.exec import serving, terminal
 from supervisor.cli.exec.command import Command
@@ -23,11 +24,18 @@ from supervisor.core.durations import format_span
 from supervisor.core.signal_sets import STOP_SIGNALS, WAITED_FOR
 from supervisor.system.clock import boot_clock
 
+if TYPE_CHECKING:
+    from supervisor.cli.exec.deadline import Deadline
+
 #: Upper limit of one wait, in seconds.
 _MAX_SLEEP = 5.0
 
 #: How long to wait for killed processes, in seconds; one that hangs in a dead mount never exits.
 _KILL_TIMEOUT = 0.3
+
+#: How much later than this command the balancer may read a variable that has passed, in seconds:
+#: after a failure both query again within 5 s.
+_LATE_READING = 6.0
 
 #: Signals that concern `exec` itself and are not forwarded: its children, writes and terminal.
 _NOT_FORWARDED = frozenset(
@@ -52,7 +60,9 @@ class CommandSupervisor:
     Supervises a started command until all of its processes have exited.
     """
 
-    def __init__(self, command: Command, options: Options, deadline: float, log: StderrLog) -> None:
+    def __init__(
+        self, command: Command, options: Options, deadline: Deadline, log: StderrLog
+    ) -> None:
         self._command = command
         self._options = options
         self._deadline = deadline
@@ -97,8 +107,10 @@ class CommandSupervisor:
         if not self._ladder.has_begun:
             if command.code is not None and self._linger_until is None:
                 return None
-            if now < self._deadline:
-                return self._deadline
+            if self._deadline.update():
+                self._linger_until = None
+            if now < self._deadline.at:
+                return self._deadline.at
             if self._linger_until is None:
                 self._linger_until = self._linger(now)
             if command.code is None and now < self._linger_until:
@@ -117,9 +129,10 @@ class CommandSupervisor:
 
     def _linger(self, now: float) -> float:
         """Return until when the command stays after the deadline, and log it if it does."""
-        until = self._deadline + self._options.linger
-        if now >= until or not (self._options.is_linger_set or serving.is_serving()):
-            return self._deadline
+        linger = self._options.linger
+        until = self._deadline.at + linger + (_LATE_READING if self._deadline.is_late else 0.0)
+        if now >= until or not linger or not (self._options.is_linger_set or serving.is_serving()):
+            return self._deadline.at
         hint = (
             "a balancer with this deadline still drains; LINGER=0 ends the command at the deadline"
         )

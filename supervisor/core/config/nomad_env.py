@@ -32,7 +32,8 @@ class TaskEnvironment:
     Any address of 127.0.0.0/8 with a port of `own_loopback` is an own endpoint as well.
     `in_container`: loopback is that of a container, so no other one can be reached there.
     `port_label` is the label of the group's only port if that is the public port for this reason;
-    `port_warning` is why no client reaches the public port.
+    `port_warning` is why no client reaches the public port.  `has_nomad`: an address of Nomad's API
+    is set, or the Task API is there.
     """
 
     loopback: bool = False
@@ -41,6 +42,7 @@ class TaskEnvironment:
     in_container: bool = False
     port_label: str = ""
     port_warning: str = ""
+    has_nomad: bool = False
 
 
 def task_environment(
@@ -91,6 +93,7 @@ def task_environment(
         in_container=in_container,
         port_label="" if label == "http" else label,
         port_warning=warning,
+        has_nomad="NOMAD_ADDR" in {**defaults(given, exists), **given},
     )
 
 

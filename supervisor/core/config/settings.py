@@ -14,6 +14,7 @@ from supervisor.core.balancing_methods import METHODS
 from supervisor.core.config import parsers
 from supervisor.core.config.instance import Instance
 from supervisor.core.config.nomad_env import TaskEnvironment
+from supervisor.core.job_deadline import variable_path
 from supervisor.core.values import value_class
 
 
@@ -308,6 +309,19 @@ class Settings:
         Whether the whole job is stopped at the deadline, not only this task.
         """
         return self.at_deadline == "stop-job"
+
+    @property
+    def job_variable(self) -> str:
+        """
+        The path of the variable that moves the deadline of the whole job, empty without one.
+
+        It needs an address of Nomad, and a token for the Task API, which always requires one.
+        """
+        has_token = bool(self.nomad_token or self.nomad_token_file)
+        can_ask = self.task_environment.has_nomad and (
+            has_token or not self.nomad_addr.startswith("unix:")
+        )
+        return variable_path(self.nomad_job_id) if can_ask else ""
 
     @property
     def served(self) -> str:

@@ -24,11 +24,18 @@ from supervisor.core.deadline_record import ResolvedDeadline, passed
 from supervisor.core.durations import format_instant
 from supervisor.core.endpoint_set import EndpointSet
 from supervisor.core.errors import ExitCode
-from supervisor.core.events import DeadlineRequested, Event, StopRequested
+from supervisor.core.events import DeadlineRequested, Event, JobVariableWritten, StopRequested
 from supervisor.core.lifecycle import Lifetime, Phase
 from supervisor.core.model import NEVER, CachedEndpoints
 from supervisor.core.nginx_master import Master
-from supervisor.core.policy import awaiting_job_stop, endpoints, requests, running, shutdown
+from supervisor.core.policy import (
+    awaiting_job_stop,
+    endpoints,
+    job_moves,
+    requests,
+    running,
+    shutdown,
+)
 from supervisor.core.policy.view import update_view
 from supervisor.core.reload import Rollout
 from supervisor.core.state import Decision, State
@@ -105,6 +112,7 @@ def decide(state: State, event: Event, now: float) -> Decision:
     before = state.rollout
     state, commands = _dispatch(state, event, now)
     for due in (
+        job_moves.perform_due,
         _check_deadline,
         requests.warn_before_deadline,
         running.perform_due,
@@ -130,6 +138,8 @@ def decide(state: State, event: Event, now: float) -> Decision:
 def _dispatch(state: State, event: Event, now: float) -> Decision:
     if isinstance(event, DeadlineRequested | StopRequested):
         return requests.handle_request(state, event, now)
+    if isinstance(event, JobVariableWritten):  # it answers a request in every phase
+        return job_moves.on_written(state, event, now)
     handler = shutdown.on_event_while_draining if state.lifetime.is_ending else running.on_event
     return handler(state, event, now)
 
@@ -139,6 +149,8 @@ def _check_deadline(state: State, now: float) -> Decision:
     if state.lifetime.phase is Phase.ASKING:
         return awaiting_job_stop.perform_due(state, now)
     if state.lifetime.is_ending or now < state.lifetime.deadline:
+        return state, []
+    if job_moves.is_awaited(state, now):
         return state, []
     if state.settings.stops_job:
         return awaiting_job_stop.request_job_stop(state, now)

@@ -2,15 +2,16 @@
 Rules for admin requests (move the deadline, stop) and for the warnings before the deadline.
 
 Each request receives a Reply with its result or the reason for its refusal.  The reply to a moved
-deadline is sent once the deadline is saved or saving it has failed.
+deadline is sent once the deadline is saved or saving it has failed.  Both act on the whole job if
+its variable can be written: see `job_moves`.
 """
 
 from dataclasses import replace
 from typing import assert_never
 
-from supervisor.core import deadline, lifecycle
-from supervisor.core.commands import Command, Reply, SaveState, note
-from supervisor.core.durations import format_instant, format_span
+from supervisor.core import deadline, job_move
+from supervisor.core.commands import Command, Reply, note
+from supervisor.core.durations import format_span
 from supervisor.core.events import (
     AdminRequest,
     DeadlineRequested,
@@ -21,10 +22,8 @@ from supervisor.core.events import (
     WriteResumed,
 )
 from supervisor.core.lifecycle import Phase
-from supervisor.core.policy import endpoints, idle_end, shutdown
+from supervisor.core.policy import job_moves
 from supervisor.core.state import Decision, State
-
-_UNSAVED = "the deadline could not be saved and a restart would reset it"
 
 _HINTS = {
     Disk.CONFIG: "changes of endpoints and files wait; check RUNTIME_DIR and OPERATOR_DIR",
@@ -39,8 +38,8 @@ def handle_request(state: State, request: AdminRequest, now: float) -> Decision:
     match request:
         case DeadlineRequested():
             return _move_deadline(state, request, now)
-        case StopRequested(ticket):
-            return _stop(state, ticket, now)
+        case StopRequested():
+            return _stop(state, request, now)
         case _:
             assert_never(request)
 
@@ -57,7 +56,7 @@ def on_state_saved(state: State, event: StateSaved) -> Decision:
     if event.record != state.record:  # the result for an earlier record
         return state, commands
     for reply in state.pending_replies:
-        text = f"{reply.text}; {_UNSAVED}: {event.error}" if event.error else reply.text
+        text = f"{reply.text}; {job_moves.UNSAVED}: {event.error}" if event.error else reply.text
         commands.append(replace(reply, text=text))
     return replace(state, pending_replies=()), commands
 
@@ -78,7 +77,9 @@ def on_disk_event(state: State, event: WriteOverdue | WriteResumed) -> Decision:
     state = replace(state, overdue={**others, event.disk: reason})
     if event.disk is not Disk.STATE:
         return state, [line]
-    late = [replace(reply, text=f"{reply.text}; {_UNSAVED}") for reply in state.pending_replies]
+    late = [
+        replace(reply, text=f"{reply.text}; {job_moves.UNSAVED}") for reply in state.pending_replies
+    ]
     return replace(state, pending_replies=(), is_saved=False), [line, *late]
 
 
@@ -94,14 +95,13 @@ def warn_before_deadline(state: State, now: float) -> Decision:
         "deadline.near",
         "warning",
         remaining=round(remaining, 1),
-        deadline=_format(state.deadline_epoch),
+        deadline=job_moves.shown(state.deadline_epoch),
         hint="run `autoexit-nginx extend 1h` to add an hour",
     )
     return replace(state, warns_before=due), [line] if remaining > 0 else []
 
 
 def _move_deadline(state: State, request: DeadlineRequested, now: float) -> Decision:
-    old, state_deadline = state.deadline_epoch, state.lifetime.deadline
     if state.lifetime.phase is not Phase.RUNNING or now >= state.lifetime.deadline:
         return _refused(state, request.ticket, "shutdown has begun")
     outcome = deadline.moved(
@@ -109,46 +109,27 @@ def _move_deadline(state: State, request: DeadlineRequested, now: float) -> Deci
     )
     if isinstance(outcome, str):
         return _refused(state, request.ticket, outcome)
-    new, remaining = outcome.record.end, outcome.deadline - now
-    left = format_span(round(remaining))
-    text = f"the deadline is now {_format(new)}, in {left}; it was {_format(old)}"
-    reply = Reply(request.ticket, True, text)
-    hangs = Disk.STATE in state.overdue
-    state = replace(
-        state,
-        record=outcome.record,
-        lifetime=replace(state.lifetime, deadline=outcome.deadline),
-        warns_before=deadline.next_warning(state.settings.warn_at, remaining),
-        in_lame_duck=False,
-        pending_replies=state.pending_replies if hangs else (*state.pending_replies, reply),
-    )
-    if outcome.deadline > state_deadline:
-        state = idle_end.restart_clock(state, now)
-    line = note(
-        "deadline.moved", was=_format(old), deadline=_format(new), remaining=round(remaining)
-    )
-    late = [replace(reply, text=f"{text}; {_UNSAVED}")] if hangs else []
-    return endpoints.offer_plan(state, now, [SaveState(outcome.record), line, *late])
+    target = outcome.record.end
+    if request.only_balancer or not state.settings.job_variable or target is None:
+        suffix = "; only the balancer's" if request.only_balancer else ""
+        return job_moves.move_alone(state, outcome, request.ticket, suffix, now)
+    return job_moves.start_write(state, request.ticket, job_move.EXTEND, target, now)
 
 
-def _stop(state: State, ticket: int, now: float) -> Decision:
+def _stop(state: State, request: StopRequested, now: float) -> Decision:
     """Begin shutdown as at the deadline; a second request does not shorten it."""
     if state.lifetime.is_ending:
         left = format_span(max(0.0, state.lifetime.ladder.gone_at - now))
-        return state, [Reply(ticket, True, f"already shutting down, exits within {left}")]
-    total = state.settings.drain_timeout
-    state, commands = shutdown.start_shutdown(
-        state, lifecycle.drain(state.lifetime, "stop requested", total, now)
-    )
-    text = f"shutting down: open requests have {format_span(total)}"
-    return state, [*commands, Reply(ticket, True, text)]
+        text = f"already shutting down, exits within {left}"
+        return state, [Reply(request.ticket, True, text)]
+    asks_job = state.settings.job_variable and state.lifetime.phase is Phase.RUNNING
+    if request.only_balancer or not asks_job:
+        suffix = "; only the balancer's" if request.only_balancer else ""
+        return job_moves.stop_alone(state, request.ticket, suffix, now)
+    return job_moves.start_write(state, request.ticket, job_move.STOP, request.wall, now)
 
 
 def _refused(state: State, ticket: int, why: str) -> Decision:
-    text = f"cannot move the deadline: {why}; it is still {_format(state.deadline_epoch)}"
+    text = f"cannot move the deadline: {why}; it is still {job_moves.shown(state.deadline_epoch)}"
     line = note("deadline.not_moved", "warning", reason=why)
     return state, [line, Reply(ticket, False, text)]
-
-
-def _format(epoch: float | None) -> str:
-    return "never" if epoch is None else format_instant(epoch)

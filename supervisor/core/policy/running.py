@@ -18,6 +18,8 @@ from supervisor.core.events import (
     GenerationReported,
     HealthChanged,
     JobStopAnswered,
+    JobVariableFailed,
+    JobVariableRead,
     OrphansFound,
     PortBusy,
     ProbesFellBack,
@@ -50,6 +52,7 @@ from supervisor.core.policy import (
     empty_sources,
     endpoints,
     idle_end,
+    job_moves,
     reasons,
     refused_protocols,
     reload_steps,
@@ -89,6 +92,10 @@ def on_event(state: State, event: SystemEvent, now: float) -> Decision:
             return worker_limit.on_worker_event(state, event, now)
         case JobStopAnswered():
             return awaiting_job_stop.on_answer(state, event, now)
+        case JobVariableRead():
+            return job_moves.on_read(state, event, now)
+        case JobVariableFailed():
+            return job_moves.on_failed(state, event, now)
         case WorkerDied(output):
             return state, [note(log_ids.WORKER_DIED, "error", message=output)]
         case ProtocolRefused(protocol, client):

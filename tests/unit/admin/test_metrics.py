@@ -8,11 +8,19 @@ import pytest
 
 from supervisor.admin.metrics import exposition
 from supervisor.admin.status_document import Observation
-from supervisor.core.events import ChildExited, DiscoveryFailed, UseObserved, WorkerDied
+from supervisor.core.events import (
+    ChildExited,
+    DiscoveryFailed,
+    JobVariableFailed,
+    JobVariableRead,
+    UseObserved,
+    WorkerDied,
+)
+from supervisor.core.job_deadline import JobVariable
 from supervisor.core.model import ChildKind
 from tests.support.checkout import CHECKOUT
 from tests.support.metrics_lint import OFFICIAL, complaints, families
-from tests.support.policy_simulation import SOURCE, FakeSystem, Simulation, snapshot
+from tests.support.policy_simulation import SOURCE, WALL, FakeSystem, Simulation, snapshot
 
 ALERTS = CHECKOUT / "docs" / "monitoring" / "alerts.yml"
 
@@ -52,7 +60,8 @@ def eventful() -> Simulation:
     """
     Simulation a run in which every counted event has happened.
     """
-    play = Simulation({"HEALTH_CHECK": "tcp", "MAX_DRAINING": "1"}).serve(1, 2)
+    access = {"NOMAD_JOB_ID": "lb", "NOMAD_ADDR": "http://nomad:4646"}
+    play = Simulation({"HEALTH_CHECK": "tcp", "MAX_DRAINING": "1", **access}).serve(1, 2)
     play.send(DiscoveryFailed(SOURCE, "it is away", 1.0))
     play.send(WorkerDied("worker process 7 exited on signal 9"))
     play.system = FakeSystem(check_code=1, check_output="no such directive")
@@ -184,3 +193,23 @@ def test_the_alert_rules_name_metrics_that_exist() -> None:
     assert len(used) >= len(expressions) >= 8
     assert [] == [name for name, labels in used if not labels <= exported.get(name, {"?"} ^ labels)]
     assert {name for name, _ in used} <= exported.keys()
+
+
+def test_a_moved_deadline() -> None:
+    """
+    The planned and the effective deadline differ; a job without a variable has no series of it.
+    """
+    access = {"NOMAD_JOB_ID": "lb", "NOMAD_ADDR": "http://nomad:4646"}
+    play = Simulation({"DEADLINE": "2027-01-15T10:00:00Z", **access}).serve(1)
+    play.send(JobVariableRead(JobVariable(3, WALL + 1, "2027-01-15T11:00:00Z"), WALL + 1))
+    play.send(JobVariableFailed("refused"))
+    play.run(5.0)
+    text = scraped(play)
+
+    assert 1 == value(text, "autoexit_deadline_moved")
+    assert 3600 == value(text, "autoexit_deadline_timestamp_seconds") - value(
+        text, "autoexit_deadline_planned_timestamp_seconds"
+    )
+    assert 5 == value(text, "autoexit_job_deadline_failing_seconds")
+    assert 0 == value(text, "autoexit_job_deadline_ignored")
+    assert "autoexit_job_deadline" not in scraped(Simulation())

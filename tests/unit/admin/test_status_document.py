@@ -22,6 +22,8 @@ from supervisor.core.events import (
     Disk,
     Event,
     HealthChanged,
+    JobVariableFailed,
+    JobVariableRead,
     SignalArrived,
     SnapshotArrived,
     StateSaved,
@@ -29,11 +31,19 @@ from supervisor.core.events import (
     WorkerDied,
     WriteOverdue,
 )
+from supervisor.core.job_deadline import JobVariable
 from supervisor.core.model import ChildKind, Endpoint, HealthState, Origin, ServerOptions
 from supervisor.core.probe_outcome import ProbeReport
 from supervisor.core.stats import MAX_RELOADS
 from tests.support.checkout import CHECKOUT
-from tests.support.policy_simulation import SOURCE, FakeSystem, Simulation, endpoints, snapshot
+from tests.support.policy_simulation import (
+    SOURCE,
+    WALL,
+    FakeSystem,
+    Simulation,
+    endpoints,
+    snapshot,
+)
 
 SCHEMA = Draft202012Validator(json.loads((CHECKOUT / "docs" / "status.schema.json").read_text()))
 SAMPLES: dict[str, Any] = {
@@ -408,3 +418,32 @@ def test_the_instance_is_where_the_supervisor_runs() -> None:
         "job": "lb",
         "command": "nomad alloc exec -task nginx 5ec6 autoexit-nginx",
     } == found["instance"]
+
+
+def test_who_moved_the_deadline() -> None:
+    """
+    The variable of the job, a value typed by hand, or a request for this balancer alone; what is
+    wrong with the variable is a warning.
+    """
+    access = {"NOMAD_JOB_ID": "lb", "NOMAD_ADDR": "http://nomad:4646"}
+    play = Simulation({"DEADLINE": "2027-01-15T10:00:00Z", **access}).serve(1)
+    found = status(play)["deadline"]
+    assert (None, "nomad/jobs/lb", None) == (
+        found["moved_by"],
+        found["job"]["variable"],
+        found["job"]["read_at"],
+    )
+    by_extend = JobVariable(3, WALL + 1, "2027-01-15T11:00:00Z", "", "extend")
+    for variable, by in ((by_extend, "extend"), (by_extend._replace(moved_by=""), "hand")):
+        play.send(JobVariableRead(variable, WALL + 1))
+        assert by == status(play)["deadline"]["moved_by"]
+    play.send(JobVariableRead(by_extend._replace(modify_index=4, deadline="soon"), WALL + 1))
+    assert ["deadline_not_moved"] == kinds(status(play))
+    play.send(JobVariableRead(by_extend, WALL + 1))
+    play.send(JobVariableFailed("refused"))
+    assert ["deadline_not_followed"] == kinds(status(play))
+    play.send(JobVariableFailed("denied", is_denied=True))
+    assert [] == kinds(status(play))
+    assert "denied" == status(play)["deadline"]["job"]["error"]
+    play.send(DeadlineRequested(1, WALL + 1, 3600.0, only_balancer=True))
+    assert "only-balancer" == status(play)["deadline"]["moved_by"]

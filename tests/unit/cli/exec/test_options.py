@@ -154,3 +154,42 @@ def test_a_missing_command_or_unknown_option_is_a_usage_error(arguments: list[st
         options.command_in(arguments)
 
     assert 64 == error.value.code
+
+
+@pytest.mark.parametrize(
+    "environ, files, address, token_file",
+    [
+        ({}, (), None, ""),
+        ({"NOMAD_SECRETS_DIR": "/s"}, ("api.sock", "nomad_token"), "unix:///s/api.sock", "yes"),
+        ({"NOMAD_UNIX_ADDR": "unix:///x", "NOMAD_TOKEN": "t"}, (), "unix:///x", ""),
+        ({"NOMAD_ADDR": "http://n:4646"}, (), "http://n:4646", ""),
+        ({"NOMAD_ADDR": "http://n:4646", "NOMAD_TOKEN_FILE": "/t"}, (), "http://n:4646", "/t"),
+        ({"NOMAD_SECRETS_DIR": "/s"}, ("api.sock",), None, ""),
+        ({"NOMAD_SECRETS_DIR": "/s"}, (), None, ""),
+        ({"NOMAD_ADDR": "http://n:4646", "NOMAD_JOB_ID": "a/periodic-1"}, (), None, ""),
+        ({"NOMAD_ADDR": "http://n:4646", "NOMAD_JOB_ID": ""}, (), None, ""),
+    ],
+)
+def test_both_follow_the_job_under_the_same_conditions(
+    *,
+    environ: dict[str, str],
+    files: tuple[str, ...],
+    address: str | None,
+    token_file: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    In a job that is no child, with an address of Nomad, and with a token for the Task API's socket.
+    """
+    given = {"NOMAD_JOB_ID": "lb", "ENDPOINTS": "10.0.0.5:5000", **environ}
+    there = {f"/s/{name}" for name in files}
+    monkeypatch.setattr(os.path, "exists", there.__contains__)
+    found = options.read(given).nomad
+
+    assert (None if address is None else "nomad/jobs/lb") == (found and found.path)
+    assert address == (found and found.address)
+    assert ("/s/nomad_token" if token_file == "yes" else token_file) == (
+        found.token_file if found else ""
+    )
+    settings = load.read(given, there.__contains__)
+    assert ("" if address is None else "nomad/jobs/lb") == settings.job_variable

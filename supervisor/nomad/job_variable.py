@@ -1,0 +1,185 @@
+"""
+The job's variable, which holds the deadline of the whole job: followed in a thread, and written.
+
+`core/job_deadline` has the rules.  A failure changes nothing: the known deadline stays.  A write is
+complete when the variable has been read back; check-and-set keeps it from undoing another move.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import requests
+
+from supervisor.core import job_deadline
+from supervisor.core.commands import WriteJobVariable
+from supervisor.core.config.settings import Settings
+from supervisor.core.events import Event, JobVariableFailed, JobVariableRead, JobVariableWritten
+from supervisor.core.job_deadline import JobVariable as Found
+from supervisor.core.job_deadline import parse_variable
+from supervisor.nomad.api import VariableRequest
+from supervisor.nomad.errors import NomadError, no_thread_error
+
+_DENIED = frozenset({401, 403})
+
+
+@dataclass(slots=True)
+class _Progress:
+    """
+    What the follower knows: the last variable, and from which index to query next.
+
+    `is_confirming`: the last response had no variable any more, and is not confirmed yet.
+    """
+
+    index: int = 0
+    failures: int = 0
+    last: Found | None = None
+    is_known: bool = False
+    is_confirming: bool = False
+
+
+class JobVariable:
+    """
+    The variable: a thread follows it and posts each reading; each write has a thread of its own.
+
+    `chance` returns random numbers in [0, 1).
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        post: Callable[[Event], None],
+        redact: Callable[[list[str]], None],
+        chance: Callable[[], float],
+    ) -> None:
+        self._path = settings.job_variable
+        self._settings = settings
+        self._post = post
+        self._redact = redact
+        self._chance = chance
+        self._client = VariableRequest(settings, redact)
+
+    def start(self) -> None:
+        """Start to follow it."""
+        try:
+            threading.Thread(target=self._run, name="job variable", daemon=True).start()
+        except RuntimeError:
+            self._post(JobVariableFailed(no_thread_error().reason))
+
+    def _run(self) -> None:
+        progress = _Progress()
+        while True:
+            time.sleep(self._step(progress))
+
+    def _step(self, progress: _Progress) -> float:
+        """Query once; return the pause."""
+        began = time.monotonic()
+        try:
+            response = self._client.read(self._path, progress.index, job_deadline.WAIT)
+            variable = _parsed(response.value)
+        except NomadError as error:
+            return self._fail(progress, error)
+        except Exception as error:  # noqa: BLE001 - the follower must continue after any error
+            return self._fail(progress, NomadError(f"internal error: {type(error).__name__}"))
+        progress.failures = 0
+        if variable is None and progress.last is not None and not progress.is_confirming:
+            progress.index, progress.is_confirming = 0, True
+            return job_deadline.CONFIRM_DELAY
+        is_changed = not progress.is_known or variable != progress.last
+        index = response.next_index or 0
+        progress.index = index if index >= progress.index else 0
+        progress.last, progress.is_known, progress.is_confirming = variable, True, False
+        self._post(JobVariableRead(variable, time.time()))
+        return job_deadline.pause_after_answer(
+            time.monotonic() - began,
+            has_index=progress.index > 0,
+            is_changed=is_changed,
+            chance=self._chance(),
+        )
+
+    def _fail(self, progress: _Progress, error: NomadError) -> float:
+        progress.failures += 1
+        progress.index, progress.is_confirming = 0, False
+        is_denied = error.status in _DENIED
+        self._post(JobVariableFailed(error.reason, is_denied=is_denied))
+        return job_deadline.pause_after_failure(
+            progress.failures,
+            is_refused=error.refused,
+            is_denied=is_denied,
+            retry_after=error.retry_after,
+            chance=self._chance(),
+        )
+
+    def write(self, command: WriteJobVariable) -> None:
+        """Write it now.  Answered by JobVariableWritten."""
+        thread = threading.Thread(
+            target=self._write, args=(command,), name="job variable write", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError:
+            self._post(_failed(command, no_thread_error()))
+
+    def _write(self, command: WriteJobVariable) -> None:
+        try:
+            client = VariableRequest(self._settings, self._redact)
+            try:
+                variable = self._written(client, command)
+            finally:
+                client.close()
+            answer = JobVariableWritten(command.ticket, time.time(), variable)
+        except NomadError as error:
+            answer = _failed(command, error)
+        except Exception as error:  # noqa: BLE001 - the balancer continues after any error
+            answer = _failed(command, NomadError(f"internal error: {type(error).__name__}"))
+        self._post(answer)
+
+    def _written(self, client: VariableRequest, command: WriteJobVariable) -> Found:
+        """Write the items beside those of others, and return what Nomad has then."""
+        value = client.read(self._path).value
+        before = _parsed(value)
+        found = 0 if before is None else before.modify_index
+        if command.expected not in {None, found}:
+            raise NomadError("it was modified at the same time", status=requests.codes.conflict)
+        items = value.get("Items") if isinstance(value, dict) else None
+        client.write(
+            self._path,
+            job_deadline.items_for(
+                items if isinstance(items, dict) else {},
+                command.deadline,
+                command.planned,
+                command.moved_by,
+            ),
+            found,
+        )
+        variable = _parsed(client.read(self._path).value)
+        if variable is None:
+            raise NomadError(f"the variable {self._path} is gone again")
+        return variable
+
+
+def ask(settings: Settings, redact: Callable[[list[str]], None]) -> Found | None:
+    """
+    Return the variable at a start after the deadline, None if there is none.  Raises NomadError.
+    """
+    client = VariableRequest(settings, redact)
+    try:
+        return _parsed(client.read(settings.job_variable).value)
+    except NomadError:
+        raise
+    except Exception as error:
+        raise NomadError(f"internal error: {type(error).__name__}") from error
+    finally:
+        client.close()
+
+
+def _parsed(value: object) -> Found | None:
+    try:
+        return None if value is None else parse_variable(value)
+    except ValueError as error:
+        raise NomadError(str(error)) from None
+
+
+def _failed(command: WriteJobVariable, error: NomadError) -> JobVariableWritten:
+    return JobVariableWritten(command.ticket, time.time(), error=error.reason, status=error.status)
