@@ -20,9 +20,10 @@ pytestmark = pytest.mark.budget
 _ROUNDS = 7
 
 #: Megabytes above the four required packages (3.0 measured), and the factor of their import time
-#: (1.25 measured).  With a generated dataclass for each value they were 4.2 and 1.5.
+#: in processor time (1.15 to 1.3 measured).  With a generated dataclass for each value they were
+#: 4.2 and 1.5.
 _MEMORY = 3.6
-_RATIO = 1.4
+_RATIO = 1.45
 
 
 def installed_of(modules: frozenset[str], python: Path) -> set[str]:
@@ -85,7 +86,7 @@ def test_the_image_has_no_optional_imports_of_structlog(clean: Path) -> None:
 
 def test_importing_costs_little_more_than_the_required_packages(clean: Path) -> None:
     """
-    The supervisor adds at most 3.6 MB and 40 % of the import time to the required packages.
+    The supervisor adds at most 3.6 MB and 45 % of the import time to the required packages.
     """
     for lines in (DEPENDENCIES, SUPERVISOR_IMPORTS):
         cost_of(clean, lines)  # may write compiled files
