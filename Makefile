@@ -78,7 +78,8 @@ bench: setup ## measure beside the peers, and show what moved since the last com
 
 soak: setup ## ten minutes (SOAK=24h) of changes and traffic, checking for growth; Nomad unavailable for ten; then five (STORM=) of random faults on each nginx (SEED=)
 	@AWAY=600 $(PYTEST) -o faulthandler_timeout=0 -k A02 tests/integration/nomad/test_api_down.py & away=$$!; \
-		$(BIN)/python -m benchmarks.soak $(SOAK) $(ARGS); soaked=$$?; wait $$away || soaked=1; \
+		RELOADS=2000 $(PYTEST) -o faulthandler_timeout=0 -k many_reloads tests/integration/nginx/test_early_quit.py; reloaded=$$?; \
+		$(BIN)/python -m benchmarks.soak $(SOAK) $(ARGS); soaked=$$?; wait $$away || soaked=1; [ $$reloaded = 0 ] || soaked=1; \
 		$(BIN)/python -m benchmarks.storm $(STORM) $(if $(SEED),--seed $(SEED)) $(ARGS) && exit $$soaked
 
 old: setup ## the cases P, D, F against the pattern being replaced, for docs/migrating.md
