@@ -26,7 +26,7 @@ def storm(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("nginx", nginxes.BOTH)
+@pytest.mark.parametrize("nginx", [nginxes.DISTRIBUTION])  # `make soak`: both
 def test_F08_a_storm_of_faults_loses_only_what_they_explain(nginx: str) -> None:
     """
     Replicas, registry, nginx, the supervisor and its disks fail at random for 20 s.  Every answer
@@ -39,7 +39,7 @@ def test_F08_a_storm_of_faults_loses_only_what_they_explain(nginx: str) -> None:
     assert "| requests lost and **unexplained** | 0 |" in done.stdout
 
 
-@pytest.mark.parametrize("defect", ["verdicts ignored", "short timeout"])
+@pytest.mark.parametrize("defect", ["verdicts ignored"])  # `--defect` of the storm has others
 def test_F08_a_storm_finds_a_defect(defect: str) -> None:
     """
     A program that keeps dead replicas, or that cuts slow requests, loses requests without a cause.

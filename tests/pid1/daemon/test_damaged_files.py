@@ -105,7 +105,7 @@ def test_a_damaged_cache_does_not_count(
 
     (line,) = subject.log_lines("cache.unusable")
     assert line["reason"].startswith(f"cannot use {folder}/endpoints.json: ")
-    assert status(subject)["ready"]
+    eventually(lambda: status(subject)["ready"])
     assert 0 == stop(subject)
 
 
