@@ -288,7 +288,8 @@ def two_balancers(stage: Stage) -> Seen:
     for each in (first, second):
         each.ready(status=200, path="/-/ready")
     assert first.get(timeout=20).status >= 500
-    found = [each for each in (first, second) if each.log_lines("nginx.output", level="error")]
+    both = (first, second)
+    found = eventually(lambda: [x for x in both if x.log_lines("nginx.output", level="error")])
     return Seen(found[0])
 
 
