@@ -23,7 +23,7 @@ from tests.support.fake_nomad import FakeNomad
 from tests.support.hanging_disk import HangingDisk, why_no_hanging_disk
 from tests.support.subjects import RUN, Ours
 from tests.support.troubleshooting import Scenario, Scenarios, Seen, Stage, verify
-from tests.support.waiting import free_port
+from tests.support.waiting import eventually, free_port
 
 scenarios = Scenarios()
 
