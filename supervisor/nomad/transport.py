@@ -123,39 +123,40 @@ class Watchdog:
     """
     Cancels a transport when a call exceeds its time limit, which covers the whole call.
 
-    The response may take `head` seconds to start and `total` seconds to be complete.  The thread
-    that waits is started before the request is sent: a change that arrives waits for no thread.
+    The response may take `head` seconds to start and `total` seconds to be complete.
     """
 
     def __init__(self, transport: CancellableTransport, head: float, total: float) -> None:
         self._transport = transport
-        now = time.monotonic()
-        self._head_until, self._until = now + head, now + total
-        self._has_ended = threading.Event()
-        self._has_started = False
+        self._deadline = time.monotonic() + total
+        self._timer = self._new_timer(head)
         self.expired = False
 
     def on_response_started(self) -> None:
-        """Allow the rest of the response the remaining time."""
-        self._has_started = True
+        """Allow the rest of the response the remaining time.  Raises NomadError."""
+        self._timer.cancel()
+        self._timer = self._new_timer(max(0.0, self._deadline - time.monotonic()))
+        self._start()
 
-    def _watch(self) -> None:
-        while (left := self._limit() - time.monotonic()) > 0:
-            if self._has_ended.wait(left):
-                return
+    def _new_timer(self, seconds: float) -> threading.Timer:
+        timer = threading.Timer(seconds, self._expire)
+        timer.daemon = True
+        return timer
+
+    def _start(self) -> None:
+        """Start the timer.  Raises NomadError: without a time limit no request is sent."""
+        try:
+            self._timer.start()
+        except RuntimeError:
+            raise no_thread_error() from None
+
+    def _expire(self) -> None:
         self.expired = True
         self._transport.cancel()
 
-    def _limit(self) -> float:
-        return self._until if self._has_started else min(self._head_until, self._until)
-
     def __enter__(self) -> Self:
-        """Start the thread.  Raises NomadError: without a time limit no request is sent."""
-        try:
-            threading.Thread(target=self._watch, name="query limit", daemon=True).start()
-        except RuntimeError:
-            raise no_thread_error() from None
+        self._start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._has_ended.set()
+        self._timer.cancel()
