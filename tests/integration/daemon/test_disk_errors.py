@@ -167,7 +167,7 @@ def is_root() -> bool:
 
 
 @pytest.mark.skipif(bool(WHY_NOT_HANGING), reason=WHY_NOT_HANGING)
-def test_F05_a_disk_that_hangs_then_fails(
+def test_a_disk_that_hangs_then_fails(
     supervise: Supervise, nomad: FakeNomad, replicas: Replicas
 ) -> None:
     """

@@ -3,6 +3,7 @@ A restart: the recorded deadline of an earlier start applies.
 """
 
 import json
+import os
 import signal
 import socket
 import time
@@ -66,7 +67,9 @@ def test_D11_past_its_deadline_it_never_opens_the_port(
         port = taken.getsockname()[1]
         settings = {"TTL": "2h", "STATE_DIR": folder, "NGINX_BINARY": str(fake_nginx)}
         durations: list[float] = []
-        while len(durations) < 8 and min(durations, default=2.0) > 1:  # the machine may be busy
+        # Docker alone needs up to 0.6 s to start a container.
+        limit = 2.0 if os.environ.get("AUTOEXIT_SUBJECT") == "image" else 1.0
+        while len(durations) < 8 and min(durations, default=9.0) > limit:  # it may be busy
             subject = supervise(LISTEN_PORT=str(port), **settings)
             assert 0 == subject.wait(10)
             durations.append(subject.lasted)
@@ -74,7 +77,7 @@ def test_D11_past_its_deadline_it_never_opens_the_port(
             assert "deadline passed before this start" == line["reason"]
             assert folder in line["hint"]
 
-    assert min(durations) <= 1
+    assert min(durations) <= limit
     assert [] == [*fake_nginx.runs, *fake_nginx.checks]
     assert (
         "deadline passed before this start"
