@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from supervisor.core.config.settings import Settings
 
-_Rule = tuple[re.Pattern[str], Callable[[re.Match[str], Settings], str]]
+_Rule = tuple[re.Pattern[str], str | Callable[[re.Match[str], Settings], str]]
 
 _BIND = r"bind\(\) to \S+ failed "
 _COPY = r"in \S*/conf-[0-9]+/(conf\.d|server\.d)/(\S+):([0-9]+)"
@@ -22,7 +22,7 @@ def next_step(text: str, settings: Settings) -> str:
     """
     for pattern, advice in _RULES:
         if match := pattern.search(text):
-            return advice(match, settings)
+            return advice if isinstance(advice, str) else advice(match, settings)
     return ""
 
 
@@ -38,25 +38,23 @@ def _operator_file(match: re.Match[str], settings: Settings) -> str:
 _RULES: tuple[_Rule, ...] = (
     (
         re.compile(rf"{_BIND}\(98:"),
-        lambda *_: (
-            "stop the process that listens there (`ss -ltnp` lists it), or set another LISTEN_PORT"
-        ),
+        ("stop the process that listens there (`ss -ltnp` lists it), or set another LISTEN_PORT"),
     ),
     (
         re.compile(rf"{_BIND}\(13:"),
-        lambda *_: (
+        (
             "a port below 1024 needs root: set LISTEN_PORT=8080 and publish it as the other port"
             " (Docker: -p 80:8080; Nomad: static = 80 and to = 8080)"
         ),
     ),
     (
         re.compile(rf"{_BIND}\(99:"),
-        lambda *_: "no interface has this address: correct LISTEN_ADDRESS, or remove it",
+        "no interface has this address: correct LISTEN_ADDRESS, or remove it",
     ),
     (re.compile(_COPY), _operator_file),
     (
         re.compile(r"worker_connections are not enough"),
-        lambda *_: (
+        (
             "raise the limit of open files (Docker: --ulimit nofile=65536), unless few clients are"
             " connected: then requests go in a circle, because another balancer is one of the"
             " endpoints (`autoexit-nginx status` lists them)"
@@ -64,39 +62,39 @@ _RULES: tuple[_Rule, ...] = (
     ),
     (
         re.compile(r"\(24: (Too many|No file descriptors)"),
-        lambda *_: "raise the limit of open files (Docker: --ulimit nofile=65536)",
+        "raise the limit of open files (Docker: --ulimit nofile=65536)",
     ),
     (
         re.compile(r"(cannot start|fork\(\) failed).*Resource temporarily unavailable"),
-        lambda *_: (
+        (
             "raise the limit of processes: --pids-limit (Docker), pids_limit (Nomad), TasksMax"
             " (systemd)"
         ),
     ),
     (
         re.compile(r"worker process [0-9]+ exited on signal 9"),
-        lambda *_: (
+        (
             "usually the kernel killed it because the memory limit was reached: give the task more"
             " `memory`, or set a smaller MAX_DRAINING"
         ),
     ),
     (
         re.compile(r"upstream sent no valid HTTP/1\.0 header"),
-        lambda *_: (
+        (
             "the server on that port does not use HTTP/1 or requires TLS: let the replica serve"
             " plain HTTP there; with a HEALTH_PATH the probes find such endpoints"
         ),
     ),
     (
         re.compile(r"upstream prematurely closed connection while reading response header"),
-        lambda *_: (
+        (
             "the replica closed the connection instead of responding: its own log has the reason;"
             " if it closes every one, it may require TLS, which nginx does not use to replicas"
         ),
     ),
     (
         re.compile(r"upstream sent too big header"),
-        lambda *_: 'the recipe "Larger headers" in docs/recipes.md accepts larger ones',
+        'the recipe "Larger headers" in docs/recipes.md accepts larger ones',
     ),
     (
         re.compile(r"client intended to send too large body"),
@@ -108,14 +106,14 @@ _RULES: tuple[_Rule, ...] = (
     ),
     (
         re.compile(r"upstream timed out \([^)]*\) while reading response header"),
-        lambda *_: (
+        (
             "the replica did not respond within REQUEST_TIMEOUT: see its own log, or set a longer"
             " one"
         ),
     ),
     (
         re.compile(r"upstream timed out \([^)]*\) while connecting"),
-        lambda *_: (
+        (
             "the endpoint did not accept within CONNECT_TIMEOUT: check firewalls, and the network"
             " in which the replica registers its address"
         ),

@@ -4,16 +4,15 @@ IDLE_TIMEOUT on a real agent: a job with two replicas that nobody uses ends as a
 
 import json
 import shutil
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
 
 import pytest
 
 from tests.support.client import get
 from tests.support.cluster import Cluster
 from tests.support.nomad_agent import why_no_nomad
+from tests.support.repeated import repeated
 from tests.support.waiting import eventually, free_port
 
 pytestmark = [
@@ -37,27 +36,6 @@ def agent() -> Iterator[Cluster]:
     """
     with Cluster(split=False) as cluster:
         yield cluster
-
-
-@contextmanager
-def repeated(act: Callable[[], object], every: float) -> Iterator[None]:
-    """
-    Do something again and again meanwhile; errors are those of a service that has ended.
-    """
-    done = threading.Event()
-
-    def run() -> None:
-        while not done.wait(every):
-            with suppress(OSError):
-                act()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def test_a_job_that_nobody_uses_ends_as_a_whole(agent: Cluster) -> None:

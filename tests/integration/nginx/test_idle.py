@@ -4,7 +4,6 @@ IDLE_TIMEOUT with real nginx: what is use, what is none, and the end of a servic
 
 import signal
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +15,7 @@ from tests.support.client import connect, request_bytes
 from tests.support.held_connection import HeldConnection
 from tests.support.nginxes import BOTH
 from tests.support.reloading import reload
+from tests.support.repeated import repeated
 from tests.support.replica import Replica
 from tests.support.supervised import Supervised
 from tests.support.waiting import eventually, free_port
@@ -40,27 +40,6 @@ def start(supervise: Supervise, nginx: str, *served: Replica, **settings: str) -
     subject.offer(*served)
     subject.ready()
     return subject
-
-
-@contextmanager
-def repeated(act: Callable[[], object], every: float) -> Iterator[None]:
-    """
-    Do something again and again meanwhile; errors are those of a service that has ended.
-    """
-    done = threading.Event()
-
-    def run() -> None:
-        while not done.wait(every):
-            with suppress(OSError):
-                act()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def ended_idle(subject: Supervised, since: float, within: float) -> float:
