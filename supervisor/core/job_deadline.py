@@ -69,6 +69,33 @@ class Followed(NamedTuple):
     problem: str = ""
 
 
+class Following(NamedTuple):
+    """
+    What a follower knows: the last variable, and from which index to query next.
+
+    `is_known`: there was an answer; `is_confirming`: the last one had no variable any more, and is
+    not confirmed yet.
+    """
+
+    next_index: int = 0
+    failures: int = 0
+    last: JobVariable | None = None
+    is_known: bool = False
+    is_confirming: bool = False
+
+
+class Answered(NamedTuple):
+    """
+    What follows from an answer: the pause before the next query, in seconds, and whether the answer
+    counts and differs from the last one that did.
+    """
+
+    following: Following
+    pause: float
+    counts: bool = False
+    is_changed: bool = False
+
+
 def variable_path(job: str) -> str:
     """
     Return the path of a job's variable, empty if there is none that its tasks may read.
@@ -149,6 +176,34 @@ def put_command(path: str, namespace: str, deadline: float, planned: float | Non
     words += [path, f"{DEADLINE}={format_instant(deadline)}"]
     words += [] if planned is None else [f"{PLANNED}={format_instant(planned)}"]
     return " ".join(words)
+
+
+def on_answer(
+    following: Following,
+    variable: JobVariable | None,
+    next_index: int,
+    *,
+    took: float,
+    chance: float,
+) -> Answered:
+    """
+    Follow from an answer that took so many seconds; its index is 0 if it has none.
+    """
+    is_changed = not following.is_known or variable != following.last
+    if variable is None and following.last is not None and not following.is_confirming:
+        again = following._replace(failures=0, next_index=0, is_confirming=True)
+        return Answered(again, CONFIRM_DELAY)
+    index = next_index if next_index >= following.next_index else 0
+    pause = pause_after_answer(took, has_index=bool(index), is_changed=is_changed, chance=chance)
+    known = Following(next_index=index, last=variable, is_known=True)
+    return Answered(known, pause, counts=True, is_changed=is_changed)
+
+
+def on_query_failure(following: Following) -> Following:
+    """
+    Query without an index after a failure; the last variable stays known.
+    """
+    return following._replace(failures=following.failures + 1, next_index=0, is_confirming=False)
 
 
 def pause_after_answer(took: float, *, has_index: bool, is_changed: bool, chance: float) -> float:

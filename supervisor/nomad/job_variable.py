@@ -8,7 +8,6 @@ complete when the variable has been read back; check-and-set keeps it from undoi
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import requests
 
@@ -16,27 +15,12 @@ from supervisor.core import job_deadline
 from supervisor.core.commands import WriteJobVariable
 from supervisor.core.config.settings import Settings
 from supervisor.core.events import Event, JobVariableFailed, JobVariableRead, JobVariableWritten
+from supervisor.core.job_deadline import Following, parse_variable
 from supervisor.core.job_deadline import JobVariable as Found
-from supervisor.core.job_deadline import parse_variable
 from supervisor.nomad.api import VariableRequest
 from supervisor.nomad.errors import NomadError, no_thread_error
 
 _DENIED = frozenset({401, 403})
-
-
-@dataclass(slots=True)
-class _Progress:
-    """
-    What the follower knows: the last variable, and from which index to query next.
-
-    `is_confirming`: the last response had no variable any more, and is not confirmed yet.
-    """
-
-    index: int = 0
-    failures: int = 0
-    last: Found | None = None
-    is_known: bool = False
-    is_confirming: bool = False
 
 
 class JobVariable:
@@ -68,43 +52,38 @@ class JobVariable:
             self._post(JobVariableFailed(no_thread_error().reason))
 
     def _run(self) -> None:
-        progress = _Progress()
+        following = Following()
         while True:
-            time.sleep(self._step(progress))
+            following, pause = self._step(following)
+            time.sleep(pause)
 
-    def _step(self, progress: _Progress) -> float:
-        """Query once; return the pause."""
+    def _step(self, following: Following) -> tuple[Following, float]:
+        """Query once; return what is known then, and the pause."""
         began = time.monotonic()
         try:
-            response = self._client.read(self._path, progress.index, job_deadline.WAIT)
+            response = self._client.read(self._path, following.next_index, job_deadline.WAIT)
             variable = _parsed(response.value)
         except NomadError as error:
-            return self._fail(progress, error)
+            return self._fail(following, error)
         except Exception as error:  # noqa: BLE001 - the follower must continue after any error
-            return self._fail(progress, NomadError(f"internal error: {type(error).__name__}"))
-        progress.failures = 0
-        if variable is None and progress.last is not None and not progress.is_confirming:
-            progress.index, progress.is_confirming = 0, True
-            return job_deadline.CONFIRM_DELAY
-        is_changed = not progress.is_known or variable != progress.last
-        index = response.next_index or 0
-        progress.index = index if index >= progress.index else 0
-        progress.last, progress.is_known, progress.is_confirming = variable, True, False
-        self._post(JobVariableRead(variable, time.time()))
-        return job_deadline.pause_after_answer(
-            time.monotonic() - began,
-            has_index=progress.index > 0,
-            is_changed=is_changed,
+            return self._fail(following, NomadError(f"internal error: {type(error).__name__}"))
+        answered = job_deadline.on_answer(
+            following,
+            variable,
+            response.next_index or 0,
+            took=time.monotonic() - began,
             chance=self._chance(),
         )
+        if answered.counts:
+            self._post(JobVariableRead(variable, time.time()))
+        return answered.following, answered.pause
 
-    def _fail(self, progress: _Progress, error: NomadError) -> float:
-        progress.failures += 1
-        progress.index, progress.is_confirming = 0, False
+    def _fail(self, following: Following, error: NomadError) -> tuple[Following, float]:
+        following = job_deadline.on_query_failure(following)
         is_denied = error.status in _DENIED
         self._post(JobVariableFailed(error.reason, is_denied=is_denied))
-        return job_deadline.pause_after_failure(
-            progress.failures,
+        return following, job_deadline.pause_after_failure(
+            following.failures,
             is_refused=error.refused,
             is_denied=is_denied,
             retry_after=error.retry_after,

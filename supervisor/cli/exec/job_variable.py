@@ -17,12 +17,13 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from supervisor.core.job_deadline import (
-    CONFIRM_DELAY,
     MAX_WAIT,
     WAIT,
+    Following,
     JobVariable,
+    on_answer,
+    on_query_failure,
     parse_variable,
-    pause_after_answer,
     pause_after_failure,
 )
 from supervisor.system.regular_file import read_regular
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 #: How long Nomad may take to connect and to respond, in seconds.
 _TIMEOUT = 5.0
+
+#: The pause after an error of our own, in seconds.
+_DEFECT_PAUSE = 5.0
 
 #: The largest response in bytes; a variable may have 64 KiB.
 _MAX_BYTES = 1 << 20
@@ -151,48 +155,41 @@ class Follower:
         return failure
 
     def _run(self) -> None:
-        index, failures = 0, 0
-        last: JobVariable | None = None
-        is_known = is_confirming = False
+        following = Following()
         while True:
-            began = time.monotonic()
-            try:
-                answer = query(self._access, index)
-            except QueryError as error:
-                failures, index, is_confirming = failures + 1, 0, False
-                self._fail(str(error))
-                pause = pause_after_failure(
-                    failures,
-                    is_refused=error.is_refused,
-                    is_denied=error.is_denied,
-                    retry_after=None,
-                    chance=chance(),
-                )
-                time.sleep(pause)
-                continue
-            except Exception as error:  # noqa: BLE001 - the follower must outlive any answer
-                failures, index, is_confirming = failures + 1, 0, False
-                self._fail(f"internal error: {type(error).__name__}")
-                time.sleep(5.0)
-                continue
-            failures = 0
-            self._fail("")
-            is_changed = not is_known or answer.variable != last
-            if answer.variable is None and last is not None and not is_confirming:
-                index, is_confirming = 0, True
-                time.sleep(CONFIRM_DELAY)
-                continue
-            is_known, is_confirming, last = True, False, answer.variable
-            index = answer.next_index if answer.next_index >= index else 0
-            if is_changed:
-                self._news.append(last)
-                self._wake()
-            took = time.monotonic() - began
-            time.sleep(
-                pause_after_answer(
-                    took, has_index=bool(index), is_changed=is_changed, chance=chance()
-                )
+            following, pause = self._step(following)
+            time.sleep(pause)
+
+    def _step(self, following: Following) -> tuple[Following, float]:
+        """Query once; return what is known then, and the pause."""
+        began = time.monotonic()
+        try:
+            answer = query(self._access, following.next_index)
+        except QueryError as error:
+            self._fail(str(error))
+            following = on_query_failure(following)
+            return following, pause_after_failure(
+                following.failures,
+                is_refused=error.is_refused,
+                is_denied=error.is_denied,
+                retry_after=None,
+                chance=chance(),
             )
+        except Exception as error:  # noqa: BLE001 - the follower must outlive any answer
+            self._fail(f"internal error: {type(error).__name__}")
+            return on_query_failure(following), _DEFECT_PAUSE
+        self._fail("")
+        answered = on_answer(
+            following,
+            answer.variable,
+            answer.next_index,
+            took=time.monotonic() - began,
+            chance=chance(),
+        )
+        if answered.counts and answered.is_changed:
+            self._news.append(answer.variable)
+            self._wake()
+        return answered.following, answered.pause
 
     def _fail(self, reason: str) -> None:
         """Remember a failure for the main thread to log, or that it is over."""

@@ -223,3 +223,37 @@ def test_pauses_after_failures(
     ]
 
     assert [expected / 2, expected] == pytest.approx(found)
+
+
+def test_a_removed_variable_counts_at_the_second_answer() -> None:
+    """
+    A registry that is being restored misses it for a moment: it is queried again without an index.
+    """
+    known = job_deadline.Following(7, last=variable(PLANNED), is_known=True)
+    first = job_deadline.on_answer(known, None, 9, took=300, chance=0.5)
+    assert (False, job_deadline.CONFIRM_DELAY) == (first.counts, first.pause)
+    assert 0 == first.following.next_index
+
+    second = job_deadline.on_answer(first.following, None, 9, took=0.1, chance=0.5)
+    assert (True, True, 0) == (second.counts, second.is_changed, second.pause)
+    assert job_deadline.Following(9, is_known=True) == second.following
+
+
+def test_an_answer_changes_something_only_if_it_differs() -> None:
+    """
+    The first one does, even without a variable; an index that has gone back starts anew.
+    """
+    first = job_deadline.on_answer(job_deadline.Following(), None, 9, took=0.1, chance=0.5)
+    assert (True, True) == (first.counts, first.is_changed)
+    same = job_deadline.on_answer(first.following, None, 8, took=300, chance=0.5)
+    assert (True, False) == (same.counts, same.is_changed)
+    assert 0 == same.following.next_index
+
+
+def test_a_failure_keeps_the_last_variable() -> None:
+    """
+    The next query waits for nothing, and an absence has to be confirmed anew.
+    """
+    known = job_deadline.Following(7, 1, variable(PLANNED), is_known=True, is_confirming=True)
+    failed = job_deadline.on_query_failure(known)
+    assert job_deadline.Following(0, 2, known.last, is_known=True) == failed
