@@ -1,18 +1,18 @@
 """
 The query for the services that may be meant instead of one that is not registered.
 
-It runs in a thread of its own, because the loop must not block; the client bounds its duration.
 Every outcome is posted as an event.
 """
 
-import threading
 from collections.abc import Callable
+from contextlib import closing
 
 from supervisor.core import missing_service
 from supervisor.core.config.settings import Settings
 from supervisor.core.events import Event, ServicesListed
 from supervisor.nomad.api import ServiceNamesQuery
-from supervisor.nomad.errors import NomadError, no_thread_error
+from supervisor.nomad.errors import NomadError
+from supervisor.nomad.in_thread import post_outcome
 
 #: How many other namespaces are reported.
 _MAX_NAMESPACES = 5
@@ -35,24 +35,16 @@ class ServiceFinder:
 
     def find(self, service: str) -> None:
         """Look for this service.  Answered by ServicesListed."""
-        thread = threading.Thread(target=self._find, args=(service,), name="services", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:
-            self._post(ServicesListed(service, error=no_thread_error().reason))
+        post_outcome(
+            "services",
+            lambda: self._find(service),
+            lambda error: ServicesListed(service, error=error.reason),
+            self._post,
+        )
 
-    def _find(self, service: str) -> None:
-        try:
-            client = ServiceNamesQuery(self._settings, self._redact)
-            try:
-                found = self._query(client, service)
-            finally:
-                client.close()
-        except NomadError as error:
-            found = ServicesListed(service, error=error.reason)
-        except Exception as error:  # noqa: BLE001 - the balancer continues after any error
-            found = ServicesListed(service, error=f"internal error: {type(error).__name__}")
-        self._post(found)
+    def _find(self, service: str) -> ServicesListed:
+        with closing(ServiceNamesQuery(self._settings, self._redact)) as client:
+            return self._query(client, service)
 
     def _query(self, client: ServiceNamesQuery, service: str) -> ServicesListed:
         own = self._settings.nomad_namespace

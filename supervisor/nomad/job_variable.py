@@ -8,6 +8,7 @@ complete when the variable has been read back; check-and-set keeps it from undoi
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 
 import requests
 
@@ -19,6 +20,7 @@ from supervisor.core.job_deadline import Following, parse_variable
 from supervisor.core.job_deadline import JobVariable as Found
 from supervisor.nomad.api import VariableRequest
 from supervisor.nomad.errors import NomadError, no_thread_error
+from supervisor.nomad.in_thread import post_outcome
 
 _DENIED = frozenset({401, 403})
 
@@ -92,27 +94,17 @@ class JobVariable:
 
     def write(self, command: WriteJobVariable) -> None:
         """Write it now.  Answered by JobVariableWritten."""
-        thread = threading.Thread(
-            target=self._write, args=(command,), name="job variable write", daemon=True
+        post_outcome(
+            "job variable write",
+            lambda: self._write(command),
+            lambda error: _failed(command, error),
+            self._post,
         )
-        try:
-            thread.start()
-        except RuntimeError:
-            self._post(_failed(command, no_thread_error()))
 
-    def _write(self, command: WriteJobVariable) -> None:
-        try:
-            client = VariableRequest(self._settings, self._redact)
-            try:
-                variable = self._written(client, command)
-            finally:
-                client.close()
-            answer = JobVariableWritten(command.ticket, time.time(), variable)
-        except NomadError as error:
-            answer = _failed(command, error)
-        except Exception as error:  # noqa: BLE001 - the balancer continues after any error
-            answer = _failed(command, NomadError(f"internal error: {type(error).__name__}"))
-        self._post(answer)
+    def _write(self, command: WriteJobVariable) -> JobVariableWritten:
+        with closing(VariableRequest(self._settings, self._redact)) as client:
+            variable = self._written(client, command)
+        return JobVariableWritten(command.ticket, time.time(), variable)
 
     def _written(self, client: VariableRequest, command: WriteJobVariable) -> Found:
         """Write the items beside those of others, and return what Nomad has then."""

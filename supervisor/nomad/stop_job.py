@@ -1,17 +1,17 @@
 """
 The request that stops the supervisor's own job.
 
-Each request has a thread of its own, because the loop must not block; the client bounds its
-duration.  Every outcome is posted as an event: an internal error must not disturb the shutdown.
+Every outcome is posted as an event: an internal error must not disturb the shutdown.
 """
 
-import threading
 from collections.abc import Callable
+from contextlib import closing
 
 from supervisor.core.config.settings import Settings
 from supervisor.core.events import Event, JobStopAnswered
 from supervisor.nomad.api import JobStopRequest
-from supervisor.nomad.errors import NomadError, no_thread_error
+from supervisor.nomad.errors import NomadError
+from supervisor.nomad.in_thread import post_outcome
 
 
 class JobStopper:
@@ -31,21 +31,13 @@ class JobStopper:
 
     def request(self) -> None:
         """Request the stop now.  Answered by JobStopAnswered."""
-        try:
-            threading.Thread(target=self._request, name="job-stop", daemon=True).start()
-        except RuntimeError:
-            self._post(JobStopAnswered(no_thread_error().reason))
+        post_outcome("job-stop", self._stop, _failed, self._post)
 
-    def _request(self) -> None:
-        try:
-            client = JobStopRequest(self._settings, self._redact)
-            try:
-                client.stop(self._settings.nomad_job_id)
-            finally:
-                client.close()
-            outcome = JobStopAnswered()
-        except NomadError as error:
-            outcome = JobStopAnswered(error.reason, error.status, error.retry_after)
-        except Exception as error:  # noqa: BLE001 - the shutdown continues after any error
-            outcome = JobStopAnswered(f"internal error: {type(error).__name__}")
-        self._post(outcome)
+    def _stop(self) -> JobStopAnswered:
+        with closing(JobStopRequest(self._settings, self._redact)) as client:
+            client.stop(self._settings.nomad_job_id)
+        return JobStopAnswered()
+
+
+def _failed(error: NomadError) -> JobStopAnswered:
+    return JobStopAnswered(error.reason, error.status, error.retry_after)
