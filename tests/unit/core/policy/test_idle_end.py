@@ -10,7 +10,7 @@ from supervisor.core import idle
 from supervisor.core.commands import Exit, Reply, RequestJobStop
 from supervisor.core.events import DeadlineRequested, JobStopAnswered, SignalArrived, UseObserved
 from supervisor.core.lifecycle import Phase
-from supervisor.core.policy.idle_end import REASON
+from supervisor.core.policy.idle_end import REASON, on_use_observed
 from tests.support.policy_simulation import FakeSystem, Simulation, snapshot
 
 #: The idle time of these simulations, and the seconds between two looks.
@@ -309,3 +309,11 @@ def test_it_never_ends_within_the_time_after_use(looks: list[UseObserved]) -> No
         if sim.state.lifetime.ladder.has_begun:
             assert sim.now - used_at >= 60 + idle.SETTLE
             assert not seen.open
+
+
+def test_without_idle_timeout_a_look_means_nothing() -> None:
+    """
+    Nothing is recorded, warned of or ended.
+    """
+    state = Simulation().serve(1).state
+    assert (state, []) == on_use_observed(state, QUIET, 2000.0)
